@@ -1,0 +1,64 @@
+# Everything a newcomer needs: `make demo` and `make test`. All of it goes into .venv, data/demo and runs/demo.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# The build that is installed, else cpu: `make setup FAISS=gpu` is typed once.
+FAISS  ?= $(if $(wildcard $(VENV)/.installed-faiss-gpu),gpu,cpu)
+APP    ?= 1
+ARGS   ?=
+
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+# Written last, and named after what was installed: setup is done while it is newer than what it was made from.
+STAMP  := $(VENV)/.installed-faiss-$(FAISS)
+OTHER  := $(filter-out $(FAISS),cpu gpu)
+SCENES := data/demo/annotations.json
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help:  ## say what can be made
+	@echo "make TARGET [VARIABLE=value ...]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@echo "variables"
+	@echo "  PYTHON   the Python to make .venv with, 3.11 or newer (default: python3)"
+	@echo "  VENV     the environment's folder (default: .venv)"
+	@echo "  FAISS    cpu or gpu: which build of FAISS to install (default: the one installed, else cpu)"
+	@echo "  APP      0: let \`make demo\` end after the summary (default: 1)"
+	@echo "  ARGS     further arguments of pytest, such as ARGS=\"tests/test_boxes.py -x\""
+
+setup: $(STAMP)  ## make .venv and install everything into it; does nothing when that is done
+
+demo: setup  ## make practice scenes, run all three stages on them, judge each, open the app
+	@test -e $(SCENES) || $(BIN)/orl scenes data/demo
+	$(BIN)/orl run runs/demo --config demo --images $(SCENES)
+ifneq ($(APP),0)
+	@if test -e app.py; then $(BIN)/orl app; else echo "The app is not part of this version yet."; fi
+endif
+
+test: lint  ## lint, then run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:  ## remove caches and build outputs; .venv, data and runs stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find orl_explore training tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@case "$(FAISS)" in cpu | gpu) ;; *) echo "FAISS=$(FAISS) is not known: use cpu or gpu"; exit 2 ;; esac
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or newer is needed, and $(PYTHON) is not: try PYTHON=python3.12, or install one"; exit 2; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@# Both builds of FAISS are the module `faiss`: the other one has to go first.
+	@if test -e $(VENV)/.installed-faiss-$(OTHER); then \
+	    rm $(VENV)/.installed-faiss-$(OTHER); $(PIP) uninstall -q -y faiss-$(OTHER); fi
+	$(PIP) install -c constraints.txt $$(grep -E '^(torch|torchvision)==' constraints.txt)
+	$(PIP) install -c constraints.txt -e '.[$(FAISS),dev]'
+	@$(BIN)/python -c 'import cv2' || { \
+	    echo "OpenCV lacks a library of the system; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"; \
+	    echo "Then type \`make setup\` again."; exit 2; }
+	@touch $@

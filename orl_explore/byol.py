@@ -1,0 +1,82 @@
+"""Stage 1: BYOL (paper section 3.1), and the twin networks that stage 3 shares with it."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from orl_explore.encoder import Encoder, EncoderSettings, mlp
+
+
+def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """2 - 2 cos(prediction, target), mean over the batch; the target gets no gradient. (B, D), (B, D) -> scalar."""
+    cosine = functional.cosine_similarity(prediction.float(), target.detach().float(), dim=1)  # (B,)
+    return (2 - 2 * cosine).mean()
+
+
+class TwinNetworks(nn.Module):
+    """An online encoder trained by gradient and a target encoder that follows it as a moving average."""
+
+    def __init__(self, settings: EncoderSettings):
+        super().__init__()
+        self.settings = settings
+        self.online = Encoder(settings)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+
+    def make_predictor(self) -> nn.Sequential:
+        """Make a predictor: an MLP that only the online side has."""
+        return mlp(self.settings.dim, self.settings.hidden, self.settings.dim)
+
+    def pair_loss(self, view1: Tensor, view2: Tensor, predictor: nn.Module) -> tuple[Tensor, Tensor]:
+        """Compare two views in both directions; equation 1 of the paper with its mirror image.
+
+        Every view is a forward pass of its own, in train mode on both sides, so that each has its own batch
+        statistics.
+
+        Args:
+            view1: normalized images (B, 3, H, W).
+            view2: the images that correspond to them, of the same shape.
+            predictor: the MLP for this kind of pair.
+
+        Returns:
+            The loss, a scalar between 0 and 8, and the online projections of view 1, (B, dim), detached.
+        """
+        projection1, projection2 = self.online(view1), self.online(view2)  # (B, dim)
+        with torch.no_grad():
+            target1, target2 = self.target(view1), self.target(view2)  # (B, dim)
+        loss = negative_cosine(predictor(projection1), target2) + negative_cosine(predictor(projection2), target1)
+        return loss, projection1.detach()
+
+    @torch.no_grad()
+    def update_target(self, momentum: float) -> None:
+        """Move the target's parameters (not its BN statistics) towards the online network's."""
+        torch._foreach_lerp_(list(self.target.parameters()), list(self.online.parameters()), 1 - momentum)
+
+
+class BYOL(TwinNetworks):
+    """Image-level pre-training: one predictor, two views of the whole image."""
+
+    def __init__(self, settings: EncoderSettings):
+        super().__init__(settings)
+        self.predictor = self.make_predictor()
+
+    def forward(self, view1: Tensor, view2: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses by name and the online projections of view 1, from normalized views (B, 3, H, W)."""
+        loss, projection = self.pair_loss(view1, view2, self.predictor)
+        return {"image": loss}, projection
+
+
+def target_momentum(step: int, total_steps: int, base: float = 0.99) -> float:
+    """EMA momentum after optimizer step `step` (from 0): rises from `base` to 1 along half a cosine."""
+    return 1 - (1 - base) * (math.cos(math.pi * step / total_steps) + 1) / 2
+
+
+def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, start: float = 1e-4) -> float:
+    """Learning rate of step `step` (from 0) as a share of the full one: linear warm-up, then cosine to 0."""
+    if step < warmup_steps:
+        return start + (1 - start) * step / warmup_steps
+    return (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps))) / 2

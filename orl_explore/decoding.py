@@ -1,0 +1,131 @@
+"""From a file's bytes to pixels: any picture becomes 8-bit RGB, upright, or says in a few words why it cannot."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from orl_explore.errors import OrlError
+
+FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
+"""Formats that are decoded. Pillow knows others, but some run programs (EPS starts Ghostscript)."""
+
+MAX_PIXELS: Final = 100_000_000
+MAX_BYTES: Final = 1 << 30
+
+# Pillow's remarks (damaged EXIF, many pixels) are for programmers: users get a reason, or nothing to worry about.
+# Set once for the process, because `warnings.catch_warnings` is not safe with threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+class Unusable(Exception):
+    """Why a file cannot be used: `kind` or `kind: detail`."""
+
+
+def load_rgb(path: Path) -> Image.Image:
+    """Read an image of any mode as 8-bit RGB, EXIF orientation applied.
+
+    Transparency lies over white; 16-bit values are scaled, not clipped; float values are stretched from their
+    minimum to their maximum; of an animation, the first frame.
+
+    Raises:
+        OrlError: says why the file cannot be used.
+    """
+    try:
+        return decode(read_bytes(path))
+    except Unusable as error:
+        raise OrlError(f"{path} cannot be used ({error}): choose another image") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file of bearable size; raises Unusable with the reason."""
+    try:
+        if not path.is_file():
+            raise Unusable("no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise Unusable("absurdly large: over 1 GiB")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise Unusable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def decode(data: bytes, minimum_side: int = 1) -> Image.Image:
+    """Turn a file's bytes into an upright RGB image, checking its size before decoding the pixels."""
+    # Damaged files make Pillow raise nearly every kind of exception, hence `except Exception` twice.
+    if not data:
+        raise Unusable("empty file")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise Unusable(f"absurdly large: over {MAX_PIXELS // 10**6} megapixels") from None
+    except Exception:
+        raise Unusable(_why_not_opened(data)) from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise Unusable(f"absurdly large: {width} x {height} px is over {MAX_PIXELS // 10**6} megapixels")
+    if min(width, height) < minimum_side:
+        raise Unusable(f"too small: edge of {min(width, height)} px is below {minimum_side}")
+    try:
+        image.load()
+        return _to_rgb(_upright(image))
+    except Unusable:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        if "truncated" in message.lower() or isinstance(error, EOFError):
+            raise Unusable("truncated: the file ends before the picture does") from None
+        raise Unusable(f"damaged: {message}") from None
+
+
+def _why_not_opened(data: bytes) -> str:
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1"):
+        return "HEIC: convert it to JPEG"
+    known = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+    return "truncated or damaged" if data.startswith(known) else "not an image"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the pixels are fine, only the EXIF block is damaged
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _gray_to_rgb(_from_integers(np.asarray(image)))
+    if image.mode == "F":
+        return _gray_to_rgb(_stretched(np.asarray(image)))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _gray_to_rgb(values: NDArray[np.float64]) -> Image.Image:
+    """Values in 0..255, (H, W)."""
+    return Image.fromarray(np.rint(values).astype(np.uint8)).convert("RGB")
+
+
+def _from_integers(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Scale the 16-bit range to 0..255; what does not fit that range is stretched instead."""
+    if values.min() < 0 or values.max() > 65535:
+        return _stretched(values)
+    return values / 257.0
+
+
+def _stretched(values: NDArray[Any]) -> NDArray[np.float64]:
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise Unusable("not finite: has NaN or infinite pixels")
+    low, high = values.min(), values.max()
+    return (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)

@@ -1,0 +1,96 @@
+"""Inter-RoI pairs: which box of an image corresponds to which box of a neighbor (ORL stage 2, step 5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+
+def match_regions(
+    query: NDArray[np.floating] | torch.Tensor,
+    key: NDArray[np.floating] | torch.Tensor,
+    *,
+    ratio: float = 0.1,
+    mutual: bool = False,
+    one_to_one: bool = False,
+    min_similarity: float | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Pair the regions of an image with those of one neighbor by cosine similarity.
+
+    The method keeps the top max(1, int(ratio * Q)) entries of the flattened Q x R matrix: a tenth of the
+    number of query boxes, not of the matrix. The switches are not part of it; each thins the candidates
+    before the top is taken, so with them there may be fewer pairs, or none.
+
+    Args:
+        query: (Q, D) region embeddings of the image, any float type; normalized here in float32.
+        key: (R, D) region embeddings of the neighbor.
+        ratio: pairs kept per query box.
+        mutual: only pairs in which each region is the other's most similar one.
+        one_to_one: every region in at most one pair, the best pairs chosen first.
+        min_similarity: only pairs at least this similar.
+
+    Returns:
+        Query indices int64, key indices int64 and similarities float32 in [-1, 1], best first; equal
+        similarities in the order of the flattened matrix.
+
+    Raises:
+        ValueError: shapes disagree, or an embedding has no direction (zero, NaN or infinite).
+    """
+    query, key = _normalized(query), _normalized(key)
+    if query.shape[1] != key.shape[1]:
+        raise ValueError(f"query and key have different dimensions: {query.shape[1]} and {key.shape[1]}")
+    similarity = (query @ key.T).clip(-1, 1)  # (Q, R)
+    top = max(1, int(ratio * len(query)))
+
+    candidate = np.ones(similarity.shape, dtype=bool)  # (Q, R)
+    if min_similarity is not None:
+        candidate &= similarity >= min_similarity
+    if mutual and similarity.size:
+        is_best_key = similarity.argmax(axis=1)[:, None] == np.arange(similarity.shape[1])
+        is_best_query = similarity.argmax(axis=0) == np.arange(similarity.shape[0])[:, None]
+        candidate &= is_best_key & is_best_query
+
+    flat = np.flatnonzero(candidate)
+    values = similarity.ravel()[flat]
+    if len(flat) > top and not one_to_one:
+        # Sorting only what can be in the top is several times faster than sorting the matrix.
+        in_reach = values >= np.partition(values, -top)[-top]
+        flat, values = flat[in_reach], values[in_reach]
+    best_first = np.argsort(-values, kind="stable")
+    query_index, key_index = np.divmod(flat[best_first], similarity.shape[1] or 1)
+    if one_to_one:
+        chosen = _one_to_one(query_index, key_index)
+        query_index, key_index = query_index[chosen], key_index[chosen]
+    query_index, key_index = query_index[:top], key_index[:top]
+    return query_index, key_index, similarity[query_index, key_index]
+
+
+def _one_to_one(query_index: NDArray[np.int64], key_index: NDArray[np.int64]) -> list[int]:
+    """Walk the pairs in order; positions of those whose two regions are both still free."""
+    used_queries: set[int] = set()
+    used_keys: set[int] = set()
+    chosen = []
+    for position, (q, r) in enumerate(zip(query_index.tolist(), key_index.tolist(), strict=True)):
+        if q not in used_queries and r not in used_keys:
+            used_queries.add(q)
+            used_keys.add(r)
+            chosen.append(position)
+    return chosen
+
+
+def _normalized(embeddings: NDArray[np.floating] | torch.Tensor) -> NDArray[np.float32]:
+    """Rows at length 1 in float32: stored as float16 they are off by up to 1e-3, and cosines with them."""
+    if not isinstance(embeddings, np.ndarray):
+        embeddings = embeddings.detach().cpu().float().numpy()  # via float32: numpy has no bfloat16
+    if embeddings.ndim != 2:
+        raise ValueError(f"embeddings must be (N, D), not {embeddings.shape}")
+    rows = embeddings.astype(np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)  # (N, 1)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise ValueError("a region embedding is zero, NaN or infinite")
+    return rows / lengths

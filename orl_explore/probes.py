@@ -1,0 +1,184 @@
+"""How good are features, judged by labels? Probes over arrays; no encoder is ever trained on what they use.
+
+Every figure has a chance level beside it: `majority_accuracy` for the accuracies, `prevalence` for the mean AP. A
+figure is nan where the labels do not allow it: fewer than two classes to train on, for example, or no item to test on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+# The matrices are so small that BLAS threads cost many times what they save on a busy machine; with one thread the
+# figures are also the same on any number of cores.
+one_thread = threadpool_limits.wrap(limits=1)
+
+Features = NDArray[np.floating]
+Labels = NDArray[np.generic]
+
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Inverse regularization strengths that the linear probe chooses from, for features of unit variance."""
+
+PENALTIES = tuple(10.0 ** np.arange(0, 6.5, 0.5))
+"""Ridge penalties that the multi-label classifiers choose from, for features of unit variance."""
+
+
+@one_thread
+def linear_probe(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, *, seed: int) -> float:
+    """Accuracy of a multinomial logistic regression on standardized features.
+
+    Its strength is the one of `STRENGTHS` that does best on a fifth of every class of the training part; then it is
+    fitted on all of that part. Test items of classes without training items count as wrong.
+
+    Args:
+        train_x: (N, D).
+        train_y: (N,) classes, of any type that sorts.
+        test_x: (M, D).
+        test_y: (M,) classes.
+        seed: decides which items choose the strength.
+    """
+    _check(train_x, train_y, test_x, test_y)
+    if len(np.unique(train_y)) < 2 or not len(test_y):
+        return math.nan
+    scaler = StandardScaler().fit(train_x)
+    train_x, test_x = scaler.transform(train_x), scaler.transform(test_x)
+
+    # Every fifth item of a class, in a random order, is held out: no class is without items to fit on.
+    order = np.random.default_rng(seed).permutation(len(train_y))
+    held_out = np.empty(len(train_y), dtype=bool)
+    held_out[order] = pd.Series(train_y[order]).groupby(train_y[order]).cumcount().to_numpy() % 5 == 4
+    strength = STRENGTHS[len(STRENGTHS) // 2]
+    if held_out.any():
+        scores = [
+            _logistic(c).fit(train_x[~held_out], train_y[~held_out]).score(train_x[held_out], train_y[held_out])
+            for c in STRENGTHS
+        ]
+        strength = STRENGTHS[int(np.argmax(scores))]
+    return float(_logistic(strength).fit(train_x, train_y).score(test_x, test_y))
+
+
+def _logistic(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, max_iter=1000, tol=1e-3)
+
+
+@one_thread
+def knn_accuracy(
+    train_x: Features,
+    train_y: Labels,
+    test_x: Features,
+    test_y: Labels,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> float:
+    """Accuracy of a vote among the k nearest training items by cosine, each with the weight exp(cosine / temperature).
+
+    Args:
+        train_x: (N, D); no row may be zero.
+        train_y: (N,) classes.
+        test_x: (M, D).
+        test_y: (M,) classes.
+        k: voters, at most N of them.
+        temperature: the smaller, the more the nearest item decides.
+    """
+    _check(train_x, train_y, test_x, test_y)
+    if not len(train_y) or not len(test_y):
+        return math.nan
+    train_x, test_x = _unit(train_x), _unit(test_x)
+    classes, codes = np.unique(train_y, return_inverse=True)
+    k = min(k, len(train_y))
+    right = 0
+    for start in range(0, len(test_x), 1024):  # keeps the cosine matrix small
+        cosine = test_x[start : start + 1024] @ train_x.T  # (B, N)
+        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]  # (B, k)
+        similarity = np.take_along_axis(cosine, nearest, axis=1)
+        weight = np.exp((similarity - similarity[:, :1]) / temperature)  # the nearest has 1: no overflow
+        votes = np.zeros((len(cosine), len(classes)))
+        np.add.at(votes, (np.arange(len(cosine))[:, None], codes[nearest]), weight)
+        right += int((classes[votes.argmax(axis=1)] == test_y[start : start + 1024]).sum())
+    return right / len(test_y)
+
+
+@one_thread
+def multilabel_map(
+    train_x: Features, train_y: NDArray[np.generic], test_x: Features, test_y: NDArray[np.generic]
+) -> float:
+    """Mean average precision of one ridge classifier per class, on standardized features.
+
+    The strength of each is chosen by leave-one-out error on the training part. Only classes with examples in both
+    parts count.
+
+    Args:
+        train_x: (N, D).
+        train_y: (N, C), 1 where the class is present, else 0.
+        test_x: (M, D).
+        test_y: (M, C).
+    """
+    _check(train_x, train_y, test_x, test_y)
+    known = _known(train_y, test_y)
+    if len(train_y) < 2 or not known.any():
+        return math.nan
+    scaler = StandardScaler().fit(train_x)
+    weights = _ridge(scaler.transform(train_x), train_y[:, known].astype(np.float64))  # (D, classes)
+    scores = scaler.transform(test_x) @ weights
+    return float(average_precision_score(test_y[:, known], scores, average="macro"))
+
+
+def _ridge(x: Features, y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ridge weights (D, C) without intercepts, each column at the penalty with the least leave-one-out error.
+
+    `x` (N, D) must be centered. One eigendecomposition serves all penalties and columns.
+    """
+    y = y - y.mean(axis=0)
+    values, vectors = np.linalg.eigh((x.T @ x).astype(np.float64))  # (D,), (D, D)
+    rotated = x @ vectors  # (N, D)
+    target = rotated.T @ y  # (D, C)
+    errors, weights = [], []
+    for penalty in PENALTIES:
+        shrunk = target / (values + penalty)[:, None]
+        leverage = rotated**2 @ (1 / (values + penalty)) + 1 / len(x)  # (N,), of an item on its own prediction
+        residual = (y - rotated @ shrunk) / (1 - leverage)[:, None]
+        errors.append((residual**2).mean(axis=0))
+        weights.append(vectors @ shrunk)
+    best = np.argmin(errors, axis=0)  # (C,)
+    return np.stack(weights)[best, :, np.arange(y.shape[1])].T
+
+
+def majority_accuracy(train_y: Labels, test_y: Labels) -> float:
+    """Chance level of an accuracy: always answering the class that is most frequent in the training part."""
+    if not len(train_y) or not len(test_y):
+        return math.nan
+    classes, counts = np.unique(train_y, return_counts=True)
+    return float(np.mean(test_y == classes[counts.argmax()]))
+
+
+def prevalence(train_y: NDArray[np.generic], test_y: NDArray[np.generic]) -> float:
+    """Chance level of `multilabel_map`: the share of test items with a class, averaged over the same classes.
+
+    Args:
+        train_y: (N, C), 0 or 1.
+        test_y: (M, C).
+    """
+    known = _known(train_y, test_y)
+    return float(test_y[:, known].mean()) if known.any() else math.nan
+
+
+def _known(train_y: NDArray[np.generic], test_y: NDArray[np.generic]) -> NDArray[np.bool_]:
+    return np.asarray(train_y.any(axis=0) & test_y.any(axis=0))
+
+
+def _unit(x: Features) -> Features:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def _check(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels) -> None:
+    if len(train_x) != len(train_y) or len(test_x) != len(test_y) or train_x.shape[1] != test_x.shape[1]:
+        shapes = ", ".join(str(array.shape) for array in (train_x, train_y, test_x, test_y))
+        raise ValueError(f"features and labels do not fit together: {shapes}")

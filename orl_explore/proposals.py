@@ -1,0 +1,192 @@
+"""Object proposals: selective search, and the filter's verdict on every box (ORL stage 2, steps 2 and 3)."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from orl_explore.boxes import FALLBACK, REASONS, filter_boxes, is_kept
+from orl_explore.errors import OrlError
+
+if TYPE_CHECKING:
+    from orl_explore.images import ImageSet
+
+_search_lock = threading.Lock()
+
+
+def selective_search(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.int32]:
+    """Propose boxes by OpenCV's selective search in its `fast` mode.
+
+    The search ranks its regions by random numbers, so the order of the boxes (never the set of them)
+    depends on `seed`. On one platform, equal seeds give equal orders.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        seed: non-negative; its lowest 32 bits are used.
+
+    Returns:
+        (N, 4) int32 xywh, in the order returned by OpenCV; a flat picture gives one box, the whole image.
+
+    Raises:
+        OrlError: OpenCV comes without its contrib modules.
+    """
+    import cv2
+
+    if not hasattr(cv2, "ximgproc"):
+        raise OrlError(
+            "This OpenCV lacks selective search: pip uninstall opencv-python, "
+            "then pip install --force-reinstall opencv-contrib-python"
+        )
+    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    search.setBaseImage(np.ascontiguousarray(image[..., ::-1]))  # OpenCV wants BGR
+    search.switchToSelectiveSearchFast()
+    # The random numbers come from the C library's rand(), which cv2.setRNGSeed does not reach and which all
+    # threads of a process share: seed it there, and let no second search draw from it meanwhile.
+    with _search_lock:
+        ctypes.CDLL(None).srand(ctypes.c_uint(seed & 0xFFFFFFFF))
+        boxes = search.process()
+    return np.asarray(boxes, dtype=np.int32).reshape(-1, 4)
+
+
+Judged = tuple[NDArray[np.int32], NDArray[np.str_]]
+"""The boxes (N, 4) of one image and their reasons (N,)."""
+
+
+class _Task(NamedTuple):
+    """All that a worker needs to know besides the row."""
+
+    images: ImageSet
+    judge: Callable[[NDArray[np.int32]], NDArray[np.str_]]  # boxes (N, 4) -> reasons (N,)
+    seed: int
+
+
+def propose(
+    images: ImageSet,
+    rows: Sequence[int],
+    *,
+    min_side: float = 96,
+    max_aspect: float = 3.0,
+    max_iou: float = 0.5,
+    max_boxes: int = 100,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Run selective search on the full-resolution images and judge every box by the filter.
+
+    Args:
+        images: where the pictures come from.
+        rows: which rows of `images.table` to process; the table comes out in this order.
+        min_side: see `filter_boxes`, as for the next three.
+        max_aspect: longer by shorter side.
+        max_iou: overlap with a box already kept.
+        max_boxes: kept boxes per image.
+        seed: with the image's id it seeds the search, so neither order nor `workers` changes the table.
+        workers: processes; 0 or 1 stays in this one. As ever with spawned processes, a script that asks for
+            more needs the guard `if __name__ == "__main__":`.
+        progress: called as progress(images done, len(rows)).
+
+    Returns:
+        One row per raw box, in the order found: `image_id` int64, `rank` int32 (0 = first), `x`, `y`, `w`,
+        `h` int32, `reason` category over `boxes.REASONS`. Every image has at least one kept box: should the
+        search find nothing at all, that is the whole image, as "fallback".
+
+    Raises:
+        OrlError: an image cannot be read or searched, or a worker process died.
+        ValueError: a filter setting makes no sense.
+    """
+    judge = partial(filter_boxes, min_side=min_side, max_aspect=max_aspect, max_iou=max_iou, max_boxes=max_boxes)
+    images = images.subset(rows)
+    found: list[Judged] = []
+    for judged in _propose_all(_Task(images, judge, seed), workers=workers):
+        found.append(judged)
+        if progress:
+            progress(len(found), len(images))
+
+    counts = [len(boxes) for boxes, _ in found]
+    boxes = np.concatenate([np.empty((0, 4), np.int32), *(boxes for boxes, _ in found)])
+    reasons = np.concatenate([np.empty(0, "U1"), *(reasons for _, reasons in found)])
+    return pd.DataFrame(
+        {
+            "image_id": np.repeat(images.table["image_id"].to_numpy(np.int64), counts),
+            "rank": np.concatenate([np.empty(0, np.int32), *(np.arange(n, dtype=np.int32) for n in counts)]),
+            **dict(zip("xywh", boxes.T, strict=True)),
+            "reason": pd.Categorical(reasons, categories=REASONS),
+        }
+    )
+
+
+def regions_from(proposals: pd.DataFrame) -> pd.DataFrame:
+    """Number the kept boxes of a proposals table.
+
+    Returns:
+        `region_id` int64 = 0 .. R-1 in table order, `image_id` int64, `x`, `y`, `w`, `h` int32.
+    """
+    kept = proposals.loc[is_kept(proposals["reason"]), ["image_id", "x", "y", "w", "h"]].reset_index(drop=True)
+    kept.insert(0, "region_id", np.arange(len(kept), dtype=np.int64))
+    return kept
+
+
+def _propose_all(task: _Task, *, workers: int) -> Iterator[Judged]:
+    """Yield the boxes and reasons of all images in order, worked out in this process or in several."""
+    rows = range(len(task.images))
+    workers = min(workers, len(rows))
+    if workers <= 1:
+        yield from (_propose_one(task, row) for row in rows)
+        return
+    # Spawned, not forked: a fork of a process in which torch or OpenCV have started threads can hang.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(task,)) as pool:
+            yield from pool.map(_propose_in_worker, rows, chunksize=4)
+    except BrokenProcessPool as error:
+        raise OrlError(
+            "A proposal worker died, most likely for lack of memory (large pictures need much of it): "
+            "run again with fewer workers, or with workers=1 to see its own error."
+        ) from error
+
+
+_worker_task: _Task
+"""Set in worker processes only, where it spares sending the images table along with every row."""
+
+
+def _start_worker(task: _Task) -> None:
+    import cv2
+
+    global _worker_task
+    _worker_task = task
+    cv2.setNumThreads(1)  # there is a process per core already
+
+
+def _propose_in_worker(row: int) -> Judged:
+    return _propose_one(_worker_task, row)
+
+
+def _propose_one(task: _Task, row: int) -> Judged:
+    """Search one image and judge what is found."""
+    import cv2
+
+    image = np.asarray(task.images.load(row))  # (H, W, 3) uint8 RGB
+    height, width = image.shape[:2]
+    image_id = int(task.images.table["image_id"].to_numpy()[row])
+    seed = int(np.random.SeedSequence([task.seed, image_id]).generate_state(1)[0])
+    try:
+        boxes = selective_search(image, seed=seed)
+    except (cv2.error, MemoryError) as error:
+        raise OrlError(
+            f"Selective search failed on {task.images.path(row)} ({width} x {height} px): {error}. "
+            "If memory ran out, use fewer workers or scale the picture down."
+        ) from error
+    if not len(boxes):
+        return np.array([[0, 0, width, height]], np.int32), np.array([FALLBACK])
+    return boxes, task.judge(boxes)

@@ -1,0 +1,95 @@
+"""What the tests of several modules share: tiny scenes, tiny settings, and a run of all three stages on them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from orl_explore.encoder import EncoderSettings
+from orl_explore.images import ImageSet, open_images
+from orl_explore.run import Run
+from orl_explore.scenes import make_scenes
+from training.config import Config, Stage1Config, Stage2Config, Stage3Config, load_config
+
+torch.set_num_threads(1)  # such small networks only lose by more, and one thread always rounds the same way
+
+SCENES = 24
+
+
+@pytest.fixture(scope="session")
+def annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COCO json of 24 practice scenes of 80 px."""
+    return make_scenes(tmp_path_factory.mktemp("scenes"), count=SCENES, size=80, seed=1)
+
+
+@pytest.fixture(scope="session")
+def images(annotations: Path) -> ImageSet:
+    return open_images([annotations])
+
+
+@pytest.fixture(scope="session")
+def encoder_settings() -> EncoderSettings:
+    return EncoderSettings(backbone="timm:test_resnet", hidden=32, dim=16)
+
+
+@pytest.fixture(scope="session")
+def tiny(encoder_settings: EncoderSettings) -> Config:
+    """Two epochs of three steps each, a checkpoint every two steps, four parts in stage 2."""
+    shared = {"encoder": encoder_settings, "image_size": 32, "epochs": 2, "batch_size": 8}
+    steps = {"warmup_epochs": 1.0, "checkpoint_steps": 2}
+    return Config(
+        precision="fp32",
+        workers=0,
+        stage1=Stage1Config(**shared, **steps),
+        stage2=Stage2Config(image_size=32, neighbors=3, min_side=16, batch_size=16, shard_images=7),
+        stage3=Stage3Config(**shared, **steps, patch_size=16),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_yaml(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny settings as a file, for commands."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(tiny.to_yaml())
+    assert load_config(path) == tiny
+    return path
+
+
+@pytest.fixture
+def new_run(tmp_path: Path, images: ImageSet, annotations: Path) -> Callable[[str], Run]:
+    """Begin runs on the tiny scenes, by name."""
+
+    def make(name: str = "run") -> Run:
+        run = Run(tmp_path / name)
+        run.set_images(images, [str(annotations)])
+        return run
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, images: ImageSet, annotations: Path, tiny: Config) -> Run:
+    """A run with all three stages done, never disturbed. For reading only: copy it before changing it."""
+    from training import stage1, stage2, stage3
+
+    run = Run(tmp_path_factory.mktemp("runs") / "finished")
+    run.set_images(images, [str(annotations)])
+    for stage in (stage1, stage2, stage3):
+        stage.run(run, tiny)
+    return run
+
+
+@pytest.fixture(scope="session")
+def changed(tiny: Config) -> Callable[..., Config]:
+    """Tiny settings with other values: `changed("stage1", epochs=3)`, `changed(seed=1)`."""
+
+    def change(stage: str | None = None, /, **values: object) -> Config:
+        if stage is None:
+            return dataclasses.replace(tiny, **values)
+        return dataclasses.replace(tiny, **{stage: dataclasses.replace(getattr(tiny, stage), **values)})
+
+    return change

@@ -1,0 +1,325 @@
+"""Settings: the paper's numbers, the files that come with the project, and what is refused with which words."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orl_explore.errors import OrlError
+from orl_explore.run import differing_keys
+from training.config import (
+    CONFIGS,
+    Config,
+    Stage1Config,
+    Stage3Config,
+    check_key,
+    config_names,
+    config_parser,
+    find_config,
+    load_config,
+)
+
+PAPER = {
+    # Stage 1, and stage 3 where it repeats stage 1
+    "encoder.backbone": "resnet50",
+    "encoder.hidden": 4096,
+    "encoder.dim": 256,
+    "image_size": 224,
+    "epochs": 800,
+    "batch_size": 512,  # 8 x 64
+    "base_lr": 0.4,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "warmup_epochs": 4,
+    "ema": 0.99,
+    "views.crop_scale": [0.08, 1.0],
+    "views.crop_ratio": [3 / 4, 4 / 3],
+    "views.flip": 0.5,
+    "views.color_jitter": 0.8,
+    "views.brightness": 0.4,
+    "views.contrast": 0.4,
+    "views.saturation": 0.2,
+    "views.hue": 0.1,
+    "views.gray": 0.2,
+    "views.blur_sigma": [0.1, 2.0],
+    "views.blur": [1.0, 0.1],
+    "views.solarize": [0.0, 0.2],
+}
+PAPER_STAGE2 = {
+    "image_size": 224,
+    "neighbors": 10,
+    "min_side": 96,
+    "max_aspect": 3,
+    "max_iou": 0.5,
+    "max_boxes": 100,
+    "pair_ratio": 0.1,
+    # not in the paper, so off
+    "mutual": False,
+    "one_to_one": False,
+    "min_similarity": None,
+    "max_image_similarity": None,
+}
+PAPER_STAGE3 = {"patch_size": 96, "image_weight": 1, "intra_weight": 1, "inter_weight": 1}
+
+
+def flat(values, prefix=""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+# ---- the paper ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [("stage1", PAPER), ("stage2", PAPER_STAGE2), ("stage3", {**PAPER, **PAPER_STAGE3})],
+)
+def test_defaults_are_the_papers(stage, expected):
+    found = dict(flat(Config().as_dict()[stage]))
+    # What says how much work is done at a time, and nothing about the result.
+    bookkeeping = {
+        "stage1": {"checkpoint_steps"},
+        "stage2": {"batch_size", "shard_images"},
+        "stage3": {"checkpoint_steps"},
+    }
+    assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
+
+
+def test_no_differences_from_itself():
+    assert Config().differences() == {}
+    assert load_config() == Config()
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "steps", "rate"),
+    [
+        (118_287, 512, 231, 0.4),  # COCO: 231 * 512 = 118,272, the last 15 images are left out
+        (118_287, 256, 462, 0.2),  # half the batch, half the rate
+        (241_690, 512, 472, 0.4),  # COCO+
+        (118_287, 1024, 115, 0.8),
+        (512, 512, 1, 0.4),
+    ],
+)
+def test_steps_and_learning_rate(images, batch, steps, rate):
+    config = Stage1Config(batch_size=batch)
+    assert config.steps_per_epoch(images) == steps
+    assert config.total_steps(images) == 800 * steps
+    assert config.learning_rate() == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 0.4e-4),
+        (462, 0.4 * (1e-4 + 0.9999 / 2)),  # after 2 of the 4 epochs of warm-up
+        (924, 0.4),  # after 4
+        (924 + (184_800 - 924) // 2, 0.2),  # the middle of the rest
+        (184_800, 0),
+    ],
+)
+def test_learning_rate_on_coco(step, rate):
+    assert Stage1Config().learning_rate_at(step, 118_287) == pytest.approx(rate, abs=1e-9)
+
+
+def test_too_few_images_for_a_batch():
+    with pytest.raises(OrlError, match=r"100 images do not fill a batch of 512: .*--stage1.batch_size 50"):
+        Stage1Config().steps_per_epoch(100)
+    with pytest.raises(OrlError, match=r"--stage3.batch_size 2$"):
+        Stage3Config().steps_per_epoch(1)
+
+
+# ---- files -------------------------------------------------------------------------------------------------
+
+
+def test_there_are_configs():
+    assert {"demo", "tiny"} <= set(config_names())
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_yaml_fits_the_code(name):
+    config = load_config(name)
+    named = dict(flat(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())))
+    found = dict(flat(config.as_dict()))
+    assert {key: found[key] for key in named} == named
+    assert set(config.differences()) <= set(named)  # all else is the paper's
+    assert config.stage1.encoder == config.stage3.encoder  # or the stages could not be compared
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_yaml_says_what_it_is(name):
+    header = (CONFIGS / f"{name}.yaml").read_text().splitlines()[:2]
+    assert header[0].startswith("# Command:")
+    assert header[1].startswith("# What:")
+
+
+@pytest.mark.parametrize("name", [*config_names(), None])
+def test_yaml_round_trip(name, tmp_path):
+    config = load_config(name)
+    path = tmp_path / "again.yaml"
+    config.save(path)
+    assert load_config(path) == config
+    assert load_config(path).to_yaml() == path.read_text() == config.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dmeo", "no config 'dmeo': did you mean demo"),
+        ("zzz", r"no config 'zzz': choose one of .*demo.*tiny, or a .yaml file"),
+        ("missing.yaml", "no config file missing.yaml"),
+    ],
+)
+def test_missing_configs(name, message):
+    with pytest.raises(OrlError, match=message):
+        find_config(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stage1: {epochs: 3, epoch: 4}", "unknown setting 'stage1.epoch' in .*did you mean stage1.epochs?"),
+        ("stage1: {encoder: {width: 4}}", "unknown setting 'stage1.encoder.width'"),
+        ("stages: {epochs: 3}", "unknown setting 'stages.epochs' in .*did you mean stage[13].epochs"),
+        ("sed: 1", "unknown setting 'sed' in .*did you mean seed?"),
+        ("stage1: 5", "unknown setting 'stage1'"),  # a group is no setting
+        ("seed: hello", "config: .*seed.*int.*hello"),
+        ("stage1: {epochs: 1.5}", "stage1.epochs.*int.*1.5"),
+        ("stage2: {mutual: 3}", "stage2.mutual.*bool.*3"),
+        ("precision: fp8", "precision.*'bf16'.*fp8"),
+        ("stage1: {views: {blur: [1.0]}}", "stage1.views.blur.*2 elements"),
+        ("stage1: {epochs: 0}", "stage1.epochs is 0: it must be above 0"),
+        ("", "must hold keys and values"),
+        ("- 1", "must hold keys and values"),
+        ("a: [b", "is not valid YAML"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(OrlError, match=message) as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+# ---- the command line --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "value"),
+    [
+        (["--stage1.epochs", "20"], "stage1.epochs", 20),
+        (["--stage1.epochs=20"], "stage1.epochs", 20),
+        (["--stage1.encoder.backbone", "timm:resnet26d"], "stage1.encoder.backbone", "timm:resnet26d"),
+        (["--stage2.mutual", "true"], "stage2.mutual", True),
+        (["--stage2.min_similarity", "-0.1"], "stage2.min_similarity", -0.1),
+        (["--stage1.views.crop_scale", "[0.2, 1.0]"], "stage1.views.crop_scale", [0.2, 1.0]),
+        (["--stage1.warmup_epochs", "0.5"], "stage1.warmup_epochs", 0.5),
+        (["--devices", "2"], "devices", 2),
+        (["--workers", "0"], "workers", 0),
+        (["--precision", "fp32"], "precision", "fp32"),
+    ],
+)
+def test_one_override(arguments, key, value):
+    differences = load_config(None, arguments).differences()
+    assert list(differences) == [key]
+    assert differences[key] == (dict(flat(Config().as_dict()))[key], value)
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    path = tmp_path / "some.yaml"
+    path.write_text("seed: 4\nstage1: {epochs: 30, base_lr: 0.1}")
+    config = load_config(path, ["--stage1.epochs", "40"])
+    assert config.differences() == {"seed": (0, 4), "stage1.epochs": (800, 40), "stage1.base_lr": (0.4, 0.1)}
+    assert load_config(path).stage1.epochs == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stage1.epoch", "5"], "unknown setting 'stage1.epoch' on the command line: did you mean stage1.epochs?"),
+        (["--epochs", "5"], r"unknown setting 'epochs' .*did you mean stage[13].epochs"),
+        (["--nonsense_xyz", "5"], "unknown setting 'nonsense_xyz' .*`orl config`"),
+        (["--stage1.epochs", "many"], "stage1.epochs.*int.*many"),
+        (["--stage1.epochs"], "stage1.epochs: expected one argument"),
+        (["stray"], "unrecognized arguments: stray"),
+        # out of range
+        (["--stage1.epochs", "2"], "stage1.warmup_epochs is 4.*below the 2 epochs"),
+        (["--stage1.batch_size", "1"], "batch normalization needs at least 2"),
+        (["--stage3.batch_size", "-4"], "stage3.batch_size is -4: it must be above 0"),
+        (["--stage1.base_lr", "0"], "stage1.base_lr is 0.0: it must be above 0"),
+        (["--stage1.base_lr", ".nan"], "stage1.base_lr is nan: it must be above 0"),
+        (["--stage1.ema", "1.5"], "stage1.ema is 1.5: it must lie between 0 and 1"),
+        (["--stage1.momentum", "-1"], "stage1.momentum is -1.0"),
+        (["--stage3.patch_size", "0"], "stage3.patch_size is 0"),
+        (["--stage2.pair_ratio", "0"], "stage2.pair_ratio is 0.0: it must lie above 0"),
+        (["--stage2.pair_ratio", "1.1"], "stage2.pair_ratio is 1.1"),
+        (["--stage2.neighbors", "0"], "stage2.neighbors is 0"),
+        (["--stage2.batch_size", "0"], "stage2.batch_size is 0"),
+        (["--stage2.shard_images", "0"], "stage2.shard_images is 0"),
+        (["--stage2.max_boxes", "0"], "stage2.max_boxes is 0"),
+        (["--seed", "-1"], "seed is -1: it must be 0 or more"),
+        (["--workers", "-1"], "workers is -1"),
+        (["--devices", "0"], "devices is 0"),
+    ],
+)
+def test_refused_overrides(arguments, message):
+    with pytest.raises(OrlError, match=message) as error:
+        load_config(None, arguments)
+    assert "\n" not in str(error.value)
+
+
+@given(st.sampled_from([key for key, _ in flat(Config().as_dict())]), st.data())
+def test_a_slip_of_the_finger_is_recognized(key, data):
+    name = key.rpartition(".")[2]
+    if len(name) < 4:
+        return
+    at = data.draw(st.integers(1, len(name) - 1))
+    typed = key[: len(key) - len(name)] + name[:at] + name[at + 1 :]  # one letter forgotten
+    if typed in dict(flat(Config().as_dict())):
+        return
+    with pytest.raises(OrlError, match="did you mean") as error:
+        check_key(typed, where="here")
+    suggested = str(error.value).partition("did you mean ")[2].rstrip("?")
+    assert suggested.rpartition(".")[2] == name or suggested in dict(flat(Config().as_dict()))
+
+
+# ---- what a stage depends on -------------------------------------------------------------------------------
+
+
+def test_stage_settings_leave_out_how_work_is_spread():
+    changed = dataclasses.replace(Config(), workers=3, devices=2)
+    for stage in ("stage1", "stage2", "stage3"):
+        assert differing_keys(Config().stage_dict(stage), changed.stage_dict(stage)) == []
+    assert differing_keys(
+        Config().stage_dict("stage2"), dataclasses.replace(Config(), seed=1).stage_dict("stage2")
+    ) == ["seed"]
+
+
+def test_every_setting_is_explained():
+    text = config_parser(prog="orl").format_help()
+    assert all(f"--{key} " in text for key, _ in flat(Config().as_dict()))
+    assert "Learning rate at a batch of 512" in text
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().stage1.epochs = 3
+
+
+@given(st.integers(0, 10**6), st.floats(1e-6, 10), st.one_of(st.none(), st.floats(-1, 1)))
+def test_yaml_keeps_every_digit(seed, rate, similarity):
+    config = Config(seed=seed, stage1=Stage1Config(base_lr=rate))
+    again = yaml.safe_load(
+        dataclasses.replace(config, stage2=dataclasses.replace(config.stage2, min_similarity=similarity)).to_yaml()
+    )
+    assert again["seed"] == seed
+    assert math.isclose(float(again["stage1"]["base_lr"]), rate, rel_tol=0)
+    assert again["stage2"]["min_similarity"] == similarity

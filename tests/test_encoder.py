@@ -1,0 +1,341 @@
+"""The encoder: its shape, its numbers for known weights, its file, and what it says of images and regions."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from orl_explore import views
+from orl_explore.encoder import Encoder, EncoderSettings, build_backbone, embed_images, embed_regions, mlp
+from orl_explore.errors import OrlError
+
+
+def fill(module: nn.Module, seed: int = 0) -> None:
+    """Give every weight and statistic a value that depends on its position and on nothing else."""
+    rng = np.random.default_rng(seed)
+    for name, tensor in module.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        if tensor.ndim > 1:
+            values = rng.normal(0, math.sqrt(2 / tensor[0].numel()), tensor.shape)
+        elif name.endswith("running_var") or name.endswith("weight"):
+            values = rng.uniform(0.5, 1.5, tensor.shape)
+        else:
+            values = rng.normal(0, 0.1, tensor.shape)
+        tensor.copy_(torch.from_numpy(values))
+
+
+@pytest.fixture(scope="module")
+def encoder(encoder_settings) -> Encoder:
+    made = Encoder(encoder_settings)
+    fill(made)
+    return made.eval()
+
+
+# ---- shape and initialization ------------------------------------------------------------------------------
+
+
+def test_paper_defaults():
+    assert EncoderSettings() == EncoderSettings(backbone="resnet50", hidden=4096, dim=256)
+
+
+def test_projector_of_the_paper():
+    with torch.device("meta"):  # shapes only: ResNet-50 need not be filled
+        encoder = Encoder(EncoderSettings())
+    shapes = {name: tuple(tensor.shape) for name, tensor in encoder.projector.state_dict().items()}
+    assert encoder.width == 2048
+    assert {name: shape for name, shape in shapes.items() if shape} == {
+        "0.weight": (4096, 2048),
+        "0.bias": (4096,),  # the first layer has a bias,
+        "1.weight": (4096,),
+        "1.bias": (4096,),
+        "1.running_mean": (4096,),
+        "1.running_var": (4096,),
+        "3.weight": (256, 4096),  # the second none, and no BN follows
+    }
+    assert [type(layer) for layer in encoder.projector] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+
+
+def test_mlp_is_initialized_by_kaiming_fan_in():
+    torch.manual_seed(0)
+    first, norm, _, second = mlp(400, 600, 300)
+    # Normal with std sqrt(2 / fan_in); a sample std is off by about std / sqrt(2 n), taken five times.
+    for layer, fan_in in ((first, 400), (second, 600)):
+        weight = layer.weight.detach()
+        assert weight.std().item() == pytest.approx(math.sqrt(2 / fan_in), rel=5 / math.sqrt(2 * weight.numel()))
+        # A normal distribution, not a uniform one, has 4.6% beyond two standard deviations.
+        assert (weight.abs() > 2 * weight.std()).float().mean().item() == pytest.approx(0.0455, abs=0.003)
+    assert first.bias.eq(0).all()
+    assert second.bias is None
+    assert norm.weight.eq(1).all()
+    assert norm.bias.eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("resnet18", 512),
+        ("resnet50", 2048),
+        ("wide_resnet50_2", 2048),
+        ("timm:resnet18", 512),
+        ("timm:test_resnet", 96),
+    ],
+)
+def test_backbones(name, width):
+    with torch.device("meta"):
+        backbone, found = build_backbone(name)
+        features = backbone(torch.empty(2, 3, 64, 64))
+    assert (found, tuple(features.shape)) == (width, (2, width))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet51", "no ResNet 'resnet51': choose one of .*resnet50.*timm:NAME"),
+        ("alexnet", "no ResNet 'alexnet'"),
+        ("timm:resnet51", "timm has no model 'resnet51'"),
+        ("timm:", "timm has no model ''"),
+        ("", "no ResNet ''"),
+    ],
+)
+def test_unknown_backbones(name, message):
+    with pytest.raises(OrlError, match=message):
+        build_backbone(name)
+
+
+def test_random_is_decided_by_the_seed_alone(encoder_settings):
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    first, again, other = (Encoder.random(encoder_settings, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["projector.0.weight"], other["projector.0.weight"])
+
+
+# ---- golden tensors ----------------------------------------------------------------------------------------
+
+GOLDEN = {
+    # Computed once with torch 2.14; they change only when the network or its preprocessing does.
+    "resnet18": {
+        "features": [0.036536, 0.003698, 0.000284, 0.046938, 0.069906],
+        "projection": [0.081975, -0.00914, 0.021825, -0.351726, -0.148847],
+    },
+    "timm:test_resnet": {
+        "features": [0.057948, 0.0, 0.115177, 0.180288, 0.302387],
+        "projection": [0.227439, 0.127233, -0.051204, -0.003982, -0.255296],
+    },
+}
+
+
+@pytest.mark.parametrize("backbone", GOLDEN)
+def test_golden_tensors(backbone):
+    encoder = Encoder(EncoderSettings(backbone, hidden=32, dim=16))
+    fill(encoder)
+    ramp = torch.arange(2 * 3 * 32 * 32).mul(7).remainder(251).to(torch.uint8).view(2, 3, 32, 32)
+    with torch.inference_mode():
+        encoder.eval()
+        features = encoder.features(views.normalize(ramp))
+        projection = encoder(views.normalize(ramp))
+    assert features.shape == (2, encoder.width)
+    assert projection.shape == (2, 16)
+    unit = [nn.functional.normalize(vectors, dim=1)[1, :5].numpy() for vectors in (features, projection)]
+    assert unit[0] == pytest.approx(GOLDEN[backbone]["features"], abs=1e-4)
+    assert unit[1] == pytest.approx(GOLDEN[backbone]["projection"], abs=1e-4)
+
+
+def test_torchvision_layer_names():
+    names = Encoder(EncoderSettings("resnet18", 8, 4)).state_dict().keys()
+    assert {"backbone.conv1.weight", "backbone.layer1.0.bn2.running_var", "backbone.layer4.1.conv2.weight"} <= names
+    assert not any(name.startswith("backbone.fc") for name in names)
+
+
+# ---- the file ----------------------------------------------------------------------------------------------
+
+
+def test_save_and_load(encoder, tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    encoder.save(path, stage="stage1", image_size=32)
+    loaded = Encoder.load(path)
+    assert loaded.settings == encoder.settings
+    assert not loaded.training
+    saved = encoder.state_dict()
+    assert loaded.state_dict().keys() == saved.keys()
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in loaded.state_dict().items())
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata.keys() == {"encoder"}
+    assert json.loads(metadata["encoder"]) == {
+        "settings": {"backbone": "timm:test_resnet", "hidden": 32, "dim": 16},
+        "provenance": {"stage": "stage1", "image_size": 32},
+    }
+
+
+def test_equal_encoders_are_equal_files(encoder, tmp_path):
+    for name in map(str, range(8)):
+        encoder.save(tmp_path / name, stage="stage1", image_size=32)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_channels_last_weights_are_saved_in_plain_order(encoder_settings, tmp_path):
+    encoder = Encoder.random(encoder_settings, seed=0)
+    encoder.save(tmp_path / "a")
+    encoder.to(memory_format=torch.channels_last).save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def foreign(path, encoder):
+    save_file({"weight": torch.zeros(2)}, path)
+
+
+def other_settings(path, encoder):
+    save_file({"weight": torch.zeros(2)}, path, metadata={"encoder": json.dumps({"settings": {"depth": 50}})})
+
+
+def other_weights(path, encoder):
+    settings = {"backbone": "timm:test_resnet", "hidden": 64, "dim": 16}
+    save_file(encoder.state_dict(), path, metadata={"encoder": json.dumps({"settings": settings})})
+
+
+def other_metadata(path, encoder):
+    save_file(encoder.state_dict(), path, metadata={"encoder": "resnet"})
+
+
+def truncated(path, encoder):
+    encoder.save(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path, encoder: None, "no encoder at .*`orl stage1"),
+        (lambda path, encoder: path.write_bytes(b""), "damaged or not a safetensors file"),
+        (lambda path, encoder: path.write_bytes(b"no weights at all" * 9), "damaged or not a safetensors file"),
+        (truncated, "damaged or not a safetensors file"),
+        (foreign, "not made by `orl`"),
+        (other_settings, "another version"),
+        (other_weights, "another version"),
+        (other_metadata, "another version"),
+    ],
+)
+def test_files_that_are_no_encoder(encoder, tmp_path, make, message):
+    path = tmp_path / "encoder.safetensors"
+    make(path, encoder)
+    with pytest.raises(OrlError, match=message) as error:
+        Encoder.load(path)
+    assert str(path) in str(error.value)
+    assert str(error.value).count("\n") <= 1
+
+
+# ---- embeddings --------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def by_hand(encoder, crops, *, projected):
+    tensors = torch.stack([torch.from_numpy(np.array(crop)) for crop in crops]).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (views.IMAGENET_MEAN, views.IMAGENET_STD))
+    vectors = encoder.backbone((tensors / 255 - mean) / std)
+    vectors = encoder.projector(vectors) if projected else vectors
+    return (vectors / vectors.norm(dim=1, keepdim=True)).numpy()
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_embed_images_by_hand(encoder, images, features):
+    found = embed_images(encoder, images, size=32, features=features)
+    crops = [views.center_view(images.load(row), 32) for row in range(len(images))]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, by_hand(encoder, crops, projected=not features), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert np.std(found, axis=0).max() > 1e-3  # images differ
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (5, 0), (24, 0), (7, 2)])
+def test_embed_images_in_any_batches(encoder, images, batch_size, workers):
+    calls = []
+    found = embed_images(
+        encoder,
+        images,
+        size=32,
+        batch_size=batch_size,
+        workers=workers,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    np.testing.assert_allclose(found, embed_images(encoder, images, size=32), atol=1e-5)
+    assert calls == [(done, len(images)) for done in range(1, len(images) + 1)]
+
+
+def test_embed_some_images_in_the_order_asked(encoder, images):
+    everything = embed_images(encoder, images, size=32)
+    np.testing.assert_allclose(embed_images(encoder, images, [5, 2, 9], size=32), everything[[5, 2, 9]], atol=1e-5)
+
+
+def test_embedding_uses_eval_mode(encoder, images):
+    state = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    encoder.train()
+    embed_images(encoder, images, [0, 1], size=32)
+    assert not encoder.training
+    assert all(torch.equal(tensor, state[name]) for name, tensor in encoder.state_dict().items())
+
+
+def test_bfloat16_points_the_same_way(encoder, images):
+    exact, rounded = (embed_images(encoder, images, size=32, bf16=bf16) for bf16 in (False, True))
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(exact, rounded)
+    assert (exact * rounded).sum(axis=1).min() > 0.99
+
+
+@pytest.fixture(scope="module")
+def regions(images):
+    """Images out of order, with 3, 1 and 2 boxes; the last box touches the corner."""
+    ids = images.table["image_id"].to_numpy()
+    return pd.DataFrame(
+        [
+            (ids[4], 0, 0, 80, 80),
+            (ids[4], 10, 20, 30, 40),
+            (ids[4], 10, 20, 31, 40),
+            (ids[1], 5, 5, 17, 60),
+            (ids[9], 40, 3, 33, 33),
+            (ids[9], 79, 79, 1, 1),
+        ],
+        columns=["image_id", "x", "y", "w", "h"],
+    )
+
+
+def test_embed_regions_by_hand(encoder, images, regions):
+    found = embed_regions(encoder, images, regions, size=32)
+    crops = []
+    for row, (_, x, y, w, h) in zip([4, 4, 4, 1, 9, 9], regions.itertuples(index=False), strict=True):
+        pixels = np.array(images.load(row))[y : y + h, x : x + w]  # nothing outside the box
+        crops.append(views.Image.fromarray(pixels).resize((32, 32), views.Image.Resampling.BILINEAR))
+    assert found.dtype == np.float32
+    assert found.shape == (6, encoder.width)  # the pooled backbone feature, not the projection
+    np.testing.assert_allclose(found, by_hand(encoder, crops, projected=False), atol=1e-5)
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (2, 0), (4, 2), (6, 0)])
+def test_embed_regions_in_any_batches(encoder, images, regions, batch_size, workers):
+    found = embed_regions(encoder, images, regions, size=32, batch_size=batch_size, workers=workers)
+    np.testing.assert_allclose(found, embed_regions(encoder, images, regions, size=32), atol=1e-5)
+
+
+def test_embed_regions_counts_images(encoder, images, regions):
+    calls = []
+    embed_regions(encoder, images, regions, size=32, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_embed_no_regions(encoder, images, regions):
+    assert embed_regions(encoder, images, regions[:0], size=32).shape == (0, encoder.width)
+
+
+def test_regions_of_an_image_must_stand_together(encoder, images, regions):
+    with pytest.raises(OrlError, match="sort the table"):
+        embed_regions(encoder, images, regions.iloc[[0, 3, 1]], size=32)

@@ -1,0 +1,166 @@
+"""Image neighbors against angles worked out by hand, and against brute force."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from orl_explore.errors import OrlError
+from orl_explore.neighbors import BLOCK, SLACK, nearest_neighbors
+
+SIN60 = np.sqrt(0.75)
+# Directions at 0, 0, 60, 90 and 180 degrees; lengths differ, since only the direction may matter.
+EMBEDDINGS = np.array([[1, 0], [2, 0], [2, 4 * SIN60], [0, 3], [-0.5, 0]], np.float32)
+EMBEDDINGS[2] = 4 * np.array([0.5, SIN60])
+IDS = np.array([10, 20, 30, 40, 50])
+
+
+def neighbors_of(table, image_id):
+    rows = table[table.image_id == image_id]
+    assert rows["rank"].tolist() == list(range(len(rows)))
+    return rows.neighbor_id.tolist(), rows.similarity.tolist()
+
+
+@pytest.mark.parametrize(
+    ("image_id", "neighbors", "similarities"),
+    [
+        (10, [20, 30, 40, 50], [1, 0.5, 0, -1]),  # cos 0, 60, 90, 180
+        (20, [10, 30, 40, 50], [1, 0.5, 0, -1]),  # the duplicate: itself gone by id, though 10 ties with it
+        (30, [40, 10, 20, 50], [SIN60, 0.5, 0.5, -0.5]),  # cos 30, 60, 60, 120: the tie in row order
+        (40, [30, 10, 20, 50], [SIN60, 0, 0, 0]),  # a tie of three
+        (50, [40, 30, 10, 20], [0, -0.5, -1, -1]),
+    ],
+)
+def test_every_cosine_by_hand(image_id, neighbors, similarities):
+    found = neighbors_of(nearest_neighbors(EMBEDDINGS, IDS, k=4), image_id)
+    assert found == (neighbors, pytest.approx(similarities, abs=1e-6))
+
+
+def test_the_table():
+    given = EMBEDDINGS.copy()
+    table = nearest_neighbors(given, IDS, k=2)
+    assert {name: str(dtype) for name, dtype in table.dtypes.items()} == {
+        "image_id": "int64",
+        "rank": "int16",
+        "neighbor_id": "int64",
+        "similarity": "float32",
+    }
+    assert table.image_id.tolist() == [10, 10, 20, 20, 30, 30, 40, 40, 50, 50]
+    np.testing.assert_array_equal(given, EMBEDDINGS)  # not normalized in place
+
+
+def test_k_is_capped():
+    assert len(nearest_neighbors(EMBEDDINGS, IDS, k=10)) == 5 * 4
+    assert len(nearest_neighbors(EMBEDDINGS[:1], IDS[:1])) == 0
+    assert len(nearest_neighbors(EMBEDDINGS[:0], IDS[:0])) == 0
+
+
+@pytest.mark.parametrize(
+    ("max_similarity", "image_id", "neighbors"),
+    [
+        (0.99, 10, [30, 40]),  # the duplicate is left out, the next ones move up
+        (0.99, 30, [40, 10]),
+        (0.4, 10, [40, 50]),
+        (0.4, 30, [50]),  # all others are within 60 degrees: fewer than k
+        (-1.5, 10, []),
+    ],
+)
+def test_near_duplicates_excluded(max_similarity, image_id, neighbors):
+    table = nearest_neighbors(EMBEDDINGS, IDS, k=2, max_similarity=max_similarity)
+    assert neighbors_of(table, image_id)[0] == neighbors
+
+
+def test_many_duplicates_do_not_use_up_the_neighbors():
+    copies = 3 * SLACK
+    embeddings = np.array([[1, 0]] * copies + [[0, 1], [1, 1], [-1, 0]], np.float32)
+    ids = np.arange(len(embeddings))
+    table = nearest_neighbors(embeddings, ids, k=3, max_similarity=0.99)
+    for image_id in range(copies):
+        assert neighbors_of(table, image_id)[0] == [copies + 1, copies, copies + 2]  # 45, 90, 180 degrees
+
+
+@pytest.mark.parametrize("max_similarity", [None, 0.9, 0.3])
+def test_agrees_with_brute_force(max_similarity):
+    rng = np.random.default_rng(0)
+    total, k = BLOCK + 90, 7  # two blocks, the second one short
+    embeddings = rng.normal(size=(total, 6)).astype(np.float32)
+    embeddings[rng.permutation(total)[:80]] = embeddings[rng.permutation(total)[:80]]  # plenty of duplicates
+    ids = rng.permutation(10**6)[:total]
+    table = nearest_neighbors(embeddings, ids, k=k, max_similarity=max_similarity)
+
+    unit = embeddings / np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    cosine = (unit @ unit.T).round(6)
+    limit = np.inf if max_similarity is None else max_similarity
+    for row in range(total):
+        order = [j for j in np.argsort(-cosine[row], kind="stable") if j != row and cosine[row, j] <= limit]
+        neighbors, similarities = neighbors_of(table, ids[row])
+        assert ids[row] not in neighbors
+        assert similarities == pytest.approx(cosine[row, order[:k]], abs=2e-6)
+        assert similarities == sorted(similarities, reverse=True)
+        # Who they are is only as certain as the rounding: compare where no near-tie is about.
+        if np.diff(cosine[row, order[: k + 1]]).max() < -1e-5:
+            assert neighbors == ids[order[:k]].tolist()
+
+
+def test_similarities_stay_within_one():
+    # In two dimensions many a row of rounded coordinates is a little longer than 1.
+    embeddings = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    table = nearest_neighbors(np.concatenate([embeddings, embeddings, -embeddings]), np.arange(150), k=149)
+    assert table.similarity.max() <= 1
+    assert table.similarity.min() >= -1
+    nearest = table[table["rank"] == 0].similarity.to_numpy()
+    assert (nearest[:100] > 1 - 1e-6).all()  # copies
+    assert (table.groupby("image_id").similarity.min() < -1 + 1e-6).all()  # opposites
+
+
+@pytest.mark.parametrize("value", [0, np.nan, np.inf])
+def test_an_embedding_without_direction_is_named(value):
+    embeddings = EMBEDDINGS.copy()
+    embeddings[2] = value
+    with pytest.raises(OrlError, match="image 30"):
+        nearest_neighbors(embeddings, IDS)
+
+
+def test_tiny_embeddings_have_a_direction():
+    table = nearest_neighbors(EMBEDDINGS * np.float32(1e-30), IDS, k=4)  # float32 squares would vanish
+    assert neighbors_of(table, 30)[0] == [40, 10, 20, 50]
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "ids", "k", "message"),
+    [
+        (EMBEDDINGS, IDS[:4], 1, "embeddings"),
+        (EMBEDDINGS[0], IDS[:2], 1, "embeddings"),
+        (EMBEDDINGS, [1, 2, 3, 3, 5], 1, "unique"),
+        (EMBEDDINGS, IDS, 0, "at least 1"),
+    ],
+)
+def test_misuse(embeddings, ids, k, message):
+    with pytest.raises(ValueError, match=message):
+        nearest_neighbors(embeddings, np.array(ids), k=k)
+
+
+def test_progress_reaches_the_end():
+    embeddings = np.random.default_rng(0).normal(size=(2 * BLOCK + 5, 4)).astype(np.float32)
+    calls = []
+    nearest_neighbors(embeddings, np.arange(len(embeddings)), progress=lambda *call: calls.append(call))
+    total = len(embeddings)
+    assert calls == [(BLOCK, total), (2 * BLOCK, total), (total, total)]
+
+
+def test_faiss_and_torch_live_in_one_process():
+    """Each brings an OpenMP runtime; a clash ends in an abort or a hang. Other tests import torch first."""
+    code = """
+import faiss
+import numpy as np
+import torch
+from orl_explore.neighbors import nearest_neighbors
+x = torch.randn(600, 64, generator=torch.Generator().manual_seed(0))
+y = x @ x.T
+assert len(nearest_neighbors(x.numpy(), np.arange(600), k=3)) == 1800
+assert torch.equal(x @ x.T, y)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,248 @@
+"""Selective search: the same boxes whatever ran before, in whatever process; and what becomes of them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from orl_explore.boxes import filter_boxes
+from orl_explore.errors import OrlError
+from orl_explore.images import open_images
+from orl_explore.proposals import propose, regions_from, selective_search
+
+SETTINGS = {"min_side": 16, "max_aspect": 3.0, "max_iou": 0.5, "max_boxes": 20}
+
+
+def scene(seed: int, side: int = 96) -> np.ndarray:
+    """Colored rectangles on a smooth background, (side, side, 3) uint8 RGB."""
+    rng = np.random.default_rng(seed)
+    image = np.linspace(40, 120, side)[:, None, None] * np.ones((1, side, 3))
+    for _ in range(6):
+        x, y = rng.integers(0, side - 20, 2)
+        w, h = rng.integers(16, 40, 2)
+        image[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+    return image.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for index in range(7):
+        Image.fromarray(scene(index)).save(folder / f"{index}.png")
+    Image.new("RGB", (64, 48), (90, 90, 90)).save(folder / "flat.png")
+    return open_images([folder])
+
+
+@pytest.fixture(scope="module")
+def proposals(images):
+    return propose(images, range(len(images)), **SETTINGS, seed=3)
+
+
+def as_bytes(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()
+
+
+def test_boxes_lie_inside_the_image():
+    boxes = selective_search(scene(0), seed=0)
+    assert boxes.dtype == np.int32
+    assert len(boxes) > 20
+    assert len(np.unique(boxes, axis=0)) == len(boxes)
+    assert boxes[:, :2].min() >= 0
+    assert boxes[:, 2:].min() >= 1
+    assert (boxes[:, :2] + boxes[:, 2:]).max() == 96  # half-open: the last column is inside
+
+
+def test_a_rectangle_is_found_where_it_is():
+    image = np.full((120, 160, 3), (200, 200, 190), np.uint8)
+    image[30:80, 40:110] = (20, 90, 160)
+    boxes = selective_search(image, seed=0)
+    assert [40, 30, 70, 50] in boxes.tolist()
+
+
+def test_opencv_gets_its_channels_in_its_order():
+    import cv2
+
+    def raw(image):
+        search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+        search.setBaseImage(np.ascontiguousarray(image))
+        search.switchToSelectiveSearchFast()
+        return sorted(search.process().tolist())
+
+    image = scene(0)
+    assert raw(image) != raw(image[..., ::-1])  # reds are not blues to HSV and Lab
+    assert sorted(selective_search(image, seed=0).tolist()) == raw(image[..., ::-1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 50), (64, 64)])
+def test_a_flat_picture_is_one_box(shape):
+    image = np.full((*shape, 3), 128, np.uint8)
+    assert selective_search(image, seed=0).tolist() == [[0, 0, shape[1], shape[0]]]
+
+
+def test_the_seed_decides_the_order_and_nothing_else_does():
+    image = scene(1)
+    first = selective_search(image, seed=5)
+    other = selective_search(image, seed=6)
+    assert sorted(first.tolist()) == sorted(other.tolist())
+    assert first.tolist() != other.tolist()
+    ctypes.CDLL(None).rand()  # the state that OpenCV draws from, moved on
+    np.testing.assert_array_equal(selective_search(image, seed=5), first)
+    np.testing.assert_array_equal(selective_search(image[:, ::-1].copy()[:, ::-1], seed=5), first)  # a view
+
+
+def test_threads_of_opencv_do_not_matter():
+    import cv2
+
+    before = cv2.getNumThreads()
+    try:
+        found = []
+        for threads in (1, 2, 4):
+            cv2.setNumThreads(threads)
+            found.append(selective_search(scene(2), seed=1).tolist())
+    finally:
+        cv2.setNumThreads(before)
+    assert found[0] == found[1] == found[2]
+
+
+def test_searches_in_several_threads_do_not_disturb_each_other():
+    alone = [selective_search(scene(seed), seed=seed).tolist() for seed in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        together = pool.map(lambda seed: selective_search(scene(seed), seed=seed).tolist(), range(6))
+        assert list(together) == alone
+
+
+def test_the_table(images, proposals):
+    assert {name: str(dtype) for name, dtype in proposals.dtypes.items()} == {
+        "image_id": "int64",
+        "rank": "int32",
+        **dict.fromkeys("xywh", "int32"),
+        "reason": "category",
+    }
+    assert proposals.image_id.unique().tolist() == images.table.image_id.tolist()
+    for row, (_, table) in enumerate(proposals.groupby("image_id", sort=False)):
+        boxes = table[list("xywh")].to_numpy()
+        assert table["rank"].tolist() == list(range(len(table)))
+        assert table.reason.tolist() == filter_boxes(boxes, **SETTINGS).tolist()
+        assert sorted(boxes.tolist()) == sorted(selective_search(np.asarray(images.load(row)), seed=0).tolist())
+    assert {"kept", "side", "iou"} <= set(proposals.reason)  # the scenes put the filter to work
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_do_not_change_a_byte(images, proposals, workers):
+    calls = []
+    table = propose(
+        images,
+        range(len(images)),
+        **SETTINGS,
+        seed=3,
+        workers=workers,
+        progress=lambda *call: calls.append(call),
+    )
+    pd.testing.assert_frame_equal(table, proposals)
+    assert as_bytes(table) == as_bytes(proposals)
+    assert calls == [(done, len(images)) for done in range(1, len(images) + 1)]
+
+
+def test_an_image_gets_the_same_boxes_in_any_company(images, proposals):
+    rows = [5, 2]
+    table = propose(images, rows, **SETTINGS, seed=3)
+    ids = images.table.image_id.iloc[rows].tolist()
+    expected = pd.concat([proposals[proposals.image_id == image_id] for image_id in ids], ignore_index=True)
+    pd.testing.assert_frame_equal(table, expected)
+
+
+def test_the_seed_matters(images, proposals):
+    other = propose(images, range(len(images)), **SETTINGS, seed=4)
+    assert as_bytes(other) != as_bytes(proposals)
+    columns = ["image_id", "x", "y", "w", "h"]
+    assert sorted(other[columns].values.tolist()) == sorted(proposals[columns].values.tolist())
+
+
+def test_two_images_with_the_same_pixels_draw_their_own_numbers(tmp_path):
+    for name in "ab":
+        Image.fromarray(scene(0)).save(tmp_path / f"{name}.png")
+    table = propose(open_images([tmp_path]), [0, 1], seed=0)
+    first, second = (rows[list("xywh")].values.tolist() for _, rows in table.groupby("image_id", sort=False))
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+def test_every_image_keeps_a_box(images):
+    table = propose(images, range(len(images)), min_side=1000, seed=3)
+    assert (table[table.reason == "fallback"]["rank"] == 0).all()
+    assert table[table.reason == "fallback"].image_id.tolist() == images.table.image_id.tolist()
+    assert len(regions_from(table)) == len(images)
+
+
+def test_no_box_at_all_means_the_whole_image(images, monkeypatch):
+    monkeypatch.setattr("orl_explore.proposals.selective_search", lambda image, *, seed: np.empty((0, 4), np.int32))
+    flat = images.table.file_name.tolist().index("flat.png")
+    table = propose(images, [flat])
+    assert table.drop(columns="image_id").values.tolist() == [[0, 0, 0, 64, 48, "fallback"]]
+    assert len(propose(images, [])) == 0
+
+
+def test_a_search_that_fails_names_the_picture(images, monkeypatch):
+    def out_of_memory(image, *, seed):
+        raise MemoryError
+
+    monkeypatch.setattr("orl_explore.proposals.selective_search", out_of_memory)
+    with pytest.raises(OrlError, match=r"0\.png \(96 x 96 px\)"):
+        propose(images, [images.table.file_name.tolist().index("0.png")])
+
+
+def test_regions_are_the_kept_boxes_in_order(proposals):
+    regions = regions_from(proposals)
+    assert {name: str(dtype) for name, dtype in regions.dtypes.items()} == {
+        "region_id": "int64",
+        "image_id": "int64",
+        **dict.fromkeys("xywh", "int32"),
+    }
+    assert regions.region_id.tolist() == list(range(len(regions)))
+    kept = proposals[proposals.reason.isin(["kept", "fallback"])]
+    columns = ["image_id", "x", "y", "w", "h"]
+    assert regions[columns].values.tolist() == kept[columns].values.tolist()
+
+
+class Fatal:
+    """Stands in for an ImageSet whose picture costs the worker its life, as an out-of-memory kill does."""
+
+    table = pd.DataFrame({"image_id": range(8)})
+
+    def __len__(self):
+        return len(self.table)
+
+    def subset(self, rows):
+        return self
+
+    def load(self, row):
+        if row == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Image.new("RGB", (8, 8))
+
+
+class Unreadable(Fatal):
+    def load(self, row):
+        raise OrlError(f"cannot read {row}.png: run orl verify")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("images", "message"), [(Fatal(), "fewer workers"), (Unreadable(), "0.png: run orl")])
+def test_trouble_in_a_worker_is_a_clear_error(images, message):
+    with pytest.raises(OrlError, match=message):
+        propose(images, range(8), workers=2)
+
+
+def test_importing_it_is_cheap():
+    code = "import orl_explore.proposals, sys; print({'torch', 'cv2', 'faiss'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "set()"

@@ -1,0 +1,376 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from orl_explore import contexts, scenes
+from orl_explore.boxes import filter_boxes, iou, is_kept
+from orl_explore.contexts import CONTEXTS, Photographs, assign_contexts, make_background
+from orl_explore.cutouts import CutOuts
+from orl_explore.errors import OrlError
+from orl_explore.proposals import selective_search
+from orl_explore.scenes import compose_scene, make_scenes
+from orl_explore.shapes import SHAPES, DrawnObjects, draw, make_instance, split_instances
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def instances_of(content):
+    return {annotation["instance"] for annotation in content["annotations"]}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Two hundred scenes, composed but not written: [(image, objects, context)]."""
+    source = DrawnObjects()
+    return [compose_scene(np.random.default_rng((0, i)), size=96, objects=source) for i in range(200)]
+
+
+@pytest.fixture(scope="module")
+def cutouts(tmp_path_factory):
+    """Six categories of eight cut-outs: an opaque ellipse in a larger transparent picture."""
+    folder = tmp_path_factory.mktemp("cutouts")
+    rng = np.random.default_rng(0)
+    for category in ["ant", "bee", "cat", "dog", "eel", "fox"]:
+        (folder / category).mkdir()
+        for number in range(8):
+            picture = np.zeros((60, 90, 4), np.uint8)
+            axes = (int(rng.integers(20, 40)), int(rng.integers(18, 28)))
+            cv2.ellipse(picture, (45, 30), axes, 0, 0, 360, (*rng.integers(0, 256, 3).tolist(), 255), -1)
+            cv2.imwrite(str(folder / category / f"{number}.png"), picture)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Sixteen flat gray photographs of brightness 0, 16, 32, ...: a crop tells its photograph."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for number in range(16):
+        cv2.imwrite(str(folder / f"{number:02d}.png"), np.full((80, 100, 3), 16 * number, np.uint8))
+    return folder
+
+
+# -- the data set on disk
+
+
+def test_same_settings_give_the_same_bytes(tmp_path):
+    make_scenes(tmp_path / "a", count=6, size=96, seed=3)
+    make_scenes(tmp_path / "b", count=6, size=96, seed=3)
+    make_scenes(tmp_path / "c", count=6, size=96, seed=4)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    first = Path("images/000001.jpg")
+    assert files_of(tmp_path / "a")[first] != files_of(tmp_path / "c")[first]
+
+
+def test_a_longer_set_begins_with_the_shorter_one(tmp_path):
+    short, long = make_scenes(tmp_path / "3", count=3, size=96), make_scenes(tmp_path / "7", count=7, size=96)
+    few, many = read(short), read(long)
+    assert many["images"][:3] == few["images"]
+    assert many["annotations"][: len(few["annotations"])] == few["annotations"]
+    longer = files_of(tmp_path / "7" / "images")
+    assert len(longer) == 7
+    assert all(longer[name] == content for name, content in files_of(tmp_path / "3" / "images").items())
+
+
+def test_annotations_are_coco_and_masks_agree_with_boxes(tmp_path):
+    done = []
+    path = make_scenes(tmp_path, count=8, size=128, progress=lambda *step: done.append(step))
+    content = read(path)
+    assert path == tmp_path / "annotations.json"
+    assert done == [(i + 1, 8) for i in range(8)]
+    assert [category["name"] for category in content["categories"]] == list(SHAPES)
+    assert content["info"]["seed"] == 0
+    for image in content["images"]:
+        picture = cv2.imread(str(tmp_path / "images" / image["file_name"]))
+        assert picture.shape == (image["height"], image["width"], 3) == (128, 128, 3)
+        own = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+        masks = [coco_mask.decode(a["segmentation"]).astype(bool) for a in own]
+        assert 2 <= len(own) <= 5
+        assert sum(masks).max() == 1  # visible masks never overlap
+        for annotation, mask in zip(own, masks, strict=True):
+            ys, xs = np.nonzero(mask)
+            extent = [xs.min(), ys.min(), xs.max() + 1 - xs.min(), ys.max() + 1 - ys.min()]
+            assert annotation["bbox"] == extent
+            assert annotation["area"] == mask.sum()
+            assert annotation["visible"] >= scenes.MIN_VISIBLE - 1e-3
+            assert annotation["instance"].startswith(content["categories"][annotation["category_id"] - 1]["name"])
+    assert [a["id"] for a in content["annotations"]] == list(range(1, len(content["annotations"]) + 1))
+
+
+def test_train_and_test_share_no_instance(tmp_path):
+    train = read(make_scenes(tmp_path / "train", count=40, size=64, holdout=0.25, part="train"))
+    test = read(make_scenes(tmp_path / "test", count=40, size=64, holdout=0.25, part="test"))
+    assert instances_of(train).isdisjoint(instances_of(test))
+    assert {name.split("/")[0] for name in instances_of(test)} == set(SHAPES)
+    # Nor do they share layouts, though the seed is the same.
+    assert [a["bbox"] for a in train["annotations"][:5]] != [a["bbox"] for a in test["annotations"][:5]]
+
+
+@pytest.mark.parametrize(
+    ("holdout", "part", "expected"),
+    [
+        (0.25, "train", "abcdef"),
+        (0.25, "test", "gh"),
+        (0.25, "all", "abcdefgh"),
+        (0.01, "test", "h"),  # at least one on either side
+        (0.99, "train", "a"),
+        (0.0, "train", "abcdefgh"),
+    ],
+)
+def test_split_of_instances(holdout, part, expected):
+    assert split_instances("abcdefgh", holdout=holdout, part=part) == list(expected)
+
+
+def test_a_new_set_replaces_the_old_one_when_it_is_complete(tmp_path):
+    make_scenes(tmp_path, count=5, size=64)
+    before = files_of(tmp_path)
+
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_scenes(tmp_path, count=3, size=64, seed=1, progress=stop)
+    assert before.items() <= files_of(tmp_path).items()  # untouched; left-overs lie beside it
+    make_scenes(tmp_path, count=3, size=64, seed=1)
+    make_scenes(tmp_path / "fresh", count=3, size=64, seed=1)
+    fresh = files_of(tmp_path / "fresh")
+    assert {name: data for name, data in files_of(tmp_path).items() if name.parts[0] != "fresh"} == fresh
+
+
+def test_other_data_is_never_replaced(tmp_path):
+    foreign = tmp_path / "coco" / "annotations.json"
+    foreign.parent.mkdir()
+    foreign.write_text('{"images": []}')
+    photo = tmp_path / "photos" / "images" / "000001.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"mine")
+    for folder in (foreign.parent, tmp_path / "photos", photo):
+        with pytest.raises(OrlError, match="choose another folder"):
+            make_scenes(folder, count=1, size=64)
+    assert foreign.read_text() == '{"images": []}'
+    assert photo.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"count": 0}, "--count 0"),
+        ({"size": 63}, "--size 63"),
+        ({"seed": -1}, "--seed -1"),
+        ({"holdout": 1.0}, "--holdout 1.0"),
+        ({"holdout": -0.1}, "--holdout -0.1"),
+        ({"part": "val"}, "--part val"),
+        ({"part": "test"}, "add --holdout"),
+        ({"cutouts": Path("nowhere")}, "no folder nowhere"),
+        ({"backgrounds": Path("nowhere")}, "no folder nowhere"),
+    ],
+)
+def test_settings_that_cannot_work(tmp_path, settings, message):
+    with pytest.raises(OrlError, match=message):
+        make_scenes(tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+# -- what a scene shows
+
+
+def test_number_size_and_visibility_of_objects(drawn):
+    counts = [len(objects) for _, objects, _ in drawn]
+    assert set(counts) == {2, 3, 4, 5}
+    every = [thing for _, objects, _ in drawn for thing in objects]
+    assert min(thing.visible for thing in every) >= scenes.MIN_VISIBLE
+    assert np.mean([thing.visible < 0.95 for thing in every]) > 0.1  # some occlusion there is
+    # Longer sides are 34-58% of 96 px; a pixel of rounding either way where nothing is hidden.
+    longer = [max(thing.box[2:]) for thing in every if thing.visible == 1]
+    assert min(longer) >= 0.44 * 96 - 2
+    assert max(longer) <= 0.68 * 96 + 2
+
+
+def test_composing_depends_on_the_generator_alone():
+    first, second = (compose_scene(np.random.default_rng(5), size=80, context="sea") for _ in range(2))
+    assert first[2] == "sea"
+    assert np.array_equal(first[0], second[0])
+    assert first[0].dtype == np.uint8
+    assert first[0].shape == (80, 80, 3)
+    with pytest.raises(OrlError, match="choose one of kitchen"):
+        compose_scene(np.random.default_rng(5), context="moon")
+
+
+def test_contexts_make_categories_appear_together(drawn):
+    own = {context.name: set(context.categories) for context in CONTEXTS}
+    assert {context for *_, context in drawn} == set(own)
+    # A stranger is of an own category by chance in 4 of 12 cases: 0.85 + 0.15 / 3 = 0.90; independence gives 0.33.
+    share = np.mean([thing.category in own[context] for _, objects, context in drawn for thing in objects])
+    assert 0.85 <= share <= 0.95
+    # The same without looking at contexts: pairs of one scene meet in some context far more often than shuffled pairs.
+    together = {(a, b) for names in own.values() for a in names for b in names}
+    scene_categories = [[thing.category for thing in objects] for _, objects, _ in drawn]
+    flat = np.random.default_rng(0).permutation(np.concatenate(scene_categories)).tolist()
+    shuffled = [[flat.pop() for _ in categories] for categories in scene_categories]
+
+    def meeting(groups):
+        return np.mean([(a, b) in together for group in groups for i, a in enumerate(group) for b in group[:i]])
+
+    assert meeting(scene_categories) > meeting(shuffled) + 0.2
+
+
+def test_objects_are_found_by_selective_search():
+    found = []
+    for index in range(12):
+        image, objects, _ = compose_scene(np.random.default_rng((1, index)))
+        boxes = selective_search(image, seed=0)
+        kept = boxes[is_kept(filter_boxes(boxes, min_side=32))]
+        found += list(iou(np.array([thing.box for thing in objects]), kept).max(axis=1) >= 0.5)
+    assert len(found) > 30
+    assert np.mean(found) >= 0.9
+
+
+def test_backgrounds_differ_between_scenes_and_are_faint():
+    for context in CONTEXTS:
+        rng = np.random.default_rng(0)
+        pictures = [make_background(context, rng, 64)[0] for _ in range(6)]
+        assert all(picture.dtype == np.float32 for picture in pictures)
+        # Contrast: 0.25 of a span of at most 0.8, and light that varies by 12%.
+        assert max(np.ptp(picture[..., channel]) for picture in pictures for channel in range(3)) <= 0.32
+        assert min(picture.std(axis=(0, 1)).max() for picture in pictures) > 0.005
+        assert np.std([picture.mean(axis=(0, 1)) for picture in pictures], axis=0).max() > 0.02
+    with pytest.raises(ValueError, match="no pattern lava"):
+        contexts._pattern("lava", np.random.default_rng(0), 64)
+
+
+# -- shape tells categories apart, color does not
+
+
+def features():
+    """Mean colors (480, 3), silhouettes (480, 24 * 24) and categories (480,) of every drawn instance."""
+    colors, outlines, labels = [], [], []
+    for label, category in enumerate(SHAPES):
+        for number in range(40):
+            sprite = draw(make_instance(category, number), side=48, angle=0, flip=False, light=250)
+            solid = sprite.alpha >= 0.5
+            colors.append(sprite.rgb[solid].mean(axis=0))
+            ys, xs = np.nonzero(solid)
+            tight = sprite.alpha[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+            outlines.append(cv2.resize(tight, (24, 24), interpolation=cv2.INTER_AREA).ravel())
+            labels.append(label)
+    return np.array(colors), np.array(outlines), np.array(labels)
+
+
+def test_category_shows_in_the_shape_and_not_in_the_color():
+    colors, outlines, labels = features()
+    held_out = np.arange(len(labels)) % 4 == 3
+
+    def nearest_centroid_accuracy(x):
+        centroids = np.stack([x[(labels == k) & ~held_out].mean(axis=0) for k in range(len(SHAPES))])
+        distance = np.linalg.norm(x[held_out][:, None] - centroids, axis=2)
+        return np.mean(distance.argmin(axis=1) == labels[held_out])
+
+    assert len(SHAPES) >= 10
+    assert nearest_centroid_accuracy(outlines) >= 0.97
+    # Chance is 1/12 = 0.083, its standard deviation over 120 held-out instances 0.025.
+    assert nearest_centroid_accuracy(colors) <= 0.18
+
+
+def test_instances_do_not_depend_on_scenes():
+    one, two = make_instance("fish", 7), make_instance("fish", 7)
+    assert (one.color, one.texture, one.pitch) == (two.color, two.texture, two.pitch)
+    assert one.color != make_instance("fish", 8).color
+    assert one.color != make_instance("tree", 7).color
+
+
+@pytest.mark.parametrize("category", SHAPES)
+@pytest.mark.parametrize(("side", "angle"), [(40, 0), (60, 35), (200, -20)])
+def test_drawing_has_the_asked_size(category, side, angle):
+    sprite = draw(make_instance(category, 0), side=side, angle=angle, flip=True, light=250)
+    _, _, width, height = cv2.boundingRect((sprite.alpha >= 0.5).astype(np.uint8))
+    assert abs(max(width, height) - side) <= max(2, 0.04 * side)  # thin tips fade
+    assert sprite.rgb.dtype == sprite.alpha.dtype == np.float32
+    assert 0 <= sprite.rgb.min() <= sprite.rgb.max() <= 1
+
+
+# -- cut-outs and photographs
+
+
+def test_scenes_from_cutouts_and_photographs(tmp_path, cutouts, photographs):
+    settings = {"count": 12, "size": 96, "cutouts": cutouts, "backgrounds": photographs, "holdout": 0.25}
+    train = read(make_scenes(tmp_path / "train", part="train", **settings))
+    test = read(make_scenes(tmp_path / "test", part="test", **settings))
+    again = tmp_path / "again"
+    make_scenes(again, part="train", **settings)
+    assert files_of(again) == files_of(tmp_path / "train")
+    assert [category["name"] for category in train["categories"]] == ["ant", "bee", "cat", "dog", "eel", "fox"]
+    assert instances_of(train).isdisjoint(instances_of(test))
+    for annotation in train["annotations"]:
+        assert (cutouts / annotation["instance"]).is_file()
+        assert coco_mask.toBbox(annotation["segmentation"]).tolist() == annotation["bbox"]
+    assert train["info"]["skipped"] == []
+
+
+@pytest.mark.parametrize(("side", "angle", "flip"), [(40, 0, False), (70, 30, True), (150, -35, False)])
+def test_cutout_has_the_asked_size_and_color(cutouts, side, angle, flip):
+    source = CutOuts(cutouts, size=96)
+    name = source.choose("bee", np.random.default_rng(0))
+    sprite = source.sprite(name, side=side, angle=angle, flip=flip, light=0)
+    solid = sprite.alpha >= 0.5
+    _, _, width, height = cv2.boundingRect(solid.astype(np.uint8))
+    assert abs(max(width, height) - side) <= 2
+    assert sprite.rgb[solid].mean(axis=0) == pytest.approx(source.color(name), abs=0.01)  # no bleeding at the edge
+    assert not sprite.alpha[[0, -1]].any()
+    assert not sprite.alpha[:, [0, -1]].any()
+
+
+def test_unusable_cutouts_are_skipped_while_some_remain(tmp_path, cutouts):
+    folder = tmp_path / "cutouts"
+    (folder / "cup").mkdir(parents=True)
+    (folder / "jug").mkdir()
+    (folder / "cup" / "good.png").write_bytes((cutouts / "ant" / "0.png").read_bytes())
+    cv2.imwrite(str(folder / "cup" / "opaque.png"), np.zeros((40, 40, 3), np.uint8))
+    cv2.imwrite(str(folder / "cup" / "invisible.png"), np.zeros((40, 40, 4), np.uint8))
+    (folder / "jug" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    content = read(make_scenes(tmp_path / "out", count=1, size=64, cutouts=folder))
+    assert content["info"]["skipped"] == ["cup/invisible.png", "cup/opaque.png", "jug/broken.png"]
+    assert instances_of(content) == {"cup/good.png"}
+    with pytest.raises(OrlError, match="only one usable cut-out"):
+        make_scenes(tmp_path / "out", count=1, size=64, cutouts=folder, holdout=0.5, part="test")
+    (folder / "cup" / "good.png").unlink()
+    with pytest.raises(OrlError, match=r"no usable cut-out .*CATEGORY"):
+        make_scenes(tmp_path / "out", count=1, size=64, cutouts=folder)
+    with pytest.raises(OrlError, match="no usable photograph"):
+        make_scenes(tmp_path / "out", count=1, size=64, backgrounds=folder / "jug")
+
+
+def test_contexts_crop_from_photographs_of_their_own(photographs):
+    source, rng = Photographs(photographs, CONTEXTS), np.random.default_rng(0)
+    seen = [{round(float(source.crop(c, rng, 64).mean()) * 255) for _ in range(20)} for c in CONTEXTS]
+    # Sixteen photographs for eight contexts: two each, none shared.
+    assert [len(photos) for photos in seen] == [2] * 8
+    assert len(set.union(*seen)) == 16
+
+
+def test_few_photographs_are_shared(photographs, tmp_path):
+    for number in (3, 9):
+        (tmp_path / f"{number}.png").write_bytes((photographs / f"{number:02d}.png").read_bytes())
+    source, rng = Photographs(tmp_path, CONTEXTS), np.random.default_rng(0)
+    assert {round(float(source.crop(CONTEXTS[5], rng, 64).mean()) * 255) for _ in range(20)} == {48, 144}
+
+
+@pytest.mark.parametrize(
+    ("categories", "contexts", "width"),
+    [(1, 1, 1), (2, 2, 1), (5, 5, 2), (8, 8, 4), (12, 8, 4), (50, 8, 7)],  # 50 categories need 7 each to all appear
+)
+def test_categories_spread_over_contexts(categories, contexts, width):
+    names = [f"category {number}" for number in range(categories)]
+    assigned = assign_contexts(names)
+    assert [len(set(context.categories)) for context in assigned] == [width] * contexts
+    assert set().union(*(context.categories for context in assigned)) == set(names)
+    assert assigned == assign_contexts(names)

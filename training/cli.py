@@ -1,0 +1,272 @@
+"""The `orl` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from orl_explore import __version__
+from orl_explore.errors import OrlError
+
+DESCRIPTION = """\
+Object-level representation learning (ORL) from scene images, without labels.
+
+  orl scenes data/demo                         make 1,000 practice scenes with ground truth
+  orl run runs/demo --config demo --images data/demo/annotations.json
+                                               train stage 1, mine stage 2, train stage 3, judge each
+  orl run runs/mine --config tiny --images ~/Pictures
+                                               the same on photographs of your own
+
+Every command explains itself: `orl COMMAND --help`. A command that was stopped goes on where it was when it is
+typed again; what is finished is skipped.
+"""
+
+SETTINGS = """\
+Settings: any value of the config can be changed on the command line, for example
+  --stage1.epochs 20 --stage2.pair_ratio 0.2 --seed 3
+`orl config demo` shows every setting, its value and what it means.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted."""
+    parser, commands = _parser()
+    arguments, overrides = parser.parse_known_args(_join_settings(sys.argv[1:] if argv is None else argv, commands))
+    if overrides and not getattr(arguments, "takes_settings", False):
+        parser.error(
+            f"{arguments.command} does not know {overrides[0].partition('=')[0]}: see `orl {arguments.command} --help`"
+        )
+    arguments.overrides = overrides
+    try:
+        arguments.function(arguments)
+    except OrlError as error:
+        from training.console import console
+
+        console.print("[bold red]orl:[/] ", end="")
+        console.print(str(error), markup=False)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `orl ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _join_settings(argv: Sequence[str], commands: Mapping[str, argparse.ArgumentParser]) -> list[str]:
+    """Write `--seed 3` as `--seed=3`: argparse knows no settings and could take the 3 for the run folder."""
+    command = commands.get(argv[0]) if argv else None
+    if command is None or not command.get_default("takes_settings"):
+        return list(argv)
+    joined: list[str] = []
+    for word in argv:
+        before = joined[-1] if joined else ""
+        is_setting = before.startswith("--") and "=" not in before and before not in command._option_string_actions
+        if is_setting and not word.startswith("--"):
+            joined[-1] = f"{before}={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command."""
+    parser = argparse.ArgumentParser(
+        prog="orl", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"orl {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+
+    def command(
+        name: str, function: Callable[[argparse.Namespace], None], summary: str, epilog: str = ""
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=summary,
+            description=function.__doc__,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        added.set_defaults(function=function)
+        return added
+
+    scenes = command("scenes", _scenes, "make practice scenes with ground truth")
+    scenes.add_argument("out", type=Path, metavar="OUT", help="folder to write images/ and annotations.json to")
+    scenes.add_argument("--count", type=int, default=1000, help="how many scenes (default: 1000)")
+    scenes.add_argument("--size", type=int, default=160, help="side of a scene in pixels (default: 160)")
+    scenes.add_argument("--seed", type=int, default=0, help="same seed, same scenes (default: 0)")
+    scenes.add_argument(
+        "--cutouts", type=Path, metavar="DIR", help="compose from RGBA pictures, DIR/CATEGORY/*.png, not drawings"
+    )
+    scenes.add_argument("--backgrounds", type=Path, metavar="DIR", help="photographs to use, faded, as backgrounds")
+    scenes.add_argument(
+        "--holdout", type=float, default=0.0, help="share of the object instances kept for `--part test` (default: 0)"
+    )
+    scenes.add_argument(
+        "--part",
+        choices=("all", "train", "test"),
+        default="all",
+        help="which instances the scenes show (default: all)",
+    )
+
+    verify = command("verify", _verify, "say which images can be used, and why others cannot")
+    _add_images(verify, positional=True)
+    verify.add_argument("--all", action="store_true", help="list every skipped file, not only the first 20")
+
+    stages = {
+        "run": (_run, "do all three stages and judge them"),
+        "stage1": (_stage, "train the image-level encoder (BYOL)"),
+        "stage2": (_stage, "find which regions of which images correspond"),
+        "stage3": (_stage, "train on images, boxes and corresponding boxes"),
+        "evaluate": (_evaluate, "say how good each step was"),
+    }
+    for name, (function, summary) in stages.items():
+        added = command(name, function, summary, epilog=SETTINGS)
+        added.set_defaults(takes_settings=True)
+        added.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+        added.add_argument(
+            "--config", help="a config by name (`orl config` lists them) or a YAML file; default: the run's own"
+        )
+        if name in ("run", "stage1"):
+            _add_images(added, positional=False)
+        if name != "evaluate":
+            added.add_argument(
+                "--overwrite", action="store_true", help="make the stage anew (with run: all of them); nothing is kept"
+            )
+        if name in ("run", "evaluate"):
+            added.add_argument("--json", action="store_true", help="print every figure as one JSON object")
+
+    config = command("config", _config, "list the configs, or show one with every value")
+    config.set_defaults(takes_settings=True)
+    config.add_argument("name", nargs="?", help="a config by name, or a YAML file")
+    return parser, commands.choices
+
+
+def _add_images(parser: argparse.ArgumentParser, *, positional: bool) -> None:
+    parser.add_argument(
+        "images" if positional else "--images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGES" if positional else "PATH",
+        help="a folder, a COCO json, a .txt list of files, or several of them",
+    )
+    parser.add_argument("--root", type=Path, help="where a COCO json's or list's files are (default: beside it)")
+
+
+def _scenes(arguments: argparse.Namespace) -> None:
+    """Make practice scenes: drawings of objects on backgrounds, with boxes, masks and contexts as COCO annotations.
+
+    Every step of ORL can be judged on them. Objects of a category share their shape, never their color; a context
+    (such as a kitchen) has objects and a kind of background of its own, so that image neighbors mean something.
+    """
+    from orl_explore.scenes import make_scenes
+    from training.console import console, progress_bar
+
+    with progress_bar("scenes") as progress:
+        path = make_scenes(
+            arguments.out,
+            count=arguments.count,
+            size=arguments.size,
+            seed=arguments.seed,
+            cutouts=arguments.cutouts,
+            backgrounds=arguments.backgrounds,
+            holdout=arguments.holdout,
+            part=arguments.part,
+            progress=progress,
+        )
+    console.print(f"{arguments.count} scenes: {path}")
+    console.print(f"next: orl run runs/demo --config demo --images {path}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    """Read every image once and report which can be used; those that cannot are listed with the reason."""
+    from orl_explore.images import open_images, report
+    from training.console import progress_bar
+
+    with progress_bar("reading images") as progress:
+        images = open_images(arguments.images, root=arguments.root, progress=progress)
+    print(report(images, limit=None if arguments.all else 20))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Do all three stages on a set of images, then judge each; finished stages are skipped.
+
+    A first run needs --images; the config is stored with the run and used again when none is named.
+    """
+    from training import pipeline
+
+    run, config = pipeline.prepare(
+        arguments.run,
+        config=arguments.config,
+        overrides=arguments.overrides,
+        images=arguments.images,
+        root=arguments.root,
+    )
+    summary = pipeline.run_all(run, config, overwrite=arguments.overwrite)
+    _show(summary, arguments)
+
+
+def _stage(arguments: argparse.Namespace) -> None:
+    """Do one stage, or go on with it where it was stopped.
+
+    Stage 1 needs --images the first time; stages 2 and 3 use what the run already has.
+    """
+    from training import pipeline
+
+    run, config = pipeline.prepare(
+        arguments.run,
+        config=arguments.config,
+        overrides=arguments.overrides,
+        images=getattr(arguments, "images", None),
+        root=getattr(arguments, "root", None),
+    )
+    pipeline.run_stage(arguments.command, run, config, overwrite=arguments.overwrite)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    """Say what each step was worth, for a random encoder, stage 1 and stage 3.
+
+    With annotations (practice scenes, COCO) every figure; without them what needs no labels.
+    """
+    from training import pipeline
+
+    run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
+    _show(pipeline.judge(run, config), arguments)
+
+
+def _config(arguments: argparse.Namespace) -> None:
+    """List the configs that come with the project, or print one with every value, as YAML."""
+    from training.config import CONFIGS, config_names, config_parser, load_config
+
+    if arguments.name or arguments.overrides:
+        print(load_config(arguments.name, arguments.overrides).to_yaml(), end="")
+        return
+    for name in config_names():
+        lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        what = next((line for line in lines if line.startswith("# What:")), "# What:")
+        print(f"{name:12} {what.removeprefix('# What:').strip()}")
+    print("\nSettings, with the paper's values as defaults:\n")
+    config_parser(prog="orl run RUN", usage=argparse.SUPPRESS, add_help=False).print_help()
+
+
+def _show(summary: dict, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        import json
+
+        print(json.dumps(summary))
+    else:
+        from rich.console import Console
+
+        from training.evaluate import summary_tables
+
+        for table in summary_tables(summary):
+            Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

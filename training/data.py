@@ -1,0 +1,133 @@
+"""What the training stages draw from: every sample is decided by (seed, epoch, image_id) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from orl_explore import views
+from orl_explore.errors import OrlError
+from orl_explore.images import ImageSet
+from orl_explore.orl import Sample, draw_sample, render_sample
+from training.config import Stage1Config, Stage3Config
+
+Index = tuple[int, int]
+"""(epoch, row of the images table)."""
+
+
+class StepSampler(Sampler[list[Index]]):
+    """The batches of a whole training run, one per optimizer step, starting at any step.
+
+    The order of an epoch derives from (seed, epoch), so that a resumed run goes on in mid-epoch with the very batch
+    that comes next. With several processes each takes every world-th image of a batch.
+    """
+
+    def __init__(
+        self,
+        images: int,
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        start_step: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.images, self.batch_size, self.epochs, self.seed = images, batch_size, epochs, seed
+        self.start_step, self.rank, self.world = start_step, rank, world
+        self.steps_per_epoch = images // batch_size
+
+    def __len__(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Rows in the order in which an epoch visits them."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.images)
+
+    def __iter__(self) -> Iterator[list[Index]]:
+        order = lru_cache(maxsize=1)(self.order)
+        for step in range(self.start_step, len(self)):
+            epoch, batch = divmod(step, self.steps_per_epoch)
+            rows = order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(epoch, int(row)) for row in rows[self.rank :: self.world]]
+
+
+class ImageViews(Dataset):
+    """Stage 1: two views of an image, uint8 (3, S, S) each."""
+
+    def __init__(self, images: ImageSet, config: Stage1Config, seed: int):
+        self.images, self.config, self.seed = images, config, seed
+        self.image_ids = images.table["image_id"].to_numpy()
+
+    def __getitem__(self, index: Index) -> dict[str, Tensor | int]:
+        epoch, row = index
+        image_id = int(self.image_ids[row])
+        rng = np.random.default_rng([self.seed, epoch, image_id])
+        image = self.images.load(row)
+        settings, size = self.config.views, self.config.image_size
+        sampled = [views.sample_view(rng, settings, view=view, image_size=image.size) for view in (0, 1)]
+        view1, view2 = (views.to_tensor(views.render_view(image, view, size)) for view in sampled)
+        return {"image_id": image_id, "view1": view1, "view2": view2}
+
+
+class ObjectViews(Dataset):
+    """Stage 3: two views of an image, a box and its jittered copy, and a pair of corresponding boxes.
+
+    Images without any pair (possible only with stage 2's optional switches) are left out; `rows` are the others.
+    """
+
+    def __init__(self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame, config: Stage3Config, seed: int):
+        self.images, self.config, self.seed = images, config, seed
+        self.image_ids = images.table["image_id"].to_numpy()
+        self.image_sizes = images.table[["width", "height"]].to_numpy()
+        row_of = pd.Series(np.arange(len(images)), index=self.image_ids)
+        # Regions and pairs stand grouped by image, in any order of images: keep arrays and where each image begins.
+        region_rows = row_of[regions["image_id"]].to_numpy()
+        order = np.argsort(region_rows, kind="stable")
+        self.boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int32)[order]
+        self.box_starts = np.searchsorted(region_rows[order], np.arange(len(images) + 1))
+        self.all_boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int32)
+        pair_rows = row_of[pairs["image_id"]].to_numpy()
+        order = np.argsort(pair_rows, kind="stable")
+        self.pairs = pairs[["neighbor_id", "query_region", "key_region"]].to_numpy(np.int64)[order]
+        self.pair_starts = np.searchsorted(pair_rows[order], np.arange(len(images) + 1))
+        self.row_of = row_of.to_dict()
+        self.rows = np.flatnonzero(np.diff(self.pair_starts))
+        if not len(self.rows):
+            raise OrlError(
+                "stage 2 left no pair: loosen its switches (mutual, one_to_one, min_similarity, max_image_similarity)"
+                " and mine again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sample(self, epoch: int, row: int) -> Sample:
+        """Decide what stage 3 sees of an image in an epoch; `row` counts the images table."""
+        boxes = self.boxes[self.box_starts[row] : self.box_starts[row + 1]]
+        pairs = self.pairs[self.pair_starts[row] : self.pair_starts[row + 1]]
+        pairs = np.column_stack([pairs[:, 0], self.all_boxes[pairs[:, 1]], self.all_boxes[pairs[:, 2]]])
+        image_id = int(self.image_ids[row])
+        width, height = self.image_sizes[row]
+        return draw_sample(
+            np.random.default_rng([self.seed, epoch, image_id]),
+            self.config.views,
+            image_id=image_id,
+            image_size=(int(width), int(height)),
+            boxes=boxes,
+            pairs=pairs,
+        )
+
+    def __getitem__(self, index: Index) -> dict[str, Tensor | int]:
+        epoch, row = index[0], int(self.rows[index[1]])
+        sample = self.sample(epoch, row)
+        image, neighbor = self.images.load(row), self.images.load(self.row_of[sample.neighbor_id])
+        drawn = render_sample(
+            sample, image, neighbor, image_size=self.config.image_size, patch_size=self.config.patch_size
+        )
+        return {"image_id": sample.image_id, **drawn}

@@ -1,0 +1,379 @@
+"""What each step of a run was worth: `run` computes every figure, `summary_tables` shows them.
+
+`evaluation/summary.json` holds one object. Figures are numbers between 0 and 1 unless said otherwise; a key is absent
+where a run does not allow it (no annotations, a stage not run yet).
+
+    seed      of the run; it also decides the split and the draws below
+    counts    images, skipped, exact_duplicates, objects, categories; test_images and train_images of scene_map,
+              test_crops and train_crops of the object figures (numbers)
+    random    the untrained encoder that stages 1 and 3 start from
+    stage1    the image-level encoder
+    stage3    the object-level encoder
+        object_probe, object_knn      accuracy on crops of annotated objects, a linear probe and a vote of 20 neighbors
+        scene_map                     mean average precision of the categories in whole images
+        feature_std, feature_rank     pooled backbone features of whole images: standard deviation against 1/sqrt(d),
+                                      effective rank (a number)
+        and of stages 1 and 3, from their metrics.csv:
+        epochs, seconds               numbers
+        loss, loss_first              mean of the last and the first epoch (numbers)
+        loss_NAME                     each loss that `loss` adds up, in the last epoch (image; intra, inter)
+        std, rank, collapsed          of the projections after the last epoch, against 1/sqrt(d); effective rank; true
+                                      when std is so low that the representation has collapsed
+        loss_per_epoch, std_per_epoch, rank_per_epoch     lists of the same; null where an epoch has not ended
+    stage2    what was mined; NAME_chance stands beside NAME
+        context_agreement             neighbors with the query's own context (column `context` of the images)
+        category_overlap              Jaccard overlap of the categories of a query and its neighbors
+        hubness, largest_hub          skewness of how often an image is a neighbor; the largest count (numbers)
+        near_duplicates               pairs of images more similar than 0.98 (a number)
+        recall_50, recall_70          annotated objects with a kept box of at least this IoU
+        best_overlap                  IoU of an object with its closest kept box, on average
+        proposals, kept, fallback, rejected_side, rejected_aspect, rejected_iou, rejected_count,
+        regions, candidate_pairs, pairs      numbers: what is left after every step
+        object_regions                kept boxes that are on an object
+        object_pairs                  pairs of two boxes on objects
+        mixed_pairs, background_pairs pairs of a box on an object with background; of background with background
+        purity                        object pairs of equal category
+        purity_neighbor_chance        the same for boxes drawn blindly from an image and one of its own neighbors
+    chance    object_probe, object_knn, scene_map
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import RenderableType
+from rich.table import Table
+
+from orl_explore import diagnostics, probes
+from orl_explore.encoder import Encoder, embed_images, embed_regions
+from orl_explore.images import ImageSet
+from orl_explore.run import Run, write_json
+from training.config import Config
+from training.console import progress_bar
+from training.modules import COLLAPSED, data_workers
+
+MIN_CROP_SIDE: Final = 8
+"""Objects with a shorter side below this are not judged, pixels."""
+
+RANK_IMAGES: Final = 2048
+"""Images that feature_std and feature_rank are taken over at most; a singular value decomposition is slow."""
+
+
+def run(run: Run, config: Config) -> dict[str, Any]:
+    """Judge a run by what it has, and write evaluation/summary.json.
+
+    Object crops and whole images, at most `config.evaluate.max_crops` of each, are embedded with pooled backbone
+    features and split by image into a part that probes are fitted on and a part that they are tested on.
+
+    Args:
+        run: a run whose images are set; stages that are missing are left out.
+        config: settings; `config.evaluate`, the size and shape of stage 1's encoder and the run-wide ones are used.
+
+    Returns:
+        What summary.json holds: see the head of this module.
+
+    Raises:
+        OrlError: the run has no images yet, or they have vanished.
+    """
+    images = run.images()
+    images.check_files()
+    crops, rows = draw_crops(images, config), draw_images(images, config)
+    categories = category_matrix(images, rows)  # (N, C)
+    held_out = held_out_images(images, config)
+    crop_test = crops["image_id"].isin(held_out).to_numpy()
+    image_test = images.table["image_id"].iloc[rows].isin(held_out).to_numpy()
+    labels = crops["category"].to_numpy(object)
+
+    summary: dict[str, Any] = {
+        "seed": config.seed,
+        "counts": {
+            "images": len(images),
+            "skipped": len(images.skipped),
+            "exact_duplicates": diagnostics.exact_duplicates(images.table),
+            "objects": len(images.objects),
+            "categories": images.objects["category"].nunique(),
+            "train_crops": int((~crop_test).sum()),
+            "test_crops": int(crop_test.sum()),
+            "train_images": int((~image_test).sum()),
+            "test_images": int(image_test.sum()),
+        },
+    }
+    for name, encoder in encoders(run, config):
+        crop_x, image_x = embed(encoder, images, crops, rows, config, title=f"judging {name}")
+        some = torch.from_numpy(image_x[:RANK_IMAGES])
+        summary[name] = {
+            **training_figures(run, name),
+            "feature_std": diagnostics.representation_std(some),
+            "feature_rank": diagnostics.effective_rank(some),
+            "object_probe": probes.linear_probe(*_split(crop_x, labels, crop_test), seed=config.seed),
+            "object_knn": probes.knn_accuracy(*_split(crop_x, labels, crop_test)),
+            "scene_map": probes.multilabel_map(*_split(image_x, categories, image_test)),
+        }
+    if mined := mining_figures(run, images):
+        summary["stage2"] = mined
+    majority = probes.majority_accuracy(labels[~crop_test], labels[crop_test])
+    summary["chance"] = {
+        "object_probe": majority,
+        "object_knn": majority,
+        "scene_map": probes.prevalence(categories[~image_test], categories[image_test]),
+    }
+    summary = _plain(summary)
+    write_json(run.path / "evaluation" / "summary.json", summary)
+    return summary
+
+
+# ---- what is judged ------------------------------------------------------------------------------------------------
+
+
+def held_out_images(images: ImageSet, config: Config) -> np.ndarray:
+    """Ids of the images that probes are tested on."""
+    ids = images.table["image_id"].to_numpy()
+    order = np.random.default_rng([config.seed, 0]).permutation(len(ids))
+    return ids[order[: round(config.evaluate.test_share * len(ids))]]
+
+
+def draw_images(images: ImageSet, config: Config) -> np.ndarray:
+    """Rows of the whole images that are judged, ascending."""
+    count = min(config.evaluate.max_crops, len(images))
+    return np.sort(np.random.default_rng([config.seed, 1]).choice(len(images), count, replace=False))
+
+
+def draw_crops(images: ImageSet, config: Config) -> pd.DataFrame:
+    """Objects that are judged: image_id, category and x, y, w, h in whole pixels, grouped by image."""
+    objects = images.objects
+    large = np.flatnonzero(objects[["w", "h"]].min(axis=1) >= MIN_CROP_SIDE)
+    count = min(config.evaluate.max_crops, len(large))
+    drawn = np.sort(np.random.default_rng([config.seed, 2]).choice(large, count, replace=False)) if count else large
+    crops = objects.iloc[drawn].sort_values("image_id", kind="stable")
+    sizes = images.table.set_index("image_id").loc[crops["image_id"], ["width", "height"]].to_numpy()
+    boxes = crops[["x", "y", "w", "h"]].to_numpy(np.float64)
+    start = np.floor(boxes[:, :2]).astype(np.int64)  # outwards to whole pixels: what the annotation touches
+    end = np.minimum(np.ceil(boxes[:, :2] + boxes[:, 2:]).astype(np.int64), sizes)
+    frame = pd.DataFrame(np.hstack([start, end - start]), columns=["x", "y", "w", "h"])
+    return frame.assign(image_id=crops["image_id"].to_numpy(), category=crops["category"].to_numpy())
+
+
+def category_matrix(images: ImageSet, rows: np.ndarray) -> np.ndarray:
+    """Which categories are in which images: (len(rows), C) of 0 and 1, categories in alphabetical order."""
+    ids = images.table["image_id"].iloc[rows]
+    table = pd.crosstab(images.objects["image_id"], images.objects["category"])
+    return (table.reindex(ids, fill_value=0).to_numpy() > 0).astype(np.int64)
+
+
+def encoders(run: Run, config: Config) -> Iterator[tuple[str, Encoder]]:
+    """The untrained encoder, and those of the stages that are there; one at a time."""
+    yield "random", Encoder.random(config.stage1.encoder, seed=config.seed)
+    for stage in ("stage1", "stage3"):
+        if run.encoder_file(stage).exists():
+            yield stage, Encoder.load(run.encoder_file(stage))
+
+
+def embed(
+    encoder: Encoder, images: ImageSet, crops: pd.DataFrame, rows: np.ndarray, config: Config, *, title: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled backbone features of crops (len(crops), width) and whole images (len(rows), width), of length 1.
+
+    In fp32, whatever the run's precision: features of an untrained encoder differ so little from each other that bf16
+    would blur them, and the comparison would be unfair.
+    """
+    options: dict[str, Any] = {
+        "size": config.stage1.image_size,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "workers": data_workers(config),
+    }
+    crop_images = crops["image_id"].nunique()
+    total = crop_images + len(rows)
+    with progress_bar(title) as progress:
+
+        def from_here(before: int) -> Callable[[int, int], None]:
+            return lambda done, _: progress(before + done, total)
+
+        of_crops = embed_regions(encoder, images, crops, progress=from_here(0), **options)
+        whole = embed_images(encoder, images, rows.tolist(), features=True, progress=from_here(crop_images), **options)
+    return of_crops, whole
+
+
+def _split(x: np.ndarray, y: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return x[~test], y[~test], x[test], y[test]
+
+
+# ---- figures -------------------------------------------------------------------------------------------------------
+
+
+def training_figures(run: Run, stage: str) -> dict[str, Any]:
+    """How a training stage went, from its metrics.csv; nothing where there is none."""
+    file = run.path / stage / "metrics.csv"
+    metrics = pd.read_csv(file) if file.exists() else pd.DataFrame()
+    if metrics.empty:
+        return {}
+    epochs = metrics.groupby("epoch")
+    losses = epochs[[name for name in metrics.columns.tolist() if name.startswith("loss")]].mean()
+    state = epochs[["std", "rank"]].last()
+    return {
+        "epochs": len(losses),
+        "seconds": run.stage(stage).get("seconds", math.nan),
+        "loss_first": losses["loss"].iloc[0],
+        **{str(name): mean for name, mean in losses.iloc[-1].items()},
+        "std": state["std"].iloc[-1],
+        "rank": state["rank"].iloc[-1],
+        "collapsed": bool(state["std"].iloc[-1] < COLLAPSED),
+        "loss_per_epoch": losses["loss"].tolist(),
+        "std_per_epoch": state["std"].tolist(),
+        "rank_per_epoch": state["rank"].tolist(),
+    }
+
+
+def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
+    """What stage 2 found, as far as it has come; by labels where there are any."""
+    figures: dict[str, Any] = {}
+    if not run.file("neighbors").exists():
+        return figures
+    neighbors = run.read("neighbors")
+    if "context" in images.table:
+        agreement = diagnostics.neighbor_agreement(neighbors, images.table.set_index("image_id")["context"])
+        figures |= {"context_agreement": agreement.value, "context_agreement_chance": agreement.chance}
+    overlap = diagnostics.category_overlap(neighbors, images.objects)
+    hubness = diagnostics.hubness(neighbors)
+    figures |= {
+        "category_overlap": overlap.value,
+        "category_overlap_chance": overlap.chance,
+        "hubness": hubness.skewness,
+        "largest_hub": hubness.largest,
+        "near_duplicates": diagnostics.near_duplicates(neighbors),
+    }
+    if not run.file("regions").exists():
+        return figures
+    regions = run.read("regions")
+    recall = diagnostics.proposal_recall(images.objects, regions)
+    figures |= {
+        "recall_50": recall.at[0.5],
+        "recall_70": recall.at[0.7],
+        "best_overlap": recall.average_best_overlap,
+    }
+    if not run.file("pairs").exists():
+        return figures
+    pairs = run.read("pairs", columns=["image_id", "neighbor_id", "query_region", "key_region"])
+    figures |= diagnostics.funnel(run.read("proposals", columns=["reason"]), regions, neighbors, pairs)
+    if len(images.objects):
+        region_object = diagnostics.on_object(regions, images.objects, images.table)
+        purity = diagnostics.pair_purity(pairs, regions, region_object, images.objects)
+        figures |= {
+            "object_regions": float((region_object >= 0).mean()),
+            "object_pairs": purity.objects.value,
+            "object_pairs_chance": purity.objects.chance,
+            "mixed_pairs": purity.mixed,
+            "background_pairs": purity.background,
+            "purity": purity.purity.value,
+            "purity_chance": purity.purity.chance,
+            "purity_neighbor_chance": purity.neighbor_chance,
+        }
+    return figures
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: numpy's numbers as Python's, figures rounded to six digits, keys without a figure (nan) left out."""
+    if isinstance(value, dict):
+        plain = {key: _plain(item) for key, item in value.items()}
+        return {key: item for key, item in plain.items() if item is not None}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# ---- on the console ------------------------------------------------------------------------------------------------
+
+ENCODER_ROWS: Final = (
+    ("object probe, accuracy", "object_probe", ".1%"),
+    ("object kNN, accuracy", "object_knn", ".1%"),
+    ("scene mAP", "scene_map", ".1%"),
+    ("feature rank", "feature_rank", ".1f"),
+    ("projection std (1 = spread out)", "std", ".2f"),
+    ("projection rank", "rank", ".1f"),
+    ("loss, last epoch", "loss", ".3f"),
+    ("loss by epoch", "loss_per_epoch", "curve"),
+    ("epochs", "epochs", "d"),
+)
+"""Label, key and format of each row of the table of encoders."""
+
+MINING_ROWS: Final = (
+    ("neighbors of the same context", "context_agreement", ".1%", "the neighbor shows the same kind of scene"),
+    ("shared categories of neighbors", "category_overlap", ".1%", "shared / all categories of an image and a neighbor"),
+    ("hubness", "hubness", ".2f", "far above 0: a few images are everybody's neighbors"),
+    ("near-duplicate images", "near_duplicates", ",d", "pairs of images with a similarity above 0.98"),
+    ("proposals", "proposals", ",d", "boxes that selective search found"),
+    ("kept boxes", "regions", ",d", "left after the filter by size, aspect and overlap"),
+    ("recall at IoU 0.5", "recall_50", ".1%", "objects that some kept box fits roughly"),
+    ("recall at IoU 0.7", "recall_70", ".1%", "objects that some kept box fits well"),
+    ("kept boxes on objects", "object_regions", ".1%", "the others show background"),
+    ("candidate pairs", "candidate_pairs", ",d", "every box of an image with every box of each neighbor"),
+    ("accepted pairs", "pairs", ",d", "the most similar ones"),
+    ("pairs of two objects", "object_pairs", ".1%", "both boxes are on an object"),
+    ("pairs of background", "background_pairs", ".1%", "neither box is on an object"),
+    ("purity", "purity", ".1%", "pairs of two objects that are of the same category"),
+    ("purity of blind matching", "purity_neighbor_chance", ".1%", "the same for random boxes of the same neighbors"),
+)
+"""Label, key, format and meaning of each row of the table of stage 2."""
+
+
+def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
+    """What to print: the encoders side by side, and what stage 2 mined, with chance beside each figure; and warnings.
+
+    Args:
+        summary: what `run` gives.
+    """
+    names = [name for name in ("random", "stage1", "stage3") if name in summary]
+    table = Table(title="What each encoder is worth", title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(name.replace("stage", "stage "), justify="right")
+    table.add_column("chance", justify="right", style="dim")
+    for label, key, form in ENCODER_ROWS:
+        cells = [_cell(summary[name].get(key), form) for name in names]
+        if any(cells):
+            table.add_row(label, *cells, _cell(summary["chance"].get(key), form))
+    lengths = {summary[name].get("epochs") for name in names[1:]} - {None}
+    if len(lengths) > 1:
+        table.caption = "Not at equal epochs: the stages cannot be compared fairly."
+    shown: list[RenderableType] = [table]
+    for name in names:
+        if summary[name].get("collapsed"):
+            title = name.replace("stage", "stage ")
+            shown.append(f"[bold red]{title} has collapsed[/]: lower its base_lr, or raise ema, and train it again.")
+
+    mined = summary.get("stage2", {})
+    if mined:
+        table = Table(title="What stage 2 mined", title_justify="left")
+        table.add_column("")
+        table.add_column("figure", justify="right")
+        table.add_column("chance", justify="right", style="dim")
+        table.add_column("what it means")
+        for label, key, form, meaning in MINING_ROWS:
+            if key in mined:
+                table.add_row(label, _cell(mined[key], form), _cell(mined.get(f"{key}_chance"), form), meaning)
+        shown.append(table)
+    if not summary["counts"]["objects"]:
+        shown.append("Without annotations nothing can be judged by labels: give a COCO json as --images for that.")
+    return shown
+
+
+def _cell(value: Any, form: str) -> str:
+    if value is None:
+        return ""
+    return sparkline(value) if form == "curve" else format(value, form)
+
+
+def sparkline(values: list[float | None], *, width: int = 12) -> str:
+    """Draw a curve in one line of text, its range as high as the line."""
+    finite = np.array([value for value in values if value is not None])
+    if not len(finite):
+        return ""
+    picked = finite[np.linspace(0, len(finite) - 1, min(width, len(finite))).round().astype(int)]
+    height = (picked - picked.min()) / (np.ptp(picked) or 1)  # 0..1
+    return "".join("▁▂▃▄▅▆▇█"[level] for level in (height * 7).round().astype(int))

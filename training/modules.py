@@ -1,0 +1,377 @@
+"""Lightning around the networks of stages 1 and 3: optimizer, schedules, logs, checkpoints, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
+from rich.progress import TextColumn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from orl_explore import diagnostics
+from orl_explore.byol import TwinNetworks, learning_rate_factor, target_momentum
+from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
+from orl_explore.run import Run, atomic_write, hash_file
+from orl_explore.views import normalize
+from training.config import Config, TrainConfig
+from training.console import bar, console
+from training.data import StepSampler
+
+COLLAPSED = 0.1
+"""Representation std, as a share of that of a spread-out representation, below which training has collapsed."""
+
+
+class TwinTraining(lightning.LightningModule):
+    """One optimizer step of BYOL or ORL (method: stage 1 and stage 3).
+
+    Args:
+        networks: takes normalized views by name, returns losses by name and projections.
+        config: the stage's settings.
+        images: images in an epoch.
+        weights: weight of each loss, by name.
+    """
+
+    def __init__(self, networks: TwinNetworks, config: TrainConfig, *, images: int, weights: Mapping[str, float]):
+        super().__init__()
+        self.networks, self.config, self.weights = networks, config, dict(weights)
+        self.total_steps = config.total_steps(images)
+        self.steps_per_epoch = config.steps_per_epoch(images)
+        self.warmup_steps = round(config.warmup_epochs * self.steps_per_epoch)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
+        """Losses of one batch of uint8 views, by name."""
+        image_ids = batch.pop("image_id")
+        losses, projection = self.networks(**{name: normalize(view) for name, view in batch.items()})
+        loss = sum(self.weights[name] * losses[name] for name in losses)
+        if not torch.isfinite(loss):
+            raise OrlError(
+                f"the loss became {loss.item()} at step {self.global_step}, on images {image_ids.tolist()[:8]} ...:"
+                " the last good checkpoint is kept; try a lower base_lr, or precision fp32"
+            )
+        return {"loss": loss, "losses": {n: v.detach() for n, v in losses.items()}, "projection": projection}
+
+    def configure_optimizers(self) -> Any:
+        """SGD with warm-up and cosine decay per step."""
+        config = self.config
+        optimizer = torch.optim.SGD(
+            [p for p in self.parameters() if p.requires_grad],
+            lr=config.learning_rate(),
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, self.total_steps, self.warmup_steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the target network: both belong to one step, so that every checkpoint holds both."""
+        step = self.global_step
+        super().optimizer_step(*args, **kwargs)
+        self.networks.update_target(target_momentum(step, self.total_steps, self.config.ema))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Never let a checkpoint with broken weights take the place of a good one."""
+        for name, tensor in checkpoint["state_dict"].items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise OrlError(
+                    f"weights of {name} are no longer finite at step {self.global_step}:"
+                    " the last good checkpoint is kept; try a lower base_lr, or precision fp32"
+                )
+
+
+class MetricsLog(Callback):
+    """Writes metrics.csv: a row per step, with the state of the representation at the end of each epoch.
+
+    Rows of steps that a resumed run repeats are dropped first, so that the file reads as if nothing had happened.
+    """
+
+    def __init__(self, path: Path, *, start_step: int, names: list[str]):
+        self.path, self.names = path, names
+        self.columns = [
+            "step",
+            "epoch",
+            "lr",
+            "momentum",
+            "loss",
+            *[f"loss_{n}" for n in names],
+            "std",
+            "rank",
+        ]
+        self.projections: list[Tensor] = []
+        kept = []
+        if path.exists() and start_step:
+            with path.open(newline="") as file:
+                complete = (row for row in csv.DictReader(file) if None not in row.values() and None not in row)
+                kept = [row for row in complete if int(row["step"]) < start_step]
+        with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(kept)
+        self.file = path.open("a", newline="")
+        self.writer = csv.DictWriter(self.file, self.columns)
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Add the row of the step that has just ended."""
+        step = trainer.global_step - 1
+        epoch, position = divmod(step, module.steps_per_epoch)
+        self.projections = [*self.projections, outputs["projection"]]
+        recent = -(-512 // len(outputs["projection"]))
+        self.projections = self.projections[-recent:]
+        share = learning_rate_factor(step, module.total_steps, module.warmup_steps)
+        row: dict[str, Any] = {
+            "step": step,
+            "epoch": epoch,
+            "lr": f"{module.config.learning_rate() * share:.6g}",
+            "momentum": f"{target_momentum(step, module.total_steps, module.config.ema):.6g}",
+            "loss": f"{float(outputs['loss']):.6g}",
+            **{f"loss_{name}": f"{float(outputs['losses'][name]):.6g}" for name in self.names},
+        }
+        if position == module.steps_per_epoch - 1:
+            vectors = torch.cat(self.projections)
+            std, rank = diagnostics.representation_std(vectors), diagnostics.effective_rank(vectors)
+            row |= {"std": f"{std:.4g}", "rank": f"{rank:.4g}"}
+            if std < COLLAPSED:
+                console.print(
+                    f"[bold red]The representation has collapsed[/]: in epoch {epoch} its standard deviation is"
+                    f" {std:.1%} of a spread-out one's. Lower base_lr, or raise ema; the loss says nothing about this."
+                )
+        self.writer.writerow(row)
+        self.file.flush()  # before the checkpoint of this step: a resumed run keeps the rows up to there
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs for the same std and rank."""
+        return {"projections": self.projections}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.projections = state_dict["projections"]
+
+    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+class TrainingProgress(Callback):
+    """A bar over all steps of a training stage; in a log, a line for every epoch."""
+
+    def __init__(self, title: str, *, total: int, steps_per_epoch: int, done: int):
+        self.title, self.total, self.done = title, total, done
+        self.bar = bar(TextColumn("epoch {task.fields[epoch]}"), TextColumn("loss {task.fields[loss]}"))
+        self.steps_per_epoch, self.epochs = steps_per_epoch, total // steps_per_epoch
+        self.task = self.bar.add_task(title, total=total, completed=done, epoch=f"0/{self.epochs}", loss="...")
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Show the bar (in the first process only)."""
+        self.start = time.monotonic()
+        if trainer.is_global_zero:
+            self.bar.start()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Move the bar."""
+        step = trainer.global_step
+        epoch = f"{(step - 1) // self.steps_per_epoch + 1}/{self.epochs}"
+        loss = f"{float(outputs['loss']):.3f}"
+        self.bar.update(self.task, completed=step, epoch=epoch, loss=loss)
+        if not console.is_terminal and trainer.is_global_zero and step % self.steps_per_epoch == 0:
+            left = (time.monotonic() - self.start) / (step - self.done) * (self.total - step)
+            console.print(f"{self.title}: epoch {epoch}, loss {loss}, {left:.0f} s left")
+
+    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+        """Leave the bar as it stands."""
+        self.bar.stop()
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        """Leave the bar as it stands."""
+        self.bar.stop()
+
+
+class Checkpoints(Callback):
+    """Keeps the newest checkpoint: one every so many steps, and one of the last step."""
+
+    def __init__(self, folder: Path, *, every: int):
+        self.folder, self.every = folder, every
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save when it is time, then delete the older one."""
+        step = trainer.global_step
+        if step % self.every and step != module.total_steps:
+            return
+        path = self.folder / f"step={step}.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            for older in self.folder.glob("step=*.ckpt"):
+                if older != path:
+                    older.unlink()
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints beside their final name; Lightning's own go through /tmp, often another file system."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write, flush, rename."""
+        with atomic_write(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path | None, int]:
+    """Newest checkpoint of a stage and the number of optimizer steps it has behind it; (None, 0) without one."""
+    steps = {int(path.stem.removeprefix("step=")): path for path in folder.glob("step=*.ckpt")}
+    return (steps[max(steps)], max(steps)) if steps else (None, 0)
+
+
+def precision_flag(precision: str) -> str:
+    """Lightning's name for a precision; auto takes bf16 where the device has it, else fp16."""
+    if precision == "auto":
+        precision = "bf16" if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else "fp16"
+    return {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}[precision]
+
+
+def data_workers(config: Config) -> int:
+    """Processes that prepare images, for each training process."""
+    if config.workers is not None:
+        return config.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores)
+
+
+def fit(
+    networks: TwinNetworks,
+    dataset: Dataset,
+    *,
+    images: int,
+    folder: Path,
+    config: Config,
+    stage: TrainConfig,
+    title: str,
+    weights: Mapping[str, float],
+) -> None:
+    """Train networks on a dataset, from the newest checkpoint in the folder if there is one.
+
+    Args:
+        networks: BYOL or ORL; holds the trained weights afterwards.
+        dataset: takes (epoch, row), gives views by name.
+        images: rows of the dataset.
+        folder: gets `checkpoints/` and `metrics.csv`.
+        config: the run's settings.
+        stage: the stage's settings.
+        title: what the progress bar says.
+        weights: weight of each loss, by name.
+    """
+    quiet_lightning()
+    checkpoint, start_step = latest_checkpoint(folder / "checkpoints")
+    networks = networks.to(memory_format=torch.channels_last)
+    module = TwinTraining(networks, stage, images=images, weights=weights)
+    if checkpoint and start_step == module.total_steps:  # killed between the last step and what follows it
+        module.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
+        return
+    callbacks: list[Callback] = [
+        TrainingProgress(title, total=module.total_steps, steps_per_epoch=module.steps_per_epoch, done=start_step),
+        Checkpoints(folder / "checkpoints", every=stage.checkpoint_steps),
+    ]
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        devices=config.devices if torch.cuda.is_available() or config.devices != "auto" else 1,
+        precision=precision_flag(config.precision),  # type: ignore[arg-type]
+        sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,  # Checkpoints does it
+        max_epochs=1,  # the sampler walks through all epochs in one pass: see StepSampler
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    if trainer.is_global_zero:
+        console.print(
+            f"{title}: {stage.epochs} epochs of {images} images, {module.total_steps} steps"
+            f"{f', going on from step {start_step}' if start_step else ''}; learning rate {stage.learning_rate():g}"
+            f" = {stage.base_lr:g} x batch {stage.batch_size} / 512; {trainer.precision} on"
+            f" {trainer.world_size} x {trainer.strategy.root_device.type}"
+        )
+        log = MetricsLog(folder / "metrics.csv", start_step=start_step, names=list(weights))
+        trainer.callbacks.insert(0, log)  # type: ignore[attr-defined]
+    sampler = StepSampler(
+        images,
+        batch_size=stage.batch_size,
+        epochs=stage.epochs,
+        seed=config.seed,
+        start_step=start_step,
+        rank=trainer.global_rank,
+        world=trainer.world_size,
+    )
+    workers = data_workers(config)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+    try:
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl+C, after which it would have all further ones ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that train together: the one that writes to the run folder."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str]) -> Iterator[None]:
+    """Store the config with the run and record the stage as running, then as finished or failed (main process)."""
+    if not is_main_process():
+        yield
+        return
+    config.save(run.path / "config.yaml")
+    with run.working_on(stage, config=config.stage_dict(stage), seed=config.seed, inputs=inputs):
+        yield
+
+
+def save_encoder(run: Run, stage: str, encoder: Encoder, image_size: int) -> None:
+    """Export the trained encoder with what it needs to be used elsewhere, and record its hash."""
+    if not is_main_process():
+        return
+    path = run.encoder_file(stage)
+    with atomic_write(path) as temporary:
+        encoder.save(temporary, stage=stage, image_size=image_size)
+    run.note(stage, outputs={"encoder": hash_file(path)})
+
+
+def quiet_lightning() -> None:
+    """Keep the console for what concerns the user."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*dataloader is not resumable.*",  # it is: StepSampler starts at the step
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*The number of training batches.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,97 @@
+"""From a command's arguments to a run: settle config and images, then do the stages in order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from orl_explore.errors import OrlError
+from orl_explore.images import open_images, report
+from orl_explore.neighbors import require_faiss
+from orl_explore.overview import overview
+from orl_explore.run import Run, atomic_write
+from training import evaluate, stage1, stage2, stage3
+from training.config import Config, load_config
+from training.console import console, progress_bar
+from training.modules import is_main_process
+
+STAGES: dict[str, Callable[[Run, Config], Run]] = {"stage1": stage1.run, "stage2": stage2.run, "stage3": stage3.run}
+
+
+def prepare(
+    path: Path,
+    *,
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    images: Sequence[Path] | None = None,
+    root: Path | None = None,
+) -> tuple[Run, Config]:
+    """Open or begin a run: its images are read once; the config is stored by the first stage that works with it.
+
+    Args:
+        path: the run folder.
+        config: a config's name or file; default: the run's own.
+        overrides: settings as typed, such as ["--stage1.epochs", "5"].
+        images: where the images are; needed once.
+        root: where a COCO json's or list's files are.
+
+    Raises:
+        OrlError: no images named for a new run, or other images or a bad config.
+    """
+    run = Run(path)
+    stored = path / "config.yaml"
+    settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
+    if images and is_main_process():
+        with run.lock():
+            with progress_bar("reading images") as progress:
+                image_set = open_images(images, root=root, progress=progress)
+            run.set_images(image_set, [str(source) for source in images])
+            if len(image_set.skipped):
+                console.print(report(image_set), markup=False)
+    elif run.manifest()["images"] is None:
+        raise OrlError(
+            f"{path} has no images yet: `orl run {path} --images PATH` begins with those of a folder, a COCO json"
+            " or a list file"
+        )
+    if is_main_process() and not stored.exists():
+        settings.save(stored)
+    return run, settings
+
+
+def run_stage(name: str, run: Run, config: Config, *, overwrite: bool = False) -> None:
+    """Do one stage; with `overwrite`, anew. Processes that train along leave the run folder to the first one."""
+    with run.lock() if is_main_process() else contextlib.nullcontext():
+        if overwrite and is_main_process():
+            run.clear(name)
+        STAGES[name](run, config)
+
+
+def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, Any]:
+    """Do the three stages and judge them; returns the figures of `evaluate.run`."""
+    require_faiss()  # rather now than after hours of stage 1
+    if overwrite and is_main_process():
+        with run.lock():
+            for name in STAGES:
+                run.clear(name)
+    for name in STAGES:
+        run_stage(name, run, config)
+    if not is_main_process():
+        raise SystemExit  # the first process goes on alone
+    summary = judge(run, config)
+    skipped = run.manifest()["images"]["skipped"]
+    if skipped:
+        console.print(f"{len(skipped)} files were skipped: `orl verify` or {run.path}/run.json say why")
+    return summary
+
+
+def judge(run: Run, config: Config) -> dict[str, Any]:
+    """Judge what the run has so far: figures in evaluation/summary.json and, after stage 2, a picture, overview.png."""
+    with run.lock():
+        summary = evaluate.run(run, config)
+        if run.finished("stage2"):
+            with atomic_write(run.path / "overview.png") as file:
+                overview(run).save(file, format="PNG")
+            console.print(f"a picture of what the run made: {run.path}/overview.png", markup=False)
+    return summary

@@ -1,0 +1,53 @@
+"""Stage 1: train the image-level encoder (paper section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+
+from orl_explore.byol import BYOL
+from orl_explore.run import Run
+from training.config import Config
+from training.console import console
+from training.data import ImageViews
+from training.modules import fit, save_encoder, working_on
+
+STAGE = "stage1"
+
+
+def run(run: Run, config: Config) -> Run:
+    """Train stage 1 on the run's images, or go on where a killed job stopped.
+
+    Args:
+        run: a run whose images are set.
+        config: settings; `config.stage1` and the run-wide ones are used.
+
+    Returns:
+        The run, with `stage1/encoder.safetensors`, `stage1/metrics.csv` and a checkpoint.
+
+    Raises:
+        OrlError: other settings or images than the run was begun with; too few images; a loss that is not finite.
+    """
+    images = run.images()
+    settings = config.stage_dict(STAGE)
+    inputs = {"images": images.fingerprint}
+    if run.check(STAGE, config=settings, inputs=inputs):
+        console.print(f"stage 1 of {run.path} is finished: skipped")
+        return run
+    images.check_files()
+    config.stage1.steps_per_epoch(len(images))  # raises if they are too few, before anything is recorded
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        networks = BYOL(config.stage1.encoder)
+    with working_on(run, STAGE, config, inputs=inputs):
+        fit(
+            networks,
+            ImageViews(images, config.stage1, config.seed),
+            images=len(images),
+            folder=run.path / STAGE,
+            config=config,
+            stage=config.stage1,
+            title="stage 1",
+            weights={"image": 1.0},
+        )
+        save_encoder(run, STAGE, networks.online, config.stage1.image_size)
+    return run

@@ -1,0 +1,67 @@
+"""Stage 3: train from scratch on whole images, boxes and corresponding boxes (paper section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+
+from orl_explore.orl import ORL
+from orl_explore.run import Run, hash_file
+from training.config import Config
+from training.console import console
+from training.data import ObjectViews
+from training.modules import fit, is_main_process, save_encoder, working_on
+
+STAGE = "stage3"
+
+
+def run(run: Run, config: Config) -> Run:
+    """Train stage 3 on the run's images, regions and pairs, or go on where a killed job stopped.
+
+    Args:
+        run: a run whose stage 2 is finished.
+        config: settings; `config.stage3` and the run-wide ones are used.
+
+    Returns:
+        The run, with `stage3/encoder.safetensors`, `stage3/metrics.csv` and a checkpoint.
+
+    Raises:
+        OrlError: stage 2 is missing; other settings or pairs than the stage was begun with; a loss that is not finite.
+    """
+    images = run.images()
+    settings = config.stage_dict(STAGE)
+    inputs = {
+        "images": images.fingerprint,
+        "regions": hash_file(run.require("regions")),
+        "pairs": hash_file(run.require("pairs")),
+    }
+    if run.check(STAGE, config=settings, inputs=inputs):
+        console.print(f"stage 3 of {run.path} is finished: skipped")
+        return run
+    images.check_files()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        networks = ORL(config.stage3.encoder)
+    samples = ObjectViews(images, run.read("regions"), run.read("pairs"), config.stage3, config.seed)
+    if len(samples) < len(images):
+        console.print(f"{len(images) - len(samples)} images without any pair are left out of stage 3")
+    config.stage3.steps_per_epoch(len(samples))  # raises if they are too few, before anything is recorded
+    weights = {
+        "image": config.stage3.image_weight,
+        "intra": config.stage3.intra_weight,
+        "inter": config.stage3.inter_weight,
+    }
+    with working_on(run, STAGE, config, inputs=inputs):
+        fit(
+            networks,
+            samples,
+            images=len(samples),
+            folder=run.path / STAGE,
+            config=config,
+            stage=config.stage3,
+            title="stage 3",
+            weights=weights,
+        )
+        if is_main_process():
+            run.note(STAGE, images_without_pairs=len(images) - len(samples))
+        save_encoder(run, STAGE, networks.online, config.stage3.image_size)
+    return run
