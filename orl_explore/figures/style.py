@@ -1,0 +1,39 @@
+"""The look that all figures share: colors that the color-blind can tell apart, quiet axes, no chart junk."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#7F7F7F")
+"""Okabe and Ito's colors, and a gray."""
+
+ACCEPTED: Final = "#009E73"
+REJECTED: Final = "#D55E00"
+QUIET: Final = "#8A939B"
+SCALE: Final = "Cividis"
+"""Color scale for similarities: rises evenly in lightness, the same to the color-blind."""
+
+
+def color(index: int) -> str:
+    """Color number `index` of the palette, which begins anew after its last."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
+    """A figure of these traces with the common layout; `layout` goes to `update_layout` and wins."""
+    made = go.Figure(list(traces))
+    made.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 32, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        colorway=list(PALETTE),
+        hoverlabel={"align": "left"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    made.update_xaxes(automargin=True, showgrid=False, zeroline=False)
+    made.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.2)", zeroline=False)
+    made.update_layout(**layout)
+    return made

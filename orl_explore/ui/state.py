@@ -1,0 +1,147 @@
+"""What pages share: the runs that may be opened, tables held in memory, and the image that is looked at."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+
+from orl_explore.errors import OrlError
+from orl_explore.images import ImageSet
+from orl_explore.run import Run
+
+DEPTH = 3
+"""Folders below the runs folder in which runs are looked for."""
+
+
+def plain(text: str) -> str:
+    """Escape what Streamlit's Markdown would turn into formatting, links, math or HTML."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$~:&^])", r"\\\1", text)
+
+
+def list_runs(root: Path) -> list[str]:
+    """Names of the runs in a folder, relative to it, newest first; links that lead out of it are left out."""
+    found = []
+    for depth in range(1, DEPTH + 1):
+        for manifest in root.glob("/".join(["*"] * depth) + "/run.json"):
+            folder = manifest.parent
+            if folder.resolve().is_relative_to(root.resolve()):
+                found.append((manifest.stat().st_mtime, folder.relative_to(root).as_posix()))
+    return [name for _, name in sorted(found, reverse=True)]
+
+
+def open_run(root: Path, name: str) -> Run:
+    """Open one of the runs that `list_runs` names.
+
+    Raises:
+        OrlError: it is none of them, or is damaged.
+    """
+    if name not in list_runs(root):
+        raise OrlError(f"there is no run {name} in {root}")
+    return Run.open(root / name)
+
+
+def version(path: Path) -> tuple[str, int, int]:
+    """What identifies a file's content for the caches: path, time of change and size.
+
+    Files of a run are replaced, never edited in place.
+    """
+    stat = path.stat()
+    return str(path.absolute()), stat.st_mtime_ns, stat.st_size
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _table(run_path: str, name: str, columns: tuple[str, ...] | None, _version: tuple[str, int, int]) -> pd.DataFrame:
+    return Run(run_path).read(name, columns=columns)
+
+
+def table(run: Run, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A whole table, held in memory until its file changes. It is shared: never change it.
+
+    Raises:
+        OrlError: the table is not there yet; the message names the command that makes it.
+    """
+    key = (run.file(name).absolute().as_posix(), run.require(name).stat().st_mtime_ns, run.file(name).stat().st_size)
+    return _table(str(run.path), name, tuple(columns) if columns else None, key)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _images(run_path: str, _version: tuple[str, int, int]) -> tuple[ImageSet, dict[int, int]]:
+    images = Run(run_path).images()
+    return images, dict(zip(images.table["image_id"].tolist(), range(len(images)), strict=True))
+
+
+def images(run: Run) -> ImageSet:
+    """The images of a run, held in memory."""
+    return _images(str(run.path), version(run.require("images")))[0]
+
+
+def row_of(run: Run, image_id: int) -> int:
+    """Row of an image in the images table.
+
+    Raises:
+        OrlError: no such image.
+    """
+    rows = _images(str(run.path), version(run.require("images")))[1]
+    if image_id not in rows:
+        raise OrlError(f"this run has no image {image_id}")
+    return rows[image_id]
+
+
+def file_name(run: Run, image_id: int) -> str:
+    """File name of an image."""
+    return str(images(run).table["file_name"].iloc[row_of(run, image_id)])
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _jpeg(run_path: str, image_id: int, side: int, box: tuple[int, int, int, int] | None, _version: object) -> bytes:
+    run = Run(run_path)
+    picture = images(run).load(row_of(run, image_id))
+    if box is not None:
+        x, y, w, h = box
+        picture = picture.crop((x, y, x + w, y + h))
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    if max(picture.size) < side // 2:  # enlarge small pictures and crops so that they can be seen
+        scale = side / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def thumbnail(run: Run, image_id: int, *, side: int = 200, box: Sequence[int] | np.ndarray | None = None) -> bytes:
+    """An image, or a box (xywh) of it, as a JPEG whose longer side is about `side` pixels."""
+    as_tuple = None if box is None else (int(box[0]), int(box[1]), int(box[2]), int(box[3]))
+    return _jpeg(str(run.path), int(image_id), side, as_tuple, version(run.require("images")))
+
+
+def chosen_image(run: Run) -> int:
+    """The image that all pages look at: the one the address names, else the first of the run."""
+    table = images(run).table
+    try:
+        wanted = int(st.query_params.get("image", ""))
+    except ValueError:
+        wanted = None
+    if wanted is None:
+        return int(table["image_id"].iloc[0])
+    row_of(run, wanted)
+    return wanted
+
+
+def choose_image(image_id: int) -> None:
+    """Look at another image from now on; the address follows. Made for `on_click`."""
+    st.query_params["image"] = str(image_id)
+
+
+def go(page: str, image_id: int | None = None) -> None:
+    """Open a page, at an image. Made for `on_click`."""
+    st.session_state["page"] = page
+    if image_id is not None:
+        choose_image(image_id)
