@@ -77,6 +77,20 @@ PAGES = (
 )
 
 
+def _no_run(root: Path) -> None:
+    """Say what to type; the page comes to life when a run appears."""
+    st.title("ORL Explore")
+    st.info(f"There is no run in {state.plain(str(root))} yet. Make one, and it appears here by itself:")
+    st.code("make demo\norl run runs/mine --config tiny --images ~/Pictures", language="sh")
+
+    @st.fragment(run_every=2.0)
+    def wait() -> None:
+        if state.list_runs(root):
+            st.rerun()
+
+    wait()
+
+
 def main() -> None:
     """Show the page that the address names, of the run that it names."""
     st.set_page_config(page_title="ORL Explore", page_icon=":material/join_inner:", layout="wide")
@@ -84,9 +98,7 @@ def main() -> None:
     root = Path(os.environ.get("ORL_RUNS", "runs"))
     names = state.list_runs(root)
     if not names:
-        st.title("ORL Explore")
-        st.info(f"There is no run in `{root}` yet. Make one, then reload this page:")
-        st.code("make demo\norl run runs/mine --config tiny --images ~/Pictures", language="sh")
+        _no_run(root)
         return
     with st.sidebar:
         st.markdown("### :material/join_inner: ORL Explore")
@@ -113,7 +125,7 @@ def main() -> None:
     try:
         page.render(state.open_run(root, name))
     except OrlError as error:
-        st.warning(state.plain(str(error)), icon=":material/info:")
+        st.warning(state.sentence(str(error)), icon=":material/info:")
     except Exception:
         logging.getLogger(__name__).exception("page %s of %s", page.name, name)
         st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")
