@@ -149,7 +149,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     app.add_argument(
         "--host",
         default="localhost",
-        help="who may look: localhost (default), or 0.0.0.0 for everybody who reaches this machine; there is no password",
+        help="who may look: localhost (default), or 0.0.0.0: all who reach this machine, without a password",
     )
 
     config = command("config", _config, "list the configs, or show one with every value")
