@@ -102,7 +102,7 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not complaints
 
 
-def visit(page: Page, address: str, **query: object) -> None:
+def visit(page: Page, address: str, /, **query: object) -> None:
     """Open a page of the dashboard and wait until it is drawn."""
     page.goto(f"{address}/?{'&'.join(f'{key}={value}' for key, value in query.items())}")
     ready(page)
@@ -142,7 +142,7 @@ def test_dark_theme(browser, address):
 
 def test_pages_and_the_way_back(page, address):
     visit(page, address, run="one", page="overview")
-    page.get_by_text("Proposals", exact=True).click()
+    page.locator("label", has_text="Proposals").click()
     expect(page.get_by_role("heading", name="Proposals", level=1)).to_be_visible()
     ready(page)
     assert "page=proposals" in page.url
