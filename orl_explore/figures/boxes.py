@@ -122,17 +122,17 @@ def funnel(counts: dict[str, int]) -> go.Figure:
     left = sum(counts.values())
     names, remain, removed = ["found"], [left], [0]
     for reason, name in (
-        ("count", "within the number wanted"),
+        ("count", "before the limit"),
         ("side", "large enough"),
         ("aspect", "not too long"),
-        ("iou", "overlap no kept one"),
+        ("iou", "no overlap: kept"),
     ):
         left -= counts[reason]
         names.append(name)
         remain.append(left)
         removed.append(counts[reason])
     if counts[FALLBACK]:
-        names[-1] += " (or the first)"
+        names[-1] += " (or the first one)"
     made = style.figure(height=60 + 38 * len(names), title="What the filter left", barmode="stack", showlegend=False)
     colors = [style.PALETTE[0]] * (len(names) - 1) + [style.ACCEPTED]
     made.add_bar(
@@ -147,13 +147,13 @@ def funnel(counts: dict[str, int]) -> go.Figure:
         x=removed,
         orientation="h",
         marker={"color": "rgba(128,128,128,0.25)", "pattern": {"shape": "/", "fgcolor": style.QUIET}},
-        text=[f"{a:,}" + (f"  (−{b:,})" if b else "") for a, b in zip(remain, removed, strict=True)],
+        text=[f"{a:,}" + (f"  (-{b:,})" if b else "") for a, b in zip(remain, removed, strict=True)],
         textposition="outside",
         cliponaxis=False,
         hovertemplate="taken away: %{x:,}<extra></extra>",
     )
     made.update_yaxes(autorange="reversed", showgrid=False)
-    made.update_xaxes(showticklabels=False, range=[0, 1.3 * max(1, remain[0])])
+    made.update_xaxes(showticklabels=False, range=[0, 1.75 * max(1, remain[0])])
     return made
 
 

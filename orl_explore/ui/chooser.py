@@ -55,7 +55,7 @@ def choose(run: Run) -> int:
     if gallery.open:
         with gallery:
             _gallery(run)
-    size = f"{images['width'].iat[row]} × {images['height'].iat[row]} pixels"
+    size = f"{images['width'].iat[row]} x {images['height'].iat[row]} pixels"
     st.caption(f"Image {image_id} · {state.plain(str(images['file_name'].iat[row]))} · {size}")
     return image_id
 

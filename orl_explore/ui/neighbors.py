@@ -54,7 +54,7 @@ def render(run: Run) -> None:
     own = chooser.labels(run, image_id)
 
     query, others = st.columns([1, 3.6])
-    with query:
+    with query.container(gap="xsmall"):
         st.markdown("**This image**")
         chooser.picture(run, image_id, side=400)
         _describe(own)
@@ -91,7 +91,7 @@ def _grid(run: Run, found: pd.DataFrame, own: Labels | None, *, key: str) -> Non
         ):
             with column.container(gap="xsmall"):
                 chooser.picture(run, neighbor_id, side=240)
-                st.markdown(f"{rank + 1}. &nbsp;**{similarity:.3f}**")
+                st.markdown(f"**{similarity:.3f}** :gray[nr. {rank + 1}]")
                 _describe(chooser.labels(run, neighbor_id), own)
                 st.button(
                     "Walk on",
@@ -136,7 +136,7 @@ def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
         with column:
             chooser.picture(run, int(other), side=160)
             st.button(
-                f"{count:,} ×",
+                f"{count:,} times",
                 key=f"hub {other}",
                 help=state.plain(state.file_name(run, int(other))),
                 on_click=state.choose_image,

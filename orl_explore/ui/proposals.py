@@ -19,6 +19,12 @@ from orl_explore.ui import chooser, state
 BOX = ["x", "y", "w", "h"]
 DROPPED = [reason for reason in REASONS if reason not in (KEPT, FALLBACK)]
 THRESHOLDS = (0.5, 0.7)
+MEANING = {
+    "min_side": "boxes whose shorter side is below this are dropped",
+    "max_aspect": "boxes longer than this times their shorter side are dropped",
+    "max_iou": "boxes that overlap one already kept by more than this are dropped",
+    "max_boxes": "once so many are kept, all later boxes are dropped",
+}
 
 
 @st.cache_resource(max_entries=4, show_spinner="Finding the boxes of every image …")
@@ -61,10 +67,10 @@ def _sliders(run: Run) -> dict[str, Any]:
     start = defaults(run.stage("stage2"))
     # Ranges hang on the run, not the image, so that walking from image to image leaves the sliders where they are.
     ranges: dict[str, tuple[str, Any, Any, Any, str]] = {
-        "min_side": ("Shorter side at least, pixels", 0, max(200, 2 * round(start["min_side"])), 1, "%d"),
-        "max_aspect": ("Longer by shorter side at most", 1.0, max(8.0, 2.0 * start["max_aspect"]), 0.1, "%.1f"),
-        "max_iou": ("IoU with a kept box at most", 0.0, 1.0, 0.01, "%.2f"),
-        "max_boxes": ("Boxes kept at most", 1, max(200, 2 * start["max_boxes"]), 1, "%d"),
+        "min_side": ("Least side, pixels", 0, max(200, 2 * round(start["min_side"])), 1, "%d"),
+        "max_aspect": ("Greatest aspect", 1.0, max(8.0, 2.0 * start["max_aspect"]), 0.1, "%.1f"),
+        "max_iou": ("Greatest IoU", 0.0, 1.0, 0.01, "%.2f"),
+        "max_boxes": ("Most boxes", 1, max(200, 2 * start["max_boxes"]), 1, "%d"),
     }
     keys = {name: f"filter {run.path.as_posix()} {name}" for name in ranges}
     chosen = {}
@@ -73,7 +79,7 @@ def _sliders(run: Run) -> dict[str, Any]:
             label, low, high, step, form = ranges[name]
             kind = type(low)
             st.session_state.setdefault(keys[name], kind(start[name]))
-            chosen[name] = column.slider(label, low, high, step=step, format=form, key=keys[name])
+            chosen[name] = column.slider(label, low, high, step=step, format=form, key=keys[name], help=MEANING[name])
 
     def reset() -> None:
         for name, key in keys.items():
@@ -98,14 +104,15 @@ def _kept(found: pd.DataFrame, reasons: np.ndarray, *, changed: bool) -> None:
 def _picture(
     run: Run, image_id: int, raw: np.ndarray, reasons: np.ndarray, objects: pd.DataFrame, counts: Mapping[str, int]
 ) -> None:
-    shown = st.pills(
-        "Also show dropped boxes",
-        [reason for reason in DROPPED if counts[reason]],
-        selection_mode="multi",
-        format_func=lambda reason: f"{figures.LOOKS[reason].name} ({counts[reason]:,})",
-        key="dropped",
-    )
-    truth = bool(len(objects)) and st.toggle("Annotated objects", value=True, key="truth")
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        shown = st.pills(
+            "Also show dropped boxes",
+            [reason for reason in DROPPED if counts[reason]],
+            selection_mode="multi",
+            format_func=lambda reason: f"{figures.LOOKS[reason].name} ({counts[reason]:,})",
+            key="dropped",
+        )
+        truth = bool(len(objects)) and st.toggle("Annotated objects", value=True, key="truth")
     drawn = [*shown, FALLBACK, KEPT]
     boxes, looks, labels = [], [], []
     overlaps = iou(raw, objects[BOX].to_numpy()) if len(objects) else None
@@ -113,7 +120,7 @@ def _picture(
     for reason in drawn:
         for row in np.flatnonzero(reasons == reason):
             x, y, w, h = raw[row]
-            label = f"box {row + 1}: {figures.LOOKS[reason].name}\n{w} × {h} at ({x}, {y})"
+            label = f"box {row + 1}: {figures.LOOKS[reason].name}\n{w} x {h} at ({x}, {y})"
             if overlaps is not None:
                 best = int(overlaps[row].argmax())
                 label += f"\nIoU {overlaps[row, best]:.2f} with {categories[best]}"
@@ -148,16 +155,13 @@ def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray) -> None:
             st.caption("This image has no annotated objects.")
     whole = _recall(str(run.path), state.version(run.require("objects")), state.version(run.require("regions")))
     with right:
+        st.caption("Share of objects that a kept box meets: in this image, with the settings above")
         for limit, column in zip(THRESHOLDS, st.columns(2), strict=True):
             value = f"{(best >= limit).mean():.0%}" if len(objects) else "-"
-            column.metric(f"This image, IoU ≥ {limit}", value, border=True, help="share of objects that a box meets")
+            column.metric(f"IoU ≥ {limit}", value, border=True)
+        st.caption(f"In all images, {whole['objects']:,} objects, with the settings of the run")
         for limit, column in zip(THRESHOLDS, st.columns(2), strict=True):
-            column.metric(
-                f"All images, IoU ≥ {limit}",
-                f"{whole['at'][limit]:.1%}",
-                border=True,
-                help=f"{whole['objects']:,} objects, with the boxes that the run kept",
-            )
+            column.metric(f"IoU ≥ {limit}", f"{whole['at'][limit]:.1%}", border=True)
 
 
 @st.cache_data(max_entries=4, show_spinner="Judging the boxes of all images …")
