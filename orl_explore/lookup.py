@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,6 +136,6 @@ def labels_of(images: pd.DataFrame, row: int, objects: pd.DataFrame, rows: NDArr
         objects: column category.
         rows: of its objects.
     """
-    context = images["context"].iat[row] if "context" in images else None
+    context: Any = images["context"].iat[row] if "context" in images else None
     context = None if context is None or pd.isna(context) else str(context)
     return Labels(context, tuple(sorted({str(name) for name in objects["category"].iloc[rows]})))

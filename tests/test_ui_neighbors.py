@@ -54,8 +54,8 @@ def test_neighbors_in_order_and_a_walk(runs, finished):
     own = finished.read("neighbors", image_id=image_id).sort_values("rank")
     app = visit(image=str(image_id))
     assert not app.warning
-    shown = [box.value for box in app.markdown if "nr." in box.value]
-    assert shown == [f"**{s:.3f}** :gray[nr. {rank + 1}]" for rank, s in enumerate(own["similarity"])]
+    shown = [box.value for box in app.markdown if "no." in box.value]
+    assert shown == [f"**{s:.3f}** :gray[no. {rank + 1}]" for rank, s in enumerate(own["similarity"])]
 
     button(app, "walk 1").click()
     app.run()

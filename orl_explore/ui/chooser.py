@@ -68,7 +68,7 @@ def _find(run: Run) -> None:
     st.session_state["gallery page"] = 1
     exact = len(found) and text.strip() == str(table["image_id"].iat[found[0]])
     if text.strip() and (len(found) == 1 or exact):
-        state.choose_image(int(table["image_id"].iat[found[0]]))
+        state.choose_image(int(table["image_id"].to_numpy()[found[0]]))
         st.session_state["find image"] = ""
         st.session_state["gallery open"] = False
     else:
@@ -99,7 +99,7 @@ def _gallery(run: Run) -> None:
     for start in range(0, len(shown), COLUMNS):
         for column, row in zip(st.columns(COLUMNS, gap="xsmall"), shown[start : start + COLUMNS], strict=False):
             with column:
-                image_id = int(table["image_id"].iat[row])
+                image_id = int(table["image_id"].to_numpy()[row])
                 picture(run, image_id, side=160)
                 st.button(
                     str(image_id) if image_id < 10**7 else "Show",

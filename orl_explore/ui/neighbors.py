@@ -91,7 +91,7 @@ def _grid(run: Run, found: pd.DataFrame, own: Labels | None, *, key: str) -> Non
         ):
             with column.container(gap="xsmall"):
                 chooser.picture(run, neighbor_id, side=240)
-                st.markdown(f"**{similarity:.3f}** :gray[nr. {rank + 1}]")
+                st.markdown(f"**{similarity:.3f}** :gray[no. {rank + 1}]")
                 _describe(chooser.labels(run, neighbor_id), own)
                 st.button(
                     "Walk on",
@@ -127,20 +127,25 @@ def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
     mine = counts.loc[counts["image_id"] == image_id, "count"]
     total, queries = int(counts["count"].sum()), len(state.images(run))
     st.markdown(
-        f"Images that are most often a neighbor. On average an image is one {total / queries:.1f} times;"
-        f" this one is **{int(mine.iloc[0]) if len(mine) else 0} times**, and {queries - len(counts):,} never are."
+        f"Images that are most often a neighbor, with how often. On average an image is one {total / queries:.1f} times;"
+        f" this image **{int(mine.iloc[0]) if len(mine) else 0} times**; {queries - len(counts):,} never are."
         " A few images that are everybody's neighbor make poor pairs."
     )
     top = counts.head(HUBS)
-    for column, other, count in zip(st.columns(HUBS, gap="xsmall"), top["image_id"], top["count"], strict=False):
+    for column, other, count in zip(
+        st.columns(HUBS, gap="xsmall"),
+        top["image_id"].to_numpy().tolist(),
+        top["count"].to_numpy().tolist(),
+        strict=False,
+    ):
         with column:
-            chooser.picture(run, int(other), side=160)
+            chooser.picture(run, other, side=160)
             st.button(
-                f"{count:,} times",
+                f"{count:,}",
                 key=f"hub {other}",
-                help=state.plain(state.file_name(run, int(other))),
+                help=state.plain(state.file_name(run, other)),
                 on_click=state.choose_image,
-                args=(int(other),),
+                args=(other,),
                 width="stretch",
             )
 
