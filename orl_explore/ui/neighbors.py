@@ -127,25 +127,20 @@ def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
     mine = counts.loc[counts["image_id"] == image_id, "count"]
     total, queries = int(counts["count"].sum()), len(state.images(run))
     st.markdown(
-        f"Images that are most often a neighbor, with how often. On average an image is one {total / queries:.1f} times;"
-        f" this image **{int(mine.iloc[0]) if len(mine) else 0} times**; {queries - len(counts):,} never are."
+        f"Images that are most often a neighbor, and how often. On average an image is one"
+        f" {total / queries:.1f} times; this image **{int(mine.iloc[0]) if len(mine) else 0} times**; {queries - len(counts):,} never are."
         " A few images that are everybody's neighbor make poor pairs."
     )
-    top = counts.head(HUBS)
-    for column, other, count in zip(
-        st.columns(HUBS, gap="xsmall"),
-        top["image_id"].to_numpy().tolist(),
-        top["count"].to_numpy().tolist(),
-        strict=False,
-    ):
+    top = zip(counts["image_id"].to_numpy()[:HUBS], counts["count"].to_numpy()[:HUBS], strict=True)
+    for column, (other, count) in zip(st.columns(HUBS, gap="xsmall"), top, strict=False):
         with column:
-            chooser.picture(run, other, side=160)
+            chooser.picture(run, int(other), side=160)
             st.button(
                 f"{count:,}",
                 key=f"hub {other}",
-                help=state.plain(state.file_name(run, other)),
+                help=state.plain(state.file_name(run, int(other))),
                 on_click=state.choose_image,
-                args=(other,),
+                args=(int(other),),
                 width="stretch",
             )
 
