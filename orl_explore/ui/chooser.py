@@ -65,7 +65,6 @@ def _find(run: Run) -> None:
     table = state.images(run).table
     text = str(st.session_state["find image"])
     found = find_images(table, text)
-    st.session_state["gallery page"] = 1
     exact = len(found) and text.strip() == str(table["image_id"].iat[found[0]])
     if text.strip() and (len(found) == 1 or exact):
         state.choose_image(int(table["image_id"].to_numpy()[found[0]]))
@@ -91,10 +90,8 @@ def _gallery(run: Run) -> None:
     page = 1
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.text(f"{len(rows):,} of {len(table):,} images" if text.strip() else f"{len(rows):,} images")
-        if pages > 1:
-            if st.session_state.get("gallery page", 1) > pages:
-                st.session_state["gallery page"] = 1
-            page = st.pagination(pages, key="gallery page")
+        if pages > 1:  # another search begins at the first page
+            page = st.pagination(pages, key=f"gallery page {text} {run.path.as_posix()}")
     shown = rows[(page - 1) * GALLERY : page * GALLERY]
     for start in range(0, len(shown), COLUMNS):
         for column, row in zip(st.columns(COLUMNS, gap="xsmall"), shown[start : start + COLUMNS], strict=False):

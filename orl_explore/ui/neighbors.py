@@ -124,23 +124,23 @@ def _describe(labels: Labels, own: Labels | None = None) -> None:
 
 def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
     counts = whole.hubs
-    mine = counts.loc[counts["image_id"] == image_id, "count"]
+    mine = int(counts.loc[counts["image_id"] == image_id, "count"].sum())
     total, queries = int(counts["count"].sum()), len(state.images(run))
     st.markdown(
-        f"Images that are most often a neighbor, and how often. On average an image is one"
-        f" {total / queries:.1f} times; this image **{int(mine.iloc[0]) if len(mine) else 0} times**; {queries - len(counts):,} never are."
+        f"Images that are most often a neighbor, and how often. On average an image is one {total / queries:.1f}"
+        f" times; this image **{mine:,} times**; {queries - len(counts):,} never are."
         " A few images that are everybody's neighbor make poor pairs."
     )
-    top = zip(counts["image_id"].to_numpy()[:HUBS], counts["count"].to_numpy()[:HUBS], strict=True)
+    top = counts[["image_id", "count"]].head(HUBS).to_numpy().tolist()
     for column, (other, count) in zip(st.columns(HUBS, gap="xsmall"), top, strict=False):
         with column:
-            chooser.picture(run, int(other), side=160)
+            chooser.picture(run, other, side=160)
             st.button(
                 f"{count:,}",
                 key=f"hub {other}",
-                help=state.plain(state.file_name(run, int(other))),
+                help=state.plain(state.file_name(run, other)),
                 on_click=state.choose_image,
-                args=(int(other),),
+                args=(other,),
                 width="stretch",
             )
 
@@ -159,10 +159,8 @@ def _twins(run: Run) -> None:
     pages, page = math.ceil(len(pairs) / PAIRS), 1
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.text(f"{len(pairs):,} pairs of images, the most similar first")
-        if pages > 1:
-            if st.session_state.get("twins page", 1) > pages:
-                st.session_state["twins page"] = 1
-            page = st.pagination(pages, key="twins page")
+        if pages > 1:  # another number of pages begins at the first
+            page = st.pagination(pages, key=f"twins page {pages} {run.path.as_posix()}")
     shown = pairs.iloc[(page - 1) * PAIRS : page * PAIRS]
     for start in range(0, len(shown), 3):
         for column, pair in zip(st.columns(3), shown.iloc[start : start + 3].itertuples(), strict=False):
