@@ -23,6 +23,7 @@ from orl_explore.errors import OrlError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL import Image
 
     from orl_explore.images import ImageSet
 
@@ -298,3 +299,10 @@ def embed_regions(
         bf16=bf16,
         progress=progress,
     ).numpy()
+
+
+@torch.inference_mode()
+def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) -> np.ndarray:
+    """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
+    crop = views.to_tensor(views.center_view(picture, size))[None]
+    return nn.functional.normalize(encoder(views.normalize(crop)).float(), dim=1)[0].numpy()

@@ -152,3 +152,70 @@ def _best(row: int, candidates: NDArray[np.int64], similarities: NDArray[np.floa
     candidates, similarities = candidates[allowed], similarities[allowed].clip(-1, 1)
     order = np.lexsort((candidates, -similarities))[:k]
     return candidates[order], similarities[order]
+
+
+def nearest_to(
+    vector: NDArray[np.floating], embeddings: NDArray[np.floating], image_ids: NDArray[np.int64], *, k: int = 10
+) -> pd.DataFrame:
+    """Find the k images most similar to one vector, such as that of a picture from outside the set.
+
+    Args:
+        vector: (D,), of any length but 0.
+        embeddings: (N, D), rows of length 1.
+        image_ids: (N,).
+        k: how many.
+
+    Returns:
+        `rank`, `neighbor_id`, `similarity`: the columns of `nearest_neighbors` without `image_id`.
+
+    Raises:
+        OrlError: the vector has no direction or another width.
+    """
+    vector = np.asarray(vector, np.float32)
+    if vector.shape != (embeddings.shape[1],):
+        raise OrlError(f"the encoder gives {vector.size} numbers, the embeddings have {embeddings.shape[1]}")
+    length = np.linalg.norm(vector)
+    if not np.isfinite(length) or length == 0:
+        raise OrlError("the encoder sees nothing in this picture: its output is zero, NaN or infinite")
+    similarity = (np.asarray(embeddings) @ (vector / length)).clip(-1, 1)
+    best = np.lexsort((np.arange(len(similarity)), -similarity))[:k]
+    return pd.DataFrame(
+        {
+            "rank": np.arange(len(best), dtype=np.int16),
+            "neighbor_id": np.asarray(image_ids)[best],
+            "similarity": similarity[best].astype(np.float32),
+        }
+    )
+
+
+def hubs(neighbors: pd.DataFrame) -> pd.DataFrame:
+    """Count how often each image is a neighbor: `image_id`, `count`, the most frequent first.
+
+    Args:
+        neighbors: column neighbor_id. Images that are nobody's neighbor are not in the result.
+    """
+    ids, counts = np.unique(neighbors["neighbor_id"].to_numpy(), return_counts=True)
+    order = np.lexsort((ids, -counts))
+    return pd.DataFrame({"image_id": ids[order], "count": counts[order]})
+
+
+def duplicate_pairs(neighbors: pd.DataFrame, *, threshold: float = 0.98) -> pd.DataFrame:
+    """List the pairs of neighbors with a similarity above the threshold, each pair once, the most similar first.
+
+    Args:
+        neighbors: columns image_id, neighbor_id, similarity.
+        threshold: a cosine.
+
+    Returns:
+        `first` and `second`, the lower id first, and `similarity`.
+    """
+    near = neighbors.loc[neighbors["similarity"] > threshold, ["image_id", "neighbor_id", "similarity"]]
+    ids = np.sort(near[["image_id", "neighbor_id"]].to_numpy(np.int64), axis=1).reshape(-1, 2)
+    similarity = near["similarity"].to_numpy()
+    order = np.lexsort((ids[:, 1], ids[:, 0]))
+    ids, similarity = ids[order], similarity[order]
+    new = np.ones(len(ids), bool)
+    new[1:] = (ids[1:] != ids[:-1]).any(axis=1)
+    ids, similarity = ids[new], similarity[new]
+    best = np.argsort(-similarity, kind="stable")
+    return pd.DataFrame({"first": ids[best, 0], "second": ids[best, 1], "similarity": similarity[best]})

@@ -1,0 +1,238 @@
+"""Page: the neighbors of an image, how they are spread over the run, and a picture of one's own among them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from orl_explore import neighbors as library
+from orl_explore.decoding import Unusable, decode
+from orl_explore.errors import OrlError
+from orl_explore.figures import neighbors as figures
+from orl_explore.lookup import Groups, Labels
+from orl_explore.run import Run, hash_file
+from orl_explore.ui import chooser, state
+
+COLUMNS = 5
+"""Neighbors in a line."""
+HUBS = 10
+"""Hubs shown."""
+PAIRS = 6
+"""Near-duplicates on a page."""
+UPLOAD = 20
+"""Megabytes of a picture of one's own at most."""
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What the page needs of all neighbors together: worked out once per table."""
+
+    of_image: Groups
+    counts: np.ndarray
+    edges: np.ndarray
+    hubs: pd.DataFrame
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the neighbors …")
+def _whole(run_path: str, version: tuple[str, int, int]) -> _Whole:
+    table = state.table(Run(run_path), "neighbors")
+    counts, edges = figures.histogram(table["similarity"])
+    return _Whole(Groups(table["image_id"].to_numpy()), counts, edges, library.hubs(table))
+
+
+def render(run: Run) -> None:
+    """Show the page."""
+    image_id = chooser.choose(run)
+    table = state.table(run, "neighbors")
+    whole = _whole(str(run.path), state.version(run.require("neighbors")))
+    found = table.iloc[whole.of_image.rows(image_id)].sort_values("rank")
+    own = chooser.labels(run, image_id)
+
+    query, others = st.columns([1, 3.6])
+    with query.container(gap="xsmall"):
+        st.markdown("**This image**")
+        chooser.picture(run, image_id, side=400)
+        _describe(own)
+    with others:
+        st.markdown(f"**Its {len(found)} nearest neighbors**, the most similar first")
+        if not len(found):
+            st.info(
+                "This image has no neighbors: all that are near it count as near-duplicates in this run's settings."
+            )
+        _grid(run, found, own, key="walk")
+
+    with st.expander("Neighbors of a picture of your own", icon=":material/add_photo_alternate:"):
+        _own_picture(run)
+
+    spread, hubs, twins = st.tabs(["Similarities", "Hubs", "Near-duplicates"], key="neighbors tab", on_change="rerun")
+    if spread.open:
+        with spread:
+            made = figures.similarities(whole.counts, whole.edges, found["similarity"].tolist())
+            st.plotly_chart(made, key="similarities", alt="histogram of the similarities of all neighbors")
+    if hubs.open:
+        with hubs:
+            _hubs(run, whole, image_id)
+    if twins.open:
+        with twins:
+            _twins(run)
+
+
+def _grid(run: Run, found: pd.DataFrame, own: Labels | None, *, key: str) -> None:
+    """Neighbors in lines of `COLUMNS`, each with its labels and a button that walks on to it."""
+    rows = list(zip(found["rank"].tolist(), found["neighbor_id"].tolist(), found["similarity"].tolist(), strict=True))
+    for start in range(0, len(rows), COLUMNS):
+        for column, (rank, neighbor_id, similarity) in zip(
+            st.columns(COLUMNS, gap="small"), rows[start : start + COLUMNS], strict=False
+        ):
+            with column.container(gap="xsmall"):
+                chooser.picture(run, neighbor_id, side=240)
+                st.markdown(f"**{similarity:.3f}** :gray[no. {rank + 1}]")
+                _describe(chooser.labels(run, neighbor_id), own)
+                st.button(
+                    "Walk on",
+                    icon=":material/arrow_forward:",
+                    key=f"{key} {rank}",
+                    on_click=state.choose_image,
+                    args=(neighbor_id,),
+                    help=state.plain(state.file_name(run, neighbor_id)),
+                    width="stretch",
+                )
+
+
+def _describe(labels: Labels, own: Labels | None = None) -> None:
+    """Context and categories of an image; beside those of another image, with signs for what they share."""
+    lines = []
+    if labels.context is not None:
+        same = None if own is None else own.same_context(labels)
+        sign = {None: "", True: ":green[:material/check_circle:] ", False: ":orange[:material/cancel:] "}[same]
+        lines.append(sign + state.plain(labels.context))
+    if labels.categories and own is not None and own.categories:
+        shared = own.shared(labels)
+        rest = [state.plain(name) for name in labels.categories if name not in shared]
+        named = [f":green[:material/check:]**{state.plain(name)}**" for name in shared] + rest
+        lines.append(", ".join(named))
+    elif labels.categories:
+        lines.append(", ".join(map(state.plain, labels.categories)))
+    for line in lines:
+        st.caption(line)
+
+
+def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
+    counts = whole.hubs
+    mine = int(counts.loc[counts["image_id"] == image_id, "count"].sum())
+    total, queries = int(counts["count"].sum()), len(state.images(run))
+    st.markdown(
+        f"Images that are most often a neighbor, and how often. On average an image is one {total / queries:.1f}"
+        f" times; this image **{mine:,} times**; {queries - len(counts):,} never are."
+        " A few images that are everybody's neighbor make poor pairs."
+    )
+    top = counts[["image_id", "count"]].head(HUBS).to_numpy().tolist()
+    for column, (other, count) in zip(st.columns(HUBS, gap="xsmall"), top, strict=False):
+        with column:
+            chooser.picture(run, other, side=160)
+            st.button(
+                f"{count:,}",
+                key=f"hub {other}",
+                help=state.plain(state.file_name(run, other)),
+                on_click=state.choose_image,
+                args=(other,),
+                width="stretch",
+            )
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _duplicates(run_path: str, version: tuple[str, int, int], threshold: float) -> pd.DataFrame:
+    return library.duplicate_pairs(state.table(Run(run_path), "neighbors"), threshold=threshold)
+
+
+def _twins(run: Run) -> None:
+    threshold = st.slider("More similar than", 0.8, 1.0, 0.98, 0.005, format="%.3f", key="twins")
+    pairs = _duplicates(str(run.path), state.version(run.require("neighbors")), threshold)
+    if not len(pairs):
+        st.text("No two neighbors are so similar.")
+        return
+    pages, page = math.ceil(len(pairs) / PAIRS), 1
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.text(f"{len(pairs):,} pairs of images, the most similar first")
+        if pages > 1:  # another number of pages begins at the first
+            page = st.pagination(pages, key=f"twins page {pages} {run.path.as_posix()}")
+    shown = pairs.iloc[(page - 1) * PAIRS : page * PAIRS]
+    for start in range(0, len(shown), 3):
+        for column, pair in zip(st.columns(3), shown.iloc[start : start + 3].itertuples(), strict=False):
+            with column.container(border=True, gap="xsmall"):
+                st.markdown(f"**{pair.similarity:.4f}**")
+                for half, other in zip(st.columns(2, gap="xsmall"), (pair.first, pair.second), strict=True):
+                    with half:
+                        chooser.picture(run, other, side=200)
+                        st.button(
+                            "Look",
+                            key=f"twin {pair.Index} {other}",
+                            on_click=state.choose_image,
+                            args=(other,),
+                            help=state.plain(state.file_name(run, other)),
+                            width="stretch",
+                        )
+
+
+# ---- a picture from outside ----------------------------------------------------------------------------------------
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the encoder …")
+def _encoder(run_path: str, version: tuple[str, int, int]) -> tuple[Any, str]:
+    """The stage 1 encoder and the hash of its file."""
+    from orl_explore.encoder import Encoder
+
+    file = Run(run_path).encoder_file("stage1")
+    return Encoder.load(file), hash_file(file)
+
+
+def match(run: Run, data: bytes) -> tuple[Any, pd.DataFrame]:
+    """Decode a picture and find its neighbors in a run: the picture, and rank, neighbor_id, similarity.
+
+    Raises:
+        OrlError: it is no picture, or the run has no embeddings, or these come from another encoder.
+    """
+    if len(data) > UPLOAD << 20:
+        raise OrlError(f"this file has more than {UPLOAD} MB: choose a smaller one")
+    try:
+        picture = decode(data)
+    except Unusable as error:
+        raise OrlError(f"this file cannot be used ({error}): choose another one") from None
+    embeddings = run.read_array("image_embeddings")
+    file = run.encoder_file("stage1")
+    if not file.exists():
+        raise OrlError(f"there is no encoder to look with: run `orl stage1 {run.path}` first")
+    encoder, digest = _encoder(str(run.path), state.version(file))
+    record = run.stage("stage2")
+    if record.get("inputs", {}).get("encoder", digest) != digest:
+        raise OrlError(f"stage 2 was made with another encoder: `orl stage2 {run.path} --overwrite` makes it anew")
+    from orl_explore.encoder import embed_picture
+
+    config = record.get("config", {})
+    vector = embed_picture(encoder, picture, size=int(config.get("image_size", 224)))
+    ids = state.images(run).table["image_id"].to_numpy()
+    return picture, library.nearest_to(vector, embeddings, ids, k=int(config.get("neighbors", 10)))
+
+
+def _own_picture(run: Run) -> None:
+    file = st.file_uploader(
+        "A picture of your own", type=["jpg", "jpeg", "png", "webp"], max_upload_size=UPLOAD, key="own picture"
+    )
+    st.caption("It is looked at once and stored nowhere.")
+    if file is None:
+        return
+    try:
+        picture, found = match(run, file.getvalue())
+    except OrlError as error:
+        st.warning(state.sentence(str(error)), icon=":material/info:")
+        return
+    query, others = st.columns([1, 3.6])
+    picture.thumbnail((400, 400))
+    query.image(picture, width="stretch", alt="your picture")
+    with others:
+        _grid(run, found, None, key="own walk")

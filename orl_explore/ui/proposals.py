@@ -1,0 +1,174 @@
+"""Page: the boxes of an image, what the filter does to them, and whether the objects are among those it keeps."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from orl_explore.boxes import FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
+from orl_explore.figures import boxes as figures
+from orl_explore.lookup import ImageReader
+from orl_explore.run import Run
+from orl_explore.ui import chooser, state
+
+BOX = ["x", "y", "w", "h"]
+DROPPED = [reason for reason in REASONS if reason not in (KEPT, FALLBACK)]
+THRESHOLDS = (0.5, 0.7)
+MEANING = {
+    "min_side": "boxes whose shorter side is below this are dropped",
+    "max_aspect": "boxes longer than this times their shorter side are dropped",
+    "max_iou": "boxes that overlap one already kept by more than this are dropped",
+    "max_boxes": "once so many are kept, all later boxes are dropped",
+}
+
+
+@st.cache_resource(max_entries=4, show_spinner="Finding the boxes of every image …")
+def _reader(run_path: str, version: tuple[str, int, int]) -> ImageReader:
+    return ImageReader(Run(run_path), "proposals")
+
+
+def render(run: Run) -> None:
+    """Show the page."""
+    image_id = chooser.choose(run)
+    found = _reader(str(run.path), state.version(run.require("proposals"))).read(image_id)
+    raw = found[BOX].to_numpy()
+    objects = chooser.objects_of(run, image_id)
+
+    left, right = st.columns([1.5, 1], gap="medium")
+    with right:
+        settings = _sliders(run)
+        reasons = filter_boxes(raw, **settings)
+        same = (reasons == found["reason"].to_numpy()).all()
+        _kept(found, reasons, changed=not same)
+        counts = figures.count_reasons(reasons)
+        st.plotly_chart(figures.funnel(counts), key="funnel", alt="what each test of the filter left")
+    with left:
+        _picture(run, image_id, raw, reasons, objects, counts)
+    if len(state.images(run).objects):
+        _objects(run, objects, raw[is_kept(reasons)])
+    else:
+        st.caption("These images have no annotated objects to judge the boxes by.")
+
+
+def defaults(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the filter that a run's stage 2 was made with; the filter's own where it does not say."""
+    own = inspect.signature(filter_boxes).parameters
+    config = record.get("config", {})
+    return {name: config.get(name, own[name].default) for name in ("min_side", "max_aspect", "max_iou", "max_boxes")}
+
+
+def _sliders(run: Run) -> dict[str, Any]:
+    """The filter's settings as the reader wants them; the run's own at first."""
+    start = defaults(run.stage("stage2"))
+    # Ranges hang on the run, not the image, so that walking from image to image leaves the sliders where they are.
+    ranges: dict[str, tuple[str, Any, Any, Any, str]] = {
+        "min_side": ("Least side, pixels", 0, max(200, 2 * round(start["min_side"])), 1, "%d"),
+        "max_aspect": ("Greatest aspect", 1.0, max(8.0, 2.0 * start["max_aspect"]), 0.1, "%.1f"),
+        "max_iou": ("Greatest IoU", 0.0, 1.0, 0.01, "%.2f"),
+        "max_boxes": ("Most boxes", 1, max(200, 2 * start["max_boxes"]), 1, "%d"),
+    }
+    keys = {name: f"filter {run.path.as_posix()} {name}" for name in ranges}
+    chosen = {}
+    for column, names in zip(st.columns(2), (("min_side", "max_aspect"), ("max_iou", "max_boxes")), strict=True):
+        for name in names:
+            label, low, high, step, form = ranges[name]
+            kind = type(low)
+            st.session_state.setdefault(keys[name], kind(start[name]))
+            chosen[name] = column.slider(label, low, high, step=step, format=form, key=keys[name], help=MEANING[name])
+
+    def reset() -> None:
+        for name, key in keys.items():
+            st.session_state[key] = type(ranges[name][1])(start[name])
+
+    st.button(
+        "The run's own settings",
+        icon=":material/restart_alt:",
+        key="filter reset",
+        on_click=reset,
+        disabled=all(chosen[name] == type(ranges[name][1])(start[name]) for name in keys),
+    )
+    return chosen
+
+
+def _kept(found: pd.DataFrame, reasons: np.ndarray, *, changed: bool) -> None:
+    now, before = int(is_kept(reasons).sum()), int(is_kept(found["reason"]).sum())
+    text = f"**{now:,} of {len(found):,} boxes are kept**"
+    st.markdown(text + (f"; the run kept {before:,}. Nothing is written." if changed else ", as in the run."))
+
+
+def _picture(
+    run: Run, image_id: int, raw: np.ndarray, reasons: np.ndarray, objects: pd.DataFrame, counts: Mapping[str, int]
+) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        shown = st.pills(
+            "Also show dropped boxes",
+            [reason for reason in DROPPED if counts[reason]],
+            selection_mode="multi",
+            format_func=lambda reason: f"{figures.LOOKS[reason].name} ({counts[reason]:,})",
+            key="dropped",
+        )
+        truth = bool(len(objects)) and st.toggle("Annotated objects", value=True, key="truth")
+    drawn = [*shown, FALLBACK, KEPT]
+    boxes, looks, labels = [], [], []
+    overlaps = iou(raw, objects[BOX].to_numpy()) if len(objects) else None
+    categories = objects["category"].tolist()
+    for reason in drawn:
+        for row in np.flatnonzero(reasons == reason):
+            x, y, w, h = raw[row]
+            label = f"box {row + 1}: {figures.LOOKS[reason].name}\n{w} x {h} at ({x}, {y})"
+            if overlaps is not None:
+                best = int(overlaps[row].argmax())
+                label += f"\nIoU {overlaps[row, best]:.2f} with {categories[best]}"
+            boxes.append(raw[row])
+            looks.append(figures.LOOKS[reason])
+            labels.append(label)
+    if truth:
+        for box, category in zip(objects[BOX].to_numpy(), categories, strict=True):
+            boxes.append(box)
+            looks.append(figures.LOOKS["object"])
+            labels.append(f"object: {category}")
+    picture = state.images(run).load(state.row_of(run, image_id))
+    made = figures.image_with_boxes(picture, np.array(boxes).reshape(-1, 4), looks, labels)
+    st.plotly_chart(made, key="boxes", alt="the image with its boxes", config={"displaylogo": False})
+
+
+def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray) -> None:
+    """Whether the objects of the image, and those of all images, have a box."""
+    st.subheader("Are the objects among the kept boxes?", anchor=False)
+    left, right = st.columns([1.5, 1], gap="medium")
+    with left:
+        if len(objects):
+            best = iou(objects[BOX].to_numpy(), kept).max(axis=1, initial=0)
+            found = {f"IoU ≥ {limit}": best >= limit for limit in THRESHOLDS}
+            table = pd.DataFrame({"object": objects["category"].to_numpy(), "best IoU": best, **found})
+            st.dataframe(
+                table,
+                hide_index=True,
+                column_config={"best IoU": st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1)},
+            )
+        else:
+            st.caption("This image has no annotated objects.")
+    whole = _recall(str(run.path), state.version(run.require("objects")), state.version(run.require("regions")))
+    with right:
+        st.caption("Share of objects that a kept box meets: in this image, with the settings above")
+        for limit, column in zip(THRESHOLDS, st.columns(2), strict=True):
+            value = f"{(best >= limit).mean():.0%}" if len(objects) else "-"
+            column.metric(f"IoU ≥ {limit}", value, border=True)
+        st.caption(f"In all images, {whole['objects']:,} objects, with the settings of the run")
+        for limit, column in zip(THRESHOLDS, st.columns(2), strict=True):
+            column.metric(f"IoU ≥ {limit}", f"{whole['at'][limit]:.1%}", border=True)
+
+
+@st.cache_data(max_entries=4, show_spinner="Judging the boxes of all images …")
+def _recall(run_path: str, objects: tuple[str, int, int], regions: tuple[str, int, int]) -> dict[str, Any]:
+    from orl_explore.diagnostics import proposal_recall
+
+    run = Run(run_path)
+    columns = ["image_id", *BOX]
+    made = proposal_recall(state.images(run).objects[columns], state.table(run, "regions"), thresholds=THRESHOLDS)
+    return {"at": made.at, "objects": made.objects}

@@ -1,0 +1,248 @@
+"""The neighbors page and what it stands on: counted by hand, and looked at in every state."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from orl_explore import diagnostics
+from orl_explore import neighbors as library
+from orl_explore.encoder import Encoder, embed_picture
+from orl_explore.errors import OrlError
+from orl_explore.figures import neighbors as figures
+from orl_explore.lookup import Groups, ImageReader, Labels, find_images, labels_of
+from orl_explore.run import Run
+from orl_explore.ui import neighbors as page
+from orl_explore.ui import shell, state
+
+APP = str(shell.Path(__file__).parent.parent / "app.py")
+
+
+@pytest.fixture
+def runs(tmp_path, finished, monkeypatch):
+    """A folder with one finished run, named "one"."""
+    folder = tmp_path / "runs"
+    shutil.copytree(finished.path, folder / "one")
+    monkeypatch.setenv("ORL_RUNS", str(folder))
+    return folder
+
+
+def visit(**query):
+    app = AppTest.from_file(APP, default_timeout=30)
+    for name, value in {"run": "one", "page": "neighbors", **query}.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+def button(app, key):
+    return next(item for item in app.button if item.key == key)
+
+
+# ---- the page ------------------------------------------------------------------------------------------------------
+
+
+def test_neighbors_in_order_and_a_walk(runs, finished):
+    image_id = int(finished.images().table["image_id"].iloc[4])
+    own = finished.read("neighbors", image_id=image_id).sort_values("rank")
+    app = visit(image=str(image_id))
+    assert not app.warning
+    shown = [box.value for box in app.markdown if "no." in box.value]
+    assert shown == [f"**{s:.3f}** :gray[no. {rank + 1}]" for rank, s in enumerate(own["similarity"])]
+
+    button(app, "walk 1").click()
+    app.run()
+    assert app.query_params["image"] == str(own["neighbor_id"].iloc[1])
+    assert any(f"Image {own['neighbor_id'].iloc[1]}" in box.value for box in app.caption)
+
+
+def test_signs_tell_what_is_shared(runs, finished):
+    images = finished.images()
+    image_id = int(images.table["image_id"].iloc[0])
+    contexts = images.table.set_index("image_id")["context"]
+    near = finished.read("neighbors", image_id=image_id)["neighbor_id"]
+    app = visit(image=str(image_id))
+    captions = [box.value for box in app.caption]
+    assert sum("check_circle" in text for text in captions) == (contexts[near] == contexts[image_id]).sum()
+    assert sum("cancel" in text for text in captions) == (contexts[near] != contexts[image_id]).sum()
+
+
+def test_the_search_finds_by_id_and_by_name(runs, finished):
+    table = finished.images().table
+    app = visit()
+    app.text_input(key="find image").input(str(table["image_id"].iloc[7]))
+    app.run()
+    assert app.query_params["image"] == str(table["image_id"].iloc[7])
+    app.text_input(key="find image").input("jpg")  # all of them: the gallery opens
+    app.run()
+    assert not app.exception
+    assert button(app, f"gallery {table['image_id'].iloc[3]}")
+    app.text_input(key="find image").input("<b>nothing")
+    app.run()
+    assert any("No image has" in box.value for box in app.text)
+
+
+def test_a_page_of_the_gallery_and_a_pick(runs, finished):
+    table = finished.images().table
+    app = visit()
+    app.session_state["gallery open"] = True
+    app.run()
+    button(app, f"gallery {table['image_id'].iloc[9]}").click()
+    app.run()
+    assert not app.exception
+    assert app.query_params["image"] == str(table["image_id"].iloc[9])
+    assert app.session_state["gallery open"] is False
+
+
+@pytest.mark.parametrize("tab", ["Hubs", "Near-duplicates"])
+def test_the_other_tabs(runs, tab):
+    app = visit()
+    app.session_state["neighbors tab"] = tab
+    app.run()
+    assert not app.exception
+    assert not app.error
+
+
+def test_an_image_that_does_not_exist(runs, finished):
+    app = visit(image="123456789")
+    assert "has no image 123456789" in app.warning[0].value
+    assert button(app, "walk 0")
+
+
+def test_without_stage_2(runs):
+    Run(runs / "one").clear("stage2")
+    app = visit()
+    assert "orl stage2" in app.warning[0].value
+
+
+def test_without_labels(runs, finished):
+    run = Run(runs / "one")
+    run.write("objects", finished.read("objects").iloc[:0])
+    run.write("images", finished.read("images").drop(columns="context"))
+    app = visit()
+    assert not app.warning
+    assert button(app, "walk 0")
+    assert not any("material/c" in box.value for box in app.caption)
+
+
+# ---- a picture of one's own ----------------------------------------------------------------------------------------
+
+
+def test_a_picture_of_the_run_finds_itself(runs):
+    run = Run(runs / "one")
+    images = run.images()
+    picture, found = page.match(run, images.path(5).read_bytes())
+    assert picture.size == (80, 80)
+    assert found["neighbor_id"].iloc[0] == images.table["image_id"].iloc[5]
+    assert found["similarity"].iloc[0] == pytest.approx(1, abs=1e-4)
+    assert len(found) == 3  # the run's K
+
+
+def test_it_is_embedded_as_stage_2_does(finished):
+    encoder = Encoder.load(finished.encoder_file("stage1"))
+    vector = embed_picture(encoder, finished.images().load(2), size=32)
+    assert vector == pytest.approx(finished.read_array("image_embeddings")[2], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "empty file"), (b"<html>", "not an image"), (b"\x89PNG\r\n", "damaged"), (b"x" * (21 << 20), "20 MB")],
+)  # fmt: skip
+def test_what_is_no_picture(runs, data, message):
+    with pytest.raises(OrlError, match=message):
+        page.match(Run(runs / "one"), data)
+
+
+def test_another_encoder_is_refused(runs):
+    run = Run(runs / "one")
+    run.note("stage2", inputs={"encoder": "0" * 32})
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(buffer, "PNG")
+    with pytest.raises(OrlError, match="another encoder"):
+        page.match(run, buffer.getvalue())
+
+
+# ---- by hand -------------------------------------------------------------------------------------------------------
+
+
+def test_nearest_to():
+    embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8], [1, 0]], np.float32)
+    found = library.nearest_to(np.array([5.0, 0]), embeddings, np.array([10, 20, 30, 40]), k=3)
+    assert found["neighbor_id"].tolist() == [10, 40, 30]
+    assert found["similarity"].tolist() == pytest.approx([1, 1, 0.6])
+    for bad in ([0.0, 0], [np.nan, 1], [1.0, 0, 0]):
+        with pytest.raises(OrlError):
+            library.nearest_to(np.array(bad), embeddings, np.arange(4))
+
+
+def test_hubs_and_duplicates():
+    table = pd.DataFrame(
+        [(1, 2, 0.99), (2, 1, 0.99), (3, 2, 0.97), (4, 3, 0.995)], columns=["image_id", "neighbor_id", "similarity"]
+    )
+    assert library.hubs(table).to_numpy().tolist() == [[2, 2], [1, 1], [3, 1]]
+    pairs = library.duplicate_pairs(table, threshold=0.98)
+    assert pairs[["first", "second"]].to_numpy().tolist() == [[3, 4], [1, 2]]
+    assert len(pairs) == diagnostics.near_duplicates(table, threshold=0.98)
+    assert len(library.duplicate_pairs(table, threshold=1.0)) == 0
+
+
+def test_groups():
+    groups = Groups(np.array([7, 3, 7, 9, 3]))
+    assert [groups.rows(i).tolist() for i in (3, 7, 9, 1, 99)] == [[1, 4], [0, 2], [3], [], []]
+    assert Groups(np.zeros(0, np.int64)).rows(1).tolist() == []
+
+
+def test_reader_gives_what_the_table_holds(runs):
+    run = Run(runs / "one")
+    table = run.read("proposals")
+    table.to_parquet(run.file("proposals"), row_group_size=37)  # images are split over row groups
+    reader = ImageReader(run, "proposals")
+    for image_id in (*table["image_id"].unique()[[0, 5, -1]], 10**9):
+        want = table[table["image_id"] == image_id].reset_index(drop=True)
+        pd.testing.assert_frame_equal(reader.read(image_id), want)
+    run.file("proposals").write_bytes(b"no table")
+    with pytest.raises(OrlError, match=r"cannot be read.*orl stage2"):
+        ImageReader(run, "proposals")
+
+
+def test_find_images_and_labels():
+    images = pd.DataFrame(
+        {"image_id": [12, 3, 120], "file_name": ["A12.jpg", "b(3).jpg", "c.jpg"], "context": ["sea", None, "sea"]}
+    )
+    for text, rows in {"": [0, 1, 2], "12": [0], "120": [2], "(": [1], "a1": [0], "²": [], "9" * 40: []}.items():
+        assert find_images(images, text).tolist() == rows
+    objects = pd.DataFrame({"category": ["cup", "bell", "cup"]})
+    first, second = labels_of(images, 0, objects, np.arange(3)), labels_of(images, 1, objects, np.array([1]))
+    assert first == Labels("sea", ("bell", "cup"))
+    assert first.shared(second) == ("bell",)
+    assert first.same_context(second) is None
+    assert first.same_context(labels_of(images, 2, objects, np.arange(0))) is True
+
+
+def test_histogram_of_similarities():
+    counts, edges = figures.histogram([0.0, 0.1, 0.9, 1.0], bins=2)
+    assert counts.tolist() == [2, 2]
+    assert edges.tolist() == [0, 0.5, 1]
+    assert figures.histogram([0.5, 0.5])[0].sum() == 2
+    made = figures.similarities(counts, edges, [0.9, 0.1])
+    assert list(made.data[0].y) == [2, 2]
+    assert list(made.data[1].x) == [0.9, 0.1]
+    assert len(figures.similarities(*figures.histogram([]), []).data) == 1
+
+
+def test_thumbnails_of_missing_files_say_so(runs, tmp_path, finished):
+    run = Run(runs / "one")
+    manifest = run.manifest()
+    manifest["images"]["roots"] = [str(tmp_path / "gone")]
+    (run.path / "run.json").write_text(json.dumps(manifest))
+    state._jpeg.clear()
+    state._images.clear()
+    app = visit()
+    assert any("put it back" in box.value for box in app.text)
