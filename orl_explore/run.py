@@ -94,6 +94,20 @@ TABLES = {
             "similarity": "float32",
         },
     ),
+    "reviews": Table(
+        "stage2/reviews.parquet",
+        "orl app",
+        {
+            "image_id": "int64",
+            "neighbor_id": "int64",
+            "query_region": "int64",
+            "key_region": "int64",
+            "verdict": "str",
+            "note": "str",
+            "time": "str",
+            "pairs_hash": "str",
+        },
+    ),
 }
 
 ARRAYS = {
