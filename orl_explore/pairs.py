@@ -135,6 +135,20 @@ def pair_image(
     return pd.concat(frames, ignore_index=True)
 
 
+def compare_pairs(stored: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs gained (only in `other`) and lost (only in `stored`), each in its own order; both are pairs tables."""
+    key = ["image_id", "neighbor_id", "query_region", "key_region"]
+    before, after = pd.MultiIndex.from_frame(stored[key]), pd.MultiIndex.from_frame(other[key])
+    return other[~after.isin(before)], stored[~before.isin(after)]
+
+
+def similarity_matrix(
+    query: NDArray[np.floating] | torch.Tensor, key: NDArray[np.floating] | torch.Tensor
+) -> NDArray[np.float32]:
+    """Cosine similarity of every query region (Q, D) with every key region (R, D), from which pairs are chosen."""
+    return (_normalized(query) @ _normalized(key).T).clip(-1, 1)
+
+
 def _one_to_one(query_index: NDArray[np.int64], key_index: NDArray[np.int64]) -> list[int]:
     """Walk the pairs in order; positions of those whose two regions are both still free."""
     used_queries: set[int] = set()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from PIL import Image
 
 from orl_explore.figures import style
 
@@ -16,6 +18,18 @@ GAP = 0.16
 """Between the two pictures, in sides of a picture."""
 DARK = ("#E69F00", "#56B4E9", "#F0E442")
 """Colors of the palette that want dark letters on them."""
+
+
+def crop_uris(image: Image.Image, boxes: NDArray[np.integer], *, side: int = 128) -> list[str]:
+    """Boxes (N, 4) of an image as data URIs of JPEGs, the longer side `side` pixels."""
+    uris = []
+    for x, y, w, h in np.asarray(boxes).tolist():
+        scale = side / max(w, h)
+        size = (max(1, round(w * scale)), max(1, round(h * scale)))
+        buffer = io.BytesIO()
+        image.resize(size, Image.Resampling.BICUBIC, box=(x, y, x + w, y + h)).save(buffer, "JPEG", quality=85)
+        uris.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return uris
 
 
 @dataclass(frozen=True)
