@@ -1,4 +1,4 @@
-"""Page: which boxes of an image and its neighbor were paired, why, what other settings would pair, what a person says."""
+"""Page: which boxes of an image and a neighbor were paired, why, what other settings would do, what a person says."""
 
 from __future__ import annotations
 
@@ -426,7 +426,7 @@ def _panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataF
     own_pairs = pd.MultiIndex.from_frame(scene.pairs[KEY])
     done = int(pd.MultiIndex.from_frame(here.loc[here["verdict"] != "", KEY]).isin(own_pairs).sum())
     st.text(
-        f"This pair: {SIGNS[verdict] or 'no verdict'}. This image: {done} of {len(scene.pairs)} pairs reviewed. This run:"
+        f"This pair: {SIGNS[verdict] or 'no verdict'}. This image: {done} of {len(scene.pairs)} pairs reviewed. Run:"
         f" {(reviews['verdict'] == ACCEPTED).sum():,} accepted, {(reviews['verdict'] == REJECTED).sum():,} rejected."
     )
 
