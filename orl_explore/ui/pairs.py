@@ -125,11 +125,11 @@ def _scene(run: Run, image_id: int) -> Scene:
 def _reviews(run: Run) -> pd.DataFrame | None:
     """All reviews; None, with the reason shown, where there can be none."""
     if message := st.session_state.pop("pairs_problem", None):
-        st.error(state.plain(message))
+        st.error(state.sentence(message))
     try:
         return read_reviews(run)
     except OrlError as error:
-        st.warning(state.plain(str(error)), icon=":material/info:")
+        st.warning(state.sentence(str(error)), icon=":material/info:")
         return None
 
 
@@ -176,19 +176,19 @@ def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
 def _show_pair(pair: Pair, rank: int | None = None) -> None:
     st.query_params["pair"] = f"{pair.query_region}-{pair.key_region}"
     if rank is not None:
-        st.session_state["pair_rank"] = rank
+        st.query_params["rank"] = str(rank)
     # A chart or table keeps the point that was clicked last and would not tell of a click on it again: begin a new one.
     st.session_state["pairs_charts"] = st.session_state.get("pairs_charts", 0) + 1
 
 
 def _show_image(image_id: int) -> None:
     state.choose_image(image_id)
-    _forget_pair()
-    st.session_state.pop("pair_rank", None)
-    st.query_params.pop("pair_rank", None)
+    for key in ("pair", "rank"):
+        st.query_params.pop(key, None)
 
 
-def _forget_pair() -> None:
+def _rank_changed() -> None:
+    st.query_params["rank"] = str(st.session_state["pair_rank"])
     st.query_params.pop("pair", None)
 
 
@@ -239,10 +239,9 @@ def _navigation(scene: Scene) -> int | None:
     """Controls for image and neighbor; returns the place of the neighbor, counted from 1."""
     ids, row = state.images(scene.run).table["image_id"], state.row_of(scene.run, scene.image_id)
     places = list(range(1, len(scene.neighbors) + 1))
-    if st.session_state.get("pair_rank") not in (None, *places):
-        del st.session_state["pair_rank"]
-    if st.query_params.get("pair_rank") not in (None, *map(str, places)):
-        del st.query_params["pair_rank"]
+    wanted = st.query_params.get("rank", "1")
+    if places:
+        st.session_state["pair_rank"] = int(wanted) if wanted in map(str, places) else 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.button(
             "Image",
@@ -262,19 +261,12 @@ def _navigation(scene: Scene) -> int | None:
             help="next image",
             shortcut="Shift+N",
         )
-        rank = None
         if places:
-            rank = st.segmented_control(
-                "Neighbor, 1 = the nearest",
-                places,
-                default=1,
-                required=True,
-                key="pair_rank",
-                bind="query-params",
-                on_change=_forget_pair,
+            st.segmented_control(
+                "Neighbor, 1 = the nearest", places, required=True, key="pair_rank", on_change=_rank_changed
             )
         st.text(f"image {row + 1:,} of {len(ids):,}")
-    return rank if rank is not None or not places else 1
+    return st.session_state["pair_rank"] if places else None
 
 
 def _link(scene: Scene, pair: Pair, similarity: float, chosen: Pair, rejected: set[Pair]) -> figures.Link:
