@@ -74,6 +74,7 @@ def render(run: Run) -> None:
         str(run.path), scene.own(image_id), scene.own(neighbor_id), _version(run, "region_embeddings")
     )
     chosen = _chosen(scene, neighbor_id, similarity)
+    _status(scene, chosen, reviews)
     _pictures(scene, neighbor_id, rank, reviews, chosen, similarity)
     left, right = st.columns([6, 5], gap="medium")
     with left:
@@ -265,7 +266,6 @@ def _navigation(scene: Scene) -> int | None:
             st.segmented_control(
                 "Neighbor, 1 = the nearest", places, required=True, key="pair_rank", on_change=_rank_changed
             )
-        st.text(f"image {row + 1:,} of {len(ids):,}")
     return st.session_state["pair_rank"] if places else None
 
 
@@ -286,8 +286,7 @@ def _links(
 ) -> list[figures.Link]:
     rejected = set()
     if reviews is not None:
-        rows = reviews.loc[(reviews["image_id"] == scene.image_id) & (reviews["verdict"] == REJECTED), KEY]
-        rejected = {Pair(*row) for row in rows.itertuples(index=False, name=None)}
+        rejected = {pair for pair, verdict in _verdicts(reviews).items() if verdict == REJECTED}
     stored = scene.pairs[scene.pairs["neighbor_id"] == neighbor_id]
     every = {Pair(*row[:4]): row[4] for row in stored[[*KEY, "similarity"]].itertuples(index=False, name=None)}
     if chosen not in every:
@@ -383,7 +382,7 @@ def _panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataF
             st.text(f"{w} × {h} at {x}, {y}{known}")  # noqa: RUF001
     if reviews is None:
         return
-    own = reviews[(reviews[KEY] == list(chosen)).all(axis=1)]
+    own = reviews[(reviews[KEY] == list(chosen)).all(axis=1)] if len(reviews) else reviews
     verdict, note = (own["verdict"].iloc[0], own["note"].iloc[0]) if len(own) else ("", "")
     with st.container(horizontal=True):
         for label, new, icon, shortcut in (
@@ -414,13 +413,27 @@ def _panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataF
         st.session_state[key] = note
     st.text_input("Note", key=key, max_chars=2000, on_change=_write_note, args=(scene, chosen, key))
     st.toggle("Go on to the next pair after a verdict", value=True, key="pairs_go_on")
-    here = reviews[reviews["image_id"] == scene.image_id]
-    own_pairs = pd.MultiIndex.from_frame(scene.pairs[KEY])
-    done = int(pd.MultiIndex.from_frame(here.loc[here["verdict"] != "", KEY]).isin(own_pairs).sum())
-    st.text(
-        f"This pair: {SIGNS[verdict] or 'no verdict'}. This image: {done} of {len(scene.pairs)} pairs reviewed. Run:"
-        f" {(reviews['verdict'] == ACCEPTED).sum():,} accepted, {(reviews['verdict'] == REJECTED).sum():,} rejected."
-    )
+
+
+def _status(scene: Scene, chosen: Pair, reviews: pd.DataFrame | None) -> None:
+    """One line at the top, so that a reviewer at the keyboard sees what a key did."""
+    ids, row = state.images(scene.run).table["image_id"], state.row_of(scene.run, scene.image_id)
+    words = [f"Image {row + 1:,} of {len(ids):,}"]
+    if reviews is not None:
+        verdicts = _verdicts(reviews)
+        done = sum(bool(verdicts.get(Pair(*key))) for key in scene.pairs[KEY].itertuples(index=False, name=None))
+        number = scene.number(chosen)
+        words += [
+            f"{'these boxes' if number is None else f'pair {number}'}: {SIGNS[verdicts.get(chosen, '')] or 'no verdict'}",
+            f"{done} of {len(scene.pairs)} pairs of this image reviewed",
+            f"in this run {(reviews['verdict'] == ACCEPTED).sum():,} accepted,"
+            f" {(reviews['verdict'] == REJECTED).sum():,} rejected",
+        ]
+    st.text(" · ".join(words))
+
+
+def _verdicts(reviews: pd.DataFrame) -> dict[Pair, str]:
+    return {Pair(*row[:4]): row[4] for row in reviews[[*KEY, "verdict"]].itertuples(index=False, name=None)}
 
 
 def _list(scene: Scene, reviews: pd.DataFrame | None) -> None:
@@ -434,9 +447,10 @@ def _list(scene: Scene, reviews: pd.DataFrame | None) -> None:
     table = _crop_table(scene, pairs)
     table.insert(0, "pair", pairs["number"].to_numpy())
     if reviews is not None:
-        verdict_of = reviews.set_index(KEY)["verdict"]
-        verdicts = verdict_of.reindex(pd.MultiIndex.from_frame(pairs[KEY])).fillna("")
-        table["verdict"] = [SIGNS.get(verdict, "") for verdict in verdicts]
+        verdicts = _verdicts(reviews)
+        table["verdict"] = [
+            SIGNS[verdicts.get(Pair(*row), "")] for row in pairs[KEY].itertuples(index=False, name=None)
+        ]
     targets = [(Pair(*row), _rank_of(scene, row[1])) for row in pairs[KEY].itertuples(index=False, name=None)]
     key = f"pairs list {scene.image_id} {st.session_state.get('pairs_charts', 0)}"
     _show_table(table, key=key, on_select=lambda: _picked(key, targets))
@@ -493,8 +507,8 @@ def _show_table(table: pd.DataFrame, *, key: str, on_select: Any = "ignore") -> 
         selection_mode="single-row",
         column_config={
             "pair": st.column_config.NumberColumn(width=50),
-            "image": st.column_config.ImageColumn(width=110),
-            "neighbor": st.column_config.ImageColumn(width=110),
+            "image": st.column_config.ImageColumn(width=140),
+            "neighbor": st.column_config.ImageColumn(width=140),
             "similarity": st.column_config.NumberColumn(format="%.3f"),
         },
     )
@@ -532,8 +546,8 @@ def _what_if(scene: Scene) -> None:
     gained, lost = compare_pairs(scene.pairs, other)
     gained = gained.sort_values("similarity", ascending=False, kind="stable")
     categories = _categories(scene, [scene.image_id, *scene.neighbors["neighbor_id"].tolist()])
-    tiles = st.columns(4)
-    tiles[0].metric("Pairs", len(other), delta=len(other) - len(scene.pairs), delta_color="off", border=True)
+    tiles = st.columns(4, vertical_alignment="top")
+    tiles[0].metric("Pairs", len(other), delta=(len(other) - len(scene.pairs)) or None, border=True)
     tiles[1].metric("Gained", len(gained), border=True)
     tiles[2].metric("Lost", len(lost), border=True)
     purity = stored = math.nan
@@ -542,8 +556,7 @@ def _what_if(scene: Scene) -> None:
     tiles[3].metric(
         "Of one category",
         "-" if math.isnan(purity) else f"{purity:.0%}",
-        delta=None if math.isnan(purity) or math.isnan(stored) else f"{(purity - stored) * 100:+.0f} points",
-        delta_color="normal" if purity != stored else "off",
+        delta=None if math.isnan(purity - stored) or purity == stored else f"{(purity - stored) * 100:+.0f} points",
         help="Of the pairs that join two annotated objects, the share of one category; the stored pairs: "
         + ("no labels" if math.isnan(stored) else f"{stored:.0%}"),
         border=True,
