@@ -220,7 +220,8 @@ def matrix(
         marker={"symbol": "square", "size": 6 if many else 14, "opacity": 0, "color": style.QUIET},
         selected=unseen,
         unselected=unseen,
-        customdata=np.column_stack([np.asarray(query_regions)[rows], np.asarray(key_regions)[columns]]),
+        # A list: from an array, which is sent as bytes, a click would bring back something else than two numbers.
+        customdata=np.column_stack([np.asarray(query_regions)[rows], np.asarray(key_regions)[columns]]).tolist(),
         text=[f"{value:.3f}" for value in similarity.ravel()],
         hovertemplate="box %{y} with the neighbor's box %{x}<br>similarity %{text}<extra></extra>",
         name="cells",

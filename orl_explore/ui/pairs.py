@@ -424,7 +424,7 @@ def _status(scene: Scene, chosen: Pair, reviews: pd.DataFrame | None) -> None:
         done = sum(bool(verdicts.get(Pair(*key))) for key in scene.pairs[KEY].itertuples(index=False, name=None))
         number = scene.number(chosen)
         words += [
-            f"{'these boxes' if number is None else f'pair {number}'}: {SIGNS[verdicts.get(chosen, '')] or 'no verdict'}",
+            f"{'these boxes' if number is None else f'pair {number}'}: {verdicts.get(chosen) or 'no verdict'}",
             f"{done} of {len(scene.pairs)} pairs of this image reviewed",
             f"in this run {(reviews['verdict'] == ACCEPTED).sum():,} accepted,"
             f" {(reviews['verdict'] == REJECTED).sum():,} rejected",
