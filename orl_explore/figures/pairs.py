@@ -16,6 +16,8 @@ from orl_explore.figures import style
 
 GAP = 0.16
 """Between the two pictures, in sides of a picture."""
+GRAY = style.PALETTE[-1]
+"""Boxes without a pair; so no pair is gray."""
 DARK = ("#E69F00", "#56B4E9", "#F0E442")
 """Colors of the palette that want dark letters on them."""
 
@@ -64,7 +66,7 @@ class Link:
 
 def color(number: int | None) -> str:
     """Color of the pair of this number, counted from 1."""
-    return style.QUIET if number is None else style.color(number - 1)
+    return style.QUIET if number is None else style.color((number - 1) % (len(style.PALETTE) - 1))
 
 
 def letters(background: str) -> str:
@@ -80,7 +82,7 @@ def joined(
     links: Sequence[Link],
     *,
     all_boxes: bool = False,
-    height: int = 420,
+    height: int = 400,
 ) -> go.Figure:
     """An image and its neighbor side by side, boxes of a pair in one color and joined by a line.
 
@@ -93,7 +95,13 @@ def joined(
         all_boxes: draw the boxes without a pair, too, thin and gray.
         height: of the figure, pixels.
     """
-    made = style.figure(height=height, showlegend=False, hovermode="closest", dragmode="pan")
+    made = style.figure(
+        height=height,
+        showlegend=False,
+        hovermode="closest",
+        dragmode=False,
+        margin={"l": 0, "r": 0, "t": 4, "b": 4},
+    )
     pictures = ((left, left_boxes, 0.0), (right, right_boxes, 1 + GAP))
     placed = []
     for picture, boxes, start in pictures:
@@ -111,9 +119,7 @@ def joined(
     if all_boxes:
         for boxes in placed:
             xs, ys = _outlines(boxes)
-            made.add_scatter(
-                x=xs, y=ys, mode="lines", hoverinfo="skip", line={"color": style.color(6), "width": 1}, opacity=0.7
-            )
+            made.add_scatter(x=xs, y=ys, mode="lines", hoverinfo="skip", line={"color": GRAY, "width": 1}, opacity=0.9)
     for link in sorted(links, key=lambda link: link.strong):  # the strong one on top
         _link(made, link, placed[0][link.query], placed[1][link.key])
     for side, boxes in enumerate(placed):

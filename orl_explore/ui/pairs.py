@@ -364,10 +364,12 @@ def _panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataF
     stored = scene.pairs[scene.pairs["number"] == number]
     if number is None:
         order = int((similarity > value).sum()) + 1
-        st.markdown(f"**Not accepted**: similarity {value:.3f}, place {order:,} of {similarity.size:,}.")
+        st.markdown(f"**Not accepted by stage 2**: similarity {value:.3f}, place {order:,} of {similarity.size:,}.")
     else:
         place = int(stored["rank"].iloc[0]) + 1
-        st.markdown(f"**Pair {number}**: accepted, similarity {value:.3f}, place {place} with this neighbor.")
+        st.markdown(
+            f"**Pair {number}**, accepted by stage 2: similarity {value:.3f}, place {place} with this neighbor."
+        )
     categories = _categories(scene, [scene.image_id, chosen.neighbor_id])
     columns = st.columns(2)
     for column, image_id, region in (
@@ -424,7 +426,7 @@ def _status(scene: Scene, chosen: Pair, reviews: pd.DataFrame | None) -> None:
         done = sum(bool(verdicts.get(Pair(*key))) for key in scene.pairs[KEY].itertuples(index=False, name=None))
         number = scene.number(chosen)
         words += [
-            f"{'these boxes' if number is None else f'pair {number}'}: {verdicts.get(chosen) or 'no verdict'}",
+            f"verdict on {'these boxes' if number is None else f'pair {number}'}: {verdicts.get(chosen) or 'none'}",
             f"{done} of {len(scene.pairs)} pairs of this image reviewed",
             f"in this run {(reviews['verdict'] == ACCEPTED).sum():,} accepted,"
             f" {(reviews['verdict'] == REJECTED).sum():,} rejected",
