@@ -209,7 +209,6 @@ def test_a_run_that_cannot_be_written(run, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("orl_explore.reviews.write_lock", refuse, raising=False)
     monkeypatch.setattr(Run, "write", refuse)
     press(app, "Accept")
     assert not app.exception
