@@ -41,14 +41,14 @@ def read_reviews(run: Run) -> pd.DataFrame:
     Raises:
         OrlError: they are of other pairs than the run has now, or the file is damaged, or there are no pairs.
     """
-    now = pairs_hash(run)
+    run.require("pairs")
     if not run.file("reviews").exists():
         return _table([])
     try:
         reviews = run.read("reviews")
     except OrlError:
         raise OrlError(f"{run.file('reviews')} cannot be read: move it away to review anew") from None
-    if set(reviews["pairs_hash"].unique()) - {now}:
+    if set(reviews["pairs_hash"].unique()) - {pairs_hash(run)}:
         raise OrlError(
             f"the reviews in {run.file('reviews')} are of other pairs than stage 2 has now: move that file away to"
             " review anew"

@@ -164,6 +164,16 @@ def test_read_one_image_and_some_columns(finished):
     assert len(finished.read("pairs", image_id=-1)) == 0
 
 
+def test_read_one_image_from_several_row_groups(run):
+    frame = pd.DataFrame({"image_id": [7, 7, 3, 3, 9], "rank": range(5), "reason": list("abcde")})
+    run.file("proposals").parent.mkdir(parents=True)
+    frame.to_parquet(run.file("proposals"), row_group_size=1)
+    for image_id, rows in ((3, [2, 3]), (9, [4]), (1, [])):
+        for columns in (None, ["reason"], ["rank", "image_id"]):
+            read = run.read("proposals", image_id=image_id, columns=columns)
+            pd.testing.assert_frame_equal(read, frame.iloc[rows][columns or list(frame)].reset_index(drop=True))
+
+
 @pytest.mark.parametrize(
     ("name", "command"),
     [
