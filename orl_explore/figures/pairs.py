@@ -103,7 +103,7 @@ def joined(
         margin={"l": 0, "r": 0, "t": 4, "b": 4},
     )
     pictures = ((left, left_boxes, 0.0), (right, right_boxes, 1 + GAP))
-    placed = []
+    placed: list[NDArray[np.float64]] = []
     for picture, boxes, start in pictures:
         scale = 1 / max(picture.size)
         width, tall = picture.size[0] * scale, picture.size[1] * scale
@@ -117,13 +117,13 @@ def joined(
         )
         placed.append(np.asarray(boxes, float).reshape(-1, 4) * scale + (x, y, 0, 0))
     if all_boxes:
-        for boxes in placed:
-            xs, ys = _outlines(boxes)
+        for every in placed:
+            xs, ys = _outlines(every)
             made.add_scatter(x=xs, y=ys, mode="lines", hoverinfo="skip", line={"color": GRAY, "width": 1}, opacity=0.9)
     for link in sorted(links, key=lambda link: link.strong):  # the strong one on top
         _link(made, link, placed[0][link.query], placed[1][link.key])
-    for side, boxes in enumerate(placed):
-        _tags(made, [(link.number, (link.query, link.key)[side]) for link in links], boxes)
+    for side, every in enumerate(placed):
+        _tags(made, [(link.number, (link.query, link.key)[side]) for link in links], every)
     made.update_xaxes(range=[-0.01, 2 + GAP + 0.01], visible=False, constrain="domain")
     made.update_yaxes(range=[1.01, -0.06], visible=False, scaleanchor="x", constrain="domain")
     return made

@@ -480,14 +480,14 @@ def _crop_table(scene: Scene, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def _crops(scene: Scene, pairs: pd.DataFrame) -> dict[int, str]:
     """Data URIs of the regions of some pairs; each image is read once."""
-    wanted: dict[int, list[int]] = {scene.image_id: sorted({*pairs["query_region"].tolist()})}
-    for neighbor_id, regions in pairs.groupby("neighbor_id")["key_region"]:
-        wanted[int(neighbor_id)] = sorted({*regions.tolist()})  # type: ignore[call-overload]
+    wanted: dict[int, set[int]] = {scene.image_id: set(pairs["query_region"].tolist())}
+    for neighbor_id, region in pairs[["neighbor_id", "key_region"]].to_numpy().tolist():
+        wanted.setdefault(neighbor_id, set()).add(region)
     version = _version(scene.run, "regions")
     found: dict[int, str] = {}
-    for image_id, regions in wanted.items():
-        uris = _crop_uris(str(scene.run.path), image_id, tuple(regions), version)
-        found.update(zip(regions, uris, strict=True))
+    for image_id, some in wanted.items():
+        regions = tuple(sorted(some))
+        found.update(zip(regions, _crop_uris(str(scene.run.path), image_id, regions, version), strict=True))
     return found
 
 
