@@ -368,3 +368,21 @@ def pair_purity(pairs: pd.DataFrame, regions: pd.DataFrame, region_object: pd.Se
 
 def _share(part: Any, whole: Any) -> float:
     return float(part / whole) if whole else math.nan
+
+
+def region_categories(regions: pd.DataFrame, objects: pd.DataFrame, images: pd.DataFrame) -> pd.Series:
+    """Category of the object that each region is on, missing on background; index region_id. Arguments: `on_object`."""
+    category_of = pd.Series(objects["category"].to_numpy(object), index=objects["object_id"])
+    return on_object(regions, objects, images).map(category_of).astype("str").rename("category")
+
+
+def same_category(pairs: pd.DataFrame, categories: pd.Series) -> float:
+    """Share of one category among pairs whose regions are both on objects: purity, without its chance levels.
+
+    Args:
+        pairs: columns query_region, key_region.
+        categories: what `region_categories` gives.
+    """
+    query, key = (categories.reindex(pairs[name]).reset_index(drop=True) for name in ("query_region", "key_region"))
+    both = query.notna() & key.notna()
+    return _share((query[both] == key[both]).sum(), both.sum())

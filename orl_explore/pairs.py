@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from orl_explore.run import TABLES
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +71,82 @@ def match_regions(
         query_index, key_index = query_index[chosen], key_index[chosen]
     query_index, key_index = query_index[:top], key_index[:top]
     return query_index, key_index, similarity[query_index, key_index]
+
+
+def region_slices(image_ids: NDArray[np.int64] | pd.Series) -> dict[int, tuple[int, int]]:
+    """Where the regions of each image begin and end, by image id.
+
+    Args:
+        image_ids: column image_id of the regions table, which is grouped by image.
+    """
+    ids = np.asarray(image_ids)
+    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, np.int64)
+    ends = [*starts[1:].tolist(), len(ids)]
+    return dict(zip(ids[starts].tolist(), zip(starts.tolist(), ends, strict=True), strict=True))
+
+
+def pair_image(
+    image_id: int,
+    neighbors: pd.DataFrame,
+    slices: dict[int, tuple[int, int]],
+    vectors: NDArray[np.floating],
+    *,
+    ratio: float = 0.1,
+    mutual: bool = False,
+    one_to_one: bool = False,
+    min_similarity: float | None = None,
+) -> pd.DataFrame:
+    """Match the regions of an image with those of each of its neighbors.
+
+    Args:
+        image_id: the query image.
+        neighbors: its rows of the neighbors table.
+        slices: what `region_slices` gives.
+        vectors: embeddings of all regions, (R, D).
+        ratio: this and the switches: see `match_regions`.
+        mutual: see `match_regions`.
+        one_to_one: see `match_regions`.
+        min_similarity: see `match_regions`.
+
+    Returns:
+        The image's rows of the pairs table.
+    """
+    first, last = slices[image_id]
+    query = np.asarray(vectors[first:last], np.float32)
+    frames = []
+    for neighbor_id, neighbor_rank in neighbors[["neighbor_id", "rank"]].itertuples(index=False):
+        key_first, key_last = slices[neighbor_id]
+        key = np.asarray(vectors[key_first:key_last], np.float32)
+        q, k, similarity = match_regions(
+            query, key, ratio=ratio, mutual=mutual, one_to_one=one_to_one, min_similarity=min_similarity
+        )
+        columns = {
+            "image_id": image_id,
+            "neighbor_id": neighbor_id,
+            "neighbor_rank": neighbor_rank,
+            "rank": np.arange(len(q)),
+            "query_region": first + q,
+            "key_region": key_first + k,
+            "similarity": similarity,
+        }
+        frames.append(pd.DataFrame(columns).astype(TABLES["pairs"].columns))
+    if not frames:
+        return pd.DataFrame(columns=list(TABLES["pairs"].columns)).astype(TABLES["pairs"].columns)
+    return pd.concat(frames, ignore_index=True)
+
+
+def compare_pairs(stored: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs gained (only in `other`) and lost (only in `stored`), each in its own order; both are pairs tables."""
+    key = ["image_id", "neighbor_id", "query_region", "key_region"]
+    before, after = pd.MultiIndex.from_frame(stored[key]), pd.MultiIndex.from_frame(other[key])
+    return other[~after.isin(before)], stored[~before.isin(after)]
+
+
+def similarity_matrix(
+    query: NDArray[np.floating] | torch.Tensor, key: NDArray[np.floating] | torch.Tensor
+) -> NDArray[np.float32]:
+    """Cosine similarity of every query region (Q, D) with every key region (R, D), from which pairs are chosen."""
+    return (_normalized(query) @ _normalized(key).T).clip(-1, 1)
 
 
 def _one_to_one(query_index: NDArray[np.int64], key_index: NDArray[np.int64]) -> list[int]:

@@ -94,6 +94,20 @@ TABLES = {
             "similarity": "float32",
         },
     ),
+    "reviews": Table(
+        "stage2/reviews.parquet",
+        "orl app",
+        {
+            "image_id": "int64",
+            "neighbor_id": "int64",
+            "query_region": "int64",
+            "key_region": "int64",
+            "verdict": "str",
+            "note": "str",
+            "time": "str",
+            "pairs_hash": "str",
+        },
+    ),
 }
 
 ARRAYS = {
@@ -285,9 +299,9 @@ class Run:
             OrlError: the table is not there yet, or is damaged.
         """
         file = self.require(name)
-        filters = None if image_id is None else [("image_id", "==", image_id)]
+        wanted = list(columns) if columns else None
         try:
-            return pd.read_parquet(file, columns=list(columns) if columns else None, filters=filters)
+            return pd.read_parquet(file, columns=wanted) if image_id is None else _read_image(file, image_id, wanted)
         except (OSError, ValueError) as error:
             raise self._unreadable(name, error) from None
 
@@ -358,6 +372,29 @@ class Run:
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder."""
         return self.path / stage / "encoder.safetensors"
+
+
+def _read_image(file: Path, image_id: int, columns: list[str] | None) -> pd.DataFrame:
+    """An image's rows of a table.
+
+    Ids can be in any order, so that Parquet's statistics tell nothing: a plain filter would decode every column of the
+    whole table. Here that is done with the ids only; the rest is read of the row groups that have the image.
+    """
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file) as parquet:
+        groups = []
+        for group in range(parquet.num_row_groups):
+            ids = parquet.read_row_group(group, columns=["image_id"])["image_id"]
+            if pyarrow.compute.any(pyarrow.compute.equal(ids, image_id)).as_py():
+                groups.append(group)
+        if columns is not None and "image_id" not in columns:
+            found = parquet.read_row_groups(groups, columns=[*columns, "image_id"])
+        else:
+            found = parquet.read_row_groups(groups, columns=columns)
+        found = found.filter(pyarrow.compute.equal(found["image_id"], image_id))
+        return (found if columns is None else found.select(columns)).to_pandas()
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

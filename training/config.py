@@ -148,6 +148,8 @@ class Stage3Config(TrainConfig):
     """Weight of the intra-RoI loss."""
     inter_weight: float = 1.0
     """Weight of the inter-RoI loss."""
+    reviews: Literal["use"] | None = None
+    """Not in the paper: "use" leaves out pairs that a person rejected and adds those that a person accepted."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -17,7 +17,7 @@ from orl_explore.encoder import Encoder, embed_images, embed_regions
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.neighbors import nearest_neighbors
-from orl_explore.pairs import match_regions
+from orl_explore.pairs import pair_image, region_slices
 from orl_explore.proposals import propose, regions_from
 from orl_explore.run import TABLES, Run, hash_file, write_array, write_table
 from training.config import Config, Stage2Config
@@ -179,39 +179,22 @@ def pair_regions(
     Returns:
         The pairs table of these images.
     """
-    ids = regions["image_id"].to_numpy()
-    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-    slices = dict(zip(ids[starts].tolist(), zip(starts, [*starts[1:], len(ids)], strict=True), strict=True))
+    slices = region_slices(regions["image_id"])
     neighbors = neighbors[neighbors["image_id"].isin(image_ids)]
     of_image = {image_id: group for image_id, group in neighbors.groupby("image_id", sort=False)}  # noqa: C416
     frames = []
     for done, image_id in enumerate(image_ids.tolist(), start=1):
-        if image_id not in of_image:  # max_image_similarity left it without neighbors
-            continue
-        first, last = slices[image_id]
-        query = np.asarray(vectors[first:last], np.float32)
-        for neighbor_id, neighbor_rank in of_image[image_id][["neighbor_id", "rank"]].itertuples(index=False):
-            key_first, key_last = slices[neighbor_id]
-            key = np.asarray(vectors[key_first:key_last], np.float32)
-            q, k, similarity = match_regions(
-                query,
-                key,
-                ratio=stage.pair_ratio,
-                mutual=stage.mutual,
-                one_to_one=stage.one_to_one,
-                min_similarity=stage.min_similarity,
-            )
+        if image_id in of_image:  # max_image_similarity can leave it without neighbors
             frames.append(
-                pd.DataFrame(
-                    {
-                        "image_id": image_id,
-                        "neighbor_id": neighbor_id,
-                        "neighbor_rank": neighbor_rank,
-                        "rank": np.arange(len(q)),
-                        "query_region": first + q,
-                        "key_region": key_first + k,
-                        "similarity": similarity,
-                    }
+                pair_image(
+                    image_id,
+                    of_image[image_id],
+                    slices,
+                    vectors,
+                    ratio=stage.pair_ratio,
+                    mutual=stage.mutual,
+                    one_to_one=stage.one_to_one,
+                    min_similarity=stage.min_similarity,
                 )
             )
         if progress:

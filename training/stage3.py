@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from orl_explore.orl import ORL
+from orl_explore.reviews import apply_reviews, read_reviews
 from orl_explore.run import Run, hash_file
 from training.config import Config
 from training.console import console
@@ -25,7 +26,8 @@ def run(run: Run, config: Config) -> Run:
         The run, with `stage3/encoder.safetensors`, `stage3/metrics.csv` and a checkpoint.
 
     Raises:
-        OrlError: stage 2 is missing; other settings or pairs than the stage was begun with; a loss that is not finite.
+        OrlError: stage 2 is missing, or the reviews that the settings ask for; other settings, pairs or reviews than
+            the stage was begun with; a loss that is not finite.
     """
     images = run.images()
     settings = config.stage_dict(STAGE)
@@ -34,6 +36,8 @@ def run(run: Run, config: Config) -> Run:
         "regions": hash_file(run.require("regions")),
         "pairs": hash_file(run.require("pairs")),
     }
+    if config.stage3.reviews:
+        inputs["reviews"] = hash_file(run.require("reviews"))
     if run.check(STAGE, config=settings, inputs=inputs):
         console.print(f"stage 3 of {run.path} is finished: skipped")
         return run
@@ -41,7 +45,11 @@ def run(run: Run, config: Config) -> Run:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         networks = ORL(config.stage3.encoder)
-    samples = ObjectViews(images, run.read("regions"), run.read("pairs"), config.stage3, config.seed)
+    pairs = run.read("pairs")
+    if config.stage3.reviews:
+        before, pairs = len(pairs), apply_reviews(run, pairs, read_reviews(run))
+        console.print(f"reviews change {before} pairs to {len(pairs)}")
+    samples = ObjectViews(images, run.read("regions"), pairs, config.stage3, config.seed)
     if len(samples) < len(images):
         console.print(f"{len(images) - len(samples)} images without any pair are left out of stage 3")
     config.stage3.steps_per_epoch(len(samples))  # raises if they are too few, before anything is recorded

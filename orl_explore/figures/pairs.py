@@ -1,0 +1,288 @@
+"""Pictures of corresponding boxes: an image and its neighbor joined by lines, and all similarities as a matrix."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from PIL import Image
+
+from orl_explore.figures import style
+
+GAP = 0.16
+"""Between the two pictures, in sides of a picture."""
+GRAY = style.PALETTE[-1]
+"""Boxes without a pair; so no pair is gray."""
+DARK = ("#E69F00", "#56B4E9", "#F0E442")
+"""Colors of the palette that want dark letters on them."""
+
+
+def crop_uris(image: Image.Image, boxes: NDArray[np.integer], *, side: int = 128) -> list[str]:
+    """Boxes (N, 4) of an image as data URIs of JPEGs, the longer side `side` pixels."""
+    uris = []
+    for x, y, w, h in np.asarray(boxes).tolist():
+        scale = side / max(w, h)
+        size = (max(1, round(w * scale)), max(1, round(h * scale)))
+        buffer = io.BytesIO()
+        image.resize(size, Image.Resampling.BICUBIC, box=(x, y, x + w, y + h)).save(buffer, "JPEG", quality=85)
+        uris.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return uris
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to draw boxes on."""
+
+    jpeg: bytes
+    """Its pixels, at any size."""
+    size: tuple[int, int]
+    """Width and height that the boxes are counted in."""
+    title: str
+    """Plain text above it."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A pair to draw: its number, and the positions of its two boxes."""
+
+    number: int | None
+    """Shown on both boxes and decides the color; None: a pair that was not accepted, dashed and gray."""
+    query: int
+    """Row of its box among those of the image."""
+    key: int
+    """Row of its box among those of the neighbor."""
+    similarity: float
+    """Of the two boxes."""
+    strong: bool = False
+    """Drawn heavier than the others."""
+    dashed: bool = False
+    """Drawn dashed, as a rejected one."""
+
+
+def color(number: int | None) -> str:
+    """Color of the pair of this number, counted from 1."""
+    return style.QUIET if number is None else style.color((number - 1) % (len(style.PALETTE) - 1))
+
+
+def letters(background: str) -> str:
+    """Color of letters that can be read on a color of the palette."""
+    return "#111111" if background in DARK else "#FFFFFF"
+
+
+def joined(
+    left: Picture,
+    right: Picture,
+    left_boxes: NDArray[np.integer],
+    right_boxes: NDArray[np.integer],
+    links: Sequence[Link],
+    *,
+    all_boxes: bool = False,
+    height: int = 400,
+) -> go.Figure:
+    """An image and its neighbor side by side, boxes of a pair in one color and joined by a line.
+
+    Args:
+        left: the image.
+        right: the neighbor.
+        left_boxes: kept boxes of the image, (Q, 4) xywh.
+        right_boxes: kept boxes of the neighbor, (R, 4).
+        links: pairs to draw.
+        all_boxes: draw the boxes without a pair, too, thin and gray.
+        height: of the figure, pixels.
+    """
+    made = style.figure(
+        height=height,
+        showlegend=False,
+        hovermode="closest",
+        dragmode=False,
+        margin={"l": 0, "r": 0, "t": 4, "b": 4},
+    )
+    pictures = ((left, left_boxes, 0.0), (right, right_boxes, 1 + GAP))
+    placed: list[NDArray[np.float64]] = []
+    for picture, boxes, start in pictures:
+        scale = 1 / max(picture.size)
+        width, tall = picture.size[0] * scale, picture.size[1] * scale
+        x, y = start + (1 - width) / 2, (1 - tall) / 2
+        source = "data:image/jpeg;base64," + base64.b64encode(picture.jpeg).decode()
+        made.add_layout_image(
+            source=source, x=x, y=y, sizex=width, sizey=tall, xref="x", yref="y", sizing="stretch", layer="below"
+        )
+        made.add_annotation(
+            x=start + 0.5, y=y, text=_escape(picture.title), showarrow=False, yanchor="bottom", yshift=2
+        )
+        placed.append(np.asarray(boxes, float).reshape(-1, 4) * scale + (x, y, 0, 0))
+    if all_boxes:
+        for every in placed:
+            xs, ys = _outlines(every)
+            made.add_scatter(x=xs, y=ys, mode="lines", hoverinfo="skip", line={"color": GRAY, "width": 1}, opacity=0.9)
+    for link in sorted(links, key=lambda link: link.strong):  # the strong one on top
+        _link(made, link, placed[0][link.query], placed[1][link.key])
+    for side, every in enumerate(placed):
+        _tags(made, [(link.number, (link.query, link.key)[side]) for link in links], every)
+    made.update_xaxes(range=[-0.01, 2 + GAP + 0.01], visible=False, constrain="domain")
+    made.update_yaxes(range=[1.01, -0.06], visible=False, scaleanchor="x", constrain="domain")
+    return made
+
+
+def _link(made: go.Figure, link: Link, query: NDArray, key: NDArray) -> None:
+    name = "not accepted" if link.number is None else f"pair {link.number}"
+    line = {
+        "color": color(link.number),
+        "width": 5 if link.strong else 2.5,
+        "dash": "dot" if link.dashed or link.number is None else "solid",
+    }
+    common = {"mode": "lines", "hovertemplate": f"{name}<br>similarity {link.similarity:.3f}<extra></extra>"}
+    if link.strong:  # a rim of white, so that it stands out from any picture
+        for box in (query, key):
+            xs, ys = _outlines(box[None])
+            made.add_scatter(
+                x=xs, y=ys, mode="lines", hoverinfo="skip", line={"color": "white", "width": 8}, opacity=0.8
+            )
+    for box in (query, key):
+        xs, ys = _outlines(box[None])
+        made.add_scatter(x=xs, y=ys, line=line, **common)
+    made.add_scatter(
+        x=[query[0] + query[2], key[0]],
+        y=[query[1] + query[3] / 2, key[1] + key[3] / 2],
+        line={**line, "width": 4 if link.strong else 1.5},
+        opacity=0.95 if link.strong else 0.8,
+        **common,
+    )
+
+
+def _tags(made: go.Figure, numbered: Sequence[tuple[int | None, int]], boxes: NDArray) -> None:
+    """Numbers in the corner of each box; a box of several pairs has several."""
+    of_box: dict[int, list[int]] = {}
+    for number, row in numbered:
+        if number is not None:
+            of_box.setdefault(row, []).append(number)
+    for row, numbers in of_box.items():
+        background = color(numbers[0])
+        made.add_annotation(
+            x=boxes[row, 0],
+            y=boxes[row, 1],
+            text="<b>" + " ".join(map(str, sorted(numbers))) + "</b>",
+            showarrow=False,
+            xanchor="left",
+            yanchor="top",
+            bgcolor=background,
+            font={"color": letters(background), "size": 13},
+            borderpad=2,
+        )
+
+
+def matrix(
+    similarity: NDArray[np.floating],
+    query_regions: Sequence[int],
+    key_regions: Sequence[int],
+    links: Sequence[Link],
+    *,
+    chosen: tuple[int, int] | None = None,
+    height: int = 420,
+) -> go.Figure:
+    """Similarity of every box of an image with every box of its neighbor; accepted pairs carry their number.
+
+    A dashboard cannot be told of clicks on heat maps, so unseen markers lie on the cells: the first trace after the
+    heat map, with (query_region, key_region) as customdata.
+
+    Args:
+        similarity: (Q, R).
+        query_regions: region ids of its rows.
+        key_regions: region ids of its columns.
+        links: pairs to mark.
+        chosen: row and column of the cell to frame.
+        height: of the figure, pixels.
+    """
+    rows, columns = (axis.ravel() for axis in np.indices(similarity.shape))
+    many = max(similarity.shape) > 40
+    made = style.figure(
+        height=height,
+        showlegend=False,
+        hovermode="closest",
+        dragmode=False,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        clickmode="event+select",
+    )
+    made.add_heatmap(
+        z=np.round(similarity.astype(float), 4),
+        x=np.arange(1, similarity.shape[1] + 1),
+        y=np.arange(1, similarity.shape[0] + 1),
+        colorscale=style.SCALE,
+        hoverinfo="skip",
+        xgap=0 if many else 1,
+        ygap=0 if many else 1,
+        colorbar={"thickness": 10, "title": {"text": "cosine", "side": "right"}},
+    )
+    unseen = {"marker": {"opacity": 0}}
+    made.add_scatter(
+        x=columns + 1,
+        y=rows + 1,
+        mode="markers",
+        marker={"symbol": "square", "size": 6 if many else 14, "opacity": 0, "color": style.QUIET},
+        selected=unseen,
+        unselected=unseen,
+        # A list: from an array, which is sent as bytes, a click would bring back something else than two numbers.
+        customdata=np.column_stack([np.asarray(query_regions)[rows], np.asarray(key_regions)[columns]]).tolist(),
+        text=[f"{value:.3f}" for value in similarity.ravel()],
+        hovertemplate="box %{y} with the neighbor's box %{x}<br>similarity %{text}<extra></extra>",
+        name="cells",
+    )
+    for link in links:
+        if link.number is None:
+            continue
+        background = color(link.number)
+        made.add_annotation(
+            x=link.key + 1,
+            y=link.query + 1,
+            text=f"<b>{link.number}</b>",
+            showarrow=False,
+            bgcolor=background,
+            bordercolor="#FFFFFF",
+            font={"color": letters(background), "size": 9 if many else 12},
+            borderpad=1,
+            captureevents=False,
+        )
+    if chosen is not None:
+        y, x = chosen[0] + 1, chosen[1] + 1
+        for rim, width in (("#FFFFFF", 5), (style.REJECTED, 3)):
+            made.add_shape(
+                type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line={"color": rim, "width": width}
+            )
+    made.update_xaxes(
+        title="box of the neighbor",
+        range=[0.4, similarity.shape[1] + 0.6],
+        tickformat="d",
+        dtick=_tick(similarity.shape[1]),
+    )
+    made.update_yaxes(
+        title="box of the image",
+        range=[similarity.shape[0] + 0.6, 0.4],
+        showgrid=False,
+        tickformat="d",
+        dtick=_tick(similarity.shape[0]),
+    )
+    return made
+
+
+def _tick(count: int) -> int:
+    return 1 if count <= 12 else 5 if count <= 60 else 10
+
+
+def _outlines(boxes: NDArray) -> tuple[list[float | None], list[float | None]]:
+    """Corners of boxes (N, 4), as one line with gaps."""
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for x, y, w, h in boxes.tolist():
+        xs += [x, x + w, x + w, x, x, None]
+        ys += [y, y, y + h, y + h, y, None]
+    return xs, ys
+
+
+def _escape(text: str) -> str:
+    """Plotly reads a little HTML in texts; file names are none."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
