@@ -94,6 +94,11 @@ TABLES = {
             "similarity": "float32",
         },
     ),
+    "projection": Table(
+        "projection.parquet",
+        "orl project RUN",
+        {"region_id": "int64", "x": "float32", "y": "float32", "cluster": "int16"},
+    ),
 }
 
 ARRAYS = {
