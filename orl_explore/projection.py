@@ -228,6 +228,15 @@ def read_projection(run: Run) -> Projection:
     return Projection(table, settings, int(facts["regions"]))
 
 
+def is_current(run: Run, settings: Settings) -> bool:
+    """Whether the run has a map with these settings of the embeddings that it has now."""
+    run.require("region_embeddings")
+    try:
+        return read_projection(run).settings == settings
+    except OrlError:
+        return False
+
+
 def _write(run: Run, table: pd.DataFrame, facts: dict[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
