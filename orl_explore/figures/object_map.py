@@ -142,7 +142,7 @@ def _trace(
 ) -> go.Scattergl:
     """Points with what the mouse tells about them. Plotly reads some HTML in texts: names and labels are escaped."""
     lines = [
-        f"region {region} · image {image}<br>{w} × {h} px"
+        f"region {region} · image {image}<br>{w} x {h} px"
         for region, image, w, h in points[["region_id", "image_id", "w", "h"]].itertuples(index=False)
     ]
     if "label" in points:

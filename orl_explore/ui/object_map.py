@@ -221,7 +221,7 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int 
     label = _label(points, region)
     st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
     st.caption(
-        f"{box[2]} × {box[3]} px at ({box[0]}, {box[1]}) of image {image_id},"
+        f"{box[2]} x {box[3]} px at ({box[0]}, {box[1]}) of image {image_id},"
         f" {state.plain(state.file_name(run, image_id))}"
     )
     picture = state.images(run).load(state.row_of(run, image_id))
