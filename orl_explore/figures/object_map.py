@@ -21,8 +21,10 @@ OTHERS: Final = "all others"
 COLORS: Final = style.PALETTE[:7]  # without the gray: that is for background
 SYMBOLS: Final = ("circle", "diamond", "cross", "triangle-up")
 
+LEGEND: Final = {"itemsizing": "constant", "orientation": "v", "yref": "paper", "y": 1, "yanchor": "top", "x": 1.01}
 
-def by_group(points: pd.DataFrame, column: str, *, marked: int | None = None, height: int = 560) -> go.Figure:
+
+def by_group(points: pd.DataFrame, column: str, *, marked: int | None = None, height: int = 520) -> go.Figure:
     """Color the map by groups, each a trace that the legend switches on and off; beyond seven, symbols differ too.
 
     Args:
@@ -55,7 +57,7 @@ def by_value(
     *,
     limits: tuple[float, float] | None = None,
     marked: int | None = None,
-    height: int = 560,
+    height: int = 520,
 ) -> go.Figure:
     """Color the map by a number; low values are drawn first.
 
@@ -89,7 +91,7 @@ def by_image(
     similar: Mapping[int, float],
     *,
     marked: int | None = None,
-    height: int = 560,
+    height: int = 520,
 ) -> go.Figure:
     """Show where the boxes of one image and of its neighbors lie.
 
@@ -115,8 +117,8 @@ def by_image(
 
 
 def marker_size(count: int) -> float:
-    """Size of a point, pixels: 9 for a few hundred points, 3 for 100,000."""
-    return float(np.clip(9 - 2.6 * np.log10(max(count, 1) / 400), 3, 9))
+    """Size of a point, pixels: 9 for a few hundred points, 2.5 for 100,000."""
+    return float(np.clip(9 - 3.0 * np.log10(max(count, 1) / 400), 2.5, 9))
 
 
 def _natural(name: str) -> tuple[int, str]:
@@ -124,10 +126,16 @@ def _natural(name: str) -> tuple[int, str]:
 
 
 def _empty(height: int) -> go.Figure:
-    made = style.figure(height=height, uirevision="map", dragmode="lasso", hovermode="closest")
-    made.update_layout(margin={"l": 4, "r": 4, "t": 28, "b": 4}, legend={"itemsizing": "constant"})
+    made = style.figure(
+        height=height, uirevision="map", dragmode="lasso", hovermode="closest", clickmode="event+select"
+    )
+    made.update_layout(
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": style.QUIET},
+        margin={"l": 4, "r": 4, "t": 28, "b": 4},
+        legend=LEGEND,
+    )
     made.update_xaxes(visible=False)
-    made.update_yaxes(visible=False, scaleanchor="x")
+    made.update_yaxes(visible=False)
     return made
 
 

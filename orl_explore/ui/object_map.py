@@ -56,7 +56,7 @@ def render(run: Run) -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _read(run_path: str, _version: object) -> Projection:
+def _read(run_path: str, version: object) -> Projection:
     return projection.read_projection(Run(run_path))
 
 
@@ -66,7 +66,7 @@ def _projection(run: Run) -> Projection:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Looking up what the regions are on ...")
-def _gather(run_path: str, _version: object) -> pd.DataFrame:
+def _gather(run_path: str, version: object) -> pd.DataFrame:
     run = Run(run_path)
     made, images = _projection(run), state.images(run)
     points = made.table.merge(state.table(run, "regions")[["region_id", "image_id", *BOX]], on="region_id", how="left")
@@ -96,7 +96,7 @@ def _chosen(run: Run, count: int) -> int | None:
 
 
 def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -> None:
-    first, second, third = st.columns([3, 2, 1], vertical_alignment="bottom")
+    first, second, third = st.columns([5, 4, 3], vertical_alignment="bottom")
     options = [name for name in COLORS if name != "label" or "label" in points]
     color = first.selectbox("Color", options, format_func=COLORS.__getitem__, key="object map color")
     second.number_input(

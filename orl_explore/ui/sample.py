@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 from PIL import Image
 
@@ -75,7 +74,7 @@ def render(run: Run) -> None:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading regions and pairs ...")
-def _open(run_path: str, _version: object) -> ObjectViews:
+def _open(run_path: str, version: object) -> ObjectViews:
     run = Run(run_path)
     return replay.object_views(run, state.images(run))
 
@@ -156,7 +155,7 @@ _PAIR = ("query_region", "key_region")
 
 
 @st.cache_data(max_entries=200, show_spinner="Computing the losses ...")
-def _compute(run_path: str, epoch: int, row: int, _version: object, _samples: ObjectViews) -> replay.Losses:
+def _compute(run_path: str, epoch: int, row: int, version: object, _samples: ObjectViews) -> replay.Losses:
     return replay.current_losses(Run(run_path), _samples, epoch, row)
 
 
@@ -243,7 +242,7 @@ def describe(parameters: ViewParameters) -> list[str]:
         f"{name} {factor:+.2f}" if name == "hue" else f"{name} {factor:.2f}" for name, factor in parameters.color_steps
     ]
     steps += ["gray"] if parameters.gray else []
-    steps += [f"blur σ {parameters.blur_sigma:.2f}"] if parameters.blur_sigma is not None else []
+    steps += [f"blur sigma {parameters.blur_sigma:.2f}"] if parameters.blur_sigma is not None else []
     steps += [f"solarized at {views.SOLARIZE_THRESHOLD}"] if parameters.solarize else []
     x, y, w, h = parameters.box
     return [f"{w} x {h} px at ({x}, {y})", *(steps or ["not distorted"])]
