@@ -37,7 +37,9 @@ def stage3_settings(run: Run) -> tuple[Stage3Config, int]:
         values = dict(record["config"])
         names = {field.name for field in dataclasses.fields(Stage3Config)}
         encoder = EncoderSettings(**values.pop("encoder"))
-        views = {name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("views").items()}
+        views: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("views").items()
+        }
         own = {name: value for name, value in values.items() if name in names}
         return Stage3Config(encoder=encoder, views=ViewSettings(**views), **own), int(record["seed"])
     stored = run.path / "config.yaml"

@@ -116,15 +116,15 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
         shown = f"A random sample of {len(points):,} of all {made.regions:,} regions"
     hint = " Pick the region to compare with: click a point." if color == "similarity" and region is None else ""
     st.caption(
-        f"{shown}. Click a point to see what it shows and what is similar; draw a lasso or a box to list what is"
-        f" inside. Near points look alike; distances between groups mean little.{hint}"
+        f"{shown}. Click a point to see what it shows and what is similar. With the lasso or the box of the"
+        f" toolbar, draw around points to list them; its cross of arrows goes back to clicking. Near points look alike; distances between groups mean little.{hint}"
     )
     st.plotly_chart(
         _figure(run, points, color, region),
         key=_key(run, "chart"),
         on_select=lambda: _select(run),
         selection_mode=("points", "box", "lasso"),
-        config={"scrollZoom": True, "displaylogo": False},
+        config={"scrollZoom": True, "displaylogo": False, "displayModeBar": True},
         alt=f"map of {len(points)} regions, colored by {COLORS[color]}",
     )
 
@@ -187,11 +187,11 @@ def _settings(run: Run, now: Settings) -> None:
             return
     new = asdict(now) | {"neighbors": neighbors, "min_dist": min_dist, "metric": metric, "clusters": clusters}
     bar = st.progress(0.0, "Finding neighbors ...")
-    projection.project_run(
-        run,
-        Settings(**new),
-        progress=lambda done, total: bar.progress(min(done / total, 1.0), f"Laying out: round {done} of {total}"),
-    )
+
+    def show(done: int, total: int) -> None:
+        bar.progress(min(done / total, 1.0), f"Laying out: round {done} of {total}")
+
+    projection.project_run(run, Settings(**new), progress=show)
     st.session_state.pop(_key(run, "picked"), None)
     st.rerun()
 
@@ -303,8 +303,10 @@ def _selection(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
         page = st.pagination(pages, key=key)
     columns = st.columns(COLUMNS)
     rows = table.iloc[(page - 1) * size : page * size]
-    for number, row in enumerate(rows.itertuples(index=False)):
+    boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
+    for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
         with columns[number % COLUMNS]:
-            box = (row.left, row.top, row.w, row.h)
-            st.image(state.thumbnail(run, row.image_id, side=140, box=box), width="stretch", alt="a crop")
-            st.caption(f"{row.region_id}" + (f" {state.plain(str(row.label))}" if "label" in table else ""))
+            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
+            st.image(crop, width="stretch", alt=f"crop of region {region}")
+            label = _label(points, region)
+            st.caption(f"{region}" + (f" {state.plain(label)}" if label else ""))
