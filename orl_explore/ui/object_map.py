@@ -116,8 +116,9 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
         shown = f"A random sample of {len(points):,} of all {made.regions:,} regions"
     hint = " Pick the region to compare with: click a point." if color == "similarity" and region is None else ""
     st.caption(
-        f"{shown}. Click a point to see what it shows and what is similar. With the lasso or the box of the"
-        f" toolbar, draw around points to list them; its cross of arrows goes back to clicking. Near points look alike; distances between groups mean little.{hint}"
+        f"{shown}. Click a point to see what it shows and what is similar. With the lasso or the box of the toolbar,"
+        " draw around points to list them; its cross of arrows goes back to clicking. Near points look alike;"
+        f" distances between groups mean little.{hint}"
     )
     st.plotly_chart(
         _figure(run, points, color, region),
