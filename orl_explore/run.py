@@ -108,6 +108,11 @@ TABLES = {
             "pairs_hash": "str",
         },
     ),
+    "projection": Table(
+        "projection.parquet",
+        "orl project RUN",
+        {"region_id": "int64", "x": "float32", "y": "float32", "cluster": "int16"},
+    ),
 }
 
 ARRAYS = {

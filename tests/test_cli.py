@@ -19,7 +19,7 @@ from training import cli, pipeline
 from training.config import load_config
 from training.modules import TwinTraining
 
-COMMANDS = ["run", "stage1", "stage2", "stage3", "evaluate", "scenes", "verify", "config"]
+COMMANDS = ["run", "stage1", "stage2", "stage3", "evaluate", "project", "scenes", "verify", "config"]
 
 
 @pytest.fixture

@@ -143,6 +143,18 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         if name in ("run", "evaluate"):
             added.add_argument("--json", action="store_true", help="print every figure as one JSON object")
 
+    project = command("project", _project, "make a map of all kept boxes (UMAP)")
+    project.add_argument("run", type=Path, metavar="RUN", help="the run folder; its stage 2 must be finished")
+    project.add_argument(
+        "--neighbors", type=int, default=15, help="neighbors kept together: few show details, many the whole (15)"
+    )
+    project.add_argument("--min-dist", type=float, default=0.1, help="least distance of points, 0..1 (default: 0.1)")
+    project.add_argument("--metric", default="cosine", help="cosine (default), euclidean or correlation")
+    project.add_argument("--clusters", type=int, default=12, help="groups that k-means finds (default: 12)")
+    project.add_argument("--seed", type=int, default=0, help="same seed, same map (default: 0)")
+    project.add_argument("--limit", type=int, default=100_000, help="of more boxes, draw a sample (default: 100000)")
+    project.add_argument("--overwrite", action="store_true", help="make it anew although it is up to date")
+
     app = command("app", _app, "open the dashboard over a folder of runs")
     app.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="a folder of runs (default: runs)")
     app.add_argument("--port", type=int, default=8501, help="the first port to try (default: 8501)")
@@ -248,6 +260,29 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
     _show(pipeline.judge(run, config), arguments)
+
+
+def _project(arguments: argparse.Namespace) -> None:
+    """Lay all kept boxes out on a map (UMAP of their embeddings), for the app's object map.
+
+    Near points look alike to the encoder; distances between groups and their sizes mean little. The map is stored as
+    projection.parquet, with a cluster for every box. One that is up to date is left as it is.
+    """
+    from orl_explore import projection
+    from orl_explore.run import Run
+    from training.console import console, progress_bar
+
+    run = Run.open(arguments.run)
+    names = ("neighbors", "min_dist", "metric", "clusters", "seed", "limit")
+    settings = projection.Settings(**{name: getattr(arguments, name) for name in names})
+    if not arguments.overwrite and projection.is_current(run, settings):
+        console.print(f"the map of {run.path} is up to date: skipped", markup=False)
+        return
+    with progress_bar("map") as progress:
+        made = projection.project_run(run, settings, progress=progress)
+    console.print(
+        f"{len(made.table):,} of {made.regions:,} regions are on the map: {run.file('projection')}", markup=False
+    )
 
 
 def _app(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,313 @@
+"""Page: every kept box as a point of a map; a click finds what is similar, a lasso shows what is inside."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from orl_explore import overview, projection
+from orl_explore.errors import OrlError
+from orl_explore.figures import object_map, style
+from orl_explore.projection import Projection, Settings
+from orl_explore.run import Run
+from orl_explore.ui import state
+
+BOX = ["x", "y", "w", "h"]
+SIMILAR = 12
+COLUMNS, ROWS = 10, 3
+
+COLORS = {
+    "label": "label",
+    "cluster": "cluster",
+    "similarity": "similarity to the chosen region",
+    "image": "image",
+    "size": "size",
+}
+
+
+def render(run: Run) -> None:
+    """Show the page."""
+    run.require("region_embeddings")
+    regions = state.table(run, "regions")
+    try:
+        made = _projection(run)
+    except OrlError as error:
+        st.info(state.sentence(str(error)), icon=":material/info:")
+        st.write(f"Or make the map of this run's {len(regions):,} regions here; that takes a minute or so.")
+        with st.container(border=True, width=560):
+            _settings(run, Settings())
+        return
+    points = _points(run, made)
+    region = _chosen(run, len(regions))
+    left, right = st.columns([7, 3], gap="medium")
+    with left:
+        _map(run, made, points, region)
+    with right:
+        _details(run, regions, points, region)
+    if region is not None:
+        _similar(run, regions, region)
+    _selection(run, regions, points)
+
+
+# ---- the map -------------------------------------------------------------------------------------------------------
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read(run_path: str, version: object) -> Projection:
+    return projection.read_projection(Run(run_path))
+
+
+def _projection(run: Run) -> Projection:
+    made_from = projection.fingerprint(run)
+    return _read(str(run.path), (made_from, state.version(run.require("projection"))))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Looking up what the regions are on ...")
+def _gather(run_path: str, version: object) -> pd.DataFrame:
+    run = Run(run_path)
+    made, images = _projection(run), state.images(run)
+    points = made.table.merge(state.table(run, "regions")[["region_id", "image_id", *BOX]], on="region_id", how="left")
+    points = points.rename(columns={"x_x": "x", "y_x": "y", "x_y": "left", "y_y": "top"})
+    sizes = images.table.set_index("image_id")[["width", "height"]].loc[points["image_id"]].to_numpy(float)
+    points["share"] = 100 * points["w"].to_numpy() * points["h"].to_numpy() / sizes.prod(axis=1)
+    boxes = points[["region_id", "image_id", "w", "h"]].assign(x=points["left"], y=points["top"])
+    labels = projection.region_labels(boxes, images)
+    if labels is not None:
+        points["label"] = labels.to_numpy()
+    return points
+
+
+def _points(run: Run, made: Projection) -> pd.DataFrame:
+    """The map's table with region, image, label and size; shared, never change it."""
+    versions = tuple(state.version(run.require(name)) for name in ("projection", "regions", "images", "objects"))
+    return _gather(str(run.path), (made.regions, versions))
+
+
+def _key(run: Run, name: str) -> str:
+    return f"object map {name} {run.path}"
+
+
+def _chosen(run: Run, count: int) -> int | None:
+    region = st.session_state.get(_key(run, "region"))
+    return region if region is not None and region < count else None
+
+
+def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -> None:
+    first, second, third = st.columns([5, 4, 3], vertical_alignment="bottom")
+    options = [name for name in COLORS if name != "label" or "label" in points]
+    color = first.selectbox("Color", options, format_func=COLORS.__getitem__, key="object map color")
+    second.number_input(
+        "Region",
+        min_value=0,
+        max_value=made.regions - 1,
+        value=None,
+        step=1,
+        key=_key(run, "region"),
+        placeholder="click a point",
+        help="The region whose crop is shown: click a point of the map, or type its number.",
+    )
+    with third.popover("UMAP", icon=":material/tune:", width="stretch"):
+        _settings(run, made.settings)
+    shown = f"{len(points):,} regions"
+    if len(points) < made.regions:
+        shown = f"A random sample of {len(points):,} of all {made.regions:,} regions"
+    hint = " Pick the region to compare with: click a point." if color == "similarity" and region is None else ""
+    st.caption(
+        f"{shown}. Click a point to see what it shows and what is similar. With the lasso or the box of the toolbar,"
+        " draw around points to list them; its cross of arrows goes back to clicking. Near points look alike;"
+        f" distances between groups mean little.{hint}"
+    )
+    st.plotly_chart(
+        _figure(run, points, color, region),
+        key=_key(run, "chart"),
+        on_select=lambda: _select(run),
+        selection_mode=("points", "box", "lasso"),
+        config={"scrollZoom": True, "displaylogo": False, "displayModeBar": True},
+        alt=f"map of {len(points)} regions, colored by {COLORS[color]}",
+    )
+
+
+def _figure(run: Run, points: pd.DataFrame, color: str, region: int | None) -> Any:
+    if color == "similarity":
+        if region is None:
+            return object_map.by_group(points.assign(none=object_map.OTHERS), "none")
+        rows = points["region_id"].to_numpy()
+        values = projection.similarities(run.read_array("region_embeddings"), region, rows)
+        return object_map.by_value(points.assign(similarity=values), "similarity", "similarity", marked=region)
+    if color == "image":
+        image_id = state.chosen_image(run)
+        near = state.table(run, "neighbors") if run.file("neighbors").exists() else pd.DataFrame()
+        own = near[near["image_id"] == image_id] if len(near) else near
+        similar = dict(zip(own["neighbor_id"], own["similarity"], strict=True)) if len(own) else {}
+        return object_map.by_image(points, image_id, similar, marked=region)
+    if color == "size":
+        return object_map.by_value(points, "share", "% of the image", marked=region)
+    return object_map.by_group(points, color, marked=region)
+
+
+def _select(run: Run) -> None:
+    """Remember what was clicked or drawn around: the chart forgets it when its colors change."""
+    event = st.session_state[_key(run, "chart")]["selection"]
+    regions = [point["customdata"] for point in event["points"] if point.get("customdata") is not None]
+    regions = [int(region[0] if isinstance(region, list | tuple) else region) for region in regions]
+    if event.get("box") or event.get("lasso"):
+        st.session_state[_key(run, "picked")] = regions
+        st.session_state[_key(run, "page")] = 1
+    elif regions:
+        st.session_state[_key(run, "region")] = regions[-1]
+        table = state.table(run, "regions")
+        state.choose_image(int(table["image_id"].iloc[regions[-1]]))
+
+
+def _settings(run: Run, now: Settings) -> None:
+    with st.form(_key(run, "settings"), border=False):
+        neighbors = st.slider(
+            "Neighbors kept together",
+            2,
+            100,
+            min(now.neighbors, 100),
+            help="Few show fine structure, many show the whole (n_neighbors).",
+        )
+        min_dist = st.slider(
+            "Least distance of points",
+            0.0,
+            1.0,
+            now.min_dist,
+            0.05,
+            help="Small values pack groups tightly (min_dist).",
+        )
+        metrics = list(projection.METRICS)
+        metric = st.selectbox("Metric", metrics, metrics.index(now.metric))
+        clusters = st.slider(
+            "Clusters", 2, 28, max(2, min(now.clusters, 28)), help="Groups that k-means finds in the embeddings."
+        )
+        if not st.form_submit_button("Compute the map", type="primary"):
+            return
+    new = asdict(now) | {"neighbors": neighbors, "min_dist": min_dist, "metric": metric, "clusters": clusters}
+    bar = st.progress(0.0, "Finding neighbors ...")
+
+    def show(done: int, total: int) -> None:
+        bar.progress(min(done / total, 1.0), f"Laying out: round {done} of {total}")
+
+    projection.project_run(run, Settings(**new), progress=show)
+    st.session_state.pop(_key(run, "picked"), None)
+    st.rerun()
+
+
+# ---- crops ---------------------------------------------------------------------------------------------------------
+
+
+def _label(points: pd.DataFrame, region: int) -> str | None:
+    row = points["region_id"].searchsorted(region)
+    if "label" not in points or row >= len(points) or points["region_id"].iloc[row] != region:
+        return None
+    return str(points["label"].iloc[row])
+
+
+def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int | None) -> None:
+    if region is None:
+        with st.container(border=True):
+            st.markdown(":material/ads_click: **Nothing is chosen yet**")
+            st.write(
+                "Click a point: its crop appears here, and below the map the most similar crops of the whole set."
+                " (A tooltip of the map cannot hold pictures.)"
+            )
+        return
+    row = regions.iloc[region]
+    image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
+    st.image(state.thumbnail(run, image_id, side=280, box=box), width=220, alt=f"crop of region {region}")
+    label = _label(points, region)
+    st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
+    st.caption(
+        f"{box[2]} x {box[3]} px at ({box[0]}, {box[1]}) of image {image_id},"
+        f" {state.plain(state.file_name(run, image_id))}"
+    )
+    picture = state.images(run).load(state.row_of(run, image_id))
+    line = max(2, max(picture.size) // 120)
+    st.image(overview.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line), width=220, alt="its image")
+    st.button(
+        "Pairs of this image",
+        icon=":material/join_inner:",
+        key="object map pairs",
+        on_click=state.go,
+        args=("pairs", image_id),
+    )
+
+
+def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:
+    found = projection.most_similar(run.read_array("region_embeddings"), region, count=SIMILAR)
+    st.subheader("Most similar crops", anchor=False)
+    st.caption(
+        f"Of all {len(regions):,} regions, by the cosine of the embeddings. A button opens the crop's image on the"
+        " page of RoI pairs."
+    )
+    columns = st.columns(SIMILAR // 2)
+    for number, (other, similarity) in enumerate(found.itertuples(index=False)):
+        row = regions.iloc[int(other)]
+        image_id = int(row["image_id"])
+        with columns[number % len(columns)].container(border=True):
+            st.image(
+                state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int)), width="stretch", alt="a crop"
+            )
+            st.button(
+                f"{similarity:.3f}",
+                icon=":material/join_inner:",
+                key=f"object map similar {number}",
+                help=f"Region {other} of image {image_id}: open its pairs.",
+                on_click=state.go,
+                args=("pairs", image_id),
+                width="stretch",
+            )
+
+
+def _selection(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
+    picked = [region for region in st.session_state.get(_key(run, "picked"), []) if region < len(regions)]
+    if not picked:
+        return
+    table = points[points["region_id"].isin(picked)]
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    left.subheader(f"Selection: {len(table):,} regions", anchor=False)
+    names = {image_id: state.file_name(run, image_id) for image_id in table["image_id"].unique().tolist()}
+    export = pd.DataFrame(
+        {
+            "region_id": table["region_id"],
+            "image_id": table["image_id"],
+            "file_name": table["image_id"].map(names),
+            **{name: table[column] for name, column in zip(BOX, ("left", "top", "w", "h"), strict=True)},
+            **({"label": table["label"]} if "label" in table else {}),
+            "cluster": table["cluster"],
+            "map_x": table["x"],
+            "map_y": table["y"],
+        }
+    )
+    right.download_button(
+        "CSV",
+        export.to_csv(index=False),
+        file_name="regions.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        key="object map csv",
+        width="stretch",
+    )
+    if "label" in table:
+        counts = table["label"].value_counts()
+        left.caption(", ".join(f"{state.plain(str(name))} {count:,}" for name, count in counts[:8].items()))
+    size = COLUMNS * ROWS
+    pages = -(-len(table) // size)
+    page = 1
+    if pages > 1:
+        key = _key(run, "page")
+        st.session_state[key] = min(st.session_state.get(key, 1), pages)
+        page = st.pagination(pages, key=key)
+    columns = st.columns(COLUMNS)
+    rows = table.iloc[(page - 1) * size : page * size]
+    boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
+    for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
+        with columns[number % COLUMNS]:
+            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
+            st.image(crop, width="stretch", alt=f"crop of region {region}")
+            label = _label(points, region)
+            st.caption(f"{region}" + (f" {state.plain(label)}" if label else ""))

@@ -1,0 +1,177 @@
+"""What stage 3 sees of an image, again: the very sample of an epoch, and what the current weights make of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from orl_explore.encoder import EncoderSettings
+from orl_explore.errors import OrlError
+from orl_explore.images import ImageSet
+from orl_explore.orl import ORL
+from orl_explore.run import Run
+from orl_explore.views import ViewSettings, normalize
+from training.config import Stage3Config, load_config
+from training.data import ObjectViews, StepSampler
+
+PAIRS = {"image": ("view1", "view2"), "intra": ("intra1", "intra2"), "inter": ("inter1", "inter2")}
+"""Loss -> the two views it compares."""
+
+
+def stage3_settings(run: Run) -> tuple[Stage3Config, int]:
+    """Settings and seed of stage 3: those it was begun with, else those in config.yaml.
+
+    Raises:
+        OrlError: there are neither.
+    """
+    record = run.stage("stage3")
+    if record:
+        values = dict(record["config"])
+        names = {field.name for field in dataclasses.fields(Stage3Config)}
+        encoder = EncoderSettings(**values.pop("encoder"))
+        views: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("views").items()
+        }
+        own = {name: value for name, value in values.items() if name in names}
+        return Stage3Config(encoder=encoder, views=ViewSettings(**views), **own), int(record["seed"])
+    stored = run.path / "config.yaml"
+    if not stored.exists():
+        raise OrlError(f"{run.path} has no config.yaml yet: run `orl stage3 {run.path}` first")
+    config = load_config(stored)
+    return config.stage3, config.seed
+
+
+def object_views(run: Run, images: ImageSet) -> ObjectViews:
+    """What stage 3 draws from.
+
+    Raises:
+        OrlError: stage 2 is missing, or left no pair.
+    """
+    config, seed = stage3_settings(run)
+    return ObjectViews(images, run.read("regions"), run.read("pairs"), config, seed)
+
+
+def step_of(samples: ObjectViews, epoch: int, row: int) -> tuple[int | None, np.ndarray]:
+    """Optimizer step that sees an image in an epoch, and the rows of the images table in its batch.
+
+    An epoch leaves out what does not fill its last batch: then the step is None, and the rows are those left out.
+    """
+    size = samples.config.batch_size
+    sampler = StepSampler(len(samples), batch_size=size, epochs=samples.config.epochs, seed=samples.seed)
+    order = samples.rows[sampler.order(epoch)]
+    place = int(np.flatnonzero(order == row)[0])
+    batch = place // size
+    step = epoch * sampler.steps_per_epoch + batch if batch < sampler.steps_per_epoch else None
+    return step, order[batch * size : (batch + 1) * size]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the current weights make of a sample."""
+
+    image: dict[str, float]
+    """Of the one image: 0..8 each."""
+    batch: dict[str, float]
+    """Mean over the batch that it was computed in."""
+    size: int
+    """Images in that batch."""
+    step: int
+    """Optimizer steps behind the weights."""
+
+
+def current_losses(run: Run, samples: ObjectViews, epoch: int, row: int, *, limit: int = 32) -> Losses:
+    """Compute the three losses of the newest checkpoint on the sample of an image.
+
+    Batch normalization in train mode makes an image's loss depend on its batch: taken is the batch that stage 3 sees
+    the image in, or `limit` images of it.
+
+    Args:
+        run: a run whose stage 3 has left a checkpoint.
+        samples: what `object_views` gives.
+        epoch: from 0.
+        row: of the images table.
+        limit: images in the batch at most.
+
+    Raises:
+        OrlError: no checkpoint, or one that does not fit.
+    """
+    networks, step = load_networks(run, samples.config)
+    _, batch = step_of(samples, epoch, row)
+    rows = [row, *[int(other) for other in batch if other != row]][: max(2, limit)]
+    if len(rows) < 2:  # left over alone at the end of an epoch
+        rows += [int(other) for other in samples.rows if other != row][: max(2, limit) - 1]
+    numbers = np.searchsorted(samples.rows, rows)
+    drawn = [samples[epoch, int(number)] for number in numbers]
+    names = [name for pair in PAIRS.values() for name in pair]
+    found = per_image_losses(networks, {name: torch.stack([item[name] for item in drawn]) for name in names})  # type: ignore[misc]
+    return Losses(
+        image={name: float(values[0]) for name, values in found.items()},
+        batch={name: float(values.mean()) for name, values in found.items()},
+        size=len(rows),
+        step=step,
+    )
+
+
+def load_networks(run: Run, config: Stage3Config) -> tuple[ORL, int]:
+    """Networks of stage 3's newest checkpoint, in train mode, and the optimizer steps behind them.
+
+    Raises:
+        OrlError: there is no checkpoint, or it is damaged or of other networks.
+    """
+    from training.modules import latest_checkpoint
+
+    path, step = latest_checkpoint(run.path / "stage3" / "checkpoints")
+    if path is None:
+        raise OrlError(f"stage 3 has no checkpoint yet: `orl stage3 {run.path}` makes one")
+    try:
+        state = _weights(path)
+        with torch.random.fork_rng(devices=[]):
+            networks = ORL(config.encoder)
+        networks.load_state_dict(state)
+    except Exception as error:  # pickle, zip and torch each raise their own
+        raise OrlError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:200]}): while stage 3 is running, try again;"
+            f" else `orl stage3 {run.path} --overwrite` makes it anew"
+        ) from None
+    return networks.train(), step
+
+
+def _weights(path: Path) -> Mapping[str, Any]:
+    state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    return {name.removeprefix("networks."): tensor for name, tensor in state.items()}
+
+
+@torch.no_grad()
+def per_image_losses(networks: ORL, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The three losses image by image, (B,) each; their means are what `ORL.forward` gives.
+
+    Args:
+        networks: in train mode.
+        drawn: the six inputs of `ORL.forward` by name, uint8 (B, 3, S, S).
+    """
+    predictors = {
+        "image": networks.image_predictor,
+        "intra": networks.intra_predictor,
+        "inter": networks.inter_predictor,
+    }
+    found = {}
+    for name, pair in PAIRS.items():
+        view1, view2 = (normalize(drawn[view]) for view in pair)
+        online = [networks.online(view) for view in (view1, view2)]
+        target = [networks.target(view) for view in (view1, view2)]
+        found[name] = _distance(predictors[name](online[0]), target[1]) + _distance(
+            predictors[name](online[1]), target[0]
+        )
+    return found
+
+
+def _distance(prediction: Tensor, target: Tensor) -> Tensor:
+    return 2 - 2 * functional.cosine_similarity(prediction.float(), target.float(), dim=1)  # (B,)
