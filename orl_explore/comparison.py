@@ -23,7 +23,7 @@ from orl_explore import diagnostics
 from orl_explore.encoder import Encoder, EncoderSettings, embed_images
 from orl_explore.errors import OrlError
 from orl_explore.neighbors import nearest_neighbors
-from orl_explore.run import Run, atomic_write, hash_file, write_array
+from orl_explore.run import Run, hash_file, write_array
 
 K: Final = 10
 """Neighbors that are compared per image."""

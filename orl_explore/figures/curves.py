@@ -51,13 +51,7 @@ def representation(metrics: pd.DataFrame) -> go.Figure:
         title="State of the representation",
         xaxis_title="epoch",
         yaxis={"title": "std × √d", "rangemode": "tozero"},
-        yaxis2={
-            "title": "effective rank",
-            "overlaying": "y",
-            "side": "right",
-            "showgrid": False,
-            "rangemode": "tozero",
-        },
+        yaxis2={"title": "effective rank", "overlaying": "y", "side": "right", "showgrid": False, "rangemode": "tozero"},
     )
     made.add_scatter(x=ends["epoch"] + 1, y=ends["std"], name="std × √d", mode="lines+markers")
     made.add_scatter(x=ends["epoch"] + 1, y=ends["rank"], name="effective rank", mode="lines+markers", yaxis="y2")

@@ -120,7 +120,9 @@ def _judged(summary: Mapping[str, Any]) -> None:
     table = pd.DataFrame({part: [summary[part].get(key) for key in rows.values()] for part in parts}, index=list(rows))
     table = table.dropna(how="all")
     if len(table):
-        st.dataframe(table, column_config={part: st.column_config.NumberColumn(part, format="%.3f") for part in parts})
+        st.dataframe(
+            table, column_config={part: st.column_config.NumberColumn(part, format="%.3f") for part in parts}
+        )
 
 
 def _funnel(run: Run) -> None:
