@@ -51,7 +51,7 @@ def test_a_finished_run(runs):
     assert "not measured here" in shown
     assert ":blue-badge[:material/check: kept]" in shown
     assert len(app.metric) == 3
-    a, b = app.selectbox[1], app.selectbox[2]
+    a, b = app.main.selectbox[0], app.main.selectbox[1]
     assert (a.value, b.value) == ("stage1", "stage3")
     measured, published = app.dataframe
     assert list(measured.value.columns) == ["untrained", "stage 1", "stage 3", "chance"]
@@ -77,7 +77,7 @@ def test_encoders_of_other_runs(runs):
     shutil.copytree(runs / "one", runs / "two*")
     app = page()
     assert sound(app), text(app)
-    names = app.selectbox[1].options
+    names = app.main.selectbox[0].options
     assert len(names) == 5, "three of this run, the two trained ones of the other"
 
 
@@ -86,7 +86,7 @@ def test_stage_3_missing(runs):
     app = page()
     assert sound(app), text(app)
     assert "Stage 3 of this run is not there yet" in text(app)
-    assert (app.selectbox[1].value, app.selectbox[2].value) == ("random", "stage1")
+    assert (app.main.selectbox[0].value, app.main.selectbox[1].value) == ("random", "stage1")
 
 
 def test_no_labels(runs):
