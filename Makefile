@@ -31,9 +31,14 @@ setup: $(STAMP)  ## make .venv and install everything into it; does nothing when
 
 demo: setup  ## make practice scenes, run all three stages on them, judge each, open the app
 	@test -e $(SCENES) || $(BIN)/orl scenes data/demo
+ifeq ($(APP),0)
 	$(BIN)/orl run runs/demo --config demo --images $(SCENES)
-ifneq ($(APP),0)
-	@if test -e app.py; then $(BIN)/orl app; else echo "The app is not part of this version yet."; fi
+else
+	@# The dashboard opens at once and watches the run; it stays until Ctrl-C.
+	@$(BIN)/orl app & app=$$!; trap 'kill $$app' EXIT INT TERM; \
+	    echo "$(BIN)/orl run runs/demo --config demo --images $(SCENES)"; \
+	    $(BIN)/orl run runs/demo --config demo --images $(SCENES) && \
+	    echo "The dashboard stays open: press Ctrl-C to end it." && wait $$app
 endif
 
 test: lint  ## lint, then run the tests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ Object-level representation learning (ORL) from scene images, without labels.
                                                train stage 1, mine stage 2, train stage 3, judge each
   orl run runs/mine --config tiny --images ~/Pictures
                                                the same on photographs of your own
+  orl app                                      look at the runs in the browser
 
 Every command explains itself: `orl COMMAND --help`. A command that was stopped goes on where it was when it is
 typed again; what is finished is skipped.
@@ -141,6 +143,15 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         if name in ("run", "evaluate"):
             added.add_argument("--json", action="store_true", help="print every figure as one JSON object")
 
+    app = command("app", _app, "open the dashboard over a folder of runs")
+    app.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="a folder of runs (default: runs)")
+    app.add_argument("--port", type=int, default=8501, help="the first port to try (default: 8501)")
+    app.add_argument(
+        "--host",
+        default="localhost",
+        help="who may look: localhost (default), or 0.0.0.0: all who reach this machine, without a password",
+    )
+
     config = command("config", _config, "list the configs, or show one with every value")
     config.set_defaults(takes_settings=True)
     config.add_argument("name", nargs="?", help="a config by name, or a YAML file")
@@ -237,6 +248,34 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
     _show(pipeline.judge(run, config), arguments)
+
+
+def _app(arguments: argparse.Namespace) -> None:
+    """Open the dashboard in the browser: neighbors, boxes, pairs and curves of every run in a folder.
+
+    It listens on this machine alone unless --host says otherwise, and follows runs that are still training.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "app.py").exists():
+        raise OrlError(f"{root} has no app.py: install from a clone of the project with `pip install -e .`")
+    runs = arguments.runs.resolve()
+    if (runs / "run.json").exists():  # a run was named, not the folder it is in
+        runs = runs.parent
+    # Streamlit takes its settings from the folder it is started in.
+    environment = os.environ | {"ORL_RUNS": os.path.relpath(runs, root) if runs.is_relative_to(root) else str(runs)}
+    os.chdir(root)
+    options = [f"--server.address={arguments.host}", f"--server.port={_free_port(arguments.host, arguments.port)}"]
+    os.execve(sys.executable, [sys.executable, "-m", "streamlit", "run", "app.py", *options], environment)
+
+
+def _free_port(host: str, first: int) -> int:
+    """The first free port among 20."""
+    import socket
+
+    for port in range(first, first + 20):
+        with contextlib.suppress(OSError, OverflowError), socket.create_server((host, port)):
+            return port
+    raise OrlError(f"no free port on {host} from {first} to {first + 19}: choose another one with --port")
 
 
 def _config(arguments: argparse.Namespace) -> None:

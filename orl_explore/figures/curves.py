@@ -36,7 +36,7 @@ def learning_rate(metrics: pd.DataFrame) -> go.Figure:
         title="Learning rate and EMA momentum",
         xaxis_title="step",
         yaxis_title="learning rate",
-        yaxis2={"title": "momentum", "overlaying": "y", "side": "right", "showgrid": False},
+        yaxis2={"title": "momentum", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"},
     )
     for number, (column, name, axis) in enumerate((("lr", "learning rate", "y"), ("momentum", "EMA momentum", "y2"))):
         x, y = thin(metrics["step"], metrics[column])
@@ -50,10 +50,17 @@ def representation(metrics: pd.DataFrame) -> go.Figure:
     made = style.figure(
         title="State of the representation",
         xaxis_title="epoch",
-        yaxis={"title": "std × √d", "rangemode": "tozero"},
-        yaxis2={"title": "effective rank", "overlaying": "y", "side": "right", "showgrid": False, "rangemode": "tozero"},
+        yaxis={"title": "std · √d", "rangemode": "tozero"},
+        yaxis2={
+            "title": "effective rank",
+            "overlaying": "y",
+            "side": "right",
+            "tickmode": "auto",
+            "showgrid": False,
+            "rangemode": "tozero",
+        },
     )
-    made.add_scatter(x=ends["epoch"] + 1, y=ends["std"], name="std × √d", mode="lines+markers")
+    made.add_scatter(x=ends["epoch"] + 1, y=ends["std"], name="std · √d", mode="lines+markers")
     made.add_scatter(x=ends["epoch"] + 1, y=ends["rank"], name="effective rank", mode="lines+markers", yaxis="y2")
     return made
 
@@ -67,14 +74,15 @@ def funnel(counts: dict[str, int]) -> go.Figure:
             x=values,
             orientation="h",
             text=[f"{value:,}" for value in values],
-            textposition="auto",
+            textposition="outside",
+            cliponaxis=False,
             marker_color=[style.color(0), style.color(2), style.color(5), style.color(1)][: len(names)],
         ),
         height=60 + 44 * len(names),
         title="Stage 2: what was left",
     )
     made.update_yaxes(autorange="reversed", showgrid=False)
-    made.update_xaxes(type="log", showticklabels=False)
+    made.update_xaxes(showticklabels=False, range=[0, 1.12 * max([1, *values])])
     return made
 
 

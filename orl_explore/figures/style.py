@@ -26,12 +26,12 @@ def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
     made = go.Figure(list(traces))
     made.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 32, "b": 8},
+        margin={"l": 8, "r": 8, "t": 40, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         colorway=list(PALETTE),
         hoverlabel={"align": "left"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     )
     made.update_xaxes(automargin=True, showgrid=False, zeroline=False)
     made.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.2)", zeroline=False)

@@ -57,30 +57,31 @@ def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
             st.markdown(f"**{title}**")
             current = record.get("state")
             if current is None:
-                st.caption(f"not begun: `orl {name} {state.plain(str(run.path))}`")
+                st.caption(f"not begun: `orl {name} {run.path}`")
             elif current == "finished":
                 st.markdown(f":green-badge[:material/check: finished] in {duration(record.get('seconds', 0))}")
             elif current == "failed":
                 st.markdown(":red-badge[:material/close: stopped]")
-                st.caption(state.plain(str(record.get("error"))[:300]) + " The same command goes on from here.")
+                st.caption(state.sentence(str(record.get("error"))[:300]))
+                st.caption(f"To go on: `orl {name} {run.path}`")
             else:
                 st.markdown(":blue-badge[:material/sync: running]")
-                _progress(run, name, record)
+                _progress(run, name, record, images=(manifest["images"] or {}).get("count", 0))
 
 
-def _progress(run: Run, name: str, record: Mapping[str, Any]) -> None:
-    metrics = read_metrics(run, name)
-    epochs = record.get("config", {}).get(name, record.get("config", {})).get("epochs")
-    if metrics is None or not len(metrics) or not epochs:
+def _progress(run: Run, name: str, record: Mapping[str, Any], *, images: int) -> None:
+    """How far a training stage is, and the time it still needs at its speed so far."""
+    config, metrics = record["config"], read_metrics(run, name)
+    if "epochs" not in config or metrics is None or not len(metrics):
         return
-    steps = metrics.loc[metrics["epoch"] == 0, "step"].count() * epochs if metrics["epoch"].iloc[-1] > 0 else 0
-    if not steps:
-        st.caption(f"step {int(metrics['step'].iloc[-1]) + 1} of epoch 1 of {epochs}")
-        return
-    done = (int(metrics["step"].iloc[-1]) + 1) / steps
+    steps = config["epochs"] * max(1, images // config["batch_size"])
+    done = min(1.0, (int(metrics["step"].iloc[-1]) + 1) / steps)
     since = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record["started"])
-    left = since.total_seconds() / done * (1 - done)
-    st.progress(min(done, 1.0), text=f"epoch {int(metrics['epoch'].iloc[-1]) + 1} of {epochs}, {duration(left)} left")
+    spent = record.get("seconds", 0.0) + since.total_seconds()
+    text = (
+        f"epoch {int(metrics['epoch'].iloc[-1]) + 1} of {config['epochs']}, {duration(spent * (1 - done) / done)} left"
+    )
+    st.progress(done, text=text)
 
 
 def _curves(run: Run) -> None:
@@ -120,9 +121,7 @@ def _judged(summary: Mapping[str, Any]) -> None:
     table = pd.DataFrame({part: [summary[part].get(key) for key in rows.values()] for part in parts}, index=list(rows))
     table = table.dropna(how="all")
     if len(table):
-        st.dataframe(
-            table, column_config={part: st.column_config.NumberColumn(part, format="%.3f") for part in parts}
-        )
+        st.dataframe(table, column_config={part: st.column_config.NumberColumn(part, format="%.3f") for part in parts})
 
 
 def _funnel(run: Run) -> None:
@@ -133,7 +132,7 @@ def _funnel(run: Run) -> None:
             "pairs accepted": len(state.table(run, "pairs", ["image_id"])),
         }
     except OrlError as error:
-        st.info(state.plain(str(error)))
+        st.info(state.sentence(str(error)))
         return
     st.plotly_chart(curves.funnel(counts), alt="counts of boxes and pairs")
 
@@ -147,11 +146,25 @@ def _facts(run: Run) -> None:
         st.markdown(f"{len(skipped)} files were skipped.")
         if len(skipped):
             st.dataframe(skipped, hide_index=True)
-    with st.expander("Settings of the stages", icon=":material/tune:"):
+    with st.expander("Settings that differ from the paper's", icon=":material/compare_arrows:"):
+        _differences(run)
+    with st.expander("All settings of the stages", icon=":material/tune:"):
         for name, title in STAGES.items():
             if record := manifest["stages"].get(name):
                 st.markdown(f"**{title}**, seed {record['seed']}")
                 st.json(record["config"], expanded=1)
+
+
+def _differences(run: Run) -> None:
+    from training.config import load_config
+
+    file = run.path / "config.yaml"
+    if not file.exists():
+        st.markdown("This run has not stored its settings yet.")
+        return
+    differences = load_config(file).differences()
+    rows = [(key, str(paper), str(own)) for key, (paper, own) in differences.items()]
+    st.dataframe(pd.DataFrame(rows, columns=["setting", "paper", "this run"]), hide_index=True)
 
 
 def _summary(run: Run) -> dict[str, Any] | None:

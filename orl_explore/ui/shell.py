@@ -6,9 +6,11 @@ import importlib
 import logging
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import streamlit as st
+from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
 from orl_explore.run import Run
@@ -77,43 +79,76 @@ PAGES = (
 )
 
 
+@lru_cache(maxsize=1)
+def _icon() -> Image.Image:
+    """Two boxes that correspond. Drawn here: Streamlit would fetch a named icon from a server of Google's."""
+    icon = Image.new("RGBA", (64, 64))
+    drawing = ImageDraw.Draw(icon)
+    drawing.rectangle((4, 4, 40, 40), outline="#0072B2", width=8)
+    drawing.rectangle((24, 24, 60, 60), outline="#D55E00", width=8)
+    return icon
+
+
+def _no_run(root: Path) -> None:
+    """Say what to type; the page comes to life when a run appears."""
+    st.title("ORL Explore")
+    st.info(f"There is no run in {state.plain(str(root))} yet. Make one, and it appears here by itself:")
+    st.code("make demo\norl run runs/mine --config tiny --images ~/Pictures", language="sh")
+
+    @st.fragment(run_every=2.0)
+    def wait() -> None:
+        if state.list_runs(root):
+            st.rerun()
+
+    wait()
+
+
+def _follow_link(key: str, options: list[str], otherwise: str) -> None:
+    """Let the address choose a widget's value when it changed by itself: a link, or the browser's way back.
+
+    A widget's own `bind="query-params"` would write the icons of the page's titles into the address.
+    """
+    wanted = st.query_params.get(key)
+    if wanted is not None and wanted != st.session_state.get(f"{key} in address"):
+        if wanted in options:
+            st.session_state[key] = wanted
+        else:
+            st.warning(otherwise)
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = options[0]
+
+
 def main() -> None:
     """Show the page that the address names, of the run that it names."""
-    st.set_page_config(page_title="ORL Explore", page_icon=":material/join_inner:", layout="wide")
+    st.set_page_config(page_title="ORL Explore", page_icon=_icon(), layout="wide")
     st.html("<style>.stMainBlockContainer{padding-top:3rem;padding-bottom:3rem}</style>")
     root = Path(os.environ.get("ORL_RUNS", "runs"))
     names = state.list_runs(root)
     if not names:
-        st.title("ORL Explore")
-        st.info(f"There is no run in `{root}` yet. Make one, then reload this page:")
-        st.code("make demo\norl run runs/mine --config tiny --images ~/Pictures", language="sh")
+        _no_run(root)
         return
     with st.sidebar:
         st.markdown("### :material/join_inner: ORL Explore")
-        wanted = st.query_params.get("run")
-        if wanted is not None and wanted not in names:
-            st.warning("The link names a run that is not here; another one is shown.")
-            del st.query_params["run"]
-        name = st.selectbox("Run", names, key="run", bind="query-params", help=f"The runs in {root}")
+        _follow_link("run", names, "The link names a run that is not here; another one is shown.")
+        name = st.selectbox("Run", names, key="run", help=f"The runs in {root}")
         by_name = {page.name: page for page in PAGES}
-        if st.query_params.get("page", PAGES[0].name) not in by_name:
-            st.warning("The link names a page that does not exist.")
-            del st.query_params["page"]
+        _follow_link("page", list(by_name), "The link names a page that does not exist.")
         chosen = st.radio(
             "Page",
             list(by_name),
             format_func=lambda page: f"{by_name[page].icon} {by_name[page].title}",
             key="page",
-            bind="query-params",
             label_visibility="collapsed",
         )
-    page = by_name[chosen or PAGES[0].name]
+    for key, value in (("run", name), ("page", chosen)):
+        st.session_state[f"{key} in address"] = st.query_params[key] = value
+    page = by_name[chosen]
     st.title(page.title)
     st.caption(page.sentence)
     try:
         page.render(state.open_run(root, name))
     except OrlError as error:
-        st.warning(state.plain(str(error)), icon=":material/info:")
+        st.warning(state.sentence(str(error)), icon=":material/info:")
     except Exception:
         logging.getLogger(__name__).exception("page %s of %s", page.name, name)
         st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")

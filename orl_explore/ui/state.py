@@ -25,6 +25,14 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$~:&^])", r"\\\1", text)
 
 
+def sentence(text: str) -> str:
+    """An error as Markdown: what stands in backticks is code, the rest is shown as it is."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick without its partner
+        return plain(text)
+    return "".join(f"`{part}`" if number % 2 and part else plain(part) for number, part in enumerate(parts))
+
+
 def list_runs(root: Path) -> list[str]:
     """Names of the runs in a folder, relative to it, newest first; links that lead out of it are left out."""
     found = []

@@ -1,0 +1,169 @@
+"""The dashboard's frame and its overview: every state a run can be in, and links that lie."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from orl_explore.figures import curves
+from orl_explore.run import Run
+from orl_explore.ui import overview, shell, state
+
+APP = str(shell.Path(__file__).parent.parent / "app.py")
+
+
+@pytest.fixture
+def runs(tmp_path, finished, monkeypatch):
+    """A folder with one finished run, named "one"."""
+    folder = tmp_path / "runs"
+    shutil.copytree(finished.path, folder / "one")
+    monkeypatch.setenv("ORL_RUNS", str(folder))
+    return folder
+
+
+def visit(**query):
+    app = AppTest.from_file(APP, default_timeout=30)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def texts(app):
+    """Everything that warns or informs, in one text."""
+    return "\n".join(box.value for box in [*app.warning, *app.info, *app.error])
+
+
+def test_no_run_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("ORL_RUNS", str(tmp_path))
+    app = visit()
+    assert not app.exception
+    assert "make demo" in app.code[0].value
+
+
+def test_the_overview_of_a_finished_run(runs):
+    app = visit()
+    assert not app.exception
+    assert not app.warning
+    assert not app.error
+    assert app.title[0].value == "Overview"
+    assert sum("finished" in box.value for box in app.markdown) == 3
+
+
+@pytest.mark.parametrize("page", [page.name for page in shell.PAGES])
+@pytest.mark.parametrize("missing", ["stage1", "stage2", "stage3", "nothing"])
+def test_every_page_in_every_state_shows_sentences(runs, page, missing):
+    if missing != "nothing":
+        Run(runs / "one").clear(missing)
+    app = visit(run="one", page=page)
+    assert not app.exception
+    assert not app.error, texts(app)
+    assert app.title[0].value == next(p.title for p in shell.PAGES if p.name == page)
+
+
+@pytest.mark.parametrize("page", [page.name for page in shell.PAGES])
+def test_only_images_so_far(new_run, monkeypatch, page):
+    run = new_run("runs/begun")
+    monkeypatch.setenv("ORL_RUNS", str(run.path.parent))
+    app = visit(page=page)
+    assert not app.exception
+    assert not app.error, texts(app)
+
+
+@pytest.mark.parametrize("table", ["pairs", "regions", "neighbors", "proposals"])
+def test_a_damaged_table_is_a_sentence(runs, table):
+    (runs / "one" / "stage2" / f"{table}.parquet").write_bytes(b"PAR1 no more")
+    pages = {"pairs": "pairs", "regions": "overview", "neighbors": "neighbors", "proposals": "proposals"}
+    app = visit(page=pages[table])
+    assert not app.exception
+    assert "--overwrite" in texts(app)
+
+
+def test_a_damaged_manifest_is_a_sentence(runs):
+    (runs / "one" / "run.json").write_text("{")
+    app = visit()
+    assert not app.exception
+    assert "damaged" in texts(app)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc", "two", "<script>"])
+def test_a_link_opens_only_runs_of_the_folder(runs, finished, name):
+    shutil.copytree(finished.path, runs.parent / "outside")
+    app = visit(run=name)
+    assert not app.exception
+    assert app.selectbox[0].value == "one"
+    assert "not here" in texts(app)
+
+
+def test_a_symbolic_link_out_of_the_folder_is_no_run(runs, finished):
+    (runs / "sneaky").symlink_to(finished.path)
+    assert state.list_runs(runs) == ["one"]
+
+
+def test_a_link_to_no_page_and_to_no_image(runs):
+    assert "does not exist" in texts(visit(page="nothing"))
+    assert "no image 987654" in texts(visit(page="neighbors", image="987654"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a<b>[c](d) $x$", r"a\<b\>\[c\]\(d\) \$x\$"),
+        ("run `orl stage2 a_b` first", "run `orl stage2 a_b` first"),
+        ("a `lonely backtick", r"a \`lonely backtick"),
+    ],
+)
+def test_sentences_hold_no_markup_of_their_own(text, shown):
+    assert state.sentence(text) == shown
+
+
+def test_a_running_stage_says_what_is_left(runs):
+    run = Run(runs / "one")
+    metrics = run.path / "stage1" / "metrics.csv"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:4]))  # three of six steps
+    run.note("stage1", state="running")
+    app = visit()
+    assert not app.exception
+    (progress,) = app.get("progress")
+    assert progress.proto.value == 50
+    assert "epoch 1 of 2" in progress.proto.text
+
+
+def test_settings_that_differ_from_the_papers(runs):
+    tables = [frame.value for frame in visit().dataframe]
+    (table,) = [table for table in tables if "paper" in table]
+    assert table.set_index("setting").loc["stage1.epochs", ["paper", "this run"]].tolist() == ["800", "2"]
+
+
+def test_a_damaged_summary_is_a_sentence(runs):
+    (runs / "one" / "evaluation").mkdir(exist_ok=True)
+    (runs / "one" / "evaluation" / "summary.json").write_text("[")
+    assert "orl evaluate" in texts(visit())
+
+
+def test_the_summary_is_shown(runs):
+    judged = {"object_probe": 0.5, "object_knn": 0.25, "scene_map": 0.125, "feature_std": 1, "feature_rank": 9}
+    summary = {"random": judged, "stage1": judged, "stage3": judged, "stage2": {"recall_50": 0.75}}
+    summary["chance"] = {"object_probe": 0.1}
+    (runs / "one" / "evaluation").mkdir(exist_ok=True)
+    (runs / "one" / "evaluation" / "summary.json").write_text(json.dumps(summary))
+    values = {tile.label: tile.value for tile in visit().metric}
+    assert values["Linear probe, stage 3"] == "50.0%"
+    assert values["Objects with a box"] == "75.0%"
+    assert values["Pairs of one category"] == "-"
+
+
+@pytest.mark.parametrize(
+    ("points", "y", "thinned"),
+    [(10, [1, 2, 3, 4], [1, 2, 3, 4]), (2, [1, 2, 3, 4], [1.5, 3.5]), (2, [1, 2, 6], [1.5, 6]), (5, [], [])],
+)
+def test_thin(points, y, thinned):
+    x, got = curves.thin(pd.Series(range(len(y))), pd.Series(y, dtype=float), points)
+    assert got.tolist() == thinned
+    assert len(x) == len(got)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (7200, "2.0 h")])
+def test_duration(seconds, text):
+    assert overview.duration(seconds) == text
