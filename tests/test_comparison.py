@@ -135,7 +135,7 @@ def test_published_figures_name_their_source():
 def test_figures():
     bars = figures.overlap(np.array([0, 0.5, 0.5, 1]), 2, chance=0.1, chosen=0.5)
     assert list(bars.data[0].y) == [1, 2, 1]
-    assert list(bars.data[0].text) == ["", "this image", ""]
+    assert list(bars.data[0].marker.pattern.shape) == ["", "/", ""]
     points = np.arange(24.0).reshape(12, 2)
     labels = [f"<b>{number}" for number in range(12)]
     made = figures.image_map(points, labels, names=labels, marked=[3, 99], chosen=2)

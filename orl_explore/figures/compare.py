@@ -38,13 +38,13 @@ def overlap(shares: NDArray[np.float64], k: int, *, chance: float, chosen: float
         go.Bar(
             x=list(range(k + 1)),
             y=counts,
-            marker_color=[style.color(1) if number == here else style.color(0) for number in range(k + 1)],
-            text=["this image" if number == here else "" for number in range(k + 1)],
-            textposition="outside",
-            cliponaxis=False,
+            marker={
+                "color": [style.color(1) if number == here else style.color(0) for number in range(k + 1)],
+                "pattern": {"shape": ["/" if number == here else "" for number in range(k + 1)]},
+            },
             hovertemplate="%{x} of " + str(k) + " kept: %{y:,} images<extra></extra>",
         ),
-        title="Kept neighbors per image",
+        title="Kept neighbors per image" + ("" if here < 0 else f"; hatched: this one, {here} of {k}"),
         xaxis={"title": f"of {k} neighbors, kept", "dtick": 1 if k <= 20 else None},
         yaxis_title="images",
         showlegend=False,
@@ -91,9 +91,10 @@ def image_map(
     kind = go.Scattergl if len(rows) > WEBGL_FROM else go.Scatter
     groups = _groups(labels, len(points))
     made = style.figure(
-        height=420,
+        height=460,
         title=title,
-        legend={"orientation": "h", "y": -0.04, "yanchor": "top", "x": 0, "itemsizing": "constant"},
+        margin={"l": 8, "r": 8, "t": 32, "b": 80},
+        legend={"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0, "itemsizing": "constant"},
         dragmode="lasso",
         uirevision="map",
     )

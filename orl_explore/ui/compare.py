@@ -26,6 +26,9 @@ MAP_POINTS = 5000
 SHOWN = 10
 """Marked images shown as pictures at most."""
 
+CELL = 76
+"""Width of a neighbor's picture, pixels."""
+
 SIGNS = {
     "kept": ":blue-badge[:material/check: kept]",
     "lost": ":orange-badge[:material/remove: lost]",
@@ -219,8 +222,14 @@ def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
         _row(run, letter, neighbors, labels, row)
 
 
+def _cells(count: int) -> list[Any]:
+    """Places for small pictures in a row, ten of which fit beside the sidebar of a small screen."""
+    line = st.container(horizontal=True, gap="xsmall")
+    return [line.container(width=CELL, gap="xsmall") for _ in range(count)]
+
+
 def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | None, row: int) -> None:
-    columns = st.columns(len(neighbors), gap="xsmall", wrap=False)
+    columns = _cells(len(neighbors))
     for rank, (column, neighbor) in enumerate(zip(columns, neighbors.itertuples(), strict=True)):
         number, position, sign = int(neighbor.neighbor_id), int(neighbor.row), str(neighbor.sign)  # type: ignore[arg-type]
         with column:
@@ -302,7 +311,7 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
         overlap = float(compared.overlap[marked].mean())
         st.caption(f"They keep {overlap:.1%} of their neighbors, all images {compared.mean_overlap:.1%}.")
         st.button("Clear", icon=":material/close:", key="compare clear", on_click=_clear, args=(run,))
-    for rank, (column, row) in enumerate(zip(st.columns(SHOWN, gap="xsmall", wrap=False), marked, strict=False)):
+    for rank, (column, row) in enumerate(zip(_cells(min(SHOWN, len(marked))), marked, strict=False)):
         number = int(compared.image_ids[row])
         with column:
             st.image(state.thumbnail(run, number), width="stretch", alt=f"marked image {rank + 1}")
@@ -322,23 +331,20 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
 
 def _judged(run: Run) -> None:
     st.subheader("What each encoder is worth", anchor=False)
-    left, right = st.columns(2)
-    with left:
-        st.markdown("**Measured on this run**")
-        try:
-            table = comparison.evaluation_table(comparison.read_summary(run))
-        except OrlError as error:
-            st.info(state.plain(str(error)))
-        else:
-            st.dataframe(
-                table,
-                column_config={name: st.column_config.NumberColumn(name, format="%.3f") for name in table.columns},
-            )
-            if "chance" in table and table["chance"].isna().all():
-                st.caption("Without annotations nothing can be judged by labels.")
-    with right:
-        st.markdown("**Published (paper, ResNet-50 on COCO), not measured here**")
-        st.dataframe(comparison.published_table(), hide_index=True)
+    st.markdown("**Measured on this run**")
+    try:
+        table = comparison.evaluation_table(comparison.read_summary(run))
+    except OrlError as error:
+        st.info(state.plain(str(error)))
+    else:
+        st.dataframe(
+            table,
+            column_config={name: st.column_config.NumberColumn(name, format="%.3f") for name in table.columns},
+        )
+        if "chance" in table and table["chance"].isna().all():
+            st.caption("Without annotations nothing can be judged by labels.")
+    st.markdown("**Published (paper, ResNet-50 on COCO), not measured here**")
+    st.dataframe(comparison.published_table(), hide_index=True)
         st.caption(
-            "The numbers are in the paper. They are of other data and networks: not to be compared with the left."
+            "The numbers are in the paper. They are of other data and networks: not to be compared with those above."
         )
