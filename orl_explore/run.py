@@ -32,6 +32,10 @@ FORMAT = 1
 """Version of the run folder; raised whenever a table, column or file name changes."""
 
 
+ROW_GROUP = 100_000
+"""Rows that a table is read in at least; small, so that one image's rows do not take decoding a million others."""
+
+
 @dataclass(frozen=True)
 class Table:
     """One table of a run: where it is, its columns with their types, and the command that makes it."""
@@ -152,7 +156,7 @@ def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> 
     extra = [name for name in frame.columns if name not in columns]
     frame = frame[[*columns, *extra]].astype(dict(columns))
     with atomic_write(path) as temporary:
-        frame.to_parquet(temporary, index=False, compression="zstd", engine="pyarrow")
+        frame.to_parquet(temporary, index=False, compression="zstd", engine="pyarrow", row_group_size=ROW_GROUP)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

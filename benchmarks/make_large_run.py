@@ -1,0 +1,219 @@
+"""Write a simulated run as large as COCO train2017, to see whether the dashboard stands it.
+
+Tables and arrays have the sizes that the published settings give (118,287 images, K = 10, about 17 kept boxes and 85
+pairs an image); what is in them is random. Two things are smaller than in a real run: region embeddings are 64 wide
+instead of 2048, and there are 60 proposals an image (7 M rows). Images are a few hundred small JPEGs that many rows
+share. Ids are in no order, as in COCO's own files, and rows are grouped by image in the order of the images table.
+
+    python benchmarks/make_large_run.py /tmp/large/coco
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from orl_explore.encoder import Encoder, EncoderSettings
+from orl_explore.images import ImageSet
+from orl_explore.run import Run, hash_file, write_array, write_json
+from orl_explore.scenes import make_scenes
+
+COCO_IMAGES = 118_287
+SIZE = (640, 480)
+ENCODER = {"backbone": "timm:resnet18", "hidden": 1024, "dim": 256}
+
+
+def make_large_run(
+    out: Path,
+    *,
+    images: int = COCO_IMAGES,
+    pictures: int = 200,
+    k: int = 10,
+    boxes: int = 17,
+    proposals: int = 60,
+    pairs: int = 85,
+    width: int = 64,
+    seed: int = 0,
+) -> Run:
+    """Write the run.
+
+    Args:
+        out: folder of the run; it must not exist. The pictures go beside it, into NAME-pictures.
+        images: rows of the images table.
+        pictures: JPEG files that they share.
+        k: neighbors per image.
+        boxes: kept boxes per image on average; every image has one at least.
+        proposals: raw boxes per image.
+        pairs: pairs per image, a multiple of k or not.
+        width: of the region embeddings.
+        seed: of all that is random.
+    """
+    if out.exists():
+        raise SystemExit(f"{out} exists: choose another folder, or delete it")
+    rng = np.random.default_rng(seed)
+    folder = out.parent / f"{out.name}-pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes = make_scenes(folder / "scenes", count=min(pictures, images), size=160, seed=seed)
+    files = sorted((scenes.parent / "images").iterdir())
+    for number, file in enumerate(files):
+        Image.open(file).convert("RGB").resize(SIZE).save(folder / f"{number:04d}.jpg", quality=80)
+    shutil.rmtree(folder / "scenes")
+
+    run = Run(out)
+    ids = rng.permutation(images * 5)[:images].astype(np.int64) + 1
+    contexts = np.array(["beach", "desk", "forest", "kitchen", "street", "workshop"])
+    table = pd.DataFrame(
+        {
+            "image_id": ids,
+            "file_name": np.char.mod("%04d.jpg", np.arange(images) % len(files)),
+            "source": np.int16(0),
+            "width": np.int32(SIZE[0]),
+            "height": np.int32(SIZE[1]),
+            "content_hash": np.char.mod("%032x", np.arange(images)),
+            "context": contexts[rng.integers(0, len(contexts), images)],
+        }
+    )
+    count = 7 * images
+    corner, side = rng.uniform(0, 300, (count, 2)), rng.uniform(20, 180, (count, 2))
+    objects = pd.DataFrame(
+        {
+            "object_id": np.arange(count),
+            "image_id": np.repeat(ids, 7),
+            "x": corner[:, 0],
+            "y": corner[:, 1],
+            "w": side[:, 0],
+            "h": side[:, 1],
+            "category": np.char.mod("category %d", rng.integers(0, 80, count)),
+            "segmentation": None,
+        }
+    )
+    skipped = pd.DataFrame(columns=["file_name", "reason"])
+    run.set_images(ImageSet(table, objects, skipped, (folder.absolute(),)), ["simulated"])
+
+    neighbor = (np.arange(images)[:, None] + rng.integers(1, images, (images, k))) % images  # (N, k), never itself
+    similarity = -np.sort(-rng.uniform(0.4, 1, (images, k)), axis=1)
+    run.write(
+        "neighbors",
+        pd.DataFrame(
+            {
+                "image_id": np.repeat(ids, k),
+                "rank": np.tile(np.arange(k), images),
+                "neighbor_id": ids[neighbor.ravel()],
+                "similarity": similarity.ravel(),
+            }
+        ),
+    )
+    run.write(
+        "proposals",
+        _boxes(rng, images * proposals).assign(
+            image_id=np.repeat(ids, proposals),
+            rank=np.tile(np.arange(proposals), images),
+            reason=np.array(["kept", "side", "aspect", "iou"])[rng.integers(0, 4, images * proposals)],
+        ),
+    )
+    of_image = np.maximum(1, rng.poisson(boxes, images))  # regions of each image
+    first = np.cumsum(of_image) - of_image
+    total = int(of_image.sum())
+    run.write("regions", _boxes(rng, total).assign(region_id=np.arange(total), image_id=np.repeat(ids, of_image)))
+    query = np.repeat(np.arange(images), pairs)
+    rank = np.tile(np.sort(np.arange(pairs) % k), images)  # pairs of the nearest neighbor first
+    place = np.tile(pd.Series(np.sort(np.arange(pairs) % k)).groupby(np.sort(np.arange(pairs) % k)).cumcount(), images)
+    key = neighbor[query, rank]
+    run.write(
+        "pairs",
+        pd.DataFrame(
+            {
+                "image_id": ids[query],
+                "neighbor_id": ids[key],
+                "neighbor_rank": rank,
+                "rank": place,
+                "query_region": first[query] + rng.integers(0, 2**31, len(query)) % of_image[query],
+                "key_region": first[key] + rng.integers(0, 2**31, len(query)) % of_image[key],
+                "similarity": rng.uniform(0.3, 1, len(query)),
+            }
+        ),
+    )
+    for name, rows, columns, kind in (
+        ("image_embeddings", images, ENCODER["dim"], np.float32),
+        ("region_embeddings", total, width, np.float16),
+    ):
+        vectors = rng.standard_normal((rows, int(columns)), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        write_array(run.file(name), vectors.astype(kind))
+    _stages(run, images, seed)
+    return run
+
+
+def _boxes(rng: np.random.Generator, count: int) -> pd.DataFrame:
+    corner, side = rng.integers(0, (400, 300), (count, 2)), rng.integers(96, 180, (count, 2))
+    return pd.DataFrame({"x": corner[:, 0], "y": corner[:, 1], "w": side[:, 0], "h": side[:, 1]})
+
+
+def _stages(run: Run, images: int, seed: int) -> None:
+    """Three finished stages: records, metrics of 800 epochs (fewer steps than the real 184,800), encoders, summary."""
+    encoder = Encoder.random(EncoderSettings(**ENCODER), seed)  # type: ignore[arg-type]
+    training = {"encoder": ENCODER, "image_size": 64, "epochs": 800, "seed": seed}
+    steps = np.arange(800 * 10)
+    for stage in ("stage1", "stage3"):
+        run.encoder_file(stage).parent.mkdir(parents=True, exist_ok=True)
+        encoder.save(run.encoder_file(stage), stage=stage, image_size=64)
+        loss = 4 * np.exp(-steps / 2000) + 1
+        last = steps % 10 == 9
+        frame = {
+            "step": steps,
+            "epoch": steps // 10,
+            "lr": 0.4 * (1 + np.cos(np.pi * steps / len(steps))) / 2,
+            "momentum": 1 - 0.01 * (1 + np.cos(np.pi * steps / len(steps))) / 2,
+            "loss": loss * (3 if stage == "stage3" else 1),
+            "loss_image": loss,
+            **({"loss_intra": loss, "loss_inter": loss} if stage == "stage3" else {}),
+            "std": np.where(last, 0.9, np.nan),
+            "rank": np.where(last, 120.0, np.nan),
+        }
+        pd.DataFrame(frame).to_csv(run.path / stage / "metrics.csv", index=False)
+    fingerprint = run.manifest()["images"]["fingerprint"]
+    outputs = {"encoder": hash_file(run.encoder_file("stage1"))}
+    for stage, config in (
+        ("stage1", training),
+        ("stage2", {"image_size": 64, "neighbors": 10, "max_boxes": 100, "pair_ratio": 0.1}),
+        ("stage3", training | {"patch_size": 32}),
+    ):
+        with run.working_on(stage, config=config, seed=seed, inputs={"images": fingerprint}):
+            run.note(stage, outputs=outputs)
+    judged = {"object_probe": 0.5, "object_knn": 0.4, "scene_map": 0.3, "feature_std": 0.7, "feature_rank": 150.0}
+    (run.path / "evaluation").mkdir(exist_ok=True)
+    write_json(
+        run.path / "evaluation" / "summary.json",
+        {
+            "seed": seed,
+            "counts": {"images": images, "skipped": 0, "objects": 7 * images, "categories": 80},
+            "random": judged,
+            "stage1": judged | {"epochs": 800, "loss": 1.0},
+            "stage3": judged | {"epochs": 800, "loss": 3.0},
+            "stage2": {"recall_50": 0.5, "purity": 0.4, "context_agreement": 0.2},
+            "chance": {"object_probe": 0.1, "object_knn": 0.1, "scene_map": 0.05},
+        },
+    )
+
+
+def main() -> None:
+    """Write the run and say how long it took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the run; it must not exist")
+    parser.add_argument("--images", type=int, default=COCO_IMAGES, help=f"images (default: {COCO_IMAGES:,})")
+    parser.add_argument("--pictures", type=int, default=200, help="JPEG files that they share (default: 200)")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    run = make_large_run(arguments.out, images=arguments.images, pictures=arguments.pictures)
+    size = sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
+    print(f"{run.path}: {arguments.images:,} images, {size / 1e9:.2f} GB, in {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

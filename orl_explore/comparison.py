@@ -1,0 +1,368 @@
+"""Two encoders on the same images: which neighbors does the second keep, lose and gain against the first?
+
+Embeddings and neighbors are kept in the run, under `comparison/`, by the hash of the encoder that made them; nothing
+there is needed by a stage, so the folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from orl_explore import diagnostics
+from orl_explore.encoder import Encoder, EncoderSettings, embed_images
+from orl_explore.errors import OrlError
+from orl_explore.neighbors import nearest_neighbors
+from orl_explore.run import Run, hash_file, write_array
+
+K: Final = 10
+"""Neighbors that are compared per image."""
+
+FOLDER: Final = "comparison"
+
+STAGES: Final = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3"}
+"""What may be compared, by the name of the part of evaluation/summary.json that judges it."""
+
+ENCODER_ROWS: Final = {
+    "object_probe": "Linear probe on object crops, accuracy",
+    "object_knn": "kNN on object crops, accuracy",
+    "scene_map": "Categories of a scene, mAP",
+    "feature_std": "Spread of features",
+    "feature_rank": "Effective rank of features",
+    "loss": "Loss, last epoch",
+    "epochs": "Epochs",
+}
+"""Figures of evaluation/summary.json that encoders are compared by."""
+
+
+PAPER: Final = "Xie et al., NeurIPS 2021, arXiv 2106.11952, section 4"
+
+PUBLISHED: Final = (
+    ("VOC07, linear SVM", "mAP on test", "pooled features, one SVM per class"),
+    ("VOC07, low-shot SVM", "mAP on test", "1 to 96 positives per class, 5 draws"),
+    ("ImageNet, Places205, iNaturalist18", "top-1 accuracy", "linear classifier on the frozen backbone"),
+    ("ImageNet with 1% and 10% of the labels", "accuracy", "fine-tuned for 20 epochs"),
+    ("COCO detection and segmentation", "AP of boxes and masks", "Mask R-CNN R50-FPN, fine-tuned"),
+)
+"""What the paper measures, and how."""
+
+Progress = Callable[[int, int], None]
+
+
+# ---- which encoders there are --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoder that can be compared: a trained stage of a run, or the untrained network that its stages start from.
+
+    Attributes:
+        run: folder of the run.
+        stage: `random`, `stage1` or `stage3`.
+        settings: shape of the untrained encoder; None for a trained one, whose file has it.
+        seed: of the untrained encoder.
+    """
+
+    run: Path
+    stage: str
+    settings: EncoderSettings | None = None
+    seed: int = 0
+
+    @property
+    def file(self) -> Path:
+        """The encoder's file."""
+        return Run(self.run).encoder_file(self.stage)
+
+    def load(self) -> Encoder:
+        """Make or read the encoder.
+
+        Raises:
+            OrlError: its file is gone or damaged.
+        """
+        if self.settings is not None:
+            return Encoder.random(self.settings, self.seed).eval()
+        return Encoder.load(self.file)
+
+    def hash(self) -> str:
+        """What identifies the encoder: of its file's bytes, or of what the untrained one is made from.
+
+        Raises:
+            OrlError: its file is gone.
+        """
+        if self.settings is not None:
+            text = json.dumps([self.settings.__dict__, self.seed], sort_keys=True)
+            return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        try:
+            return hash_file(self.file)
+        except FileNotFoundError:
+            raise OrlError(f"no encoder at {self.file}: run `orl {self.stage} {self.run}` first") from None
+
+
+def sources(run: Run) -> dict[str, Source]:
+    """The encoders that a run has by now, by stage: `random` as soon as a stage was begun."""
+    found = {}
+    for record in (run.stage("stage1"), run.stage("stage3")):
+        if record:
+            settings = EncoderSettings(**record["config"]["encoder"])
+            found["random"] = Source(run.path, "random", settings, int(record["seed"]))
+            break
+    for stage in ("stage1", "stage3"):
+        if run.encoder_file(stage).exists():
+            found[stage] = Source(run.path, stage)
+    return found
+
+
+# ---- embeddings and neighbors --------------------------------------------------------------------------------------
+
+
+def image_size(run: Run) -> int:
+    """Side at which all encoders see the images of a run: the one that its stage 2 uses, else stage 1's, else 224."""
+    for stage in ("stage2", "stage1"):
+        if size := run.stage(stage).get("config", {}).get("image_size"):
+            return int(size)
+    return 224
+
+
+def cache_file(run: Run, source: Source, *, features: bool = False) -> Path:
+    """Where the embeddings of a run's images by an encoder are kept, whether they are there yet or not."""
+    name = f"{source.hash()}-{image_size(run)}{'-features' if features else ''}.npy"
+    return run.path / FOLDER / name
+
+
+def is_cached(run: Run, source: Source, *, features: bool = False) -> bool:
+    """Whether nothing has to be embedded any more."""
+    return cache_file(run, source, features=features).exists()
+
+
+def embeddings(
+    run: Run, source: Source, *, features: bool = False, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Embed all images of a run with an encoder; from the cache when that was done before.
+
+    Args:
+        run: its images are embedded.
+        source: the encoder, of this run or of any other.
+        features: the pooled backbone feature instead of the projector's output.
+        progress: called as progress(images done, images in all).
+
+    Returns:
+        float32 (N, d), rows of length 1 in the order of the images table.
+
+    Raises:
+        OrlError: an image or the encoder is gone.
+    """
+    images = run.images()
+    file = cache_file(run, source, features=features)
+    try:
+        cached = np.load(file, mmap_mode="r")
+        if len(cached) == len(images):
+            return cached
+    except (OSError, ValueError, EOFError):  # not there yet, or damaged: made anew
+        pass
+    array = embed_images(
+        source.load(),
+        images,
+        size=image_size(run),
+        features=features,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        batch_size=64,
+        progress=progress,
+    ).astype(np.float32)
+    _keep(lambda: write_array(file, array))
+    return array
+
+
+def neighbors_of(
+    run: Run, source: Source, *, features: bool = False, progress: Progress | None = None
+) -> NDArray[np.int64]:
+    """Rows of the K nearest images of each image by an encoder, nearest first: (N, K), with K at most N - 1.
+
+    Raises:
+        OrlError: an image or the encoder is gone, or the encoder has diverged.
+    """
+    vectors = embeddings(run, source, features=features, progress=progress)
+    file = cache_file(run, source, features=features).with_suffix(f".neighbors{K}.npy")
+    shape = (len(vectors), min(K, len(vectors) - 1))
+    try:
+        cached = np.load(file)
+        if cached.shape == shape:
+            return cached
+    except (OSError, ValueError, EOFError):
+        pass
+    rows = np.arange(len(vectors), dtype=np.int64)
+    found = nearest_neighbors(vectors, rows, k=K)["neighbor_id"].to_numpy(np.int64).reshape(shape)
+    _keep(lambda: write_array(file, found))
+    return found
+
+
+def _keep(write: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):  # a run on a read-only or full disk can be looked at all the same
+        write()
+
+
+# ---- the comparison ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Neighbors of the same images by encoder A and encoder B.
+
+    Attributes:
+        image_ids: (N,) int64.
+        a: (N, K) rows of the neighbors by A, nearest first.
+        b: the same by B.
+        kept_a: (N, K) bool: the neighbor by A is one by B too; the others are lost.
+        kept_b: (N, K) bool: the neighbor by B is one by A too; the others are gained.
+    """
+
+    image_ids: NDArray[np.int64]
+    a: NDArray[np.int64]
+    b: NDArray[np.int64]
+    kept_a: NDArray[np.bool_]
+    kept_b: NDArray[np.bool_]
+
+    @property
+    def overlap(self) -> NDArray[np.float64]:
+        """Share of kept neighbors of each image, (N,): 1 = the same neighbors, 0 = all others."""
+        return self.kept_a.mean(axis=1)
+
+    @property
+    def mean_overlap(self) -> float:
+        """Share of kept neighbors over the whole set."""
+        return float(self.overlap.mean())
+
+    @property
+    def chance(self) -> float:
+        """Overlap to expect of neighbors drawn blindly."""
+        return self.a.shape[1] / (len(self.a) - 1)
+
+    def of_image(self, row: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Neighbors of one image by A and by B: neighbor_id, row and sign (`kept`, `lost` or `gained`), nearest first.
+
+        Args:
+            row: of the image in the images table.
+        """
+        frames = []
+        for rows, kept, other in ((self.a, self.kept_a, "lost"), (self.b, self.kept_b, "gained")):
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "neighbor_id": self.image_ids[rows[row]],
+                        "row": rows[row],
+                        "sign": np.where(kept[row], "kept", other),
+                    }
+                )
+            )
+        return frames[0], frames[1]
+
+    def agreement(self, labels: pd.Series) -> tuple[diagnostics.Judged, diagnostics.Judged]:
+        """Share of neighbors with the query's own label, by A and by B, and what chance would give; nan without labels.
+
+        Args:
+            labels: of the images, in the order of the images table.
+        """
+        by_id = pd.Series(labels.to_numpy(), index=self.image_ids)
+        return tuple(  # type: ignore[return-value]
+            diagnostics.neighbor_agreement(
+                pd.DataFrame(
+                    {
+                        "image_id": np.repeat(self.image_ids, rows.shape[1]),
+                        "neighbor_id": self.image_ids[rows.ravel()],
+                    }
+                ),
+                by_id,
+            )
+            for rows in (self.a, self.b)
+        )
+
+
+def compare(image_ids: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> Comparison:
+    """Compare two tables of neighbors of the same images.
+
+    Args:
+        image_ids: (N,).
+        a: (N, K) rows of the neighbors of each image by the first encoder.
+        b: the same by the second one.
+    """
+    if a.shape != b.shape or len(a) != len(image_ids):
+        raise ValueError(f"want two (N, K) tables of {len(image_ids)} images, not {a.shape} and {b.shape}")
+    same = a[:, :, None] == b[:, None, :]  # (N, K, K)
+    return Comparison(np.asarray(image_ids, np.int64), a, b, same.any(axis=2), same.any(axis=1))
+
+
+def label_column(images: pd.DataFrame) -> str | None:
+    """The column of labels that encoders are judged and maps colored by: `context`, else the first with 2 to 50 texts.
+
+    Args:
+        images: the images table.
+    """
+    ours = {"image_id", "file_name", "source", "width", "height", "content_hash"}
+    candidates = [name for name in images.columns.tolist() if name not in ours]
+    for name in sorted(candidates, key=lambda name: name != "context"):
+        if name == "context" or (images[name].dtype != float and 2 <= images[name].nunique() <= 50):
+            return name
+    return None
+
+
+def plane(vectors: NDArray[np.floating], *, fit_on: int = 20_000) -> NDArray[np.float64]:
+    """Principal component analysis to two dimensions, (N, 2); signs are fixed, so that a map never flips.
+
+    Args:
+        vectors: (N, d).
+        fit_on: the components are those of this many rows at most, evenly spread.
+    """
+    x = np.asarray(vectors, np.float64)
+    some = x[np.linspace(0, len(x) - 1, min(fit_on, len(x))).round().astype(int)]
+    center = some.mean(axis=0)
+    _, _, axes = np.linalg.svd(some - center, full_matrices=False)
+    axes = axes[:2]
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    flat = (x - center) @ axes.T
+    return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+
+
+# ---- figures made elsewhere ----------------------------------------------------------------------------------------
+
+
+def read_summary(run: Run) -> dict[str, Any]:
+    """What evaluation/summary.json says.
+
+    Raises:
+        OrlError: it is not there yet, or is damaged.
+    """
+    file = run.path / "evaluation" / "summary.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OrlError(f"{file} is not there yet: run `orl evaluate {run.path}` first") from None
+    except ValueError:
+        raise OrlError(f"{file} is damaged: `orl evaluate {run.path}` makes it anew") from None
+
+
+def evaluation_table(summary: Mapping[str, Any]) -> pd.DataFrame:
+    """Figures of the encoders side by side: one row a figure, columns among untrained, stage 1, stage 3, chance."""
+    parts = {part: title for part, title in (STAGES | {"chance": "chance"}).items() if summary.get(part)}
+    table = pd.DataFrame(
+        {title: [summary[part].get(key) for key in ENCODER_ROWS] for part, title in parts.items()},
+        index=list(ENCODER_ROWS.values()),
+        dtype=float,
+    )
+    return table.dropna(how="all")
+
+
+def published_table() -> pd.DataFrame:
+    """What the paper publishes and where: benchmark, measure, setting, source.
+
+    Its numbers are left to the paper: none is repeated here that was not checked against it.
+    """
+    return pd.DataFrame(PUBLISHED, columns=["benchmark", "measure", "setting"]).assign(source=PAPER)

@@ -1,0 +1,166 @@
+"""Neighbors of two encoders on the same images, by hand and on a small run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orl_explore import comparison
+from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
+from orl_explore.figures import compare as figures
+from orl_explore.run import Run
+
+
+def test_kept_lost_and_gained():
+    a = np.array([[1, 2], [0, 2], [0, 1]])
+    b = np.array([[2, 3], [3, 4], [1, 0]])
+    compared = comparison.compare(np.array([10, 11, 12]), a, b % 3)  # b: [[2, 0], [0, 1], [1, 0]]
+    assert compared.kept_a.tolist() == [[False, True], [True, False], [True, True]]
+    assert compared.kept_b.tolist() == [[True, False], [True, False], [True, True]]
+    assert compared.overlap.tolist() == [0.5, 0.5, 1.0]
+    assert compared.mean_overlap == pytest.approx(2 / 3)
+    assert compared.chance == 1
+    of_a, of_b = compared.of_image(0)
+    assert of_a[["neighbor_id", "sign"]].to_numpy().tolist() == [[11, "lost"], [12, "kept"]]
+    assert of_b[["neighbor_id", "sign"]].to_numpy().tolist() == [[12, "kept"], [10, "gained"]]
+
+
+def test_agreement_with_labels():
+    a, b = np.array([[1], [0], [3], [2]]), np.array([[2], [3], [0], [1]])
+    judged = comparison.compare(np.arange(4) + 7, a, b).agreement(pd.Series(["x", "x", "y", "y"]))
+    assert [figure.value for figure in judged] == [1, 0]
+    assert judged[0].chance == pytest.approx(1 / 3)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="two"):
+        comparison.compare(np.arange(2), np.zeros((2, 1), int), np.zeros((2, 2), int))
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, None),
+        ({"other": ["a", "b"], "context": ["x", "y"]}, "context"),
+        ({"same": ["a", "a"], "kind": ["a", "b"]}, "kind"),
+        ({"score": [0.1, 0.2]}, None),
+    ],
+)
+def test_label_column(columns, expected):
+    assert comparison.label_column(pd.DataFrame({"image_id": [1, 2], "file_name": ["a", "b"]} | columns)) == expected
+
+
+def test_plane_keeps_the_widest_directions_and_its_signs():
+    x = np.array([[3.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 0]])
+    assert comparison.plane(x) == pytest.approx(x[:, :2], abs=1e-9)
+    assert comparison.plane(np.array([[1.0], [3.0]])).shape == (2, 2)
+
+
+@pytest.fixture
+def run(finished: Run, tmp_path: Path) -> Run:
+    shutil.copytree(finished.path, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def test_stage_1_has_the_neighbors_of_stage_2(run):
+    source = comparison.sources(run)["stage1"]
+    found = comparison.neighbors_of(run, source)[:, :3]
+    ids = run.images().table["image_id"].to_numpy()
+    assert ids[found].ravel().tolist() == run.read("neighbors")["neighbor_id"].tolist()
+
+
+def test_the_untrained_encoder_is_the_one_of_the_evaluation(run, tiny):
+    source = comparison.sources(run)["random"]
+    expected = Encoder.random(tiny.stage1.encoder, tiny.seed).state_dict()
+    assert all((value == expected[name]).all() for name, value in source.load().state_dict().items())
+    assert list(comparison.sources(run)) == ["random", "stage1", "stage3"]
+
+
+def test_embeddings_are_made_once_for_each_encoder(run, monkeypatch):
+    seen = []
+    source = comparison.sources(run)["stage1"]
+    first = comparison.embeddings(run, source, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (24, 24)
+    assert comparison.is_cached(run, source)
+    assert not list((run.path / "comparison").glob(".*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "embed_images", None)
+        assert (comparison.embeddings(run, source) == first).all()
+    shutil.copy(run.encoder_file("stage3"), run.encoder_file("stage1"))  # trained anew
+    assert not comparison.is_cached(run, source)
+    comparison.cache_file(run, source).write_bytes(b"damaged")
+    assert len(comparison.embeddings(run, source)) == 24
+    assert comparison.embeddings(run, source, features=True).shape[1] != first.shape[1]
+
+
+def test_a_run_that_cannot_be_written_to_is_compared(run, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(comparison, "write_array", refuse)
+    assert comparison.neighbors_of(run, comparison.sources(run)["stage1"]).shape == (24, 10)
+
+
+def test_a_missing_encoder_and_summary_are_sentences(run, new_run):
+    source = comparison.sources(run)["stage3"]
+    run.encoder_file("stage3").unlink()
+    with pytest.raises(OrlError, match="orl stage3"):
+        comparison.embeddings(run, source)
+    assert comparison.sources(new_run("new")) == {}
+    with pytest.raises(OrlError, match="orl evaluate"):
+        comparison.read_summary(run)
+    (run.path / "evaluation").mkdir(exist_ok=True)
+    (run.path / "evaluation" / "summary.json").write_text("{")
+    with pytest.raises(OrlError, match="damaged"):
+        comparison.read_summary(run)
+
+
+def test_evaluation_table():
+    table = comparison.evaluation_table({"random": {"object_knn": 0.1}, "stage1": {"loss": 2}, "chance": {}})
+    assert list(table.columns) == ["untrained", "stage 1"]
+    assert len(table) == 2
+
+
+def test_published_figures_name_their_source():
+    assert comparison.published_table()["source"].str.contains("2106.11952").all()
+
+
+def test_figures():
+    bars = figures.overlap(np.array([0, 0.5, 0.5, 1]), 2, chance=0.1, chosen=0.5)
+    assert list(bars.data[0].y) == [1, 2, 1]
+    assert list(bars.data[0].marker.pattern.shape) == ["", "/", ""]
+    points = np.arange(24.0).reshape(12, 2)
+    labels = [f"<b>{number}" for number in range(12)]
+    made = figures.image_map(points, labels, names=labels, marked=[3, 99], chosen=2)
+    assert len(made.data) == figures.CLASSES + 2  # the rings, the cross
+    assert made.data[-2].customdata.tolist() == [[3]]
+    assert "<b>" not in made.to_json()
+    assert len(figures.image_map(points).data) == 1
+
+
+def test_a_large_run_in_small(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    make = __import__("make_large_run").make_large_run
+    run = make(tmp_path / "large", images=120, pictures=3, pairs=25)
+    sys.modules.pop("make_large_run")
+    ids = run.images().table["image_id"].to_numpy()
+    assert len(run.images()) == 120
+    assert run.images().load(119).size == (640, 480)
+    neighbors, pairs, regions = run.read("neighbors"), run.read("pairs"), run.read("regions")
+    assert (neighbors["image_id"] != neighbors["neighbor_id"]).all()
+    assert len(neighbors) == 1200
+    assert len(pairs) == 3000
+    owner = regions["image_id"].to_numpy()
+    assert (owner[pairs["query_region"]] == pairs["image_id"]).all()
+    assert (owner[pairs["key_region"]] == pairs["neighbor_id"]).all()
+    assert run.read_array("region_embeddings").shape == (len(regions), 64)
+    assert [run.finished(stage) for stage in ("stage1", "stage2", "stage3")] == [True] * 3
+    assert len(run.read("pairs", image_id=int(ids[5]))) == 25
+    json.loads((run.path / "evaluation" / "summary.json").read_text())

@@ -1,0 +1,117 @@
+"""The page Compare, on small runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("streamlit")
+from streamlit.testing.v1 import AppTest
+
+from orl_explore.run import Run
+from orl_explore.ui import state
+
+APP = str(Path(__file__).parent.parent / "app.py")
+
+
+@pytest.fixture
+def runs(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "runs"
+    shutil.copytree(finished.path, root / "one")
+    monkeypatch.setenv("ORL_RUNS", str(root))
+    return root
+
+
+def page() -> AppTest:
+    app = AppTest.from_file(APP, default_timeout=60)
+    app.session_state["page"] = "compare"
+    return app.run()
+
+
+def text(app: AppTest) -> str:
+    parts = [*app.markdown, *app.caption, *app.info, *app.warning, *app.error, *app.subheader]
+    return "\n".join(part.value for part in parts)
+
+
+def sound(app: AppTest) -> bool:
+    return not app.exception and not app.error
+
+
+def test_a_finished_run(runs):
+    judged = {"object_probe": 0.5, "object_knn": 0.25, "loss": 2.0}
+    (runs / "one" / "evaluation").mkdir(exist_ok=True)
+    summary = {"random": judged, "stage1": judged, "stage3": judged, "chance": {"object_probe": 0.1}}
+    (runs / "one" / "evaluation" / "summary.json").write_text(json.dumps(summary))
+    app = page()
+    assert sound(app), text(app)
+    shown = text(app)
+    assert "not measured here" in shown
+    assert ":blue-badge[:material/check: kept]" in shown
+    assert len(app.metric) == 3
+    a, b = app.main.selectbox[0], app.main.selectbox[1]
+    assert (a.value, b.value) == ("stage1", "stage3")
+    measured, published = app.dataframe
+    assert list(measured.value.columns) == ["untrained", "stage 1", "stage 3", "chance"]
+    assert "source" in published.value.columns
+
+    app = a.set_value("stage3").run()  # the same encoder twice
+    assert sound(app), text(app)
+    assert app.metric[0].value == "100.0%"
+    assert "lost" not in text(app)
+
+
+def test_walking(runs):
+    app = page()
+    ids = Run(runs / "one").images().table["image_id"].tolist()
+    next_one = next(button for button in app.button if button.label == "Next")
+    app = next_one.click().run()
+    assert sound(app), text(app)
+    assert app.query_params["image"] in ([str(ids[1])], str(ids[1]))
+    assert "2 of 24" in text(app)
+
+
+def test_encoders_of_other_runs(runs):
+    shutil.copytree(runs / "one", runs / "two*")
+    app = page()
+    assert sound(app), text(app)
+    names = app.main.selectbox[0].options
+    assert len(names) == 5, "three of this run, the two trained ones of the other"
+
+
+def test_stage_3_missing(runs):
+    shutil.rmtree(runs / "one" / "stage3")
+    app = page()
+    assert sound(app), text(app)
+    assert "Stage 3 of this run is not there yet" in text(app)
+    assert (app.main.selectbox[0].value, app.main.selectbox[1].value) == ("random", "stage1")
+
+
+def test_no_labels(runs):
+    run = Run(runs / "one")
+    run.write("images", run.read("images").drop(columns="context"))
+    app = page()
+    assert sound(app), text(app)
+    assert "no labels" in text(app)
+
+
+def test_nothing_trained(tmp_path, new_run, monkeypatch):
+    new_run("empty")
+    monkeypatch.setenv("ORL_RUNS", str(tmp_path))
+    app = page()
+    assert not app.exception
+    assert state.plain("orl stage1") in app.warning[0].value
+
+
+def test_many_images_are_embedded_on_request_only(runs, monkeypatch):
+    from orl_explore.ui import compare
+
+    monkeypatch.setattr(compare, "ASK_FROM", 10)
+    app = page()
+    assert sound(app), text(app)
+    assert not (runs / "one" / "comparison").exists()
+    app = next(button for button in app.button if button.label == "Embed them now").click().run()
+    assert sound(app), text(app)
+    assert len(list((runs / "one" / "comparison").glob("*.npy"))) == 4
