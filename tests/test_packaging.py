@@ -215,7 +215,7 @@ def test_make_says_what_it_can_do():
 def test_make_demo_runs_the_pipeline(variables):
     commands = make("--dry-run", "demo", *variables)
     assert "|| .venv/bin/orl scenes data/demo\n" in commands
-    assert ".venv/bin/orl run runs/demo --config demo --images data/demo/annotations.json\n" in commands
+    assert ".venv/bin/orl run runs/demo --config demo --images data/demo/annotations.json" in commands
     assert ("orl app" in commands) == (not variables)
 
 
