@@ -345,6 +345,6 @@ def _judged(run: Run) -> None:
             st.caption("Without annotations nothing can be judged by labels.")
     st.markdown("**Published (paper, ResNet-50 on COCO), not measured here**")
     st.dataframe(comparison.published_table(), hide_index=True)
-        st.caption(
-            "The numbers are in the paper. They are of other data and networks: not to be compared with those above."
-        )
+    st.caption(
+        "The numbers are in the paper. They are of other data and networks: not to be compared with those above."
+    )
