@@ -72,7 +72,7 @@ def by_value(
     points = points.sort_values(column, kind="stable")
     low, high = limits or tuple(np.percentile(points[column], [1, 99]))
     look = {
-        "color": points[column].to_numpy(float).round(4).tolist(),
+        "color": points[column].to_numpy(np.float32),
         "colorscale": style.SCALE,
         "cmin": float(low),
         "cmax": float(high),
@@ -150,15 +150,17 @@ def _trace(
     """Points with what the mouse tells about them. Plotly reads some HTML in texts: names and labels are escaped."""
     lines = [
         f"region {region} · image {image}<br>{w} x {h} px"
-        for region, image, w, h in points[["region_id", "image_id", "w", "h"]].itertuples(index=False)
+        for region, image, w, h in zip(
+            *(points[name].tolist() for name in ("region_id", "image_id", "w", "h")), strict=True
+        )
     ]
     if "label" in points:
         lines = [f"{line}<br>{html.escape(str(label))}" for line, label in zip(lines, points["label"], strict=True)]
     if value is not None:
         lines = [f"{line}<br>{html.escape(name)}: {number:.3g}" for line, number in zip(lines, value, strict=True)]
     return go.Scattergl(
-        x=points["x"].to_numpy(float).round(3).tolist(),
-        y=points["y"].to_numpy(float).round(3).tolist(),
+        x=points["x"].to_numpy(np.float32),
+        y=points["y"].to_numpy(np.float32),
         mode="markers",
         name=f"{html.escape(name)} ({len(points):,})",
         marker={"size": marker_size(count) + bigger, **look},
