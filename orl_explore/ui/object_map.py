@@ -79,6 +79,7 @@ def _gather(run_path: str, version: object) -> pd.DataFrame:
     labels = projection.region_labels(boxes, images)
     if labels is not None:
         points["label"] = labels.to_numpy()
+    points["hover"] = object_map.hover(points)
     return points
 
 
