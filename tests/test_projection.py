@@ -192,7 +192,7 @@ def test_many_groups_share_one_gray():
 
 def test_values_and_images():
     made = object_map.by_value(points(["a"] * 10), "share", "size")
-    assert made.data[0].marker.color == tuple(range(10))
+    assert list(made.data[0].marker.color) == list(range(10))
     made = object_map.by_image(points(["a"] * 10), 1, {2: 0.9})
     assert {trace.name: list(trace.customdata) for trace in made.data} == {
         "all other images (6)": [0, 1, 6, 7, 8, 9],

@@ -72,7 +72,7 @@ def by_value(
     points = points.sort_values(column, kind="stable")
     low, high = limits or tuple(np.percentile(points[column], [1, 99]))
     look = {
-        "color": points[column].to_numpy(float).round(4).tolist(),
+        "color": points[column].to_numpy(np.float32),
         "colorscale": style.SCALE,
         "cmin": float(low),
         "cmax": float(high),
@@ -116,6 +116,19 @@ def by_image(
     return _mark(made, points, marked)
 
 
+def hover(points: pd.DataFrame) -> pd.Series:
+    """What the mouse tells about each point; a column `hover` with it saves working it out for every figure.
+
+    Plotly reads some HTML in texts: labels are escaped.
+    """
+    columns = (points[name].tolist() for name in ("region_id", "image_id", "w", "h"))
+    lines = [f"region {region} · image {i}<br>{w} x {h} px" for region, i, w, h in zip(*columns, strict=True)]
+    if "label" in points:
+        safe = {label: html.escape(str(label)) for label in points["label"].unique()}
+        lines = [f"{line}<br>{safe[label]}" for line, label in zip(lines, points["label"], strict=True)]
+    return pd.Series(lines, index=points.index, dtype=object)
+
+
 def marker_size(count: int) -> float:
     """Size of a point, pixels: 9 for a few hundred points, 2.5 for 100,000."""
     return float(np.clip(9 - 3.0 * np.log10(max(count, 1) / 400), 2.5, 9))
@@ -147,18 +160,13 @@ def _trace(
     bigger: float = 0,
     value: pd.Series | None = None,
 ) -> go.Scattergl:
-    """Points with what the mouse tells about them. Plotly reads some HTML in texts: names and labels are escaped."""
-    lines = [
-        f"region {region} · image {image}<br>{w} x {h} px"
-        for region, image, w, h in points[["region_id", "image_id", "w", "h"]].itertuples(index=False)
-    ]
-    if "label" in points:
-        lines = [f"{line}<br>{html.escape(str(label))}" for line, label in zip(lines, points["label"], strict=True)]
+    """Points with what the mouse tells about them; Plotly reads some HTML in names, so they are escaped."""
+    lines = (points["hover"] if "hover" in points else hover(points)).tolist()
     if value is not None:
         lines = [f"{line}<br>{html.escape(name)}: {number:.3g}" for line, number in zip(lines, value, strict=True)]
     return go.Scattergl(
-        x=points["x"].to_numpy(float).round(3).tolist(),
-        y=points["y"].to_numpy(float).round(3).tolist(),
+        x=points["x"].to_numpy(np.float32),
+        y=points["y"].to_numpy(np.float32),
         mode="markers",
         name=f"{html.escape(name)} ({len(points):,})",
         marker={"size": marker_size(count) + bigger, **look},

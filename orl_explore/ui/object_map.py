@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 import streamlit as st
+from PIL import Image
 
 from orl_explore import overview, projection
 from orl_explore.errors import OrlError
@@ -77,6 +79,7 @@ def _gather(run_path: str, version: object) -> pd.DataFrame:
     labels = projection.region_labels(boxes, images)
     if labels is not None:
         points["label"] = labels.to_numpy()
+    points["hover"] = object_map.hover(points)
     return points
 
 
@@ -200,6 +203,16 @@ def _settings(run: Run, now: Settings) -> None:
 # ---- crops ---------------------------------------------------------------------------------------------------------
 
 
+@st.cache_data(max_entries=500, show_spinner=False)
+def _square(jpeg: bytes) -> Image.Image:
+    """A crop in the middle of a transparent square, so that crops of any shape line up."""
+    crop = Image.open(io.BytesIO(jpeg))
+    side = max(crop.size)
+    square = Image.new("RGBA", (side, side))
+    square.paste(crop, ((side - crop.width) // 2, (side - crop.height) // 2))
+    return square
+
+
 def _label(points: pd.DataFrame, region: int) -> str | None:
     row = points["region_id"].searchsorted(region)
     if "label" not in points or row >= len(points) or points["region_id"].iloc[row] != region:
@@ -249,9 +262,8 @@ def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:
         row = regions.iloc[int(other)]
         image_id = int(row["image_id"])
         with columns[number % len(columns)].container(border=True):
-            st.image(
-                state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int)), width="stretch", alt="a crop"
-            )
+            crop = _square(state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int)))
+            st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
                 f"{similarity:.3f}",
                 icon=":material/join_inner:",
@@ -307,7 +319,7 @@ def _selection(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
     boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
     for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
         with columns[number % COLUMNS]:
-            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
+            crop = _square(state.thumbnail(run, image_id, side=140, box=boxes[number]))
             st.image(crop, width="stretch", alt=f"crop of region {region}")
             label = _label(points, region)
             st.caption(f"{region}" + (f" {state.plain(label)}" if label else ""))
