@@ -38,7 +38,7 @@ LOOKS: Final = {
     "side": Look("too small", style.PALETTE[5], "dot", 1.5),
     "aspect": Look("too long", style.PALETTE[4], "dash", 1.5),
     "iou": Look("overlaps a kept one", style.REJECTED, "dashdot", 1.5),
-    "count": Look("after the last one wanted", style.PALETTE[3], "longdash", 1.5),
+    "count": Look("after the limit", style.PALETTE[3], "longdash", 1.5),
     "object": Look("annotated object", style.PALETTE[6], "solid", 3),
 }
 """How boxes look by the filter's reason; `object` is for ground truth."""
@@ -61,7 +61,7 @@ def image_with_boxes(
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not len(boxes) == len(looks) == len(labels):
         raise ValueError(f"want as many looks and labels as boxes, not {len(boxes)}, {len(looks)}, {len(labels)}")
-    made = style.figure(height=height, margin={"l": 0, "r": 0, "t": 8, "b": 40}, hovermode="closest")
+    made = style.figure(height=height, margin={"l": 0, "r": 0, "t": 32, "b": 40}, hovermode="closest")
     made.add_layout_image(
         source=_data_uri(image),
         xref="x",

@@ -162,16 +162,17 @@ def _twins(run: Run) -> None:
         if pages > 1:  # another number of pages begins at the first
             page = st.pagination(pages, key=f"twins page {pages} {run.path.as_posix()}")
     shown = pairs.iloc[(page - 1) * PAIRS : page * PAIRS]
-    for start in range(0, len(shown), 3):
-        for column, pair in zip(st.columns(3), shown.iloc[start : start + 3].itertuples(), strict=False):
+    rows = list(zip(*(shown[name].to_numpy().tolist() for name in ("first", "second", "similarity")), strict=True))
+    for start in range(0, len(rows), 3):
+        for column, (first, second, similarity) in zip(st.columns(3), rows[start : start + 3], strict=False):
             with column.container(border=True, gap="xsmall"):
-                st.markdown(f"**{pair.similarity:.4f}**")
-                for half, other in zip(st.columns(2, gap="xsmall"), (pair.first, pair.second), strict=True):
+                st.markdown(f"**{similarity:.4f}**")
+                for half, other in zip(st.columns(2, gap="xsmall"), (first, second), strict=True):
                     with half:
                         chooser.picture(run, other, side=200)
                         st.button(
                             "Look",
-                            key=f"twin {pair.Index} {other}",
+                            key=f"twin {first} {second} {other}",
                             on_click=state.choose_image,
                             args=(other,),
                             help=state.plain(state.file_name(run, other)),

@@ -107,7 +107,7 @@ def _picture(
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         shown = st.pills(
             "Also show dropped boxes",
-            [reason for reason in DROPPED if counts[reason]],
+            DROPPED,
             selection_mode="multi",
             format_func=lambda reason: f"{figures.LOOKS[reason].name} ({counts[reason]:,})",
             key="dropped",
