@@ -554,7 +554,7 @@ def _what_if(scene: Scene) -> None:
     gained = gained.sort_values("similarity", ascending=False, kind="stable")
     categories = _categories(scene, [scene.image_id, *scene.neighbors["neighbor_id"].tolist()])
     tiles = st.columns(4, vertical_alignment="top")
-    tiles[0].metric("Pairs", len(other), delta=(len(other) - len(scene.pairs)) or None, border=True)
+    tiles[0].metric("Pairs", len(other), delta=(len(other) - len(scene.pairs)) or None, delta_color="off", border=True)
     tiles[1].metric("Gained", len(gained), border=True)
     tiles[2].metric("Lost", len(lost), border=True)
     purity = stored = math.nan
