@@ -514,8 +514,9 @@ def _show_table(table: pd.DataFrame, *, key: str, on_select: Any = "ignore") -> 
         selection_mode="single-row",
         column_config={
             "pair": st.column_config.NumberColumn(width=50),
-            "image": st.column_config.ImageColumn(width=140),
-            "neighbor": st.column_config.ImageColumn(width=140),
+            "verdict": st.column_config.TextColumn(width=100),
+            "image": st.column_config.ImageColumn(width=130),
+            "neighbor": st.column_config.ImageColumn(width=130),
             "similarity": st.column_config.NumberColumn(format="%.3f"),
         },
     )
