@@ -174,12 +174,16 @@ def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
 # ---- what changes it -----------------------------------------------------------------------------------------------
 
 
-def _show_pair(pair: Pair, rank: int | None = None) -> None:
-    st.query_params["pair"] = f"{pair.query_region}-{pair.key_region}"
+def _show_pair(query_region: int, key_region: int, rank: int | None = None, *, by: str = "") -> None:
+    st.query_params["pair"] = f"{query_region}-{key_region}"
     if rank is not None:
         st.query_params["rank"] = str(rank)
-    # A chart or table keeps the point that was clicked last and would not tell of a click on it again: begin a new one.
-    st.session_state["pairs_charts"] = st.session_state.get("pairs_charts", 0) + 1
+    # A chart or table keeps what was clicked in it last and would not tell of a click there again: begin a new one.
+    for kind in ("matrix", "list"):
+        if kind != by and st.session_state.pop(f"pairs_{kind}_clicked", False):
+            st.session_state[f"pairs_{kind}"] = st.session_state.get(f"pairs_{kind}", 0) + 1
+    if by:
+        st.session_state[f"pairs_{by}_clicked"] = True
 
 
 def _show_image(image_id: int) -> None:
@@ -197,13 +201,14 @@ def _clicked(key: str) -> None:
     points = st.session_state[key]["selection"]["points"]
     if points and points[0].get("customdata"):
         query, region = points[0]["customdata"][:2]
-        st.query_params["pair"] = f"{int(query)}-{int(region)}"
+        _show_pair(int(query), int(region), by="matrix")
 
 
 def _picked(key: str, pairs: list[tuple[Pair, int]]) -> None:
     rows = st.session_state[key]["selection"]["rows"]
     if rows:
-        _show_pair(*pairs[rows[0]])
+        pair, rank = pairs[rows[0]]
+        _show_pair(pair.query_region, pair.key_region, rank, by="list")
 
 
 def _decide(scene: Scene, pair: Pair, verdict: Any) -> None:
@@ -219,7 +224,7 @@ def _decide(scene: Scene, pair: Pair, verdict: Any) -> None:
 def _go_on(scene: Scene, pair: Pair, reviews: pd.DataFrame) -> None:
     following = next_unreviewed(scene.pairs, reviews, pair)
     if following is not None:
-        _show_pair(following, _rank_of(scene, following.neighbor_id))
+        _show_pair(following.query_region, following.key_region, _rank_of(scene, following.neighbor_id))
 
 
 def _write_note(scene: Scene, pair: Pair, key: str) -> None:
@@ -342,7 +347,7 @@ def _short(name: str, length: int = 36) -> str:
 def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray) -> None:
     query, keys = scene.own(scene.image_id), scene.own(neighbor_id)
     st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the accepted pairs.")
-    key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_charts', 0)}"
+    key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_matrix', 0)}"
     st.plotly_chart(
         figures.matrix(
             similarity,
@@ -454,7 +459,7 @@ def _list(scene: Scene, reviews: pd.DataFrame | None) -> None:
             SIGNS[verdicts.get(Pair(*row), "")] for row in pairs[KEY].itertuples(index=False, name=None)
         ]
     targets = [(Pair(*row), _rank_of(scene, row[1])) for row in pairs[KEY].itertuples(index=False, name=None)]
-    key = f"pairs list {scene.image_id} {st.session_state.get('pairs_charts', 0)}"
+    key = f"pairs list {scene.image_id} {st.session_state.get('pairs_list', 0)}"
     _show_table(table, key=key, on_select=lambda: _picked(key, targets))
 
 
@@ -509,8 +514,9 @@ def _show_table(table: pd.DataFrame, *, key: str, on_select: Any = "ignore") -> 
         selection_mode="single-row",
         column_config={
             "pair": st.column_config.NumberColumn(width=50),
-            "image": st.column_config.ImageColumn(width=140),
-            "neighbor": st.column_config.ImageColumn(width=140),
+            "verdict": st.column_config.TextColumn(width=100),
+            "image": st.column_config.ImageColumn(width=130),
+            "neighbor": st.column_config.ImageColumn(width=130),
             "similarity": st.column_config.NumberColumn(format="%.3f"),
         },
     )
@@ -549,7 +555,7 @@ def _what_if(scene: Scene) -> None:
     gained = gained.sort_values("similarity", ascending=False, kind="stable")
     categories = _categories(scene, [scene.image_id, *scene.neighbors["neighbor_id"].tolist()])
     tiles = st.columns(4, vertical_alignment="top")
-    tiles[0].metric("Pairs", len(other), delta=(len(other) - len(scene.pairs)) or None, border=True)
+    tiles[0].metric("Pairs", len(other), delta=(len(other) - len(scene.pairs)) or None, delta_color="off", border=True)
     tiles[1].metric("Gained", len(gained), border=True)
     tiles[2].metric("Lost", len(lost), border=True)
     purity = stored = math.nan
