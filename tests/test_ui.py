@@ -167,3 +167,10 @@ def test_thin(points, y, thinned):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (7200, "2.0 h")])
 def test_duration(seconds, text):
     assert overview.duration(seconds) == text
+
+
+def test_a_table_that_was_made_anew_is_shown(runs):
+    run = Run(runs / "one")
+    before = state.table(run, "pairs")
+    run.write("pairs", before.iloc[:3])
+    assert len(state.table(run, "pairs")) == 3 < len(before)

@@ -94,20 +94,18 @@ def _version(run: Run, name: str) -> tuple[str, int, int]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _rows(run_path: str, name: str, image_id: int, _version: tuple[str, int, int]) -> pd.DataFrame:
+def _rows(run_path: str, name: str, image_id: int, stamp: tuple[str, int, int]) -> pd.DataFrame:
     return Run(run_path).read(name, image_id=image_id)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _regions(run_path: str, _version: tuple[str, int, int]) -> tuple[dict[int, tuple[int, int]], np.ndarray]:
+def _regions(run_path: str, stamp: tuple[str, int, int]) -> tuple[dict[int, tuple[int, int]], np.ndarray]:
     regions = Run(run_path).read("regions", columns=["image_id", *BOX])
     return region_slices(regions["image_id"]), regions[BOX].to_numpy(np.int32)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _similarity(
-    run_path: str, query: tuple[int, int], key: tuple[int, int], _version: tuple[str, int, int]
-) -> np.ndarray:
+def _similarity(run_path: str, query: tuple[int, int], key: tuple[int, int], stamp: tuple[str, int, int]) -> np.ndarray:
     vectors = Run(run_path).read_array("region_embeddings")
     try:
         return similarity_matrix(np.array(vectors[slice(*query)]), np.array(vectors[slice(*key)]))
@@ -142,7 +140,7 @@ def _categories(scene: Scene, image_ids: Sequence[int]) -> pd.Series | None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _labels(run_path: str, image_ids: tuple[int, ...], _objects: object, _boxes: object) -> pd.Series | None:
+def _labels(run_path: str, image_ids: tuple[int, ...], objects_stamp: object, boxes_stamp: object) -> pd.Series | None:
     run = Run(run_path)
     objects = state.table(run, "objects")
     objects = objects[objects["image_id"].isin(image_ids)]
@@ -497,10 +495,10 @@ def _crops(scene: Scene, pairs: pd.DataFrame) -> dict[int, str]:
 
 
 @st.cache_data(max_entries=400, show_spinner=False)
-def _crop_uris(run_path: str, image_id: int, regions: tuple[int, ...], _version: tuple[str, int, int]) -> list[str]:
+def _crop_uris(run_path: str, image_id: int, regions: tuple[int, ...], stamp: tuple[str, int, int]) -> list[str]:
     run = Run(run_path)
     image = state.images(run).load(state.row_of(run, image_id))
-    return figures.crop_uris(image, _regions(run_path, _version)[1][list(regions)], side=112)
+    return figures.crop_uris(image, _regions(run_path, stamp)[1][list(regions)], side=112)
 
 
 def _show_table(table: pd.DataFrame, *, key: str, on_select: Any = "ignore") -> None:

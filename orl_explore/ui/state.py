@@ -65,7 +65,7 @@ def version(path: Path) -> tuple[str, int, int]:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _table(run_path: str, name: str, columns: tuple[str, ...] | None, _version: tuple[str, int, int]) -> pd.DataFrame:
+def _table(run_path: str, name: str, columns: tuple[str, ...] | None, stamp: tuple[str, int, int]) -> pd.DataFrame:
     return Run(run_path).read(name, columns=columns)
 
 
@@ -80,7 +80,7 @@ def table(run: Run, name: str, columns: Sequence[str] | None = None) -> pd.DataF
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _images(run_path: str, _version: tuple[str, int, int]) -> tuple[ImageSet, dict[int, int]]:
+def _images(run_path: str, stamp: tuple[str, int, int]) -> tuple[ImageSet, dict[int, int]]:
     images = Run(run_path).images()
     return images, dict(zip(images.table["image_id"].tolist(), range(len(images)), strict=True))
 
@@ -108,7 +108,7 @@ def file_name(run: Run, image_id: int) -> str:
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _jpeg(run_path: str, image_id: int, side: int, box: tuple[int, int, int, int] | None, _version: object) -> bytes:
+def _jpeg(run_path: str, image_id: int, side: int, box: tuple[int, int, int, int] | None, stamp: object) -> bytes:
     run = Run(run_path)
     picture = images(run).load(row_of(run, image_id))
     if box is not None:
