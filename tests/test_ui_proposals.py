@@ -151,7 +151,7 @@ def test_no_more_than_the_limit_is_drawn():
     count = figures.LIMIT + 5
     look = figures.LOOKS["iou"]
     made = figures.image_with_boxes(Image.new("RGB", (9, 9)), [[0, 0, 3, 3]] * count, [look] * count, ["x"] * count)
-    assert made.data[0].name == "overlaps a kept one (first 400 of 405)"
+    assert made.data[0].name == "overlapping (first 400 of 405)"
     assert len(made.data[0].x) == figures.LIMIT * (figures.POINTS + 1)
 
 

@@ -37,7 +37,7 @@ LOOKS: Final = {
     FALLBACK: Look("kept, as nothing else was", style.ACCEPTED, "dash"),
     "side": Look("too small", style.PALETTE[5], "dot", 1.5),
     "aspect": Look("too long", style.PALETTE[4], "dash", 1.5),
-    "iou": Look("overlaps a kept one", style.REJECTED, "dashdot", 1.5),
+    "iou": Look("overlapping", style.REJECTED, "dashdot", 1.5),
     "count": Look("after the limit", style.PALETTE[3], "longdash", 1.5),
     "object": Look("annotated object", style.PALETTE[6], "solid", 3),
 }

@@ -111,6 +111,7 @@ def _picture(
             selection_mode="multi",
             format_func=lambda reason: f"{figures.LOOKS[reason].name} ({counts[reason]:,})",
             key="dropped",
+            wrap=True,
         )
         truth = bool(len(objects)) and st.toggle("Annotated objects", value=True, key="truth")
     drawn = [*shown, FALLBACK, KEPT]
