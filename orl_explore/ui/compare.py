@@ -121,7 +121,7 @@ def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], fea
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _compared(_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[Source, Source], features: bool) -> Comparison:
+def _compared(run_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[Source, Source], features: bool) -> Comparison:
     ids = _run.images().table["image_id"].to_numpy(np.int64)
     a, b = (comparison.neighbors_of(_run, source, features=features) for source in _pair)
     return comparison.compare(ids, a, b)
@@ -294,7 +294,10 @@ def _maps(
 def _mark(run: Run, letter: str, key: str) -> None:
     """Take over a selection; the other map forgets its own, of which only the last one counts."""
     points = st.session_state[key]["selection"]["points"]
-    rows = list(dict.fromkeys(int(np.ravel(point["customdata"])[0]) for point in points if "customdata" in point))
+    # The browser hands custom data back as a list, or as a dictionary by position.
+    data = [point["customdata"] for point in points if point.get("customdata") is not None]
+    data = [next(iter(item.values())) if isinstance(item, dict) else np.ravel(item)[0] for item in data]
+    rows = list(dict.fromkeys(int(item) for item in data))
     st.session_state.setdefault(MARKED, {})[str(run.path)] = rows
     st.session_state["compare turn"]["B" if letter == "A" else "A"] += 1
 
