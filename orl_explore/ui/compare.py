@@ -26,7 +26,7 @@ MAP_POINTS = 5000
 SHOWN = 10
 """Marked images shown as pictures at most."""
 
-CELL = 76
+CELL = 72
 """Width of a neighbor's picture, pixels."""
 
 SIGNS = {
