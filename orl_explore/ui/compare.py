@@ -26,7 +26,7 @@ MAP_POINTS = 5000
 SHOWN = 10
 """Marked images shown as pictures at most."""
 
-CELL = 76
+CELL = 72
 """Width of a neighbor's picture, pixels."""
 
 SIGNS = {
@@ -121,7 +121,9 @@ def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], fea
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _compared(run_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[Source, Source], features: bool) -> Comparison:
+def _compared(
+    run_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[Source, Source], features: bool
+) -> Comparison:
     ids = _run.images().table["image_id"].to_numpy(np.int64)
     a, b = (comparison.neighbors_of(_run, source, features=features) for source in _pair)
     return comparison.compare(ids, a, b)
