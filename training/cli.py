@@ -140,6 +140,10 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             added.add_argument(
                 "--overwrite", action="store_true", help="make the stage anew (with run: all of them); nothing is kept"
             )
+        if name == "stage3":
+            added.add_argument(
+                "--reviews", choices=("use",), help="train on the pairs as reviewed in the dashboard (stage3.reviews)"
+            )
         if name in ("run", "evaluate"):
             added.add_argument("--json", action="store_true", help="print every figure as one JSON object")
 
@@ -244,7 +248,7 @@ def _stage(arguments: argparse.Namespace) -> None:
     run, config = pipeline.prepare(
         arguments.run,
         config=arguments.config,
-        overrides=arguments.overrides,
+        overrides=[*arguments.overrides, *(["--stage3.reviews=use"] if getattr(arguments, "reviews", None) else [])],
         images=getattr(arguments, "images", None),
         root=getattr(arguments, "root", None),
     )

@@ -48,9 +48,8 @@ def render(run: Run) -> None:
     names = list(found)
     left, right, last = st.columns([2, 2, 2])
     # Stage 1 against stage 3 is what the paper is about; without stage 3, the untrained encoder against stage 1.
-    first, second = (
-        ("stage1", "stage3") if "stage3" in found else ("random", "stage1" if "stage1" in found else "random")
-    )
+    own = [name for name in ("stage3", "stage1", "random") if name in found]
+    second, first = own[0], (own[1] if len(own) > 1 else own[0])
     a = left.selectbox("Encoder A", names, index=names.index(first), format_func=_title, key=f"a of {run.path}")
     b = right.selectbox("Encoder B", names, index=names.index(second), format_func=_title, key=f"b of {run.path}")
     features = last.segmented_control(

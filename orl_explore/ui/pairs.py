@@ -579,7 +579,7 @@ def _export(run: Run, reviews: pd.DataFrame | None) -> None:
         return
     st.subheader("Reviews", anchor=False)
     st.text("Stage 3 leaves rejected pairs out and adds accepted ones with this command:")
-    st.code(f"orl stage3 {shlex.quote(str(run.path))} --stage3.reviews use --overwrite", language="sh")
+    st.code(f"orl stage3 {shlex.quote(str(run.path))} --reviews use --overwrite", language="sh")
     with st.container(horizontal=True):
         for label, name, make in (
             ("Parquet", "reviews.parquet", lambda: run.file("reviews").read_bytes()),
