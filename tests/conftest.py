@@ -15,9 +15,15 @@ from orl_explore.run import Run
 from orl_explore.scenes import make_scenes
 from training.config import Config, Stage1Config, Stage2Config, Stage3Config, load_config
 
-torch.set_num_threads(1)  # such small networks only lose by more, and one thread always rounds the same way
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Such small networks only lose by more threads, and one always rounds the same way; UMAP sets more."""
+    torch.set_num_threads(1)
+
 
 SCENES = 24
+torch.set_num_threads(1)  # for fixtures of a session, which come before those of a test
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def test_defaults_are_the_papers(stage, expected):
     bookkeeping = {
         "stage1": {"checkpoint_steps"},
         "stage2": {"batch_size", "shard_images"},
-        "stage3": {"checkpoint_steps"},
+        "stage3": {"checkpoint_steps", "reviews"},
     }
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
 
