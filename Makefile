@@ -35,7 +35,7 @@ ifeq ($(APP),0)
 	$(BIN)/orl run runs/demo --config demo --images $(SCENES)
 else
 	@# The dashboard opens at once and watches the run; it stays until Ctrl-C.
-	@$(BIN)/orl app & app=$$!; trap 'kill $$app' EXIT INT TERM; \
+	@$(BIN)/orl app & app=$$!; trap 'kill $$app 2>/dev/null' EXIT; \
 	    echo "$(BIN)/orl run runs/demo --config demo --images $(SCENES)"; \
 	    $(BIN)/orl run runs/demo --config demo --images $(SCENES) && \
 	    echo "The dashboard stays open: press Ctrl-C to end it." && wait $$app

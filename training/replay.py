@@ -21,6 +21,7 @@ from orl_explore.run import Run
 from orl_explore.views import ViewSettings, normalize
 from training.config import Stage3Config, load_config
 from training.data import ObjectViews, StepSampler
+from training.stage3 import pairs_to_train_on
 
 PAIRS = {"image": ("view1", "view2"), "intra": ("intra1", "intra2"), "inter": ("inter1", "inter2")}
 """Loss -> the two views it compares."""
@@ -56,7 +57,7 @@ def object_views(run: Run, images: ImageSet) -> ObjectViews:
         OrlError: stage 2 is missing, or left no pair.
     """
     config, seed = stage3_settings(run)
-    return ObjectViews(images, run.read("regions"), run.read("pairs"), config, seed)
+    return ObjectViews(images, run.read("regions"), pairs_to_train_on(run, config), config, seed)
 
 
 def step_of(samples: ObjectViews, epoch: int, row: int) -> tuple[int | None, np.ndarray]:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import torch
 
 from orl_explore.orl import ORL
 from orl_explore.reviews import apply_reviews, read_reviews
 from orl_explore.run import Run, hash_file
-from training.config import Config
+from training.config import Config, Stage3Config
 from training.console import console
 from training.data import ObjectViews
 from training.modules import fit, is_main_process, save_encoder, working_on
 
 STAGE = "stage3"
+
+
+def pairs_to_train_on(run: Run, config: Stage3Config) -> pd.DataFrame:
+    """The pairs table of stage 2, as people have corrected it where the settings say so.
+
+    Raises:
+        OrlError: stage 2 is missing, or the reviews are of other pairs or leave none.
+    """
+    pairs = run.read("pairs")
+    return apply_reviews(run, pairs, read_reviews(run)) if config.reviews else pairs
 
 
 def run(run: Run, config: Config) -> Run:
@@ -45,10 +56,9 @@ def run(run: Run, config: Config) -> Run:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         networks = ORL(config.stage3.encoder)
-    pairs = run.read("pairs")
+    pairs = pairs_to_train_on(run, config.stage3)
     if config.stage3.reviews:
-        before, pairs = len(pairs), apply_reviews(run, pairs, read_reviews(run))
-        console.print(f"reviews change {before} pairs to {len(pairs)}")
+        console.print(f"with the reviews there are {len(pairs)} pairs to train on")
     samples = ObjectViews(images, run.read("regions"), pairs, config.stage3, config.seed)
     if len(samples) < len(images):
         console.print(f"{len(images) - len(samples)} images without any pair are left out of stage 3")

@@ -75,8 +75,7 @@ def table(run: Run, name: str, columns: Sequence[str] | None = None) -> pd.DataF
     Raises:
         OrlError: the table is not there yet; the message names the command that makes it.
     """
-    key = (run.file(name).absolute().as_posix(), run.require(name).stat().st_mtime_ns, run.file(name).stat().st_size)
-    return _table(str(run.path), name, tuple(columns) if columns else None, key)
+    return _table(str(run.path), name, tuple(columns) if columns else None, version(run.require(name)))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
