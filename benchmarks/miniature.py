@@ -1,7 +1,9 @@
 """The paper's claim in miniature: does stage 3 end with better object features than stage 1, at equal epochs?
 
-For every seed: new practice scenes, all three stages, and the evaluation, with a random encoder beside them. Every run
-is an ordinary run folder, so this can be stopped and typed again, and `orl` opens what it made.
+For every seed: new practice scenes, all three stages, and the evaluation, with a random encoder beside them. A quarter
+of the drawings is kept for scenes of their own: "new instances" is the linear probe fitted on objects of the training
+scenes and tested on those. Every run is an ordinary run folder, so this can be stopped and typed again, and `orl` opens
+what it made.
 
     python benchmarks/miniature.py                    the demo's schedule, seeds 0 1 2
     python benchmarks/miniature.py --epochs 60        a longer one
@@ -16,25 +18,70 @@ from typing import Any
 import numpy as np
 import report
 
+from orl_explore import probes
+from orl_explore.encoder import embed_regions
+from orl_explore.images import ImageSet, open_images
+from orl_explore.run import Run
 from orl_explore.scenes import make_scenes
-from training import pipeline
+from training import evaluate, pipeline
+from training.config import Config
+from training.modules import data_workers
 
-PROBES = {"object_probe": "linear probe, objects", "object_knn": "kNN, objects", "scene_map": "mAP, scenes"}
+PROBES = {
+    "object_probe": "linear probe, objects",
+    "new_instances": "linear probe, new instances",
+    "object_knn": "kNN, objects",
+    "scene_map": "mAP, scenes",
+}
+MINED = {
+    "context_agreement": "neighbors of one context",
+    "recall_50": "recall at IoU 0.5",
+    "object_pairs": "pairs of two objects",
+    "purity": "purity",
+}
+HOLDOUT = 0.25
 
 
 def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Make scenes and a run of one seed, or finish them, and return the run's figures."""
     folder = arguments.out / f"seed{seed}"
     scenes = folder / "scenes" / "annotations.json"
+    unseen = folder / "unseen" / "annotations.json"
     if not scenes.exists():
-        make_scenes(scenes.parent, count=arguments.scenes, seed=seed)
+        make_scenes(scenes.parent, count=arguments.scenes, seed=seed, holdout=HOLDOUT, part="train")
+    if not unseen.exists():
+        make_scenes(unseen.parent, count=max(2, arguments.scenes // 4), seed=seed, holdout=HOLDOUT, part="test")
     overrides = ["--seed", str(seed)]
     if arguments.epochs:
         overrides += ["--stage1.epochs", str(arguments.epochs), "--stage3.epochs", str(arguments.epochs)]
     run, config = pipeline.prepare(folder / "run", config=arguments.config, overrides=overrides, images=[scenes])
     if config.stage1.epochs != config.stage3.epochs:
         raise SystemExit("stages 1 and 3 must train for equally many epochs")
-    return pipeline.run_all(run, config)
+    summary = pipeline.run_all(run, config)
+    for encoder, accuracy in probe_new_instances(run, config, open_images([unseen])).items():
+        summary[encoder]["new_instances"] = accuracy
+    return summary
+
+
+def probe_new_instances(run: Run, config: Config, unseen: ImageSet) -> dict[str, float]:
+    """Accuracy of a linear probe on objects of `unseen`, fitted on objects of the run's own images, per encoder."""
+    sets = (run.images(), unseen)
+    crops = [evaluate.draw_crops(images, config) for images in sets]
+    labels = [frame["category"].to_numpy(object) for frame in crops]
+    accuracy = {}
+    for name, encoder in evaluate.encoders(run, config):
+        features = [
+            embed_regions(encoder, images, frame, size=config.stage1.image_size, workers=data_workers(config))
+            for images, frame in zip(sets, crops, strict=True)
+        ]
+        accuracy[name] = probes.linear_probe(features[0], labels[0], features[1], labels[1], seed=config.seed)
+    return accuracy
+
+
+def mined_cell(mined: dict[str, Any], key: str) -> str:
+    """A figure of stage 2 with its chance level, where it has one."""
+    chance = mined.get(f"{key}_chance")
+    return f"{mined[key]:.3f}" + ("" if chance is None else f" (chance {chance:.3f})")
 
 
 def main() -> None:
@@ -61,6 +108,10 @@ def main() -> None:
         cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean[:3], spread[:3], strict=True)]
         rows.append(["**mean ± std**", *cells, f"**{mean[3]:+.3f} ± {spread[3]:.3f}**"])
         blocks.append(report.markdown_table(rows))
+    rows = [["stage 2", *(f"seed {seed}" for seed in figures)]]
+    for key, title in MINED.items():
+        rows.append([title, *(mined_cell(summary["stage2"], key) for summary in figures.values())])
+    blocks.append(report.markdown_table(rows))
     report.save(arguments.name, "Stage 3 against stage 1 on practice scenes", "\n\n".join(blocks))
 
 

@@ -26,7 +26,7 @@ ON_IOU: Final = 0.5
 """A region is on an object when its IoU with the object's box is at least this ..."""
 
 ON_SHARE: Final = 0.6
-"""... or when at least this share of its area lies on the object."""
+"""... or when at least this share of its area lies in that box."""
 
 
 class Judged(NamedTuple):
@@ -240,26 +240,23 @@ def funnel(
 # ---- pairs (stage 2, step 5) ----------------------------------------------------------------------------------------
 
 
-def on_object(regions: pd.DataFrame, objects: pd.DataFrame, images: pd.DataFrame) -> pd.Series:
+def on_object(regions: pd.DataFrame, objects: pd.DataFrame) -> pd.Series:
     """Find the object that each region is on.
 
     A region is on an object when its IoU with the object's box is at least `ON_IOU`, or when at least `ON_SHARE` of its
-    area lies on the object: on its visible mask, or its box where there is no mask. When this holds for several, the
-    one with the largest share of the region's area is taken; of equal shares, the one with the highest IoU.
+    area lies in that box: then it shows a part of the object. When this holds for several, the one with the largest
+    share of the region's area is taken; of equal shares, the one with the highest IoU. Boxes count even where there are
+    masks, so that figures of data with and without masks can be compared, and half a ring is a part of the ring.
 
     Args:
         regions: columns region_id, image_id, x, y, w, h (whole pixels).
-        objects: columns object_id, image_id, x, y, w, h, category, segmentation.
-        images: columns image_id, width, height.
+        objects: columns object_id, image_id, x, y, w, h.
 
     Returns:
         int64 object_id, or -1 on background; index region_id, in the order of `regions`.
     """
     region_boxes, object_boxes = regions[BOX].to_numpy(np.float64), objects[BOX].to_numpy(np.float64)
-    object_ids, masks = objects["object_id"].to_numpy(np.int64), objects["segmentation"].to_numpy(object)
-    has_mask = objects["segmentation"].notna().to_numpy()
-    sizes = images.set_index("image_id")[["height", "width"]]
-    size_of = dict(zip(sizes.index.tolist(), sizes.to_numpy().tolist(), strict=True))
+    object_ids = objects["object_id"].to_numpy(np.int64)
     objects_of = objects.groupby("image_id").indices
     found = np.full(len(regions), -1, np.int64)
     for image_id, rows in regions.groupby("image_id").indices.items():
@@ -267,11 +264,7 @@ def on_object(regions: pd.DataFrame, objects: pd.DataFrame, images: pd.DataFrame
             continue
         candidates = objects_of[image_id]
         boxes, targets = region_boxes[rows], object_boxes[candidates]
-        share = _share_of_area(boxes, targets)  # (R, O)
-        masked = np.flatnonzero(has_mask[candidates])
-        if len(masked):
-            share[:, masked] = _share_on_masks(boxes, masks[candidates[masked]], size_of[image_id])
-        overlap = iou(boxes, targets)
+        share, overlap = _share_of_area(boxes, targets), iou(boxes, targets)  # (R, O)
         on = (overlap >= ON_IOU) | (share >= ON_SHARE)
         best = np.where(on, share + 1e-6 * overlap, -1).argmax(axis=1)  # the small term only breaks ties
         found[rows] = np.where(on.any(axis=1), object_ids[candidates[best]], -1)
@@ -284,16 +277,6 @@ def _share_of_area(boxes: NDArray, targets: NDArray) -> NDArray[np.float64]:
     start = np.maximum(boxes[..., :2], targets[..., :2])
     end = np.minimum(boxes[..., :2] + boxes[..., 2:], targets[..., :2] + targets[..., 2:])
     return np.clip(end - start, 0, None).prod(axis=-1) / boxes[..., 2:].prod(axis=-1)
-
-
-def _share_on_masks(boxes: NDArray, masks: NDArray, size: Sequence[int]) -> NDArray[np.float64]:
-    """Share of the area of each box (R, 4) that lies on each mask, RLE `counts` at `size` (height, width): (R, O)."""
-    from pycocotools import mask
-
-    box_rles = mask.frPyObjects(np.ascontiguousarray(boxes), *size)
-    mask_rles = [{"size": list(size), "counts": counts.encode("ascii")} for counts in masks]
-    # With the "crowd" flag, COCO's IoU is intersection / area of the box, worked out on the runs without decoding.
-    return np.asarray(mask.iou(box_rles, mask_rles, [1] * len(masks)))
 
 
 @dataclass(frozen=True)
@@ -370,10 +353,10 @@ def _share(part: Any, whole: Any) -> float:
     return float(part / whole) if whole else math.nan
 
 
-def region_categories(regions: pd.DataFrame, objects: pd.DataFrame, images: pd.DataFrame) -> pd.Series:
+def region_categories(regions: pd.DataFrame, objects: pd.DataFrame) -> pd.Series:
     """Category of the object that each region is on, missing on background; index region_id. Arguments: `on_object`."""
     category_of = pd.Series(objects["category"].to_numpy(object), index=objects["object_id"])
-    return on_object(regions, objects, images).map(category_of).astype("str").rename("category")
+    return on_object(regions, objects).map(category_of).astype("str").rename("category")
 
 
 def same_category(pairs: pd.DataFrame, categories: pd.Series) -> float:

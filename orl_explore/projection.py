@@ -264,7 +264,7 @@ def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:
     if not len(objects):
         return None
     category = pd.Series(objects["category"].to_numpy(object), index=objects["object_id"].to_numpy())
-    found = on_object(regions, objects, images.table)
+    found = on_object(regions, objects)
     return found.map(category).fillna(BACKGROUND).astype(str).rename("label")
 
 

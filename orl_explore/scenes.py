@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from orl_explore.contexts import Color, Context, FloatImage, Photographs, make_background
 from orl_explore.cutouts import CutOuts
 from orl_explore.errors import OrlError
-from orl_explore.shapes import DrawnObjects, Part, Sprite
+from orl_explore.shapes import INSTANCES, DrawnObjects, Part, Sprite
 
 DESCRIPTION = "ORL Explore practice scenes"
 
@@ -134,6 +134,7 @@ def make_scenes(
     count: int = 1000,
     size: int = 160,
     seed: int = 0,
+    instances: int = INSTANCES,
     cutouts: Path | None = None,
     backgrounds: Path | None = None,
     holdout: float = 0.0,
@@ -147,6 +148,7 @@ def make_scenes(
         count: scenes.
         size: side of the scenes, pixels, at least 64.
         seed: 0 or more. Parts of one seed share no scene.
+        instances: different drawings of a category; each returns in many scenes, in another place, size and rotation.
         cutouts: folder of CATEGORY/*.png with transparency that replace the drawn objects.
         backgrounds: folder of photographs that replace the painted backgrounds.
         holdout: share of the instances of every category that only scenes of `part="test"` show.
@@ -157,11 +159,11 @@ def make_scenes(
     (share of the object's area) for every object and `context` for every image. Raises OrlError for settings that
     cannot work.
     """
-    _check(count, size, seed, holdout, part)
+    _check(count, size, seed, instances, holdout, part)
     objects: Objects = (
         CutOuts(Path(cutouts), size=size, holdout=holdout, part=part)
         if cutouts
-        else DrawnObjects(holdout=holdout, part=part)
+        else DrawnObjects(instances=instances, holdout=holdout, part=part)
     )
     photographs = Photographs(Path(backgrounds), objects.contexts) if backgrounds else None
     category_ids = {name: number for number, name in enumerate(objects.categories, start=1)}
@@ -185,6 +187,7 @@ def make_scenes(
         "count": count,
         "size": size,
         "seed": seed,
+        "instances": None if cutouts else instances,
         "cutouts": str(cutouts) if cutouts else None,
         "backgrounds": str(backgrounds) if backgrounds else None,
         "holdout": holdout,
@@ -196,7 +199,7 @@ def make_scenes(
     return _publish(Path(out), {"info": info, "images": images, "annotations": annotations, "categories": categories})
 
 
-def _check(count: int, size: int, seed: int, holdout: float, part: str) -> None:
+def _check(count: int, size: int, seed: int, instances: int, holdout: float, part: str) -> None:
     """Raise OrlError for settings that cannot work."""
     if count < 1:
         raise OrlError(f"--count {count} makes nothing: ask for one scene or more")
@@ -204,6 +207,8 @@ def _check(count: int, size: int, seed: int, holdout: float, part: str) -> None:
         raise OrlError(f"--size {size} is too small to tell objects apart: use 64 px or more")
     if seed < 0:
         raise OrlError(f"--seed {seed} is no seed: use 0 or more")
+    if instances < (2 if holdout else 1):
+        raise OrlError(f"--instances {instances} are too few: use 1 or more, with --holdout 2 or more")
     if not 0 <= holdout < 1:
         raise OrlError(f"--holdout {holdout} is no share of the instances: use 0 or more and less than 1")
     if part not in get_args(Part):

@@ -19,7 +19,9 @@ from orl_explore.contexts import CONTEXTS, Color, Context, FloatImage
 Part = Literal["all", "train", "test"]
 Points = NDArray[np.float64]  # (n, 2) polygon, x to the right, y down, about one unit from the center
 
-INSTANCES = 2000  # per category: so many that hardly any is seen twice, and none can be learned by heart
+INSTANCES = 16
+"""Drawings per category: few enough that each returns in many scenes, as things do in the photographs of a place. Where
+no object is ever seen twice, nothing corresponds to anything, and there is nothing for stage 2 to find."""
 
 
 @dataclass(frozen=True)
@@ -390,13 +392,13 @@ def split_instances(names: Sequence[str], *, holdout: float, part: Part) -> list
 
 
 class DrawnObjects:
-    """The built-in objects of practice scenes: `INSTANCES` drawings of every shape, named "category/number"."""
+    """The built-in objects of practice scenes: `instances` drawings of every shape, named "category/number"."""
 
-    def __init__(self, *, holdout: float = 0.0, part: Part = "all") -> None:
+    def __init__(self, *, instances: int = INSTANCES, holdout: float = 0.0, part: Part = "all") -> None:
         self.categories = tuple(SHAPES)
         self.contexts: tuple[Context, ...] = CONTEXTS
         self.skipped: list[str] = []
-        numbers = [f"{number:03d}" for number in range(INSTANCES)]
+        numbers = [f"{number:03d}" for number in range(instances)]
         self._numbers = split_instances(numbers, holdout=holdout, part=part)
         self._made: dict[str, Instance] = {}
 

@@ -115,6 +115,13 @@ def test_train_and_test_share_no_instance(tmp_path):
     assert [a["bbox"] for a in train["annotations"][:5]] != [a["bbox"] for a in test["annotations"][:5]]
 
 
+def test_instances_return(tmp_path):
+    scenes = read(make_scenes(tmp_path / "scenes", count=40, size=64, instances=2))
+    names = {annotation["instance"] for annotation in scenes["annotations"]}
+    assert names <= {f"{category}/{number:03d}" for category in SHAPES for number in range(2)}
+    assert len(names) > len(SHAPES), "both drawings of some category"
+
+
 @pytest.mark.parametrize(
     ("holdout", "part", "expected"),
     [
@@ -167,6 +174,8 @@ def test_other_data_is_never_replaced(tmp_path):
         ({"count": 0}, "--count 0"),
         ({"size": 63}, "--size 63"),
         ({"seed": -1}, "--seed -1"),
+        ({"instances": 0}, "--instances 0"),
+        ({"instances": 1, "holdout": 0.5}, "--instances 1 .* 2 or more"),
         ({"holdout": 1.0}, "--holdout 1.0"),
         ({"holdout": -0.1}, "--holdout -0.1"),
         ({"part": "val"}, "--part val"),

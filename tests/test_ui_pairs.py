@@ -151,7 +151,7 @@ def test_what_if(run):
     )
     gained, lost = compare_pairs(stored, other)
     assert [metric.value for metric in app.metric[:3]] == [str(len(other)), str(len(gained)), str(len(lost))]
-    categories = region_categories(run.read("regions"), run.read("objects"), run.read("images"))
+    categories = region_categories(run.read("regions"), run.read("objects"))
     share = same_category(other, categories)
     assert app.metric[3].value == ("-" if np.isnan(share) else f"{share:.0%}")
     assert "could not be drawn" not in said(app)

@@ -107,6 +107,12 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     scenes.add_argument("--backgrounds", type=Path, metavar="DIR", help="photographs to use, faded, as backgrounds")
     scenes.add_argument(
+        "--instances",
+        type=int,
+        default=16,
+        help="different drawings of a category; few: each returns often (default: 16)",
+    )
+    scenes.add_argument(
         "--holdout", type=float, default=0.0, help="share of the object instances kept for `--part test` (default: 0)"
     )
     scenes.add_argument(
@@ -202,6 +208,7 @@ def _scenes(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             cutouts=arguments.cutouts,
             backgrounds=arguments.backgrounds,
+            instances=arguments.instances,
             holdout=arguments.holdout,
             part=arguments.part,
             progress=progress,

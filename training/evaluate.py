@@ -260,7 +260,7 @@ def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
     pairs = run.read("pairs", columns=["image_id", "neighbor_id", "query_region", "key_region"])
     figures |= diagnostics.funnel(run.read("proposals", columns=["reason"]), regions, neighbors, pairs)
     if len(images.objects):
-        region_object = diagnostics.on_object(regions, images.objects, images.table)
+        region_object = diagnostics.on_object(regions, images.objects)
         purity = diagnostics.pair_purity(pairs, regions, region_object, images.objects)
         figures |= {
             "object_regions": float((region_object >= 0).mean()),

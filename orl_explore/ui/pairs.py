@@ -152,8 +152,7 @@ def _labels(run_path: str, image_ids: tuple[int, ...], objects_stamp: object, bo
         first, last = slices.get(image_id, (0, 0))
         part = pd.DataFrame(boxes[first:last], columns=BOX)
         parts.append(part.assign(region_id=np.arange(first, last), image_id=image_id))
-    table = state.images(run).table
-    return region_categories(pd.concat(parts, ignore_index=True), objects, table[table["image_id"].isin(image_ids)])
+    return region_categories(pd.concat(parts, ignore_index=True), objects)
 
 
 def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
