@@ -21,6 +21,7 @@ from orl_explore.errors import OrlError
 FloatImage = NDArray[np.floating[Any]]  # float32, RGB in 0..1
 Color = tuple[float, float, float]  # RGB in 0..1
 
+HUE_SPREAD = 0.1  # turns, from scene to scene: backgrounds of one color would be paired for it
 FADE = 0.12  # contrast of a background over its color: more, and flat background is what pairs join
 MAX_PHOTOS = 512
 PHOTO_SIDE = 320  # shorter side of a photograph held in memory, pixels
@@ -109,7 +110,7 @@ def make_background(
     context: Context, rng: np.random.Generator, size: int, photographs: Photographs | None = None
 ) -> tuple[FloatImage, Color]:
     """Return a fresh background, float32 (size, size, 3) in 0..1 and low in contrast, and the color it lies over."""
-    hue = _hue(context, rng, spread=0.03)
+    hue = _hue(context, rng)
     color = colorsys.hsv_to_rgb(hue, rng.uniform(0.2, 0.5), rng.uniform(*context.value))
     picture = photographs.crop(context, rng, size) if photographs else _paint(context, rng, size)
     base = np.array(color, np.float32)
@@ -118,13 +119,13 @@ def make_background(
     return np.clip(faded, 0, 1), color
 
 
-def _hue(context: Context, rng: np.random.Generator, *, spread: float) -> float:
-    return (context.hues[int(rng.integers(len(context.hues)))] + rng.normal(0, spread)) % 1
+def _hue(context: Context, rng: np.random.Generator) -> float:
+    return (context.hues[int(rng.integers(len(context.hues)))] + rng.normal(0, HUE_SPREAD)) % 1
 
 
 def _paint(context: Context, rng: np.random.Generator, size: int) -> FloatImage:
     """Return the context's pattern between a dark and a bright color, float32 (size, size, 3) in 0..1."""
-    hue = _hue(context, rng, spread=0.03)
+    hue = _hue(context, rng)
     dark = np.array(colorsys.hsv_to_rgb(hue, 0.6, rng.uniform(0.1, 0.35)), np.float32)
     bright = np.array(colorsys.hsv_to_rgb(hue, 0.4, rng.uniform(0.65, 0.9)), np.float32)
     return dark + (bright - dark) * _pattern(context.pattern, rng, size)[..., None]

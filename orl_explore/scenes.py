@@ -23,9 +23,9 @@ from orl_explore.shapes import INSTANCES, DrawnObjects, Part, Sprite
 
 DESCRIPTION = "ORL Explore practice scenes"
 
-OWN_SHARE = 0.85  # of the objects are of the context's own categories
+OWN_SHARE = 0.9  # of the objects are of the context's own categories
 MAX_ANGLE = 180.0  # degrees either way: a pooled feature of one orientation must not give the category away
-SIDES = (0.44, 0.68)  # longer side of an object, in image sides
+SIDES = (0.50, 0.72)  # longer side of an object, in image sides
 MAX_OUTSIDE = 0.12  # how far an object may cross the border, in its own sides
 MIN_VISIBLE = 0.6  # of an object's area: neither behind later objects nor outside the picture
 MAX_OVERLAP = 0.25  # IoU of the visible boxes of two objects
@@ -102,8 +102,8 @@ def compose_scene(
         category = choices[int(rng.integers(len(choices)))]
         instance = _choose_instance(objects, category, rng, backdrop)
         # Many objects are smaller than few, and all shrink to the least when they do not fit.
-        largest = float(np.interp(wanted, [2, 5], [SIDES[1], 0.52]))
-        smallest = float(np.interp(wanted, [2, 5], [0.52, SIDES[0]])) if attempt < 15 else SIDES[0]
+        largest = float(np.interp(wanted, [2, 5], [SIDES[1], 0.56]))
+        smallest = float(np.interp(wanted, [2, 5], [0.56, SIDES[0]])) if attempt < 15 else SIDES[0]
         sprite = objects.sprite(
             instance,
             side=round(size * rng.uniform(smallest, largest if attempt < 30 else SIDES[0])),

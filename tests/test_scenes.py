@@ -199,10 +199,10 @@ def test_number_size_and_visibility_of_objects(drawn):
     every = [thing for _, objects, _ in drawn for thing in objects]
     assert min(thing.visible for thing in every) >= scenes.MIN_VISIBLE
     assert np.mean([thing.visible < 0.95 for thing in every]) > 0.1  # some occlusion there is
-    # Longer sides are 34-58% of 96 px; a pixel of rounding either way where nothing is hidden.
+    # Longer sides of 96 px scenes; two pixels of rounding either way, where nothing is hidden.
     longer = [max(thing.box[2:]) for thing in every if thing.visible == 1]
-    assert min(longer) >= 0.44 * 96 - 2
-    assert max(longer) <= 0.68 * 96 + 2
+    assert min(longer) >= scenes.SIDES[0] * 96 - 2
+    assert max(longer) <= scenes.SIDES[1] * 96 + 2
 
 
 def test_composing_depends_on_the_generator_alone():
