@@ -110,15 +110,14 @@ def factor(slow: Boxes, fast: Boxes) -> str:
 def on_scenes(count: int) -> Iterator[Callable[[], str]]:
     """After every scene, yield what writes the first part of the report on those so far."""
     opencv, fast = Boxes("OpenCV", reference), Boxes("fast", selective_search)
-    same, again = Boxes("fast, in OpenCV's order"), Boxes("fast, another order", selective_search, seed=OTHER)
+    same = Boxes("fast, in OpenCV's order")
+    again = Boxes("fast, another order", selective_search, seed=OTHER)
     small = Boxes("fast, max_side 320", partial(selective_search, max_side=320))
     truths = []
 
     def written() -> str:
-        rows: list[list[object]] = [
-            ["boxes", *(f"{which}: {what}" for which in ("kept", "all") for what in ("recall 0.5", "0.7", "overlap"))]
-        ]
-        rows[0] += ["kept", "found", "s (median)", "s (mean)"]
+        cells = [f"{boxes}: {what}" for boxes in ("kept", "all") for what in ("recall 0.5", "0.7", "overlap")]
+        rows: list[list[object]] = [["boxes", *cells, "kept", "found", "s (median)", "s (mean)"]]
         for boxes in (opencv, same, fast, again, small):
             counts = [sum(map(len, boxes.kept)), sum(map(len, boxes.all))]
             rows.append([boxes.name, *judged(boxes.kept, truths), *judged(boxes.all, truths), *counts, *boxes.times()])
