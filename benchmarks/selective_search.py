@@ -122,8 +122,8 @@ def on_scenes(count: int) -> Iterator[Callable[[], str]]:
             counts = [sum(map(len, boxes.kept)), sum(map(len, boxes.all))]
             rows.append([boxes.name, *judged(boxes.kept, truths), *judged(boxes.all, truths), *counts, *boxes.times()])
         return (
-            f"## Practice scenes\n\n{len(truths)} scenes of {WIDTH} x {HEIGHT} px with {sum(map(len, truths))} objects of"
-            f" at least 96 px. OpenCV takes {factor(opencv, fast)} as long as the fast search.\n\n"
+            f"## Practice scenes\n\n{len(truths)} scenes of {WIDTH} x {HEIGHT} px with {sum(map(len, truths))}"
+            f" objects of at least 96 px. OpenCV takes {factor(opencv, fast)} as long as the fast search.\n\n"
             + report.markdown_table(rows)
         )
 
