@@ -144,8 +144,8 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             added.add_argument(
                 "--proposals",
                 choices=("fast", "opencv"),
-                help="who searches for boxes: fast (default; compiled at its first use on a machine, which takes a"
-                " quarter of a minute), or opencv, the reference, several times slower (stage2.proposals)",
+                help="who searches for boxes: fast (default; compiled at its first use on a machine, in ten seconds)"
+                " or opencv, the reference, several times slower (stage2.proposals)",
             )
             added.add_argument(
                 "--max-side",
