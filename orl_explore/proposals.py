@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,25 +21,60 @@ from orl_explore.errors import OrlError
 if TYPE_CHECKING:
     from orl_explore.images import ImageSet
 
+Method = Literal["fast", "opencv"]
+"""Who searches: the compiled search of this project, or OpenCV's, the reference."""
+
 _search_lock = threading.Lock()
 
 
-def selective_search(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.int32]:
-    """Propose boxes by OpenCV's selective search in its `fast` mode.
+def selective_search(
+    image: NDArray[np.uint8], *, seed: int, method: Method = "fast", max_side: int | None = None
+) -> NDArray[np.int32]:
+    """Propose boxes by selective search in OpenCV's `fast` mode.
 
     The search ranks its regions by random numbers, so the order of the boxes (never the set of them)
-    depends on `seed`. On one platform, equal seeds give equal orders.
+    depends on `seed`. On one platform, equal seeds give equal orders; the two methods draw different numbers.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         seed: non-negative; its lowest 32 bits are used.
+        method: "fast", or "opencv", the reference: very nearly the same boxes in many times the time.
+        max_side: scale a picture whose longer side is above this down to it; boxes are of the picture as given.
 
     Returns:
-        (N, 4) int32 xywh, in the order returned by OpenCV; a flat picture gives one box, the whole image.
+        (N, 4) int32 xywh, in the order found; a flat picture gives one box, the whole image.
 
     Raises:
-        OrlError: OpenCV comes without its contrib modules.
+        OrlError: Numba is missing, or OpenCV comes without its contrib modules.
     """
+    import cv2
+
+    search = _opencv_search if method == "opencv" else _fast_search()
+    height, width = image.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return search(image, seed=seed & 0xFFFFFFFF)
+    scale = max_side / max(height, width)
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    reduced = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+    boxes = search(reduced, seed=seed & 0xFFFFFFFF)
+    enlarge = np.array([width / small[0], height / small[1]])
+    corners = np.rint(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]) * np.tile(enlarge, 2)).astype(np.int32)
+    return np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+
+
+def _fast_search() -> Callable[..., NDArray[np.int32]]:
+    try:
+        from orl_explore import selective_search as compiled
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise
+        raise OrlError(
+            "the fast selective search needs Numba: pip install numba, or take OpenCV's with --stage2.proposals opencv"
+        ) from None
+    return compiled.search
+
+
+def _opencv_search(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.int32]:
     import cv2
 
     if not hasattr(cv2, "ximgproc"):
@@ -53,7 +88,7 @@ def selective_search(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.int32
     # The random numbers come from the C library's rand(), which cv2.setRNGSeed does not reach and which all
     # threads of a process share: seed it there, and let no second search draw from it meanwhile.
     with _search_lock:
-        ctypes.CDLL(None).srand(ctypes.c_uint(seed & 0xFFFFFFFF))
+        ctypes.CDLL(None).srand(ctypes.c_uint(seed))
         boxes = search.process()
     return np.asarray(boxes, dtype=np.int32).reshape(-1, 4)
 
@@ -66,8 +101,10 @@ class _Task(NamedTuple):
     """All that a worker needs to know besides the row."""
 
     images: ImageSet
+    search: Callable[..., NDArray[np.int32]]  # image, seed -> boxes (N, 4)
     judge: Callable[[NDArray[np.int32]], NDArray[np.str_]]  # boxes (N, 4) -> reasons (N,)
     seed: int
+    compiled: bool  # by Numba
 
 
 def propose(
@@ -78,11 +115,13 @@ def propose(
     max_aspect: float = 3.0,
     max_iou: float = 0.5,
     max_boxes: int = 100,
+    method: Method = "fast",
+    max_side: int | None = None,
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
-    """Run selective search on the full-resolution images and judge every box by the filter.
+    """Run selective search on the images and judge every box by the filter.
 
     Args:
         images: where the pictures come from.
@@ -91,6 +130,8 @@ def propose(
         max_aspect: longer by shorter side.
         max_iou: overlap with a box already kept.
         max_boxes: kept boxes per image.
+        method: see `selective_search`.
+        max_side: see `selective_search`; None searches the full resolution.
         seed: with the image's id it seeds the search, so neither order nor `workers` changes the table.
         workers: processes; 0 or 1 stays in this one. As ever with spawned processes, a script that asks for
             more needs the guard `if __name__ == "__main__":`.
@@ -106,9 +147,10 @@ def propose(
         ValueError: a filter setting makes no sense.
     """
     judge = partial(filter_boxes, min_side=min_side, max_aspect=max_aspect, max_iou=max_iou, max_boxes=max_boxes)
+    search = partial(selective_search, method=method, max_side=max_side)
     images = images.subset(rows)
     found: list[Judged] = []
-    for judged in _propose_all(_Task(images, judge, seed), workers=workers):
+    for judged in _propose_all(_Task(images, search, judge, seed, compiled=method == "fast"), workers=workers):
         found.append(judged)
         if progress:
             progress(len(found), len(images))
@@ -144,6 +186,10 @@ def _propose_all(task: _Task, *, workers: int) -> Iterator[Judged]:
     if workers <= 1:
         yield from (_propose_one(task, row) for row in rows)
         return
+    if task.compiled:
+        from orl_explore.selective_search import warm_up
+
+        warm_up()  # so that one process compiles it, and not all of them at once
     # Spawned, not forked: a fork of a process in which torch or OpenCV have started threads can hang.
     context = multiprocessing.get_context("spawn")
     try:
@@ -181,11 +227,11 @@ def _propose_one(task: _Task, row: int) -> Judged:
     image_id = int(task.images.table["image_id"].to_numpy()[row])
     seed = int(np.random.SeedSequence([task.seed, image_id]).generate_state(1)[0])
     try:
-        boxes = selective_search(image, seed=seed)
+        boxes = task.search(image, seed=seed)
     except (cv2.error, MemoryError) as error:
         raise OrlError(
             f"Selective search failed on {task.images.path(row)} ({width} x {height} px): {error}. "
-            "If memory ran out, use fewer workers or scale the picture down."
+            "If memory ran out, use fewer workers, or search smaller pictures with --stage2.max_side."
         ) from error
     if not len(boxes):
         return np.array([[0, 0, width, height]], np.int32), np.array([FALLBACK])

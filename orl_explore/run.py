@@ -436,6 +436,7 @@ def versions() -> dict[str, str]:
         "numpy",
         "pillow",
         "opencv-contrib-python",
+        "numba",
         "faiss-cpu",
     )
     found = {"python": platform.python_version()}

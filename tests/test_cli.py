@@ -13,6 +13,7 @@ import time
 import pytest
 
 from orl_explore import __version__
+from orl_explore.errors import OrlError
 from orl_explore.images import open_images
 from orl_explore.run import Run
 from training import cli, pipeline
@@ -361,3 +362,22 @@ def test_a_whole_run_of_two_processes(tmp_path, annotations, tiny_yaml):
     assert all(run.finished(stage) for stage in ("stage1", "stage2", "stage3"))
     for stage in ("stage1", "stage3"):
         assert (run.path / stage / "metrics.csv").read_text().count("\n") == 1 + 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (["stage2", "x", "--proposals", "opencv"], ["--stage2.proposals=opencv"]),
+        (["stage2", "x", "--max-side", "320", "--seed", "3"], ["--seed=3", "--stage2.max_side=320"]),
+        (["stage3", "x", "--reviews", "use"], ["--stage3.reviews=use"]),
+        (["stage1", "x"], []),
+    ],
+)
+def test_options_of_a_stage_stand_for_settings(orl, monkeypatch, arguments, settings):
+    def prepare(path, *, overrides, **_):
+        assert overrides == settings
+        raise OrlError("as far as this goes")
+
+    monkeypatch.setattr(pipeline, "prepare", prepare)
+    code, *_ = orl(*arguments)
+    assert code == 1

@@ -63,6 +63,7 @@ PAPER_STAGE2 = {
     "one_to_one": False,
     "min_similarity": None,
     "max_image_similarity": None,
+    "max_side": None,
 }
 PAPER_STAGE3 = {"patch_size": 96, "image_weight": 1, "intra_weight": 1, "inter_weight": 1}
 
@@ -84,10 +85,10 @@ def flat(values, prefix=""):
 )
 def test_defaults_are_the_papers(stage, expected):
     found = dict(flat(Config().as_dict()[stage]))
-    # What says how much work is done at a time, and nothing about the result.
+    # What says how the work is done, and next to nothing about the result.
     bookkeeping = {
         "stage1": {"checkpoint_steps"},
-        "stage2": {"batch_size", "shard_images"},
+        "stage2": {"batch_size", "shard_images", "proposals"},
         "stage3": {"checkpoint_steps", "reviews"},
     }
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
@@ -265,6 +266,8 @@ def test_overrides_win_over_the_file(tmp_path):
         (["--stage2.batch_size", "0"], "stage2.batch_size is 0"),
         (["--stage2.shard_images", "0"], "stage2.shard_images is 0"),
         (["--stage2.max_boxes", "0"], "stage2.max_boxes is 0"),
+        (["--stage2.max_side", "0"], "stage2.max_side is 0"),
+        (["--stage2.proposals", "slow"], "proposals"),
         (["--seed", "-1"], "seed is -1: it must be 0 or more"),
         (["--workers", "-1"], "workers is -1"),
         (["--devices", "0"], "devices is 0"),

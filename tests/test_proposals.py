@@ -51,8 +51,12 @@ def as_bytes(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False).encode()
 
 
-def test_boxes_lie_inside_the_image():
-    boxes = selective_search(scene(0), seed=0)
+both = pytest.mark.parametrize("method", ["fast", "opencv"])
+
+
+@both
+def test_boxes_lie_inside_the_image(method):
+    boxes = selective_search(scene(0), seed=0, method=method)
     assert boxes.dtype == np.int32
     assert len(boxes) > 20
     assert len(np.unique(boxes, axis=0)) == len(boxes)
@@ -61,10 +65,11 @@ def test_boxes_lie_inside_the_image():
     assert (boxes[:, :2] + boxes[:, 2:]).max() == 96  # half-open: the last column is inside
 
 
-def test_a_rectangle_is_found_where_it_is():
+@both
+def test_a_rectangle_is_found_where_it_is(method):
     image = np.full((120, 160, 3), (200, 200, 190), np.uint8)
     image[30:80, 40:110] = (20, 90, 160)
-    boxes = selective_search(image, seed=0)
+    boxes = selective_search(image, seed=0, method=method)
     assert [40, 30, 70, 50] in boxes.tolist()
 
 
@@ -79,27 +84,29 @@ def test_opencv_gets_its_channels_in_its_order():
 
     image = scene(0)
     assert raw(image) != raw(image[..., ::-1])  # reds are not blues to HSV and Lab
-    assert sorted(selective_search(image, seed=0).tolist()) == raw(image[..., ::-1])
+    assert sorted(selective_search(image, seed=0, method="opencv").tolist()) == raw(image[..., ::-1])
+    fast = set(map(tuple, selective_search(image, seed=0).tolist()))
+    right, wrong = (set(map(tuple, raw(picture))) for picture in (image[..., ::-1], image))
+    assert len(fast & right) > len(fast & wrong)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 50), (64, 64)])
-def test_a_flat_picture_is_one_box(shape):
-    image = np.full((*shape, 3), 128, np.uint8)
-    assert selective_search(image, seed=0).tolist() == [[0, 0, shape[1], shape[0]]]
-
-
-def test_the_seed_decides_the_order_and_nothing_else_does():
+@both
+def test_the_seed_decides_the_order_and_nothing_else_does(method):
     image = scene(1)
-    first = selective_search(image, seed=5)
-    other = selective_search(image, seed=6)
+    first = selective_search(image, seed=5, method=method)
+    other = selective_search(image, seed=6, method=method)
     assert sorted(first.tolist()) == sorted(other.tolist())
     assert first.tolist() != other.tolist()
     ctypes.CDLL(None).rand()  # the state that OpenCV draws from, moved on
-    np.testing.assert_array_equal(selective_search(image, seed=5), first)
-    np.testing.assert_array_equal(selective_search(image[:, ::-1].copy()[:, ::-1], seed=5), first)  # a view
+    np.random.seed(0)
+    np.testing.assert_array_equal(selective_search(image, seed=5, method=method), first)
+    view = image[:, ::-1].copy()[:, ::-1]
+    np.testing.assert_array_equal(selective_search(view, seed=5, method=method), first)
+    np.testing.assert_array_equal(selective_search(image, seed=5 + 2**32, method=method), first)
 
 
-def test_threads_of_opencv_do_not_matter():
+@both
+def test_threads_of_opencv_do_not_matter(method):
     import cv2
 
     before = cv2.getNumThreads()
@@ -107,16 +114,20 @@ def test_threads_of_opencv_do_not_matter():
         found = []
         for threads in (1, 2, 4):
             cv2.setNumThreads(threads)
-            found.append(selective_search(scene(2), seed=1).tolist())
+            found.append(selective_search(scene(2), seed=1, method=method).tolist())
     finally:
         cv2.setNumThreads(before)
     assert found[0] == found[1] == found[2]
 
 
-def test_searches_in_several_threads_do_not_disturb_each_other():
-    alone = [selective_search(scene(seed), seed=seed).tolist() for seed in range(6)]
+@both
+def test_searches_in_several_threads_do_not_disturb_each_other(method):
+    def search(seed):
+        return selective_search(scene(seed), seed=seed, method=method).tolist()
+
+    alone = [search(seed) for seed in range(6)]
     with ThreadPoolExecutor(3) as pool:
-        together = pool.map(lambda seed: selective_search(scene(seed), seed=seed).tolist(), range(6))
+        together = pool.map(search, range(6))
         assert list(together) == alone
 
 
@@ -160,6 +171,15 @@ def test_an_image_gets_the_same_boxes_in_any_company(images, proposals):
     pd.testing.assert_frame_equal(table, expected)
 
 
+def test_method_and_max_side_reach_the_search(images, proposals):
+    settings = {**SETTINGS, "seed": 3}
+    opencv = propose(images, range(len(images)), method="opencv", **settings)
+    assert as_bytes(opencv) != as_bytes(proposals)  # other random numbers
+    assert set(opencv.image_id) == set(proposals.image_id)
+    small = propose(images, range(len(images)), max_side=48, **settings)
+    assert 0 < len(small) < len(proposals)
+
+
 def test_the_seed_matters(images, proposals):
     other = propose(images, range(len(images)), **SETTINGS, seed=4)
     assert as_bytes(other) != as_bytes(proposals)
@@ -184,7 +204,7 @@ def test_every_image_keeps_a_box(images):
 
 
 def test_no_box_at_all_means_the_whole_image(images, monkeypatch):
-    monkeypatch.setattr("orl_explore.proposals.selective_search", lambda image, *, seed: np.empty((0, 4), np.int32))
+    monkeypatch.setattr("orl_explore.proposals.selective_search", lambda *_, **__: np.empty((0, 4), np.int32))
     flat = images.table.file_name.tolist().index("flat.png")
     table = propose(images, [flat])
     assert table.drop(columns="image_id").values.tolist() == [[0, 0, 0, 64, 48, "fallback"]]
@@ -192,7 +212,7 @@ def test_no_box_at_all_means_the_whole_image(images, monkeypatch):
 
 
 def test_a_search_that_fails_names_the_picture(images, monkeypatch):
-    def out_of_memory(image, *, seed):
+    def out_of_memory(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr("orl_explore.proposals.selective_search", out_of_memory)
@@ -243,6 +263,6 @@ def test_trouble_in_a_worker_is_a_clear_error(images, message):
 
 
 def test_importing_it_is_cheap():
-    code = "import orl_explore.proposals, sys; print({'torch', 'cv2', 'faiss'} & set(sys.modules))"
+    code = "import orl_explore.proposals, sys; print({'torch', 'cv2', 'faiss', 'numba'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "set()"

@@ -146,6 +146,19 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             added.add_argument(
                 "--overwrite", action="store_true", help="make the stage anew (with run: all of them); nothing is kept"
             )
+        if name == "stage2":
+            added.add_argument(
+                "--proposals",
+                choices=("fast", "opencv"),
+                help="who searches for boxes: fast (default; compiled at its first use on a machine, in ten seconds)"
+                " or opencv, the reference, several times slower (stage2.proposals)",
+            )
+            added.add_argument(
+                "--max-side",
+                type=int,
+                metavar="PIXELS",
+                help="search images scaled down to this longer side: faster, but objects are missed (stage2.max_side)",
+            )
         if name == "stage3":
             added.add_argument(
                 "--reviews", choices=("use",), help="train on the pairs as reviewed in the dashboard (stage3.reviews)"
@@ -255,11 +268,18 @@ def _stage(arguments: argparse.Namespace) -> None:
     run, config = pipeline.prepare(
         arguments.run,
         config=arguments.config,
-        overrides=[*arguments.overrides, *(["--stage3.reviews=use"] if getattr(arguments, "reviews", None) else [])],
+        overrides=[*arguments.overrides, *_stage_options(arguments)],
         images=getattr(arguments, "images", None),
         root=getattr(arguments, "root", None),
     )
     pipeline.run_stage(arguments.command, run, config, overwrite=arguments.overwrite)
+
+
+def _stage_options(arguments: argparse.Namespace) -> list[str]:
+    """A stage's own options as the settings that they stand for."""
+    own = {"stage2": ("proposals", "max_side"), "stage3": ("reviews",)}.get(arguments.command, ())
+    given = {name: getattr(arguments, name) for name in own if getattr(arguments, name) is not None}
+    return [f"--{arguments.command}.{name}={value}" for name, value in given.items()]
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

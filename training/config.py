@@ -107,6 +107,10 @@ class Stage2Config:
     """Side that image crops and regions are resized to before embedding, pixels."""
     neighbors: int = 10
     """K: nearest neighbors kept for each image."""
+    proposals: Literal["fast", "opencv"] = "fast"
+    """Selective search: "fast" is this project's own, compiled; "opencv" the reference, several times slower."""
+    max_side: int | None = None
+    """Not in the paper: search images scaled down to this longer side, pixels; faster, but small objects are missed."""
     min_side: int = 96
     """Boxes with a shorter side below this are dropped, pixels of the original image."""
     max_aspect: float = 3.0
@@ -132,6 +136,8 @@ class Stage2Config:
 
     def __post_init__(self):
         _check_positive(self, "stage2", "image_size", "neighbors", "max_boxes", "batch_size", "shard_images")
+        if self.max_side is not None:
+            _check_positive(self, "stage2", "max_side")
         if not 0 < self.pair_ratio <= 1:
             raise OrlError(f"stage2.pair_ratio is {self.pair_ratio}: it must lie above 0 and at most at 1")
 

@@ -119,6 +119,8 @@ def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config) -> None:
                 max_aspect=stage.max_aspect,
                 max_iou=stage.max_iou,
                 max_boxes=stage.max_boxes,
+                method=stage.proposals,
+                max_side=stage.max_side,
                 seed=config.seed,
                 workers=data_workers(config),
                 progress=progress,
