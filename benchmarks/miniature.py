@@ -39,7 +39,7 @@ MINED = {
     "object_pairs": "pairs of two objects",
     "purity": "purity",
 }
-HOLDOUT = 0.25
+INSTANCES, HOLDOUT = 8, 0.25  # 6 of 8 drawings for training, as many as the demo has
 
 
 def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -47,10 +47,11 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     folder = arguments.out / f"seed{seed}"
     scenes = folder / "scenes" / "annotations.json"
     unseen = folder / "unseen" / "annotations.json"
+    drawings: dict[str, Any] = {"instances": INSTANCES, "holdout": HOLDOUT}
     if not scenes.exists():
-        make_scenes(scenes.parent, count=arguments.scenes, seed=seed, holdout=HOLDOUT, part="train")
+        make_scenes(scenes.parent, count=arguments.scenes, seed=seed, part="train", **drawings)
     if not unseen.exists():
-        make_scenes(unseen.parent, count=max(2, arguments.scenes // 4), seed=seed, holdout=HOLDOUT, part="test")
+        make_scenes(unseen.parent, count=max(2, arguments.scenes // 4), seed=seed, part="test", **drawings)
     overrides = ["--seed", str(seed)]
     if arguments.epochs:
         overrides += ["--stage1.epochs", str(arguments.epochs), "--stage3.epochs", str(arguments.epochs)]

@@ -19,7 +19,7 @@ from orl_explore.contexts import CONTEXTS, Color, Context, FloatImage
 Part = Literal["all", "train", "test"]
 Points = NDArray[np.float64]  # (n, 2) polygon, x to the right, y down, about one unit from the center
 
-INSTANCES = 8
+INSTANCES = 6
 """Drawings per category: few enough that each returns in many scenes, as things do in the photographs of a place. Where
 no object is ever seen twice, nothing corresponds to anything, and there is nothing for stage 2 to find."""
 

@@ -109,8 +109,8 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     scenes.add_argument(
         "--instances",
         type=int,
-        default=8,
-        help="different drawings of a category; few: each returns often (default: 8)",
+        default=6,
+        help="different drawings of a category; few: each returns often (default: 6)",
     )
     scenes.add_argument(
         "--holdout", type=float, default=0.0, help="share of the object instances kept for `--part test` (default: 0)"
