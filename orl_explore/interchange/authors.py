@@ -19,7 +19,7 @@ from orl_explore.boxes import FALLBACK, KEPT, filter_boxes, is_kept
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.interchange.jsonstream import stream_json
-from orl_explore.interchange.tables import BOX, Ragged, TableWriter, by_image, outside, plain_settings
+from orl_explore.interchange.tables import BOX, Ragged, TableWriter, by_image, outside
 from orl_explore.run import Run
 
 SETTINGS: Final = {
@@ -31,6 +31,9 @@ SETTINGS: Final = {
     "pair_ratio": "knn_bbox_pair_ratio",
 }
 """A setting of stage 2 -> its name in the files' `info`."""
+
+WHOLE: Final = ("min_side", "max_boxes", "neighbors")
+"""Settings that are whole numbers."""
 
 BLOCK: Final = 1000
 """Images whose pairs are looked up at a time."""
@@ -62,7 +65,11 @@ class Mined:
 
     def settings(self) -> dict[str, Any]:
         """Settings of stage 2 that the file was made with, as far as it says."""
-        return plain_settings({ours: self.info[theirs] for ours, theirs in SETTINGS.items() if theirs in self.info})
+        return {
+            ours: int(self.info[theirs]) if ours in WHOLE else float(self.info[theirs])
+            for ours, theirs in SETTINGS.items()
+            if theirs in self.info
+        }
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -125,9 +132,11 @@ def read_mined(path: Path, scratch: Path, *, progress: Progress | None = None) -
             )
     if not isinstance(info, dict):
         raise OrlError(f"{path}: info is no object: is it a file of the ORL authors' code?")
-    for name in SETTINGS.values():
-        if name in info and (type(info[name]) not in (int, float) or not info[name] > 0):
-            raise OrlError(f"{path}: info.{name} is {info[name]!r}: it must be a number above 0")
+    for ours, name in SETTINGS.items():
+        value = info.get(name, 1)
+        if type(value) not in (int, float) or not 0 < value < 2**31 or (ours in WHOLE and value != int(value)):
+            kind = "whole number" if ours in WHOLE else "number"
+            raise OrlError(f"{path}: info.{name} is {value!r}: it must be a {kind} above 0")
     rows = _neighbor_rows(path, neighbors, info.get("knn_image_num"))
     if pairs_key in ragged and per_image != rows.shape[1]:
         raise OrlError(
@@ -434,7 +443,7 @@ def export_mined(run: Run, file: TextIO, *, pairs: bool) -> None:
     config = {**record.get("config", {}), "neighbors": len(neighbors[0])}
     names = SETTINGS if pairs else {"neighbors": SETTINGS["neighbors"]}
     info = ((record.get("imported") or {}).get("info") or {}) if pairs else {}
-    info = {**info, **{theirs: config[ours] for ours, theirs in names.items() if ours in config}}
+    info = {**{theirs: config[ours] for ours, theirs in names.items() if ours in config}, **info}
     file.write(f'{{"info": {json.dumps(info)}, "images": {{"file_name": ')
     _write_list(file, images["file_name"])
     file.write(', "id": ')

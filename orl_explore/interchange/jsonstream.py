@@ -124,7 +124,8 @@ class _Reader:
             except (RecursionError, ValueError):
                 self._refuse(where, "is nested too deeply, or has a number of thousands of digits")
             else:
-                if end < len(self.text) or self.ended:  # else a number could go on in what comes next
+                # At the end of what has been read, a number could go on, also behind "1." or "1e".
+                if self.ended or (end < len(self.text) and self.text[end] not in ".eE"):
                     self.at = end
                     return value
             if len(self.text) - self.at > LIMIT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -236,11 +236,3 @@ def _require(name: str, first: int, fine: NDArray[np.bool_], problem: Any) -> No
     if not fine.all():
         bad = int(np.flatnonzero(~fine)[0])
         raise OrlError(f"row {first + bad} of {Path(TABLES[name].file).name} {problem(bad)}: fetch or make it again")
-
-
-def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers as JSON and YAML write them best: whole ones as int."""
-    return {
-        name: int(value) if isinstance(value, float) and value.is_integer() else value
-        for name, value in settings.items()
-    }
