@@ -1,6 +1,6 @@
 """How fast, and in how much memory, a correspondence file of COCO's size is read: `python benchmarks/interchange.py`.
 
-Every image has the most that the format allows: 100 boxes and 10 pairs with each of 10 neighbors. The file is made first;
+Every image has the most that the format allows: 100 boxes, 10 pairs with each of 10 neighbors. The file is made first;
 no picture is needed, as only tables are made of it.
 """
 

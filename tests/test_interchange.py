@@ -19,7 +19,7 @@ from orl_explore.errors import OrlError
 from orl_explore.interchange import jsonstream
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.run import TABLES, Run
-from training import evaluate, stage2, stage3
+from training import cli, evaluate, stage2, stage3
 from training.config import load_config
 from training.interchange import export, import_files
 
@@ -238,10 +238,10 @@ def test_the_app_opens_an_imported_run(imported, page, monkeypatch):
     app.run()
     assert not app.exception
     assert not app.error
-    if page == "object_map":
-        assert "embeddings are no part of that" in app.warning[0].value
-    else:
-        assert not app.warning
+    # What needs embeddings or an encoder says so; everything else is there.
+    needs = {"object_map": "embeddings are no part of that", "compare": "encoder"}
+    assert len(app.warning) == (page in needs)
+    assert needs.get(page, "") in "".join(warning.value for warning in app.warning)
 
 
 def change(path: str, value: object):
@@ -266,7 +266,7 @@ MINED = "pseudo_annotations"
     [
         (change(f"{MINED}.bbox", KEPT[:3]), r"pseudo_annotations.bbox has 3 entries, images.id has 4"),
         (change(f"{MINED}.knn_bbox_pair", PAIRS[:1]), r"knn_bbox_pair has 1 entries"),
-        (change(f"{MINED}.bbox", {}), r"pseudo_annotations.bbox is no list"),
+        (change(f"{MINED}.bbox", 5), r"pseudo_annotations.bbox is no list"),
         (
             change(f"{MINED}.bbox.2.1", [31, 20, 30, 81]),
             r"bbox\[2\]\[1\] is \[31, 20, 30, 81\], outside its image 7.jpg",
@@ -547,3 +547,31 @@ def test_tables_that_contradict_each_other_are_refused(imported, photos, tmp_pat
     with pytest.raises(OrlError, match=sentence):
         import_files(tmp_path / "run", [tmp_path / "b.zip"], images=[photos])
     assert files_of(tmp_path) == before
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+
+def test_the_commands(tmp_path, photos, write, capsys):
+    run, out = str(tmp_path / "run"), tmp_path / "out.json"
+    assert cli.main(["import", run, str(write(mined())), "--images", str(photos), "--seed", "3"]) == 0
+    assert Run(run).stage("stage2")["seed"] == 3
+    assert cli.main(["export", run, "correspondences", str(out)]) == 0
+    assert json.loads(out.read_text()) == mined()
+    capsys.readouterr()
+    assert cli.main(["import", run, str(write("{", "cut.json"))]) == 1
+    assert "cut.json ends too early" in capsys.readouterr().err
+    assert cli.main(["stage2", run]) == 0
+    assert "was imported: skipped" in capsys.readouterr().err
+
+
+def test_a_run_needs_images_once(imported, photos, tmp_path, write):
+    with pytest.raises(OrlError, match="a new run needs its images"):
+        import_files(tmp_path / "new", [write(mined())])
+    with pytest.raises(OrlError, match="has its images already"):
+        import_files(imported.path, [write(mined())], images=[photos], overwrite=True)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("mine")
+    with pytest.raises(OrlError, match="is a folder, but no run"):
+        import_files(tmp_path / "folder", [write(mined())], images=[photos])
+    assert (tmp_path / "folder" / "thesis.txt").read_text() == "mine"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -206,6 +207,17 @@ class _Import:
         self.files.append(facts)
         return facts
 
+    def mined_with(self, settings: dict[str, Any], path: Path) -> None:
+        """Make the settings of stage 2 that a file tells those of the run; checked as if they had been typed."""
+        file = self.run.path / "config.yaml"
+        self.config.save(file)
+        try:
+            self.config = load_config(
+                file, [f"--stage2.{name}={json.dumps(value)}" for name, value in settings.items()]
+            )
+        except OrlError as error:
+            raise OrlError(f"{path}: its settings of stage 2 do not fit: {error}") from None
+
     def bundle(self, path: Path, manifest: dict[str, Any]) -> None:
         """Adopt the tables of a bundle that has been unpacked into the run."""
         if self.old is not None:
@@ -217,7 +229,7 @@ class _Import:
         facts = {key: theirs[key] for key in ("info", "proposals") if key in theirs}
         self.stages["stage2"] = {**facts, "files": [self.source(path, "bundle")], "made": before}
         mined = {key: value for key, value in manifest["stage2"]["config"].items() if key not in ("precision", "seed")}
-        self.config = _with_settings(self.config, mined, path)
+        self.mined_with(mined, path)
 
     def mined(self, mined_files: list[Path], proposal_files: list[Path]) -> None:
         """Import the authors' neighbors or correspondences, and proposals."""
@@ -234,7 +246,7 @@ class _Import:
                 raw = authors.read_proposals(proposal_files, self.scratch, progress=progress)
         if found is not None:
             self._adopt_order(found)
-            self.config = _with_settings(self.config, found.settings(), found.path)
+            self.mined_with(found.settings(), found.path)
         if raw is not None:
             where = f"{', '.join(str(path) for path in proposal_files)}: bbox"
             if len(raw) != len(self.images):
@@ -341,18 +353,6 @@ class _Import:
         manifest = self.run.manifest()
         manifest["imports"] = self.files
         write_json(self.run.path / "run.json", manifest)
-
-
-def _with_settings(config: Config, settings: dict[str, Any], path: Path) -> Config:
-    """Put stage 2's settings of a file into a config.
-
-    Raises:
-        OrlError: a setting that does not exist, or a value that makes no sense.
-    """
-    try:
-        return dataclasses.replace(config, stage2=dataclasses.replace(config.stage2, **settings))
-    except TypeError as error:
-        raise OrlError(f"{path} has settings of stage 2 that this version does not know ({error})") from None
 
 
 # ---- export ----------------------------------------------------------------------------------------------------------
