@@ -284,8 +284,14 @@ def test_an_import_begins_stage_2(new_run, tmp_path, annotations, capsys):
     run = import_files(tmp_path / "run", [tmp_path / "moco.pth.tar"], images=[annotations], overrides=overrides)
     printed = capsys.readouterr().err
     assert "module.encoder_q.* -> backbone.*" in printed
-    assert "122 taken" in printed
-    assert "module.encoder_q.fc.*" in printed
+    # 20 convolutions and 20 norms of five tensors; the head has two; key network and queue are others.
+    lines = {tuple(line.rsplit("  ", 1)) for line in printed.splitlines()[1:5]}
+    assert {(keys.strip(), fate) for keys, fate in lines} == {
+        ("module.encoder_q.* -> backbone.*", "120 taken"),
+        ("module.encoder_q.fc.*", "2 left out"),
+        ("module.encoder_k.*", "122 left out"),
+        ("module.queue", "1 left out"),
+    }
     config = load_config(run.path / "config.yaml")
     assert config.stage1.encoder == EncoderSettings("resnet18", hidden=0, dim=512)
     stage2.run(run, config)

@@ -7,6 +7,7 @@ or named as left out (heads, momentum copies), or the reason to refuse.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pickle
 import re
@@ -174,8 +175,7 @@ def read_encoder(path: Path, *, backbone: str | None = None, network: str | None
             layer, _, rest = key[len(projector) :].partition(".")
             names[f"projector.{PROJECTORS.get(layer, layer)}.{rest}"] = key
         elif not key.startswith(network) or HEADS.match(key[len(network) :]):
-            inside = key.startswith(network) and network != ""
-            groups[f"{network if inside else ''}{key[len(network) if inside else 0 :].partition('.')[0]}.*"] += 1
+            groups[_group(key, network)] += 1
         else:
             layer, _, rest = key[len(network) :].partition(".")
             names[f"backbone.{SEQUENTIAL.get(layer, layer) if sequential else layer}.{rest}"] = key
@@ -190,6 +190,13 @@ def read_encoder(path: Path, *, backbone: str | None = None, network: str | None
     encoder.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
     stage = "stage3" if object_level or provenance.get("stage") == "stage3" else "stage1"
     return encoder.eval(), Fit(network, {key: name for name, key in names.items()}, dict(groups), made_up, stage)
+
+
+def _group(key: str, network: str) -> str:
+    """What a key is counted under: the first part of its name, below the network's prefix or `module.`."""
+    prefix = network if key.startswith(network) else "module." if key.startswith("module.") else ""
+    first, _, rest = key[len(prefix) :].partition(".")
+    return f"{prefix}{first}{'.*' if rest else ''}"
 
 
 def _own_metadata(path: Path) -> tuple[EncoderSettings | None, dict[str, Any]]:
@@ -266,6 +273,12 @@ def _settings(tensors: State, path: Path, backbone: str | None) -> EncoderSettin
         return EncoderSettings(backbone, hidden=0, dim=build_backbone(backbone)[1])
 
 
+@functools.cache
+def _backbone_shapes(name: str) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {key: value.shape for key, value in build_backbone(name)[0].state_dict().items()}
+
+
 def _find_backbone(tensors: State, path: Path) -> str:
     """The torchvision ResNet with most keys of these names and shapes; all of them must fit later."""
     import torchvision
@@ -274,9 +287,8 @@ def _find_backbone(tensors: State, path: Path) -> str:
     scores = {}
     for name in torchvision.models.list_models(module=torchvision.models):
         if "resne" in name:
-            with torch.device("meta"):
-                expected = build_backbone(name)[0].state_dict()
-            common = sum(shapes.get(key) == value.shape for key, value in expected.items())
+            expected = _backbone_shapes(name)
+            common = sum(shapes.get(key) == shape for key, shape in expected.items())
             scores[name] = common / max(len(expected), len(shapes))
     best = max(scores, key=lambda name: scores[name])
     if scores[best] < 0.5:
