@@ -191,7 +191,14 @@ def _pairs(value: Any, entry: str) -> list[NDArray[np.int32]]:
     """Pairs of one image with each of its neighbors, int32 (P, 8)."""
     if not isinstance(value, list):
         raise OrlError(f"{entry} is no list")
-    return [_whole(group, 8, f"{entry}[{rank}]") for rank, group in enumerate(value)]
+    try:  # all at once, which is several times faster
+        flat = _whole([pair for group in value for pair in group], 8, entry)
+        lengths = [len(group) for group in value]
+    except (OrlError, TypeError):
+        flat, lengths = np.zeros((0, 8), np.int32), [1]
+    if len(flat) == sum(lengths):
+        return np.split(flat, np.cumsum(lengths)[:-1]) if lengths else []
+    return [_whole(group, 8, f"{entry}[{rank}]") for rank, group in enumerate(value)]  # names the one that is wrong
 
 
 def _check_each(path: Path, column: str, values: list[Any], fine: Callable[[Any], bool], kind: str) -> None:
