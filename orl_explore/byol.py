@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orl_explore.encoder import Encoder, EncoderSettings, mlp
+from orl_explore.errors import OrlError
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -23,6 +24,10 @@ class TwinNetworks(nn.Module):
 
     def __init__(self, settings: EncoderSettings):
         super().__init__()
+        if not settings.hidden:
+            raise OrlError(
+                "an encoder without a projector cannot be trained: set encoder.hidden 4096 and encoder.dim 256"
+            )
         self.settings = settings
         self.online = Encoder(settings)
         self.target = copy.deepcopy(self.online).requires_grad_(False)

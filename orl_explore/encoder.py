@@ -37,9 +37,9 @@ class EncoderSettings:
     backbone: str = "resnet50"
     """A torchvision ResNet by name, or `timm:NAME` for one of timm's."""
     hidden: int = 4096
-    """Width of the hidden layer of projector and predictors."""
+    """Width of the hidden layer of projector and predictors; 0: no projector, as imported backbones have none."""
     dim: int = 256
-    """Width of the projector's output."""
+    """Width of the projector's output; without a projector, that of the backbone."""
 
 
 def build_backbone(name: str) -> tuple[nn.Module, int]:
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.backbone, self.width = build_backbone(settings.backbone)
-        self.projector = mlp(self.width, settings.hidden, settings.dim)
+        self.projector = mlp(self.width, settings.hidden, settings.dim) if settings.hidden else nn.Identity()
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled backbone features (B, width) of normalized images (B, 3, H, W)."""

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
+from orl_explore.pairs import similarity_text
 from orl_explore.run import Run
 
 NEIGHBORS: Final = 4
@@ -264,7 +265,9 @@ def couple(
     draw = ImageDraw.Draw(canvas)
     tag = _tag(number, color, font_size)
     canvas.paste(tag, (0, side + (caption - tag.height) // 2))
-    _text(draw, (tag.width + font_size // 2, side + caption // 2), f"{similarity:.2f}", font_size, anchor="lm")
+    _text(
+        draw, (tag.width + font_size // 2, side + caption // 2), similarity_text(similarity, 2), font_size, anchor="lm"
+    )
     return canvas
 
 
@@ -523,7 +526,7 @@ def _neighbor(row: _Row, place: int, colors: Mapping[int, str], scale: _Scale) -
         line=scale(3),
         font_size=scale(SMALL_FONT),
     )
-    text = f"{row.similarities[place]:.2f}"
+    text = similarity_text(row.similarities[place], 2)
     label = row.neighbor_labels[place]
     if label is None or row.label is None:
         return _captioned(picture, scale(NEIGHBOR), text, scale)

@@ -142,6 +142,11 @@ def compare_pairs(stored: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFra
     return other[~after.isin(before)], stored[~before.isin(after)]
 
 
+def similarity_text(value: float, digits: int = 3) -> str:
+    """A similarity as people read it; `unknown` for those that an imported run does not have (NaN)."""
+    return "unknown" if np.isnan(value) else f"{value:.{digits}f}"
+
+
 def similarity_matrix(
     query: NDArray[np.floating] | torch.Tensor, key: NDArray[np.floating] | torch.Tensor
 ) -> NDArray[np.float32]:

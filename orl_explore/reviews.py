@@ -116,11 +116,7 @@ def apply_reviews(run: Run, pairs: pd.DataFrame, reviews: pd.DataFrame) -> pd.Da
     left = pairs[~keys.isin(verdicts.get(REJECTED, nothing))]
     added = verdicts.get(ACCEPTED, nothing).difference(keys).to_frame(index=False)
     if len(added):
-        vectors, neighbors = run.read_array("region_embeddings"), run.read("neighbors")
-        query, key = (
-            np.asarray(vectors[added[name].to_numpy(np.int64)], np.float32) for name in ("query_region", "key_region")
-        )
-        lengths = np.linalg.norm(query, axis=1) * np.linalg.norm(key, axis=1)
+        neighbors = run.read("neighbors")
         rank_of = neighbors[neighbors["image_id"].isin(added["image_id"])].set_index(["image_id", "neighbor_id"])[
             "rank"
         ]
@@ -128,12 +124,24 @@ def apply_reviews(run: Run, pairs: pd.DataFrame, reviews: pd.DataFrame) -> pd.Da
         used = pairs[pairs["image_id"].isin(added["image_id"])].groupby(KEY[:2])["rank"].max()
         added["neighbor_rank"] = rank_of.reindex(between).to_numpy()
         added["rank"] = used.reindex(between).fillna(-1).to_numpy() + 1 + added.groupby(KEY[:2]).cumcount()
-        added["similarity"] = ((query * key).sum(axis=1) / lengths).clip(-1, 1)
+        added["similarity"] = _similarity(run, added)
         columns = TABLES["pairs"].columns
         left = pd.concat([left[list(columns)], added[list(columns)].astype(columns)], ignore_index=True)
     if not len(left):
         raise OrlError("the reviews leave no pair to train on: accept some, or train without them")
     return left.reset_index(drop=True)
+
+
+def _similarity(run: Run, pairs: pd.DataFrame) -> np.ndarray:
+    """Cosine of the two regions of each pair, (P,); NaN in a run that was imported without embeddings."""
+    if not run.file("region_embeddings").exists():
+        return np.full(len(pairs), np.nan)
+    vectors = run.read_array("region_embeddings")
+    query, key = (
+        np.asarray(vectors[pairs[name].to_numpy(np.int64)], np.float32) for name in ("query_region", "key_region")
+    )
+    lengths = np.linalg.norm(query, axis=1) * np.linalg.norm(key, axis=1)
+    return ((query * key).sum(axis=1) / lengths).clip(-1, 1)
 
 
 def next_unreviewed(pairs: pd.DataFrame, reviews: pd.DataFrame, after: Pair | None) -> Pair | None:

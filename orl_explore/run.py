@@ -203,7 +203,7 @@ class Run:
         try:
             manifest = json.loads(self._manifest_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return {"format": FORMAT, "created": _now(), "images": None, "stages": {}}
+            return {"format": FORMAT, "created": now(), "images": None, "stages": {}}
         except ValueError as error:  # not JSON, or not even text
             raise OrlError(f"{self._manifest_file} is damaged ({error}): delete it and run the stages again") from None
         version = manifest.get("format") if isinstance(manifest, dict) else None
@@ -218,6 +218,10 @@ class Run:
     def finished(self, name: str) -> bool:
         """Whether a stage has finished."""
         return self.stage(name).get("state") == "finished"
+
+    def imported(self, name: str) -> bool:
+        """Whether a stage's results came from elsewhere (`orl import`), so that there is nothing to do."""
+        return self.finished(name) and "imported" in self.stage(name)
 
     def note(self, name: str, **facts: object) -> None:
         """Add facts to the record of a stage."""
@@ -238,7 +242,7 @@ class Run:
             "versions": versions(),
             "git": git_sha(),
         }
-        self.note(name, state="running", started=_now(), error=None, **facts)
+        self.note(name, state="running", started=now(), error=None, **facts)
         for leftover in (self.path / name).rglob(".*.tmp"):  # of a process that was killed while writing
             leftover.unlink()
         start = time.monotonic()
@@ -249,7 +253,7 @@ class Run:
             self.note(name, state="failed", error=f"{type(error).__name__}: {error}"[:2000], seconds=seconds)
             raise
         seconds = round(before + time.monotonic() - start, 2)
-        self.note(name, state="finished", finished=_now(), seconds=seconds)
+        self.note(name, state="finished", finished=now(), seconds=seconds)
 
     def check(self, name: str, *, config: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
         """Decide whether a stage is done already; True: skip it, False: start it or go on with it.
@@ -334,6 +338,8 @@ class Run:
         """
         file = self.file(name)
         if not file.exists():
+            if name in ARRAYS and self.imported("stage2"):
+                raise OrlError(f"{file} is not there: stage 2 was imported, and embeddings are no part of that")
             raise OrlError(f"{file} is not there yet: run `{self._command(name)}` first")
         return file
 
@@ -422,7 +428,8 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))  # tuples become lists, as in run.json
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, as run.json has it: ISO 8601, UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 

@@ -32,6 +32,33 @@ Settings: any value of the config can be changed on the command line, for exampl
 `orl config demo` shows every setting, its value and what it means.
 """
 
+IMPORTS = """\
+FILE can be, several at a time where they belong together:
+  proposals, neighbors, correspondences        the ORL authors' JSON (COCO+ proposals: both files)
+  COCO results, FiftyOne samples, .csv         boxes, best score first; `orl stage2 RUN` goes on with them
+  .pth, .pt, .ckpt, .safetensors               weights: this project's, the ORL authors', torchvision, timm, MoCo, DINO,
+                                               lightly and other ResNets; nothing in them is executed
+  .zip                                         a mining bundle of `orl export RUN bundle OUT.zip`
+
+  orl import runs/theirs correspondence.json --images annotations/instances_train2017.json
+  orl import runs/mine byol.pth --images PHOTOS --stage stage1
+"""
+
+EXPORTS = """\
+WHAT is one of
+  proposals, neighbors, correspondences        the ORL authors' JSON
+  coco                                         kept boxes as COCO annotations
+  pairs                                        a flat table of all pairs: OUT.csv or OUT.parquet
+  bundle                                       all that somebody needs to start stage 3: OUT.zip
+  torchvision, timm, detectron2, mmdetection, onnx
+                                               weights for that library, with a model card beside them
+"""
+
+EXPORT_NAMES = (
+    *("proposals", "neighbors", "correspondences", "coco", "pairs", "bundle"),
+    *("torchvision", "timm", "detectron2", "mmdetection", "onnx"),
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted."""
@@ -178,6 +205,25 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     project.add_argument("--limit", type=int, default=100_000, help="of more boxes, draw a sample (default: 100000)")
     project.add_argument("--overwrite", action="store_true", help="make it anew although it is up to date")
 
+    importing = command("import", _import, "begin a run with files of other tools, or a mining bundle", epilog=IMPORTS)
+    importing.set_defaults(takes_settings=True)
+    importing.add_argument("run", type=Path, metavar="RUN", help="the run folder; it is begun where there is none")
+    importing.add_argument("files", type=Path, nargs="+", metavar="FILE", help="what to import; see below")
+    importing.add_argument("--config", help="a config by name or a YAML file; default: the run's own, or the paper's")
+    _add_images(importing, positional=False)
+    importing.add_argument("--stage", choices=("stage1", "stage3"), help="whose weights these are (default: they say)")
+    importing.add_argument("--backbone", help="of weights: a torchvision ResNet or timm:NAME (default: what fits)")
+    importing.add_argument("--network", metavar="PREFIX", help="of weights: which network, where a file has several")
+    importing.add_argument("--overwrite", action="store_true", help="replace stages that the run has already")
+
+    exporting = command("export", _export, "write pairs, boxes or weights for other tools", epilog=EXPORTS)
+    exporting.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    exporting.add_argument("what", metavar="WHAT", choices=EXPORT_NAMES, help="see below")
+    exporting.add_argument("out", type=Path, metavar="OUT", help="the file to write")
+    exporting.add_argument(
+        "--stage", choices=("stage1", "stage3"), help="whose weights (default: stage3 where there is one)"
+    )
+
     app = command("app", _app, "open the dashboard over a folder of runs")
     app.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="a folder of runs (default: runs)")
     app.add_argument("--port", type=int, default=8501, help="the first port to try (default: 8501)")
@@ -314,6 +360,43 @@ def _project(arguments: argparse.Namespace) -> None:
     console.print(
         f"{len(made.table):,} of {made.regions:,} regions are on the map: {run.file('projection')}", markup=False
     )
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    """Bring files of other tools into a run: the ORL authors' JSON and checkpoints, boxes, weights, mining bundles.
+
+    What does not fit is refused with the entry that is wrong, and the run stays as it was.
+    """
+    from training.console import console
+    from training.interchange import import_files
+
+    run = import_files(
+        arguments.run,
+        arguments.files,
+        images=arguments.images,
+        root=arguments.root,
+        config=arguments.config,
+        overrides=arguments.overrides,
+        stage=arguments.stage,
+        backbone=arguments.backbone,
+        network=arguments.network,
+        overwrite=arguments.overwrite,
+    )
+    if (run.path / "stage2" / "proposals.parquet").exists() and not run.finished("stage2"):
+        step = "stage2" if run.encoder_file("stage1").exists() else "stage1"
+        console.print(f"next: orl {step} {run.path}", markup=False)
+    else:
+        console.print(f"imported: {run.path}; look at it with `orl app {run.path.parent}`", markup=False)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    """Write something of a run in the format of another tool."""
+    from orl_explore.run import Run
+    from training.console import console
+    from training.interchange import export
+
+    for file in export(Run.open(arguments.run), arguments.what, arguments.out, stage=arguments.stage):
+        console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False)
 
 
 def _app(arguments: argparse.Namespace) -> None:

@@ -244,8 +244,9 @@ def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
         "category_overlap_chance": overlap.chance,
         "hubness": hubness.skewness,
         "largest_hub": hubness.largest,
-        "near_duplicates": diagnostics.near_duplicates(neighbors),
     }
+    if neighbors["similarity"].notna().all():  # an imported run does not know them
+        figures["near_duplicates"] = diagnostics.near_duplicates(neighbors)
     if not run.file("regions").exists():
         return figures
     regions = run.read("regions")

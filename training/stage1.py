@@ -27,6 +27,9 @@ def run(run: Run, config: Config) -> Run:
     Raises:
         OrlError: other settings or images than the run was begun with; too few images; a loss that is not finite.
     """
+    if run.imported(STAGE):
+        console.print(f"stage 1 of {run.path} was imported: skipped")
+        return run
     images = run.images()
     settings = config.stage_dict(STAGE)
     inputs = {"images": images.fingerprint}

@@ -42,6 +42,9 @@ def run(run: Run, config: Config) -> Run:
     """
     if not is_main_process():
         return _wait(run)
+    if run.imported(STAGE):
+        console.print(f"stage 2 of {run.path} was imported: skipped")
+        return run
     images = run.images()
     settings = config.stage_dict(STAGE)
     encoder_file = run.encoder_file("stage1")

@@ -40,6 +40,9 @@ def run(run: Run, config: Config) -> Run:
         OrlError: stage 2 is missing, or the reviews that the settings ask for; other settings, pairs or reviews than
             the stage was begun with; a loss that is not finite.
     """
+    if run.imported(STAGE):
+        console.print(f"stage 3 of {run.path} was imported: skipped")
+        return run
     images = run.images()
     settings = config.stage_dict(STAGE)
     inputs = {

@@ -12,8 +12,12 @@ from orl_explore.figures import style
 
 
 def histogram(similarities: ArrayLike, bins: int = 60) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Count similarities in equal bins between the least and the greatest: counts (bins,), edges (bins + 1,)."""
+    """Count similarities in equal bins between the least and the greatest: counts (bins,), edges (bins + 1,).
+
+    Those that are unknown (NaN) are left out.
+    """
     values = np.asarray(similarities, np.float64)
+    values = values[~np.isnan(values)]
     if not len(values):
         return np.zeros(1, np.int64), np.array([0.0, 1.0])
     low, high = values.min(), values.max()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orl_explore.figures import style
+from orl_explore.pairs import similarity_text
 
 GAP = 0.16
 """Between the two pictures, in sides of a picture."""
@@ -136,7 +137,10 @@ def _link(made: go.Figure, link: Link, query: NDArray, key: NDArray) -> None:
         "width": 5 if link.strong else 2.5,
         "dash": "dot" if link.dashed or link.number is None else "solid",
     }
-    common = {"mode": "lines", "hovertemplate": f"{name}<br>similarity {link.similarity:.3f}<extra></extra>"}
+    common = {
+        "mode": "lines",
+        "hovertemplate": f"{name}<br>similarity {similarity_text(link.similarity)}<extra></extra>",
+    }
     if link.strong:  # a rim of white, so that it stands out from any picture
         for box in (query, key):
             xs, ys = _outlines(box[None])

@@ -15,6 +15,7 @@ from orl_explore.decoding import Unusable, decode
 from orl_explore.errors import OrlError
 from orl_explore.figures import neighbors as figures
 from orl_explore.lookup import Groups, Labels
+from orl_explore.pairs import similarity_text
 from orl_explore.run import Run, hash_file
 from orl_explore.ui import chooser, state
 
@@ -91,7 +92,7 @@ def _grid(run: Run, found: pd.DataFrame, own: Labels | None, *, key: str) -> Non
         ):
             with column.container(gap="xsmall"):
                 chooser.picture(run, neighbor_id, side=240)
-                st.markdown(f"**{similarity:.3f}** :gray[no. {rank + 1}]")
+                st.markdown(f"**{similarity_text(similarity)}** :gray[no. {rank + 1}]")
                 _describe(chooser.labels(run, neighbor_id), own)
                 st.button(
                     "Walk on",
@@ -154,7 +155,8 @@ def _twins(run: Run) -> None:
     threshold = st.slider("More similar than", 0.8, 1.0, 0.98, 0.005, format="%.3f", key="twins")
     pairs = _duplicates(str(run.path), state.version(run.require("neighbors")), threshold)
     if not len(pairs):
-        st.text("No two neighbors are so similar.")
+        known = state.table(run, "neighbors", ["similarity"])["similarity"].notna().any()
+        st.text("No two neighbors are so similar." if known else "The similarities are not part of an imported run.")
         return
     pages, page = math.ceil(len(pairs) / PAIRS), 1
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

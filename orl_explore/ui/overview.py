@@ -58,6 +58,9 @@ def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
             current = record.get("state")
             if current is None:
                 st.caption(f"not begun: `orl {name} {run.path}`")
+            elif current == "finished" and "imported" in record:
+                st.markdown(":green-badge[:material/download: imported]")
+                st.caption("from " + ", ".join(state.plain(file["file"]) for file in record["imported"]["files"]))
             elif current == "finished":
                 st.markdown(f":green-badge[:material/check: finished] in {duration(record.get('seconds', 0))}")
             elif current == "failed":

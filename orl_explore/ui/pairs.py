@@ -15,7 +15,7 @@ import streamlit as st
 from orl_explore.diagnostics import BOX, region_categories, same_category
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
-from orl_explore.pairs import compare_pairs, pair_image, region_slices, similarity_matrix
+from orl_explore.pairs import compare_pairs, pair_image, region_slices, similarity_matrix, similarity_text
 from orl_explore.reviews import (
     ACCEPTED,
     KEY,
@@ -70,9 +70,8 @@ def render(run: Run) -> None:
         st.info("Stage 2 left this image without a neighbor, so it has no pairs. Look at another image.")
         return
     neighbor_id = int(scene.neighbors["neighbor_id"].iloc[rank - 1])
-    similarity = _similarity(
-        str(run.path), scene.own(image_id), scene.own(neighbor_id), _version(run, "region_embeddings")
-    )
+    stamp = _version(run, "region_embeddings" if run.file("region_embeddings").exists() else "regions")
+    similarity = _similarity(str(run.path), scene.own(image_id), scene.own(neighbor_id), stamp)
     chosen = _chosen(scene, neighbor_id, similarity)
     _status(scene, chosen, reviews)
     _pictures(scene, neighbor_id, rank, reviews, chosen, similarity)
@@ -106,7 +105,10 @@ def _regions(run_path: str, stamp: tuple[str, int, int]) -> tuple[dict[int, tupl
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _similarity(run_path: str, query: tuple[int, int], key: tuple[int, int], stamp: tuple[str, int, int]) -> np.ndarray:
-    vectors = Run(run_path).read_array("region_embeddings")
+    run = Run(run_path)
+    if not run.file("region_embeddings").exists():  # an imported run
+        return np.full((query[1] - query[0], key[1] - key[0]), np.nan)
+    vectors = run.read_array("region_embeddings")
     try:
         return similarity_matrix(np.array(vectors[slice(*query)]), np.array(vectors[slice(*key)]))
     except ValueError as error:
@@ -308,7 +310,10 @@ def _pictures(
     shown = []
     for image_id, words in (
         (scene.image_id, ""),
-        (neighbor_id, f" · neighbor {rank}, similarity {scene.neighbors['similarity'].iloc[rank - 1]:.3f}"),
+        (
+            neighbor_id,
+            f" · neighbor {rank}, similarity {similarity_text(scene.neighbors['similarity'].iloc[rank - 1])}",
+        ),
     ):
         size = table[["width", "height"]].iloc[state.row_of(run, image_id)]
         shown.append(
@@ -343,6 +348,9 @@ def _short(name: str, length: int = 36) -> str:
 
 def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray) -> None:
     query, keys = scene.own(scene.image_id), scene.own(neighbor_id)
+    if np.isnan(similarity).all():
+        st.info("This run was imported without embeddings, so only the pairs themselves are known.")
+        return
     st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the accepted pairs.")
     key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_matrix', 0)}"
     st.plotly_chart(
@@ -366,11 +374,13 @@ def _panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataF
     stored = scene.pairs[scene.pairs["number"] == number]
     if number is None:
         order = int((similarity > value).sum()) + 1
-        st.markdown(f"**Not accepted by stage 2**: similarity {value:.3f}, place {order:,} of {similarity.size:,}.")
+        where = f", place {order:,} of {similarity.size:,}" if not math.isnan(value) else ""
+        st.markdown(f"**Not accepted by stage 2**: similarity {similarity_text(value)}{where}.")
     else:
         place = int(stored["rank"].iloc[0]) + 1
         st.markdown(
-            f"**Pair {number}**, accepted by stage 2: similarity {value:.3f}, place {place} with this neighbor."
+            f"**Pair {number}**, accepted by stage 2: similarity {similarity_text(value)}, place {place} with this"
+            " neighbor."
         )
     categories = _categories(scene, [scene.image_id, chosen.neighbor_id])
     columns = st.columns(2)
@@ -520,6 +530,8 @@ def _show_table(table: pd.DataFrame, *, key: str, on_select: Any = "ignore") -> 
 
 
 def _what_if(scene: Scene) -> None:
+    if not scene.run.file("region_embeddings").exists():
+        return
     st.subheader("What if stage 2 had other settings?", anchor=False)
     stage = scene.run.stage("stage2").get("config", {})
     most = max(len(scene.neighbors), 1)

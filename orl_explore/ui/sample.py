@@ -14,6 +14,7 @@ from orl_explore.boxes import iou
 from orl_explore.errors import OrlError
 from orl_explore.figures import style
 from orl_explore.orl import Sample, render_sample
+from orl_explore.pairs import similarity_text
 from orl_explore.run import Run
 from orl_explore.ui import state
 from orl_explore.views import ViewParameters
@@ -142,8 +143,8 @@ def _pair_text(run: Run, sample: Sample) -> str:
     if same.any():
         pair = pairs[same].iloc[0]
         text += (
-            f": cosine {pair['similarity']:.3f}, place {int(pair['rank']) + 1} of {len(pairs)} with the neighbor of"
-            f" rank {int(pair['neighbor_rank']) + 1}"
+            f": cosine {similarity_text(pair['similarity'])}, place {int(pair['rank']) + 1} of {len(pairs)} with the"
+            f" neighbor of rank {int(pair['neighbor_rank']) + 1}"
         )
     return text + "."
 

@@ -39,7 +39,8 @@ def list_runs(root: Path) -> list[str]:
     for depth in range(1, DEPTH + 1):
         for manifest in root.glob("/".join(["*"] * depth) + "/run.json"):
             folder = manifest.parent
-            if folder.resolve().is_relative_to(root.resolve()):
+            hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)  # such as an import at work
+            if not hidden and folder.resolve().is_relative_to(root.resolve()):
                 found.append((manifest.stat().st_mtime, folder.relative_to(root).as_posix()))
     return [name for _, name in sorted(found, reverse=True)]
 

@@ -1,0 +1,169 @@
+"""Mining bundles: one zip with all that stage 3 needs of stages 1 and 2, for somebody who has the same images.
+
+The pictures themselves are not in it. A bundle is stored, not compressed, as its tables are compressed already: so that
+nothing in it can unpack to more than it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from orl_explore.errors import OrlError
+from orl_explore.images import ImageSet
+from orl_explore.interchange.names import match_images, renumber
+from orl_explore.run import TABLES, Run, atomic_write, hash_file
+
+VERSION: Final = 1
+"""Version of the bundle's own layout."""
+
+TABLE_NAMES: Final = ("images", "neighbors", "proposals", "regions", "pairs")
+MEMBERS: Final = {TABLES[name].file: name for name in TABLE_NAMES}
+"""File in the bundle -> table. Beside them there are only manifest.json, config.yaml and LICENSE-NOTE.md."""
+
+ROWS_PER_IMAGE: Final = {"images": 1, "neighbors": 1000, "proposals": 100_000, "regions": 10_000, "pairs": 1_000_000}
+"""Rows that a table may have at most: more are an attack on memory, or a mistake."""
+
+BYTES_PER_ROW: Final = 1000
+"""Bytes that a row may unpack to on average; file names are the longest that there is."""
+
+LICENSE_NOTE: Final = """\
+# License note
+
+This bundle holds tables about images: file names, sizes, hashes of contents, boxes and correspondences, mined without
+labels. It holds no picture, no annotation and no weights. Whoever uses it needs the images from their own source, whose
+terms go on to hold. The tables are given without warranty by whoever made the bundle; ask them for terms beyond that.
+"""
+
+
+def write_bundle(run: Run, path: Path) -> dict[str, Any]:
+    """Pack a run's mined tables; returns the manifest.
+
+    Raises:
+        OrlError: stage 2 is not finished.
+    """
+    if not run.finished("stage2"):
+        raise OrlError(f"stage 2 of {run.path} is not finished: run `orl stage2 {run.path}` first")
+    record, images = run.stage("stage2"), run.manifest()["images"]
+    files = {TABLES[name].file: run.require(name) for name in TABLE_NAMES} | {"config.yaml": run.path / "config.yaml"}
+    manifest = {
+        "bundle": VERSION,
+        "run": run.path.name,
+        "images": {"count": images["count"], "fingerprint": images["fingerprint"]},
+        "stage2": {key: record.get(key) for key in ("config", "seed", "finished", "versions", "git", "imported")},
+        "files": {name: {"bytes": file.stat().st_size, "blake2b": hash_file(file)} for name, file in files.items()},
+    }
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False))
+        archive.writestr("LICENSE-NOTE.md", LICENSE_NOTE)
+        for name, file in files.items():
+            archive.write(file, name)
+    return manifest
+
+
+def unpack_bundle(path: Path, run: Run) -> dict[str, Any]:
+    """Unpack a bundle into a new run folder, each file checked against its hash; returns the manifest.
+
+    Raises:
+        OrlError: names the entry that is unknown, compressed, missing, damaged or leads out of the folder.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+            if len(entries) < len(archive.infolist()):
+                raise OrlError(f"{path} has an entry twice: it is no bundle that `orl export` wrote")
+            for name, entry in entries.items():
+                _check_entry(path, name, entry)
+            manifest = _manifest(path, archive, entries)
+            for name, facts in manifest["files"].items():
+                target = run.path / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                digest = hashlib.blake2b(digest_size=16)
+                with archive.open(entries[name]) as source, target.open("xb") as out:
+                    while block := source.read(1 << 20):
+                        digest.update(block)
+                        out.write(block)
+                if digest.hexdigest() != facts.get("blake2b"):
+                    raise OrlError(
+                        f"{path}: {name} is not what manifest.json says (other hash): fetch the bundle again"
+                    )
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise OrlError(
+            f"{path} is no zip file, or is damaged ({' '.join(str(error).split())}): fetch it again"
+        ) from None
+    _check_rows(path, run)
+    return manifest
+
+
+def _check_entry(path: Path, name: str, entry: zipfile.ZipInfo) -> None:
+    if name not in {*MEMBERS, "manifest.json", "config.yaml", "LICENSE-NOTE.md"}:
+        raise OrlError(f"{path} has the entry {name!r}, which no bundle has: it was not written by `orl export`")
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size or entry.flag_bits & 1:
+        raise OrlError(f"{path}: {name} is compressed or encrypted, which bundles are not: refuse it, or pack it anew")
+    if name not in MEMBERS and entry.file_size > 1 << 20:
+        raise OrlError(f"{path}: {name} has {entry.file_size:,} bytes, more than any bundle's: refuse it")
+
+
+def _manifest(path: Path, archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> dict[str, Any]:
+    try:
+        manifest = json.loads(archive.read("manifest.json"))
+        files, fingerprint, settings = (
+            manifest["files"],
+            manifest["images"]["fingerprint"],
+            manifest["stage2"]["config"],
+        )
+        if not (isinstance(files, dict) and isinstance(fingerprint, str) and isinstance(settings, dict)):
+            raise TypeError
+        missing = sorted({*MEMBERS, "config.yaml"} - (files.keys() & entries.keys()))
+        version = manifest["bundle"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise OrlError(f"{path} has no manifest.json of a bundle: it was not written by `orl export`") from None
+    if version != VERSION:
+        raise OrlError(f"{path} is a bundle of version {version}, this version reads {VERSION}: export it anew")
+    if missing:
+        raise OrlError(f"{path} lacks {', '.join(missing)}: fetch the bundle again")
+    return {**manifest, "files": {name: files[name] for name in [*MEMBERS, "config.yaml"]}}
+
+
+def _check_rows(path: Path, run: Run) -> None:
+    """Look at the tables' sizes and columns without reading them."""
+    count = 0
+    for file, name in MEMBERS.items():
+        try:
+            found = pq.read_metadata(run.path / file)
+            columns = set(pq.read_schema(run.path / file).names)
+        except (OSError, ValueError) as error:
+            raise OrlError(f"{path}: {file} is no Parquet table ({' '.join(str(error).split())})") from None
+        count = found.num_rows if name == "images" else count
+        if name == "images" and count > 100_000_000:
+            raise OrlError(f"{path}: {file} has {count:,} rows: refuse it")
+        if found.num_rows > ROWS_PER_IMAGE[name] * count:
+            raise OrlError(f"{path}: {file} has {found.num_rows:,} rows for {count:,} images: refuse it")
+        size = sum(found.row_group(group).total_byte_size for group in range(found.num_row_groups))
+        if size > BYTES_PER_ROW * found.num_rows + (1 << 20):
+            raise OrlError(f"{path}: {file} unpacks to {size:,} bytes, too many for its rows: refuse it")
+        if lacking := sorted(TABLES[name].columns.keys() - columns):
+            raise OrlError(f"{path}: {file} lacks the column {lacking[0]}: fetch the bundle again")
+
+
+def same_images(bundled: pd.DataFrame, images: ImageSet, *, path: Path) -> ImageSet:
+    """Give the user's images the order and the ids of a bundle's.
+
+    Raises:
+        OrlError: names an image that is missing, or whose content is another.
+    """
+    names = bundled["file_name"].astype(str).tolist()
+    rows = match_images(images, names, where=f"{path}: file_name of images.parquet, row ")
+    found = images.subset(rows.tolist())
+    other = found.table["content_hash"].to_numpy() != bundled["content_hash"].to_numpy()
+    if other.any():
+        name = names[int(np.flatnonzero(other)[0])]
+        raise OrlError(f"{path} was mined from another {name} ({int(other.sum()):,} differ): get the same images")
+    return renumber(found, bundled["image_id"].to_numpy(np.int64))

@@ -1,0 +1,118 @@
+"""The model card that is written with every exported encoder: what it is, how to load it, what is known of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from orl_explore.encoder import Encoder
+from orl_explore.run import Run, atomic_write, hash_file
+
+LOADING: Final = {
+    "torchvision": """\
+import torch, torchvision
+from safetensors.torch import load_file
+model = torchvision.models.{name}()
+model.fc = torch.nn.Identity()
+model.load_state_dict(load_file("{file}"))""",
+    "timm": """\
+import timm
+model = timm.create_model("{name}", num_classes=0, checkpoint_path="{file}")""",
+    "detectron2": """\
+# config.yaml of Detectron2
+MODEL:
+  WEIGHTS: {file}
+  PIXEL_MEAN: [123.675, 116.28, 103.53]
+  PIXEL_STD: [58.395, 57.12, 57.375]
+  RESNETS: {{DEPTH: {depth}, STRIDE_IN_1X1: false}}
+INPUT: {{FORMAT: RGB}}""",
+    "mmdetection": """\
+# config of MMDetection
+backbone=dict(type="ResNet", depth={depth}, style="pytorch",
+              init_cfg=dict(type="Pretrained", checkpoint="{file}"))""",
+    "onnx": """\
+import onnxruntime
+session = onnxruntime.InferenceSession("{file}")
+features = session.run(None, {{"images": images}})[0]""",
+}
+
+
+def write_card(path: Path, *, weights: Path, target: str, encoder: Encoder, run: Run, stage: str) -> None:
+    """Write the card of an exported encoder as Markdown.
+
+    Args:
+        path: where to.
+        weights: the exported file.
+        target: the library it is for, a key of `weights.TARGETS`.
+        encoder: what was exported.
+        run: where it came from.
+        stage: its stage.
+    """
+    manifest, record = run.manifest(), run.stage(stage)
+    name = encoder.settings.backbone.removeprefix("timm:")
+    depth = "".join(character for character in name.partition("_")[0] if character.isdigit())
+    images = manifest["images"] or {}
+    imported = record.get("imported")
+    config = record.get("config", {})
+    origin = (
+        f"imported from {', '.join(source['file'] for source in imported['files'])}"
+        if imported
+        else f"trained for {config.get('epochs', '?')} epochs at a batch of {config.get('batch_size', '?')},"
+        f" seed {record.get('seed')}"
+    )
+    code = LOADING[target].format(name=name, file=weights.name, depth=depth)
+    about = {"stage1": "image-level (BYOL)", "stage3": "object-level (ORL)"}[stage]
+    text = f"""\
+# {weights.name}
+
+A {name} backbone without a classifier, pre-trained without labels: {about}, {stage} of the run `{run.path.name}`.
+
+| | |
+| --- | --- |
+| origin | {origin} |
+| images | {images.get("count", "unknown"):,} (fingerprint {images.get("fingerprint", "unknown")}) |
+| output | pooled feature of {encoder.width} numbers |
+| input | RGB, divided by 255, mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225) |
+| trained at | {config.get("image_size", "?")} px |
+| file | {target}, blake2b {hash_file(weights)} |
+
+## Load it
+
+```python
+{code}
+```
+
+## How good it is
+
+{_figures(run, stage)}
+
+## What to know
+
+- It was trained on pictures that nobody checked for bias or consent: look at what it does before it decides anything.
+- The licenses of those pictures and, for imported weights, of their authors go on to hold; this file adds none.
+- The projector and the predictors of the training are not in the file.
+"""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _figures(run: Run, stage: str) -> str:
+    """What `orl evaluate` measured, beside chance; or that nobody has."""
+    try:
+        summary: dict[str, Any] = json.loads((run.path / "evaluation" / "summary.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return f"Nobody has measured it yet: `orl evaluate {run.path.name}`."
+    chance = summary.get("chance") or {}
+    rows = [
+        f"| {label} | {summary[stage][key]:.1%} | {f'{chance[key]:.1%}' if key in chance else ''} |"
+        for key, label in (
+            ("object_probe", "linear probe on object crops"),
+            ("object_knn", "kNN on object crops"),
+            ("scene_map", "categories of a scene, mAP"),
+        )
+        if key in (summary.get(stage) or {})
+    ]
+    if not rows:
+        return "The images have no labels to measure it by."
+    return "\n".join(["| on the run's own images | this | chance |", "| --- | --- | --- |", *rows])

@@ -1,0 +1,156 @@
+"""Boxes from other tools: COCO results, FiftyOne samples, CSV tables. They become proposals, best score first."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orl_explore.errors import OrlError
+from orl_explore.images import ImageSet
+from orl_explore.interchange.jsonstream import stream_json
+from orl_explore.interchange.names import ImageNames
+from orl_explore.interchange.tables import Ragged
+
+EDGE = 1.0
+"""Pixels that a box may reach beyond its image, as rounding does; it is clipped."""
+
+
+class Found(NamedTuple):
+    """One box as another tool gives it."""
+
+    entry: str
+    """Where it stands, for messages."""
+    row: int
+    """Of its image."""
+    box: tuple[float, float, float, float]
+    """xywh, pixels."""
+    score: float
+    """0 where there is none."""
+
+
+def read_coco_results(path: Path, images: ImageSet) -> Iterator[Found]:
+    """Read COCO results: a list of objects with `image_id`, `bbox` and, as a rule, `score`.
+
+    Raises:
+        OrlError: names the entry that lacks a key or is of an unknown image.
+    """
+    row_of = dict(zip(images.table["image_id"].tolist(), range(len(images)), strict=True))
+    for _, index, item in stream_json(path, ("",)):
+        entry = f"{path}: [{index}]"
+        if index is None or not isinstance(item, dict) or "image_id" not in item or "bbox" not in item:
+            raise OrlError(f"{entry} lacks image_id or bbox: COCO results are a list of objects with both")
+        row = row_of.get(item["image_id"]) if type(item["image_id"]) is int else None
+        if row is None:
+            raise OrlError(f"{entry} is of image {item['image_id']!r}, which is not in the run")
+        yield Found(entry, row, _box(item["bbox"], entry), _number(item.get("score", 0.0), f"{entry}.score"))
+
+
+def read_fiftyone(path: Path, images: ImageSet) -> Iterator[Found]:
+    """Read the samples of a FiftyOne data set: the first field of each that holds detections, relative boxes in [0, 1].
+
+    Raises:
+        OrlError: names the sample of an unknown image, or the detection without a box.
+    """
+    names = ImageNames(images)
+    sizes = images.table[["width", "height"]].to_numpy()
+    for where, index, sample in stream_json(path, ("", "samples")):
+        if where != "samples" or index is None:
+            continue
+        entry = f"{path}: samples[{index}]"
+        if not isinstance(sample, dict) or not isinstance(sample.get("filepath"), str):
+            raise OrlError(f"{entry} has no filepath: is it the samples.json of a FiftyOne data set?")
+        row = names.row(sample["filepath"])
+        if row is None:
+            raise OrlError(f"{entry} is {sample['filepath']!r}, which is not in the run")
+        width, height = sizes[row].tolist()
+        fields = [value.get("detections") for value in sample.values() if isinstance(value, dict)]
+        detections = next((value for value in fields if isinstance(value, list)), [])
+        for place, detection in enumerate(detections):
+            of = f"{entry}: detection {place}"
+            x, y, w, h = _box(detection.get("bounding_box") if isinstance(detection, dict) else None, of)
+            score = detection.get("confidence")
+            pixels = (x * width, y * height, w * width, h * height)
+            yield Found(of, row, pixels, _number(0.0 if score is None else score, f"{of}.confidence"))
+
+
+def read_csv(path: Path, images: ImageSet) -> Iterator[Found]:
+    """Read a CSV table with a header: `image_id` or `file_name`, and `x`, `y`, `w`, `h`; `score` may follow.
+
+    Raises:
+        OrlError: names the column that is missing, or the line of an unknown image or without numbers.
+    """
+    names = ImageNames(images)
+    row_of = {str(image_id): row for row, image_id in enumerate(images.table["image_id"].tolist())}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.DictReader(file)
+            columns = set(lines.fieldnames or ())
+            if not {"x", "y", "w", "h"} <= columns or not {"image_id", "file_name"} & columns:
+                raise OrlError(f"{path} needs a first line with the columns file_name or image_id, and x, y, w, h")
+            for line in lines:
+                entry = f"{path}: line {lines.line_num}"
+                by_id = "image_id" in columns
+                name = line["image_id" if by_id else "file_name"] or ""
+                row = row_of.get(name.strip()) if by_id else names.row(name.strip())
+                if row is None:
+                    raise OrlError(f"{entry} is of image {name!r}, which is not in the run")
+                box = _box([line[column] for column in ("x", "y", "w", "h")], entry)
+                yield Found(entry, row, box, _number(line.get("score") or 0.0, f"{entry}: score"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OrlError(f"{path} cannot be read as CSV ({error}): write it again, as UTF-8") from None
+
+
+def collect(found: Iterator[Found], images: ImageSet, scratch: Path) -> Ragged:
+    """Group boxes by image, best score first (equal ones in the order found), in whole pixels.
+
+    Corners are rounded to the nearest pixel; a box that rounds to nothing is one pixel wide or high.
+
+    Raises:
+        OrlError: names a box that is empty or more than a pixel outside its image.
+    """
+    sizes = images.table[["width", "height"]].to_numpy()
+    rows: list[NDArray[Any]] = []
+    block: list[tuple[int, int, int, int, int, float]] = []
+    for entry, row, (x, y, w, h), score in found:
+        width, height = sizes[row].tolist()
+        inside = x >= -EDGE and y >= -EDGE and x + w <= width + EDGE and y + h <= height + EDGE
+        if not (inside and w > 0 and h > 0):
+            box = [round(value, 2) for value in (x, y, w, h)]
+            raise OrlError(f"{entry} has the box {box}, empty or outside its image of {width} x {height} px")
+        left, top = min(max(round(x), 0), width - 1), min(max(round(y), 0), height - 1)
+        right, bottom = min(max(round(x + w), left + 1), width), min(max(round(y + h), top + 1), height)
+        block.append((row, left, top, right - left, bottom - top, score))
+        if len(block) == 100_000:
+            rows.append(np.array(block))
+            block = []
+    table = np.concatenate([np.empty((0, 6)), *rows, np.array(block).reshape(-1, 6)])
+    table = table[np.lexsort((-table[:, 5], table[:, 0]))]  # stable: the order found decides last
+    bounds = np.searchsorted(table[:, 0], np.arange(len(images) + 1))
+    boxes = Ragged(scratch / "proposals", 4)
+    for first, last in itertools.pairwise(bounds.tolist()):
+        boxes.add(table[first:last, 1:5].astype(np.int32))
+    return boxes.finish()
+
+
+def _box(value: Any, entry: str) -> tuple[float, float, float, float]:
+    if not isinstance(value, list) or len(value) != 4:
+        raise OrlError(f"{entry} has no box of four numbers")
+    x, y, w, h = (_number(number, f"{entry}: box") for number in value)
+    return x, y, w, h
+
+
+def _number(value: Any, entry: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise OrlError(f"{entry} is {value!r}, which is no number")
+    return number

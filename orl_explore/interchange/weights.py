@@ -1,0 +1,421 @@
+"""Encoders of other projects in, by their state dicts; encoders of this project out, for other libraries.
+
+A file is read without running anything that is in it. Weights fit completely or are refused: every key is either taken,
+or named as left out (heads, momentum copies), or the reason to refuse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import pickle
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from orl_explore.encoder import Encoder, EncoderSettings, build_backbone
+from orl_explore.errors import OrlError
+from orl_explore.run import atomic_write
+
+State = dict[str, Tensor]
+
+WRAPPERS: Final = ("state_dict", "model", "model_state_dict", "teacher", "student", "network", "net")
+"""Keys under which checkpoints keep their state dict, in the order they are looked for."""
+
+FOLLOWERS: Final = re.compile(r"target|momentum|encoder_k|_ema|ema_")
+"""Networks that follow another one as a moving average: the one they follow is taken."""
+
+HEADS: Final = re.compile(r"(fc|head|heads|classifier|last_linear|projection_head|prototypes)\.")
+"""What may stand on top of a backbone's pooled feature, beside its layers."""
+
+SEQUENTIAL: Final = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+"""Children of a torchvision ResNet by place, as lightly's Sequential names them."""
+
+PROJECTORS: Final = {"fc0": "0", "bn0": "1", "fc1": "3"}
+"""The authors' names of the projector's layers -> this project's."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a state dict fits an encoder.
+
+    Attributes:
+        network: prefix of the keys that were taken, such as `module.encoder_q.`.
+        taken: key in the file -> key of the encoder.
+        left_out: group of keys in the file -> how many of them are not used.
+        made_up: batch counters that the file does not have; they start at 0 and change no output.
+        stage: `stage3` when the file has predictors for boxes or says so itself, else `stage1`: any encoder can stand
+            in for that.
+    """
+
+    network: str
+    taken: dict[str, str]
+    left_out: dict[str, int]
+    made_up: list[str]
+    stage: str
+
+    def rows(self) -> list[tuple[str, str]]:
+        """A line per group of keys: the keys, and what became of them."""
+        groups = Counter(f"{key.partition('.')[0]}.*" for key in self.taken.values())
+        rows = [(f"{self.network}* -> {group}", f"{count} taken") for group, count in groups.items()]
+        rows += [(group, f"{count} left out") for group, count in self.left_out.items()]
+        return rows + ([("*.num_batches_tracked", f"{len(self.made_up)} missing, set to 0")] if self.made_up else [])
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_state(path: Path) -> State:
+    """Read the tensors of a checkpoint: `.safetensors`, or what `torch.save` wrote, without running code from it.
+
+    Raises:
+        OrlError: unreadable, or holds anything but tensors and plain values.
+    """
+    if path.suffix.lower() == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix.lower() in (".pkl", ".pickle"):
+        raise OrlError(f"{path} is a pickle, which can run code when it is read: export it as .safetensors or .pth")
+    try:
+        _refuse_compressed(path)
+        # DINO and MoCo v3 store their arguments, a plain object, beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f" ({found.group(1)})" if found else ""
+        raise OrlError(
+            f"{path} holds more than tensors and plain values{what}: it could run code, and is not read"
+        ) from None
+    except OSError as error:
+        raise OrlError(f"{path} cannot be read ({error.strerror or error}): check its name and permissions") from None
+    except Exception as error:  # torch raises anything from EOFError to RuntimeError on damaged files
+        raise OrlError(f"{path} is no checkpoint, or is damaged ({_short(error)}): fetch it again") from None
+    return _unwrap(content, path)
+
+
+def _read_safetensors(path: Path) -> State:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise OrlError(f"{path} is no safetensors file, or is damaged ({_short(error)}): fetch it again") from None
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch.save never compresses: a file that does can unpack to any size."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > entry.compress_size:
+                raise OrlError(
+                    f"{path} has the compressed entry {entry.filename}: torch.save writes none, so refuse it"
+                )
+
+
+def _unwrap(content: Any, path: Path) -> State:
+    """The innermost mapping of names to tensors."""
+    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+        key = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if key is None:
+            break
+        content = content[key]
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if _maps(content) else {}
+    if not state:
+        raise OrlError(f"{path} holds no state dict: it needs tensors by name, at the top or under `state_dict`")
+    return state
+
+
+def _maps(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _short(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:160]
+
+
+# ---- in --------------------------------------------------------------------------------------------------------------
+
+
+def read_encoder(path: Path, *, backbone: str | None = None, network: str | None = None) -> tuple[Encoder, Fit]:
+    """Make an encoder of a checkpoint of this project, the ORL authors, torchvision, timm, MoCo, DINO, lightly, ...
+
+    Args:
+        path: the file.
+        backbone: name of the backbone (see `EncoderSettings`); None finds the torchvision ResNet that fits.
+        network: prefix of the keys to take, where a file holds several networks.
+
+    Returns:
+        The encoder in eval mode, and which keys it was made of. Without a projector of this project's shape in the file
+        it has none (`hidden` is 0): images are compared by their pooled backbone features.
+
+    Raises:
+        OrlError: unreadable, several networks to choose from, or keys that are missing, left over or of another shape.
+    """
+    state = read_state(path)
+    settings, provenance = _own_metadata(path)
+    object_level = any(re.search(r"(local_\w+_head|inter_predictor)\.", key) for key in state)
+    network = _choose_network(state, path, network)
+    groups = Counter[str]()
+    names: dict[str, str] = {}  # key of the encoder -> key in the file
+    sequential = f"{network}4.0.conv1.weight" in state
+    projector = _projector_prefix(state, network)
+    for key in state:
+        if projector and key.startswith(projector):
+            layer, _, rest = key[len(projector) :].partition(".")
+            names[f"projector.{PROJECTORS.get(layer, layer)}.{rest}"] = key
+        elif not key.startswith(network) or HEADS.match(key[len(network) :]):
+            groups[_group(key, network)] += 1
+        else:
+            layer, _, rest = key[len(network) :].partition(".")
+            names[f"backbone.{SEQUENTIAL.get(layer, layer) if sequential else layer}.{rest}"] = key
+    tensors = {name: state[key] for name, key in names.items()}
+    settings = _settings(tensors, path, backbone or (settings.backbone if settings else None))
+    with torch.device("meta"):
+        expected = Encoder(settings).state_dict()
+    made_up = [name for name in expected if name not in tensors and name.endswith("num_batches_tracked")]
+    tensors |= {name: torch.tensor(0) for name in made_up}
+    _refuse_misfit(path, settings.backbone, expected, tensors, names)
+    encoder = Encoder.random(settings, seed=0)
+    encoder.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+    stage = "stage3" if object_level or provenance.get("stage") == "stage3" else "stage1"
+    return encoder.eval(), Fit(network, {key: name for name, key in names.items()}, dict(groups), made_up, stage)
+
+
+def _group(key: str, network: str) -> str:
+    """What a key is counted under: the first part of its name, below the network's prefix or `module.`."""
+    prefix = network if key.startswith(network) else "module." if key.startswith("module.") else ""
+    first, _, rest = key[len(prefix) :].partition(".")
+    return f"{prefix}{first}{'.*' if rest else ''}"
+
+
+def _own_metadata(path: Path) -> tuple[EncoderSettings | None, dict[str, Any]]:
+    """Settings and provenance that this project writes into its files; nothing for files of others."""
+    if path.suffix.lower() != ".safetensors":
+        return None, {}
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get("encoder")
+    try:
+        found = json.loads(text) if text else None
+        return (EncoderSettings(**found["settings"]), dict(found["provenance"])) if found else (None, {})
+    except (ValueError, TypeError, LookupError):
+        raise OrlError(f"{path} was made by another version of this project: export it again") from None
+
+
+def _choose_network(state: State, path: Path, wanted: str | None) -> str:
+    """Prefix of the backbone's keys: where a convolution sees an image's three channels."""
+    found = []
+    for key, tensor in state.items():
+        match = re.fullmatch(r"(.*?)(conv1|conv1\.0|0)\.weight", key)
+        if not match or tensor.ndim != 4 or tensor.shape[1] != 3:
+            continue
+        if match.group(2) != "0" or f"{match.group(1)}4.0.conv1.weight" in state:
+            found.append(match.group(1))
+    if wanted is not None:
+        wanted = wanted if not wanted or wanted.endswith(".") else f"{wanted}."
+        if wanted not in found:
+            raise OrlError(f"{path} has no network {wanted!r}: choose one of {', '.join(map(repr, found)) or 'none'}")
+        return wanted
+    leaders = [prefix for prefix in found if not FOLLOWERS.search(prefix)] or found
+    if not leaders:
+        raise OrlError(f"{path} has no ResNet in it: no convolution named conv1 that sees three channels")
+    first = leaders[0]
+    if any(not _same(state, first, other) for other in leaders[1:]):  # the authors name one network twice
+        raise OrlError(f"{path} has several networks: choose one with --network {' or '.join(map(repr, leaders))}")
+    with_projector = [prefix for prefix in leaders if _projector_prefix(state, prefix)]
+    return with_projector[0] if with_projector else first
+
+
+def _same(state: State, first: str, second: str) -> bool:
+    ours = {key[len(first) :]: value for key, value in state.items() if key.startswith(first)}
+    theirs = {key[len(second) :]: value for key, value in state.items() if key.startswith(second)}
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def _projector_prefix(state: State, network: str) -> str | None:
+    """Prefix of a projector of BYOL's shape that belongs to a backbone."""
+    if network.endswith("online_net.0."):
+        candidates = [f"{network[:-2]}1."]
+    elif network.endswith("backbone."):
+        candidates = [f"{network.removesuffix('backbone.')}{name}." for name in ("neck", "projector")]
+    else:
+        return None
+    marks = (("fc0", "bn0", "fc1"), ("0", "1", "3"))
+    return next(
+        (
+            prefix
+            for prefix in candidates
+            for names in marks
+            if all(f"{prefix}{name}.weight" in state for name in names)
+        ),
+        None,
+    )
+
+
+def _settings(tensors: State, path: Path, backbone: str | None) -> EncoderSettings:
+    first, last = tensors.get("projector.0.weight"), tensors.get("projector.3.weight")
+    backbone = backbone or _find_backbone(tensors, path)
+    if first is not None and last is not None and first.ndim == last.ndim == 2:
+        return EncoderSettings(backbone, hidden=first.shape[0], dim=last.shape[0])
+    with torch.device("meta"):
+        return EncoderSettings(backbone, hidden=0, dim=build_backbone(backbone)[1])
+
+
+@functools.cache
+def _backbone_shapes(name: str) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {key: value.shape for key, value in build_backbone(name)[0].state_dict().items()}
+
+
+def _find_backbone(tensors: State, path: Path) -> str:
+    """The torchvision ResNet with most keys of these names and shapes; all of them must fit later."""
+    import torchvision
+
+    shapes = {name.removeprefix("backbone."): tensor.shape for name, tensor in tensors.items()}
+    scores = {}
+    for name in torchvision.models.list_models(module=torchvision.models):
+        if "resne" in name:
+            expected = _backbone_shapes(name)
+            common = sum(shapes.get(key) == shape for key, shape in expected.items())
+            scores[name] = common / max(len(expected), len(shapes))
+    best = max(scores, key=lambda name: scores[name])
+    if scores[best] < 0.5:
+        raise OrlError(f"{path} fits no ResNet of torchvision's: name the backbone, such as --backbone timm:resnet26d")
+    return best
+
+
+def _refuse_misfit(path: Path, backbone: str, expected: State, found: State, names: Mapping[str, str]) -> None:
+    missing = [name for name in expected if name not in found]
+    left = [names[name] for name in found if name not in expected]
+    shapes = [
+        f"{names[name]} {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    bad = [names[name] for name, tensor in found.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    problems = [("missing", missing), ("unexpected", left), ("of another shape", shapes), ("not finite", bad)]
+    if any(keys for _, keys in problems):
+        said = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems if keys)
+        raise OrlError(f"{path} does not fit {backbone}, and is not loaded in part: {said}")
+
+
+def _some(keys: list[str], limit: int = 6) -> str:
+    return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
+
+
+# ---- out -------------------------------------------------------------------------------------------------------------
+
+
+def backbone_state(encoder: Encoder) -> State:
+    """Weights of the backbone under its library's own names, on the CPU."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.backbone.state_dict().items()}
+
+
+def for_torchvision(encoder: Encoder, path: Path) -> None:
+    """Write safetensors that `torchvision.models.NAME` with `fc = Identity()` loads strictly."""
+    _require_torchvision(encoder)
+    _save_safetensors(backbone_state(encoder), path)
+
+
+def for_timm(encoder: Encoder, path: Path) -> None:
+    """Write safetensors for `timm.create_model(NAME, num_classes=0, checkpoint_path=PATH)`.
+
+    Raises:
+        OrlError: timm has no such model, or names its layers otherwise.
+    """
+    import timm
+
+    name = encoder.settings.backbone.removeprefix("timm:")
+    with torch.device("meta"):
+        theirs = timm.create_model(name, num_classes=0).state_dict() if timm.is_model(name) else {}
+    state = backbone_state(encoder)
+    if {key: value.shape for key, value in theirs.items()} != {key: value.shape for key, value in state.items()}:
+        raise OrlError(f"timm has no model that fits the backbone {encoder.settings.backbone}: export for torchvision")
+    _save_safetensors(state, path)
+
+
+def for_detectron2(encoder: Encoder, path: Path) -> None:
+    """Write Detectron2's `.pkl`: numpy arrays under its ResNet's names, for `MODEL.WEIGHTS`."""
+    _require_torchvision(encoder)
+    model = {
+        detectron2_name(name): tensor.numpy()
+        for name, tensor in backbone_state(encoder).items()
+        if not name.endswith("num_batches_tracked")
+    }
+    content = {"model": model, "__author__": "ORL Explore", "matching_heuristics": True}
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        pickle.dump(content, file, protocol=4)
+
+
+def detectron2_name(name: str) -> str:
+    """Detectron2's name of a torchvision ResNet's tensor: res2..res5, `shortcut`, and norms below their convolution."""
+    name = re.sub(r"^layer(\d)\.", lambda match: f"res{int(match.group(1)) + 1}.", name)
+    name = re.sub(r"\bdownsample\.0\.", "shortcut.", name)
+    name = re.sub(r"\bdownsample\.1\.", "shortcut.norm.", name)
+    name = re.sub(r"\bbn(\d)\.", r"conv\1.norm.", name)
+    return name if name.startswith("res") else f"stem.{name}"
+
+
+def for_mmdetection(encoder: Encoder, path: Path) -> None:
+    """Write `.pth` for MMDetection's `init_cfg=dict(type="Pretrained", checkpoint=PATH)` of its ResNet."""
+    _require_torchvision(encoder)
+    with atomic_write(path) as temporary:
+        torch.save({"meta": {"source": "ORL Explore"}, "state_dict": backbone_state(encoder)}, temporary)
+
+
+def for_onnx(encoder: Encoder, path: Path, *, size: int = 224) -> None:
+    """Write ONNX: normalized images (N, 3, size, size) -> pooled features (N, width), any N.
+
+    Raises:
+        OrlError: torch's exporter needs the packages onnx and onnxscript, which are not here.
+    """
+    try:
+        with atomic_write(path) as temporary:
+            torch.onnx.export(
+                encoder.backbone.eval(),
+                (torch.zeros(2, 3, size, size),),
+                str(temporary),
+                input_names=["images"],
+                output_names=["features"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=False,
+                dynamo=True,
+            )
+    except (ModuleNotFoundError, torch.onnx.errors.OnnxExporterError) as error:
+        if "onnx" not in str(error):
+            raise
+        raise OrlError(f"torch writes ONNX with two more packages ({error}): pip install onnx onnxscript") from None
+
+
+TARGETS: Final[dict[str, tuple[str, Callable[[Encoder, Path], None]]]] = {
+    "torchvision": (".safetensors", for_torchvision),
+    "timm": (".safetensors", for_timm),
+    "detectron2": (".pkl", for_detectron2),
+    "mmdetection": (".pth", for_mmdetection),
+    "onnx": (".onnx", for_onnx),
+}
+"""Library -> suffix of its file, and what writes it."""
+
+
+def _require_torchvision(encoder: Encoder) -> None:
+    if encoder.settings.backbone.startswith("timm:"):
+        raise OrlError(f"{encoder.settings.backbone} is not one of torchvision's ResNets: export it for timm")
+
+
+def _save_safetensors(state: State, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with atomic_write(path) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})

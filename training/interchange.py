@@ -1,0 +1,433 @@
+"""`orl import` and `orl export`: files of other tools into a run folder, and out of one.
+
+An import is prepared in a folder of its own beside the run and moved into place at its end: whatever goes wrong before,
+the run is as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from orl_explore.errors import OrlError
+from orl_explore.images import ImageSet, open_images
+from orl_explore.interchange import authors, bundle, foreign
+from orl_explore.interchange.jsonstream import stream_json
+from orl_explore.interchange.names import match_images, renumber
+from orl_explore.interchange.tables import Ragged, check_stage2
+from orl_explore.run import TABLES, Run, atomic_write, hash_file, now, write_json
+from training.config import Config, load_config
+from training.console import console, progress_bar
+
+WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".pkl", ".pickle")
+FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
+
+BOX_READERS: Final[dict[str, Callable[[Path, ImageSet], Iterator[foreign.Found]]]] = {
+    "COCO results": foreign.read_coco_results,
+    "FiftyOne samples": foreign.read_fiftyone,
+    "CSV boxes": foreign.read_csv,
+}
+
+
+def kind_of(path: Path) -> str:
+    """What a file is, by its name and by the keys at its beginning.
+
+    Raises:
+        OrlError: there is no such file, or it is nothing that can be imported.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise OrlError(f"there is no file {path}")
+    if suffix == ".csv":
+        return "CSV boxes"
+    if suffix == ".zip":
+        return "bundle"
+    if suffix in WEIGHTS:
+        return "weights"
+    if suffix != ".json":
+        raise OrlError(f"{path} has an unknown suffix: import .json, .csv, a bundle (.zip), .pth or .safetensors")
+    for where, index, _ in stream_json(path, ("", "images", "pseudo_annotations", "bbox", "samples")):
+        if where == "" and index is not None:
+            return "COCO results"
+        if where == "images" and index is not None:
+            raise OrlError(f"{path} is a COCO data set: name it with --images {path}")
+        for beginning, kind in (
+            ("bbox", "proposals"),
+            ("images.", "neighbors or correspondences"),
+            ("pseudo_annotations.", "neighbors or correspondences"),
+            ("samples", "FiftyOne samples"),
+        ):
+            if where.startswith(beginning):
+                return kind
+    raise OrlError(f"{path} is none of the files that can be imported: `orl import --help` lists them")
+
+
+# ---- import ----------------------------------------------------------------------------------------------------------
+
+
+def import_files(
+    path: Path,
+    sources: Sequence[Path],
+    *,
+    images: Sequence[Path] | None = None,
+    root: Path | None = None,
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    stage: str | None = None,
+    backbone: str | None = None,
+    network: str | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Import files into a run, which they begin where there is none.
+
+    Args:
+        path: the run folder.
+        sources: what to import; several files belong together.
+        images: where the images are; needed once, as for other runs.
+        root: where a COCO json's or list's files are.
+        config: a config's name or file; default: the run's own.
+        overrides: settings as typed.
+        stage: `stage1` or `stage3`, for weights that do not say it.
+        backbone: name of the backbone of weights; None finds out.
+        network: prefix of the weights to take, where a file holds several networks.
+        overwrite: replace stages that the run has already.
+
+    Returns:
+        The run.
+
+    Raises:
+        OrlError: names the file and the entry that is wrong; the run is as it was.
+    """
+    by_kind: dict[str, list[Path]] = {}
+    for source in sources:
+        by_kind.setdefault(kind_of(source), []).append(source)
+    if "bundle" in by_kind and len(sources) > 1:
+        raise OrlError("a bundle is imported alone: import the other files afterwards")
+    boxes = [kind for kind in ("proposals", *BOX_READERS) if kind in by_kind]
+    if len(boxes) > 1 or (boxes and boxes[0] != "proposals" and len(by_kind[boxes[0]]) > 1):
+        raise OrlError("boxes can come from one file only (proposals of COCO+ from two): import them on their own")
+    with _staged(path, overwrite) as (run, old):
+        stored = path / "config.yaml"
+        if "bundle" in by_kind:
+            manifest = bundle.unpack_bundle(by_kind["bundle"][0], run)
+            stored = run.path / "config.yaml"
+        settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
+        job = _Import(run, settings, old, images, root)
+        if "bundle" in by_kind:
+            job.bundle(by_kind["bundle"][0], manifest)
+        job.mined(by_kind.get("neighbors or correspondences", []), by_kind.get("proposals", []))
+        for kind, read in BOX_READERS.items():
+            for source in by_kind.get(kind, []):
+                job.boxes(source, kind, read)
+        for source in by_kind.get("weights", []):
+            job.weights(source, stage, backbone, network)
+        job.finish()
+    return Run.open(path)
+
+
+@contextlib.contextmanager
+def _staged(path: Path, overwrite: bool) -> Iterator[tuple[Run, Run | None]]:
+    """Give a run in a folder beside `path`, and the run at `path` or None; move the former there at the end."""
+    old = Run.open(path) if (path / "run.json").exists() else None
+    if old is None and path.exists() and any(path.iterdir()):
+        raise OrlError(f"{path} is a folder, but no run: choose another one")
+    run = Run(path.absolute().with_name(f".{path.absolute().name}.import.tmp"))
+    with contextlib.ExitStack() as locks:
+        if old is not None:
+            locks.enter_context(old.lock())
+        locks.enter_context(run.lock())
+        try:
+            for leftover in run.path.iterdir():  # of a killed import
+                if leftover.name != ".lock":
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            yield run, old
+            _move(run, old, path, overwrite)
+        finally:
+            shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _move(run: Run, old: Run | None, path: Path, overwrite: bool) -> None:
+    (run.path / ".lock").unlink()
+    if old is None:
+        if path.exists():
+            path.rmdir()
+        run.path.rename(path)
+        return
+    made = [name for name in ("stage1", "stage2", "stage3") if (run.path / name).exists()]
+    for name in made:
+        if (path / name).exists() and not overwrite:
+            raise OrlError(f"{path} has its own {name} already: import into a new run, or replace it with --overwrite")
+    for name in made:
+        old.clear(name)
+        (run.path / name).rename(path / name)
+    mine, theirs = run.manifest(), old.manifest()
+    theirs["stages"] |= mine["stages"]
+    theirs["imports"] = [*theirs.get("imports", []), *mine["imports"]]
+    shutil.copyfile(run.path / "config.yaml", path / "config.yaml")
+    write_json(path / "run.json", theirs)
+
+
+class _Import:
+    """One import, as it comes together in the folder `run`."""
+
+    def __init__(
+        self, run: Run, config: Config, old: Run | None, images: Sequence[Path] | None, root: Path | None
+    ) -> None:
+        self.run, self.config, self.old = run, config, old
+        self.named, self.root = list(images or ()), root
+        if old is None and not self.named:
+            raise OrlError("a new run needs its images, too: add --images PATH, a folder or a COCO json")
+        if old is not None and self.named:
+            raise OrlError(f"{old.path} has its images already: leave --images out, or import into a new run")
+        self.scratch = run.path / ".scratch"
+        self.scratch.mkdir()
+        self.stages: dict[str, dict[str, Any]] = {}
+        self.files: list[dict[str, str]] = []
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The run's images; those of a new run are read late, as it takes long and a file can be refused before."""
+        if self.old is not None:
+            return self.old.images()
+        with progress_bar("reading images") as progress:
+            return open_images(self.named, root=self.root, progress=progress)
+
+    def source(self, path: Path, kind: str) -> dict[str, str]:
+        """Remember that a file was imported; returns what is remembered."""
+        facts = {"kind": kind, "file": path.name, "blake2b": hash_file(path), "time": now()}
+        self.files.append(facts)
+        return facts
+
+    def mined_with(self, settings: dict[str, Any], path: Path) -> None:
+        """Make the settings of stage 2 that a file tells those of the run; checked as if they had been typed."""
+        file = self.run.path / "config.yaml"
+        self.config.save(file)
+        try:
+            self.config = load_config(
+                file, [f"--stage2.{name}={json.dumps(value)}" for name, value in settings.items()]
+            )
+        except OrlError as error:
+            raise OrlError(f"{path}: its settings of stage 2 do not fit: {error}") from None
+
+    def bundle(self, path: Path, manifest: dict[str, Any]) -> None:
+        """Adopt the tables of a bundle that has been unpacked into the run."""
+        if self.old is not None:
+            raise OrlError(f"a bundle begins a run of its own, and {self.old.path} exists: choose another folder")
+        self.images = bundle.same_images(pd.read_parquet(self.run.file("images")), self.images, path=path)
+        check_stage2(self.run, self.images)
+        before = {key: manifest["stage2"].get(key) for key in ("seed", "finished", "versions", "git")}
+        theirs = manifest["stage2"].get("imported") or {}
+        facts = {key: theirs[key] for key in ("info", "proposals") if key in theirs}
+        self.stages["stage2"] = {**facts, "files": [self.source(path, "bundle")], "made": before}
+        mined = {key: value for key, value in manifest["stage2"]["config"].items() if key not in ("precision", "seed")}
+        self.mined_with(mined, path)
+
+    def mined(self, mined_files: list[Path], proposal_files: list[Path]) -> None:
+        """Import the authors' neighbors or correspondences, and proposals."""
+        if not mined_files and not proposal_files:
+            return
+        if proposal_files and not mined_files and any(source.is_dir() for source in self.named):
+            raise OrlError(
+                f"{proposal_files[0]} does not name its images, they are in the order of a COCO json: pass that"
+                " json as --images, or import the neighbor or correspondence file along with it"
+            )
+        found, raw = self._read_mined(mined_files), None
+        if proposal_files:
+            with progress_bar("reading proposals") as progress:
+                raw = authors.read_proposals(proposal_files, self.scratch, progress=progress)
+        if found is not None:
+            self._adopt_order(found)
+            self.mined_with(found.settings(), found.path)
+        if raw is not None:
+            where = f"{', '.join(str(path) for path in proposal_files)}: bbox"
+            if len(raw) != len(self.images):
+                raise OrlError(
+                    f"{where} has {len(raw):,} entries for {len(self.images):,} usable images"
+                    f" ({len(self.images.skipped):,} skipped): pass the images that it was made from"
+                )
+            authors.check_inside(self.images, raw, where)
+        files = [self.source(path, "proposals") for path in proposal_files]
+        if found is None:
+            self._write_proposals(raw, None)
+            return
+        files += [self.source(path, "neighbors or correspondences") for path in mined_files]
+        authors.write_neighbors(self.run, self.images, found)
+        if found.boxes is None:
+            if raw is not None:
+                self._write_proposals(raw, None)
+            return
+        authors.check_inside(self.images, found.boxes, f"{found.path}: pseudo_annotations.bbox")
+        empty = np.flatnonzero(np.diff(found.boxes.starts) == 0)
+        if len(empty):
+            raise OrlError(f"{found.path}: pseudo_annotations.bbox[{empty[0]}] has no box: each image needs one")
+        self._write_proposals(raw, found.boxes)
+        authors.write_regions(self.run, self.images, found.boxes)
+        with progress_bar("pairs") as progress:
+            authors.write_pairs(self.run, self.images, found, progress=progress)
+        self.stages["stage2"] = {"files": files, "info": found.info, "proposals": "kept" if raw is None else "all"}
+
+    def _read_mined(self, files: list[Path]) -> authors.Mined | None:
+        """The correspondences, or else the neighbors; where both are there, they must agree."""
+        found: list[authors.Mined] = []
+        for number, file in enumerate(files):
+            folder = self.scratch / str(number)
+            folder.mkdir()
+            with progress_bar(f"reading {file.name}") as progress:
+                found.append(authors.read_mined(file, folder, progress=progress))
+        found.sort(key=lambda mined: mined.boxes is None)  # correspondences first
+        if len([mined for mined in found if mined.boxes is not None]) > 1:
+            raise OrlError(f"{found[0].path} and {found[1].path} are both correspondences: import them into two runs")
+        for other in found[1:]:
+            same = np.array_equal(other.ids, found[0].ids) and np.array_equal(other.neighbors, found[0].neighbors)
+            if not same:
+                raise OrlError(f"{other.path} has other images or neighbors than {found[0].path}: import one of them")
+        return found[0] if found else None
+
+    def _adopt_order(self, mined: authors.Mined) -> None:
+        """Bring the images into the file's order and give them its ids; a run that exists must have them already."""
+        rows = match_images(self.images, mined.file_names, where=f"{mined.path}: images.file_name")
+        if self.old is None:
+            ids = self.images.table["image_id"].to_numpy()[rows]
+            from_json = all(source.suffix.lower() == ".json" for source in self.named)
+            wrong = np.flatnonzero(ids != mined.ids)
+            if from_json and len(wrong):
+                raise OrlError(
+                    f"{mined.path}: images.id[{wrong[0]}] is {mined.ids[wrong[0]]}, which --images has as"
+                    f" {ids[wrong[0]]}: pass the COCO json that the file was made from"
+                )
+            self.images = renumber(self.images.subset(rows.tolist()), mined.ids)
+        elif not np.array_equal(rows, np.arange(len(self.images))):
+            raise OrlError(f"{mined.path} has other images, or another order, than {self.old.path}: use a new run")
+
+    def _write_proposals(self, raw: Ragged | None, kept: Ragged | None) -> None:
+        settings = {name: getattr(self.config.stage2, name) for name in FILTER}
+        with progress_bar("proposals") as progress:
+            authors.write_proposals(self.run, self.images, raw, kept, settings=settings, progress=progress)
+
+    def boxes(self, path: Path, kind: str, read: Callable[[Path, ImageSet], Iterator[foreign.Found]]) -> None:
+        """Import boxes of another tool as proposals."""
+        self._write_proposals(foreign.collect(read(path, self.images), self.images, self.scratch), None)
+        self.source(path, kind)
+
+    def weights(self, path: Path, stage: str | None, backbone: str | None, network: str | None) -> None:
+        """Import an encoder as that of a stage."""
+        from orl_explore.interchange.weights import read_encoder
+
+        encoder, fit = read_encoder(path, backbone=backbone, network=network)
+        stage = stage or fit.stage
+        if stage in self.stages:
+            raise OrlError(f"two of the files are weights of {stage}: import them one by one, each with its --stage")
+        training = dataclasses.replace(getattr(self.config, stage), encoder=encoder.settings)
+        self.config = dataclasses.replace(self.config, **{stage: training})
+        file = self.run.encoder_file(stage)
+        with atomic_write(file) as temporary:
+            encoder.save(temporary, stage=stage, image_size=training.image_size, imported=path.name)
+        self.stages[stage] = {"files": [self.source(path, "weights")], "network": fit.network}
+        width = max(len(keys) for keys, _ in fit.rows())
+        console.print(f"{path.name}: {encoder.settings.backbone} for {stage}", markup=False)
+        for keys, fate in fit.rows():
+            console.print(f"  {keys:{width}}  {fate}", markup=False)
+
+    def finish(self) -> None:
+        """Write what is told of the import: images of a new run, settings, and a record per stage."""
+        shutil.rmtree(self.scratch)
+        if self.old is None:
+            self.run.set_images(self.images, [str(source) for source in self.named])
+        self.config.save(self.run.path / "config.yaml")
+        for name, facts in self.stages.items():
+            inputs = {"images": self.images.fingerprint}
+            with self.run.working_on(name, config=self.config.stage_dict(name), seed=self.config.seed, inputs=inputs):
+                made = {table: self.run.file(table) for table in TABLES if TABLES[table].file.startswith(f"{name}/")}
+                made["encoder"] = self.run.encoder_file(name)
+                outputs = {table: hash_file(file) for table, file in made.items() if file.exists()}
+                self.run.note(name, outputs=outputs, imported=facts)
+        manifest = self.run.manifest()
+        manifest["imports"] = self.files
+        write_json(self.run.path / "run.json", manifest)
+
+
+# ---- export ----------------------------------------------------------------------------------------------------------
+
+
+def export(run: Run, what: str, out: Path, *, stage: str | None = None) -> list[Path]:
+    """Write something of a run for other tools; returns the files written.
+
+    Args:
+        run: the run.
+        what: a key of `EXPORTS`, or a library to export weights for.
+        out: the file to write.
+        stage: whose encoder, for weights; default: the last one there is.
+
+    Raises:
+        OrlError: the run lacks what is asked for, or it does not fit the format.
+    """
+    if what in EXPORTS:
+        EXPORTS[what](run, out)
+        return [out]
+    return _export_weights(run, what, out, stage)
+
+
+def _proposals(run: Run, out: Path) -> None:
+    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+        authors.export_proposals(run, file)
+
+
+def _neighbors(run: Run, out: Path) -> None:
+    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+        authors.export_mined(run, file, pairs=False)
+
+
+def _correspondences(run: Run, out: Path) -> None:
+    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+        authors.export_mined(run, file, pairs=True)
+
+
+def _coco(run: Run, out: Path) -> None:
+    from orl_explore.interchange.coco import write_annotations
+
+    write_annotations(run, out)
+
+
+def _pairs(run: Run, out: Path) -> None:
+    from orl_explore.interchange.coco import write_pairs
+
+    write_pairs(run, out)
+
+
+def _bundle(run: Run, out: Path) -> None:
+    bundle.write_bundle(run, out)
+
+
+EXPORTS: Final[dict[str, Callable[[Run, Path], None]]] = {
+    "proposals": _proposals,
+    "neighbors": _neighbors,
+    "correspondences": _correspondences,
+    "coco": _coco,
+    "pairs": _pairs,
+    "bundle": _bundle,
+}
+
+
+def _export_weights(run: Run, target: str, out: Path, stage: str | None) -> list[Path]:
+    from orl_explore.encoder import Encoder
+    from orl_explore.interchange.card import write_card
+    from orl_explore.interchange.weights import TARGETS
+
+    suffix, write = TARGETS[target]
+    if out.suffix != suffix:
+        raise OrlError(f"{target} reads its weights from a {suffix} file: name it {out.with_suffix(suffix).name}")
+    stage = stage or ("stage3" if run.encoder_file("stage3").exists() else "stage1")
+    encoder = Encoder.load(run.encoder_file(stage))
+    write(encoder, out)
+    card = out.with_suffix(".md")
+    write_card(card, weights=out, target=target, encoder=encoder, run=run, stage=stage)
+    return [out, card]
