@@ -27,6 +27,7 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
+from orl_explore.rows import read_image
 
 FORMAT = 1
 """Version of the run folder; raised whenever a table, column or file name changes."""
@@ -302,7 +303,7 @@ class Run:
         write_table(self.file(name), frame, TABLES[name].columns)
 
     def read(self, name: str, *, image_id: int | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read a table, or one image's rows of it.
+        """Read a table, or one image's rows of it, which takes milliseconds from the second image on (see `rows`).
 
         Raises:
             OrlError: the table is not there yet, or is damaged.
@@ -310,8 +311,8 @@ class Run:
         file = self.require(name)
         wanted = list(columns) if columns else None
         try:
-            return pd.read_parquet(file, columns=wanted) if image_id is None else _read_image(file, image_id, wanted)
-        except (OSError, ValueError) as error:
+            return pd.read_parquet(file, columns=wanted) if image_id is None else read_image(file, image_id, wanted)
+        except (OSError, ValueError, KeyError) as error:
             raise self._unreadable(name, error) from None
 
     def read_array(self, name: str) -> np.ndarray:
@@ -381,29 +382,6 @@ class Run:
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder."""
         return self.path / stage / "encoder.safetensors"
-
-
-def _read_image(file: Path, image_id: int, columns: list[str] | None) -> pd.DataFrame:
-    """An image's rows of a table.
-
-    Ids can be in any order, so that Parquet's statistics tell nothing: a plain filter would decode every column of the
-    whole table. Here that is done with the ids only; the rest is read of the row groups that have the image.
-    """
-    import pyarrow.compute
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(file) as parquet:
-        groups = []
-        for group in range(parquet.num_row_groups):
-            ids = parquet.read_row_group(group, columns=["image_id"])["image_id"]
-            if pyarrow.compute.any(pyarrow.compute.equal(ids, image_id)).as_py():
-                groups.append(group)
-        if columns is not None and "image_id" not in columns:
-            found = parquet.read_row_groups(groups, columns=[*columns, "image_id"])
-        else:
-            found = parquet.read_row_groups(groups, columns=columns)
-        found = found.filter(pyarrow.compute.equal(found["image_id"], image_id))
-        return (found if columns is None else found.select(columns)).to_pandas()
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

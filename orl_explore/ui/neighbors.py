@@ -14,7 +14,8 @@ from orl_explore import neighbors as library
 from orl_explore.decoding import Unusable, decode
 from orl_explore.errors import OrlError
 from orl_explore.figures import neighbors as figures
-from orl_explore.lookup import Groups, Labels
+from orl_explore.lookup import Labels
+from orl_explore.rows import Groups
 from orl_explore.run import Run, hash_file
 from orl_explore.ui import chooser, state
 

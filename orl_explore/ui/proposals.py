@@ -12,7 +12,6 @@ import streamlit as st
 
 from orl_explore.boxes import FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
-from orl_explore.lookup import ImageReader
 from orl_explore.run import Run
 from orl_explore.ui import chooser, state
 
@@ -27,15 +26,10 @@ MEANING = {
 }
 
 
-@st.cache_resource(max_entries=4, show_spinner="Finding the boxes of every image …")
-def _reader(run_path: str, version: tuple[str, int, int]) -> ImageReader:
-    return ImageReader(Run(run_path), "proposals")
-
-
 def render(run: Run) -> None:
     """Show the page."""
     image_id = chooser.choose(run)
-    found = _reader(str(run.path), state.version(run.require("proposals"))).read(image_id)
+    found = run.read("proposals", image_id=image_id)
     raw = found[BOX].to_numpy()
     objects = chooser.objects_of(run, image_id)
 
