@@ -11,6 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 
+def _starts(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows at which another id begins."""
+    return np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, np.int64)
+
+
 class Groups:
     """Where each id's rows are in a column of ids, in any order; made once, asked in microseconds.
 
@@ -22,7 +27,7 @@ class Groups:
         ids = np.asarray(ids, np.int64)
         self._order = np.argsort(ids, kind="stable")
         ordered = ids[self._order]
-        self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ids) else np.zeros(0, np.int64)
+        self._starts = _starts(ordered)
         self._ids = ordered[self._starts]
         self._ends = np.r_[self._starts[1:], len(ids)]
 
@@ -48,7 +53,7 @@ class _Index:
         with pq.ParquetFile(file) as parquet:
             for group in range(parquet.num_row_groups):
                 column = parquet.read_row_group(group, columns=["image_id"])["image_id"].to_numpy()
-                starts = np.flatnonzero(np.r_[True, column[1:] != column[:-1]]) if len(column) else []
+                starts = _starts(column)
                 ids.append(column[starts])
                 groups.append(np.full(len(starts), group))
                 first.append(starts)

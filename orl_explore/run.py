@@ -315,6 +315,20 @@ class Run:
         except (OSError, ValueError, KeyError) as error:
             raise self._unreadable(name, error) from None
 
+    def count(self, name: str) -> int:
+        """Number of rows of a table, which its file says without being read.
+
+        Raises:
+            OrlError: the table is not there yet, or is damaged.
+        """
+        import pyarrow.parquet
+
+        file = self.require(name)
+        try:
+            return int(pyarrow.parquet.read_metadata(file).num_rows)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(name, error) from None
+
     def read_array(self, name: str) -> np.ndarray:
         """Open an array, memory-mapped.
 

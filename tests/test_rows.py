@@ -55,9 +55,12 @@ def test_a_file_that_was_replaced_or_damaged(run):
     assert run.read("proposals", image_id=3)["rank"].tolist() == [1]
     pd.concat([frame, frame]).to_parquet(run.file("proposals"))
     assert run.read("proposals", image_id=3)["rank"].tolist() == [1, 1]
+    assert run.count("proposals") == 4
     run.file("proposals").write_bytes(b"no table")
     with pytest.raises(OrlError, match=r"cannot be read.*orl stage2"):
         run.read("proposals", image_id=3)
+    with pytest.raises(OrlError, match=r"cannot be read.*orl stage2"):
+        run.count("proposals")
     frame[["rank"]].to_parquet(run.file("proposals"))
     with pytest.raises(OrlError, match="cannot be read"):
         run.read("proposals", image_id=3)

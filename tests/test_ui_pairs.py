@@ -139,6 +139,12 @@ def test_what_if(run, visit):
     share = same_category(other, categories)
     assert app.metric[3].value == ("-" if np.isnan(share) else f"{share:.0%}")
     assert "could not be drawn" not in said(app)
+    near, changes = run.read("neighbors", image_id=image_id)["neighbor_id"], pd.concat([gained, lost])["neighbor_id"]
+    (shown,) = [box for box in app.selectbox if box.label == "Changes with"]
+    assert len(shown.options) == changes.nunique()
+    first = near[near.isin(changes)].iloc[0]
+    counts = [f"{(rows['neighbor_id'] == first).sum()} {name}" for name, rows in (("gained", gained), ("lost", lost))]
+    assert shown.options[0] == f"neighbor {near.tolist().index(first) + 1}: {', '.join(counts)}"
 
 
 def test_stage2_missing(run, visit):

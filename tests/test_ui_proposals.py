@@ -65,6 +65,23 @@ def test_recall_of_the_whole_run(runs, finished, visit):
     assert [metric.value for metric in app.metric][2:] == [f"{recall.at[t]:.1%}" for t in (0.5, 0.7)]
 
 
+def test_recall_with_other_settings(run, finished, visit):
+    from orl_explore.diagnostics import proposal_recall, recall_with
+
+    proposals, objects = finished.read("proposals"), finished.read("objects")
+    stored = proposal_recall(objects, finished.read("regions"))
+    assert recall_with(proposals, objects, min_side=16).at == stored.at  # the run's own settings
+    app = visit()
+    slider(app, "max_boxes").set_value(1)
+    app.run()
+    assert not app.exception
+    made = recall_with(proposals, objects, min_side=16, max_boxes=1)
+    assert made.at[0.5] < stored.at[0.5]
+    assert [metric.value for metric in app.metric][2:] == [f"{made.at[t]:.1%}" for t in (0.5, 0.7)]
+    assert app.metric[2].delta == f"{100 * (made.at[0.5] - stored.at[0.5]):+.1f} points"
+    assert any("with the settings above; below" in box.value for box in app.caption)
+
+
 def test_an_image_that_does_not_exist(runs, visit):
     app = visit(image="123456789")
     assert "has no image 123456789" in app.warning[0].value

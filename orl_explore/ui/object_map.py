@@ -19,6 +19,8 @@ from orl_explore.ui import state
 
 BOX = ["x", "y", "w", "h"]
 SIMILAR = 12
+LABELS = 20_000
+"""Points of more regions than this are looked up in the annotations only when the map is colored by label."""
 COLUMNS, ROWS = 10, 3
 
 COLORS = {
@@ -68,7 +70,7 @@ def _projection(run: Run) -> Projection:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Looking up what the regions are on ...")
-def _gather(run_path: str, version: object) -> pd.DataFrame:
+def _gather(run_path: str, version: object, labeled: bool) -> pd.DataFrame:
     run = Run(run_path)
     made, images = _projection(run), state.images(run)
     points = made.table.merge(state.table(run, "regions")[["region_id", "image_id", *BOX]], on="region_id", how="left")
@@ -76,7 +78,7 @@ def _gather(run_path: str, version: object) -> pd.DataFrame:
     sizes = images.table.set_index("image_id")[["width", "height"]].loc[points["image_id"]].to_numpy(float)
     points["share"] = 100 * points["w"].to_numpy() * points["h"].to_numpy() / sizes.prod(axis=1)
     boxes = points[["region_id", "image_id", "w", "h"]].assign(x=points["left"], y=points["top"])
-    labels = projection.region_labels(boxes, images)
+    labels = projection.region_labels(boxes, images) if labeled else None
     if labels is not None:
         points["label"] = labels.to_numpy()
     points["hover"] = object_map.hover(points)
@@ -86,7 +88,19 @@ def _gather(run_path: str, version: object) -> pd.DataFrame:
 def _points(run: Run, made: Projection) -> pd.DataFrame:
     """The map's table with region, image, label and size; shared, never change it."""
     versions = tuple(state.version(run.require(name)) for name in ("projection", "regions", "images", "objects"))
-    return _gather(str(run.path), (made.regions, versions))
+    labeled = len(made.table) <= LABELS or _color(_colors(run, len(made.table))) == "label"
+    return _gather(str(run.path), (made.regions, versions), labeled)
+
+
+def _colors(run: Run, count: int) -> list[str]:
+    """What the map can be colored by; the first one is shown at first."""
+    names = [name for name in COLORS if name != "label" or len(state.images(run).objects)]
+    return names if count <= LABELS else sorted(names, key=lambda name: name != "cluster")
+
+
+def _color(options: list[str]) -> str:
+    chosen = st.session_state.get("object map color")
+    return chosen if chosen in options else options[0]
 
 
 def _key(run: Run, name: str) -> str:
@@ -100,8 +114,10 @@ def _chosen(run: Run, count: int) -> int | None:
 
 def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -> None:
     first, second, third = st.columns([5, 4, 3], vertical_alignment="bottom")
-    options = [name for name in COLORS if name != "label" or "label" in points]
-    color = first.selectbox("Color", options, format_func=COLORS.__getitem__, key="object map color")
+    options = _colors(run, len(points))
+    color = first.selectbox(
+        "Color", options, format_func=COLORS.__getitem__, key="object map color", on_change=_ring, args=(run,)
+    )
     second.number_input(
         "Region",
         min_value=0,
@@ -110,6 +126,8 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
         step=1,
         key=_key(run, "region"),
         placeholder="click a point",
+        on_change=_ring,
+        args=(run,),
         help="The region whose crop is shown: click a point of the map, or type its number.",
     )
     with third.popover("UMAP", icon=":material/tune:", width="stretch"):
@@ -124,7 +142,7 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
         f" distances between groups mean little.{hint}"
     )
     st.plotly_chart(
-        _figure(run, points, color, region),
+        _figure(run, made, points, color, region),
         key=_key(run, "chart"),
         on_select=lambda: _select(run),
         selection_mode=("points", "box", "lasso"),
@@ -133,22 +151,39 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
     )
 
 
-def _figure(run: Run, points: pd.DataFrame, color: str, region: int | None) -> Any:
+def _ring(run: Run) -> None:
+    """From now on the map rings the region. Needed where no click marks it: its number was typed, or the map is new.
+
+    A map with another ring is another figure, which the browser draws from scratch; so clicks alone draw none.
+    """
+    st.session_state[_key(run, "ring")] = st.session_state.get(_key(run, "region"))
+
+
+def _figure(run: Run, made: Projection, points: pd.DataFrame, color: str, region: int | None) -> Any:
+    ring = region if color == "similarity" else st.session_state.get(_key(run, "ring"))
+    image_id = state.chosen_image(run) if color == "image" else None
+    version = (made.regions, state.version(run.require("projection")))
+    return _draw(str(run.path), version, color, ring, image_id, points)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _draw(
+    run_path: str, version: object, color: str, ring: int | None, image_id: int | None, _points: pd.DataFrame
+) -> Any:
+    run, points = Run(run_path), _points
     if color == "similarity":
-        if region is None:
+        if ring is None:
             return object_map.by_group(points.assign(none=object_map.OTHERS), "none")
         rows = points["region_id"].to_numpy()
-        values = projection.similarities(run.read_array("region_embeddings"), region, rows)
-        return object_map.by_value(points.assign(similarity=values), "similarity", "similarity", marked=region)
-    if color == "image":
-        image_id = state.chosen_image(run)
-        near = state.table(run, "neighbors") if run.file("neighbors").exists() else pd.DataFrame()
-        own = near[near["image_id"] == image_id] if len(near) else near
-        similar = dict(zip(own["neighbor_id"], own["similarity"], strict=True)) if len(own) else {}
-        return object_map.by_image(points, image_id, similar, marked=region)
+        values = projection.similarities(run.read_array("region_embeddings"), ring, rows)
+        return object_map.by_value(points.assign(similarity=values), "similarity", "similarity", marked=ring)
+    if image_id is not None:
+        near = run.read("neighbors", image_id=image_id) if run.file("neighbors").exists() else pd.DataFrame()
+        similar = dict(zip(near["neighbor_id"], near["similarity"], strict=True)) if len(near) else {}
+        return object_map.by_image(points, image_id, similar, marked=ring)
     if color == "size":
-        return object_map.by_value(points, "share", "% of the image", marked=region)
-    return object_map.by_group(points, color, marked=region)
+        return object_map.by_value(points, "share", "% of the image", marked=ring)
+    return object_map.by_group(points, color, marked=ring)
 
 
 def _select(run: Run) -> None:
@@ -161,6 +196,8 @@ def _select(run: Run) -> None:
         st.session_state[_key(run, "page")] = 1
     elif regions:
         st.session_state[_key(run, "region")] = regions[-1]
+        if st.session_state.get(_key(run, "ring")) is not None:
+            _ring(run)
         table = state.table(run, "regions")
         state.choose_image(int(table["image_id"].iloc[regions[-1]]))
 
@@ -250,8 +287,13 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int 
     )
 
 
+@st.cache_data(max_entries=200, show_spinner=False)
+def _nearest(run_path: str, region: int, version: object) -> pd.DataFrame:
+    return projection.most_similar(Run(run_path).read_array("region_embeddings"), region, count=SIMILAR)
+
+
 def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:
-    found = projection.most_similar(run.read_array("region_embeddings"), region, count=SIMILAR)
+    found = _nearest(str(run.path), region, state.version(run.require("region_embeddings")))
     st.subheader("Most similar crops", anchor=False)
     st.caption(
         f"Of all {len(regions):,} regions, by the cosine of the embeddings. A button opens the crop's image on the"
