@@ -19,6 +19,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,17 @@ def hash_file(path: Path) -> str:
     """blake2b of a file's bytes, 32 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def known_hash(path: Path) -> str:
+    """`hash_file`, remembered until the file changes: files of a run are replaced, never edited in place."""
+    stat = path.stat()
+    return _known_hash(path.absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _known_hash(path: Path, _time: int, _size: int) -> str:
+    return hash_file(path)
 
 
 def write_json(path: Path, value: object) -> None:

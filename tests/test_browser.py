@@ -122,7 +122,8 @@ def visit(page: Page, address: str, /, **query: object) -> None:
 def ready(page: Page) -> None:
     """Wait until Streamlit has stopped running."""
     page.wait_for_selector("h1", timeout=60_000)
-    page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
+    done = "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
+    page.wait_for_function(done, timeout=120_000)
     page.wait_for_timeout(500)
 
 

@@ -239,6 +239,16 @@ def test_joined():
     assert len(figures.joined(left, right, boxes, boxes, [], all_boxes=True).data) == 2
 
 
+def test_changes_are_drawn_without_numbers_and_the_gained_on_top():
+    picture, boxes = figures.Picture(b"", (100, 100), ""), np.array([[0, 0, 10, 10], [20, 0, 10, 10]])
+    links = [figures.Link(None, 0, row, 0.5, change=name) for row, name in ((0, "gained"), (1, "lost"), (1, "kept"))]
+    figure = figures.joined(picture, picture, boxes, boxes, links)
+    lines = [trace for trace in figure.data if len(trace.x) == 2]
+    assert [line.hovertemplate.partition("<br>")[0] for line in lines] == ["kept", "lost", "gained"]
+    assert [(line.line.color, line.line.dash, line.line.width) for line in lines] == list(figures.CHANGES.values())
+    assert [note.text for note in figure.layout.annotations] == ["", ""]  # the titles alone
+
+
 def test_colors_can_be_told_apart():
     assert len({figures.color(number) for number in range(1, 8)}) == 7
     assert figures.GRAY not in {figures.color(number) for number in range(1, 50)}

@@ -1,13 +1,17 @@
 """The training sample in the app: the very one that stage 3 draws, and the losses that training would compute."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from orl_explore.errors import OrlError
+from orl_explore.reviews import KEY, Pair, save_review
 from orl_explore.ui import sample
 from orl_explore.views import normalize
 from training import replay
+from training.config import load_config
 from training.data import ObjectViews, StepSampler
 
 PAGE = "sample"
@@ -15,6 +19,27 @@ PAGE = "sample"
 
 def views_of(run, tiny):
     return ObjectViews(run.images(), run.read("regions"), run.read("pairs"), tiny.stage3, tiny.seed)
+
+
+def test_reviews_are_heeded_as_stage_3_does(run, visit):
+    """Of the pairs of an image all but one are rejected: whatever the epoch, that one is drawn."""
+    file = run.path / "config.yaml"
+    config = load_config(file)
+    file.write_text(dataclasses.replace(config, stage3=dataclasses.replace(config.stage3, reviews="use")).to_yaml())
+    run.clear("stage3")
+    image_id = int(run.images().table["image_id"].iloc[5])
+    pairs = run.read("pairs", image_id=image_id).sort_values("similarity", ignore_index=True)  # the least similar stays
+    shown = (
+        f"image {pairs['neighbor_id'].iloc[0]}, that stage 2 paired with it: cosine {pairs['similarity'].iloc[0]:.3f},"
+    )
+    visit(image=image_id)  # before the reviews: what the page holds in memory must not outlive them
+    for pair in pairs[KEY].iloc[1:].itertuples(index=False, name=None):
+        save_review(run, Pair(*map(int, pair)), verdict="rejected")
+    app = visit(image=image_id)
+    for epoch in (1, 2):
+        app.number_input(key="sample epoch").set_value(epoch).run()
+        assert any(shown in box.value for box in app.caption)
+    assert len(pairs) > 2, "with fewer pairs chance could draw the right one"
 
 
 @pytest.mark.parametrize("begun", [True, False])
