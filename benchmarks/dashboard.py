@@ -169,7 +169,7 @@ class _Drive:
         if page in BUTTONS:
             now = re.search(r"image=(\d+)", self.tab.url)
             place = self.ids.index(int(now[1])) if now else 0
-            self.tab.locator(f".st-key-{BUTTONS[page]} button").click()
+            self.tab.locator(f".st-key-{BUTTONS[page]} button").first.click()
             wanted = self.ids[(place + 1) % len(self.ids)]
         else:
             wanted = self.ids[row]

@@ -63,7 +63,7 @@ def test_clicks_and_lassos_are_told_apart(run, monkeypatch):
     looked_at = []
     monkeypatch.setattr(object_map.state, "choose_image", looked_at.append)
     chart, region, picked = (object_map._key(run, name) for name in ("chart", "region", "picked"))
-    points = [{"customdata": 4}, {"customdata": [5]}, {}]
+    points = [{"customdata": {"0": 4, "1": 9}}, {"customdata": [5]}, {}]
     state[chart] = {"selection": {"points": points[:1], "box": [], "lasso": []}}
     object_map._select(run)
     assert state[region] == 4

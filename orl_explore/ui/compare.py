@@ -294,11 +294,7 @@ def _maps(
 
 def _mark(run: Run, letter: str, key: str) -> None:
     """Take over a selection; the other map forgets its own, of which only the last one counts."""
-    points = st.session_state[key]["selection"]["points"]
-    # The browser hands custom data back as a list, or as a dictionary by position.
-    data = [point["customdata"] for point in points if point.get("customdata") is not None]
-    data = [next(iter(item.values())) if isinstance(item, dict) else np.ravel(item)[0] for item in data]
-    rows = list(dict.fromkeys(int(item) for item in data))
+    rows = list(dict.fromkeys(state.first_numbers(st.session_state[key]["selection"]["points"])))
     st.session_state.setdefault(MARKED, {})[str(run.path)] = rows
     st.session_state["compare turn"]["B" if letter == "A" else "A"] += 1
 

@@ -81,7 +81,6 @@ def _gather(run_path: str, version: object, labeled: bool) -> pd.DataFrame:
     labels = projection.region_labels(boxes, images) if labeled else None
     if labels is not None:
         points["label"] = labels.to_numpy()
-    points["hover"] = object_map.hover(points)
     return points
 
 
@@ -189,8 +188,7 @@ def _draw(
 def _select(run: Run) -> None:
     """Remember what was clicked or drawn around: the chart forgets it when its colors change."""
     event = st.session_state[_key(run, "chart")]["selection"]
-    regions = [point["customdata"] for point in event["points"] if point.get("customdata") is not None]
-    regions = [int(region[0] if isinstance(region, list | tuple) else region) for region in regions]
+    regions = state.first_numbers(event["points"])
     if event.get("box") or event.get("lasso"):
         st.session_state[_key(run, "picked")] = regions
         st.session_state[_key(run, "page")] = 1
