@@ -12,6 +12,7 @@ the clock: it is given beside it.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -45,8 +46,30 @@ DONE = """() => {
 """The script has ended, nothing is a placeholder any more, and every picture is there."""
 
 
+POINT = """number => {
+    const plot = document.querySelector('.js-plotly-plot'), frame = plot.getBoundingClientRect();
+    const {xaxis, yaxis} = plot._fullLayout, trace = plot._fullData[number % plot._fullData.length];
+    const row = number % trace.x.length;
+    return {
+        x: frame.x + xaxis._offset + xaxis.l2p(trace.x[row]), y: frame.y + yaxis._offset + yaxis.l2p(trace.y[row])
+    };
+}"""
+"""Where a point of the map is in the window, pixels."""
+
 BUTTONS = {"pairs": "next-image", "sample": "sample-Next", "compare": "compare-Next"}
 """On these pages another image is the next one; the key of the button."""
+
+
+MAIN = {
+    "overview": ".js-plotly-plot",
+    "neighbors": ".st-key-walk-0",
+    "proposals": ".js-plotly-plot",
+    "pairs": ".st-key-what-if-ratio",
+    "object_map": ".js-plotly-plot",
+    "compare": ".st-key-compare-Next, .st-key-compare-embed",
+    "sample": ".st-key-sample-Next",
+}
+"""What a page has when it is there, besides its title."""
 
 
 def main() -> None:
@@ -111,7 +134,6 @@ class _Drive:
     def __init__(self, run: Run, address: str, server: int, repeats: int):
         self.address, self.server = address, server
         self.ids = run.read("images", columns=["image_id"])["image_id"].tolist()
-        self.regions = run.count("regions")
         # Never the same image twice, so that no picture of it lies ready.
         self.rows = np.linspace(1, len(self.ids) - 2, min(repeats, len(self.ids) - 2)).round().astype(int).tolist()
 
@@ -152,7 +174,8 @@ class _Drive:
             self.tab.goto(f"{self.address}&page={page}")
         else:
             self.tab.locator("[data-testid=stSidebar] label", has_text=re.compile(re.escape(title) + "$")).click()
-        return f"document.querySelector('[data-testid=stMain] h1')?.innerText.trim() === {title!r}"
+        heading = f"document.querySelector('[data-testid=stMain] h1')?.innerText.trim() === {title!r}"
+        return f"{heading} && document.querySelector({MAIN[page]!r})"
 
     def _picks(self, page: str) -> list[tuple[float, float]]:
         if page == "overview" or (page in BUTTONS and not self.tab.locator(f".st-key-{BUTTONS[page]}").count()):
@@ -161,11 +184,7 @@ class _Drive:
 
     def _pick(self, page: str, row: int) -> str:
         if page == "object_map":
-            region = row * (self.regions // len(self.ids))
-            box = self.tab.get_by_label("Region", exact=True)
-            box.fill(str(region))
-            box.press("Enter")
-            return f"document.body.innerText.includes('Region {region}\\n')"
+            return self._click_a_point(row)
         if page in BUTTONS:
             now = re.search(r"image=(\d+)", self.tab.url)
             place = self.ids.index(int(now[1])) if now else 0
@@ -177,6 +196,15 @@ class _Drive:
             box.fill(str(wanted))
             box.press("Enter")
         return f"new URLSearchParams(location.search).get('image') === '{wanted}'"
+
+    def _click_a_point(self, number: int) -> str:
+        """Click a point of the object map; of those that lie on one another, the browser takes the uppermost."""
+        shown = "document.body.innerText.match(/Region (\\d+)\\n/)?.[1]"
+        before = self.tab.evaluate(shown)
+        place = self.tab.evaluate(POINT, number)
+        self.tab.mouse.move(place["x"], place["y"])  # Plotly finds what a click is on while the mouse moves
+        self.tab.mouse.click(place["x"], place["y"])
+        return f"({shown} ?? null) !== {json.dumps(before)}"
 
 
 def _percentiles(values: Sequence[float], *shares: int) -> list[str]:

@@ -161,6 +161,9 @@ def draw_around_everything(page: Page, chart: int) -> None:
 
 def shoot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    page.wait_for_function("[...document.images].every(image => image.complete)", timeout=60_000)
+    page.wait_for_timeout(500)  # for charts to be drawn
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
@@ -235,7 +238,7 @@ def test_other_settings_are_drawn(page, address):
     slider.press("End")
     expect(page.get_by_text("Changes with")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(3)
-    page.get_by_text("Changes with").scroll_into_view_if_needed()
+    page.get_by_text("thin gray lines: kept").scroll_into_view_if_needed()
     shoot(page, "pairs-what-if")
 
 

@@ -52,18 +52,21 @@ def overlap(shares: NDArray[np.float64], k: int, *, chance: float, chosen: float
     )
     highest = 1.35 * max(1, int(counts.max()))  # above the bars, so that words and bars never meet
     made.update_yaxes(range=[0, highest])
-    for value, name, dash, place in (
-        (float(np.mean(shares)) * k, "mean", "solid", 0.97),
-        (chance * k, "chance", "dot", 0.86),
-    ):
-        made.add_vline(x=value, line={"color": style.QUIET, "dash": dash, "width": 2})
+    lines = sorted([(float(np.mean(shares)) * k, "mean", "solid"), (chance * k, "chance", "dot")])
+    for (value, name, dash), height in zip(lines, (0.97, 0.86), strict=True):
+        # The left line is the longer one, so that neither crosses the words beside the other.
+        y = height * highest
+        made.add_shape(
+            type="line", x0=value, x1=value, y0=0, y1=y, line={"color": style.QUIET, "dash": dash, "width": 2}
+        )
         made.add_annotation(
             x=value,
-            y=place * highest,
+            y=y,
             text=f"{name} {value:.1f}",
             font={"color": style.QUIET},
             showarrow=False,
             xanchor="left" if value < 0.75 * k else "right",
+            yanchor="top",
             xshift=4 if value < 0.75 * k else -4,
         )
     return made

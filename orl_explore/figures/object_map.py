@@ -129,7 +129,6 @@ def _empty(height: int) -> go.Figure:
     # Streamlit takes clicks for selections only while the mouse pans: a lasso or a box is chosen in the toolbar.
     made = style.figure(height=height, uirevision="map", dragmode="pan", hovermode="closest")
     made.update_layout(
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": style.QUIET, "activecolor": style.PALETTE[1]},
         margin={"l": 4, "r": 4, "t": 28, "b": 4},
         legend=LEGEND,
     )

@@ -137,7 +137,9 @@ def joined(
     for side, every in enumerate(placed):
         _tags(made, [(link.number, (link.query, link.key)[side]) for link in links if not link.change], every)
     made.update_xaxes(range=[-0.01, 2 + GAP + 0.01], visible=False, constrain="domain")
-    made.update_yaxes(range=[1.01, -0.06], visible=False, scaleanchor="x", constrain="domain")
+    half = max(picture.size[1] / max(picture.size) for picture, _, _ in pictures) / 2
+    limits = [0.5 + half + 0.01, 0.5 - half - 0.06]  # the title is above the picture
+    made.update_yaxes(range=limits, visible=False, scaleanchor="x", constrain="domain", constraintoward="top")
     return made
 
 

@@ -34,6 +34,7 @@ def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         colorway=list(PALETTE),
         hoverlabel={"align": "left"},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": QUIET, "activecolor": PALETTE[1]},
         legend=LEGEND,
     )
     made.update_xaxes(automargin=True, showgrid=False, zeroline=False)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 import streamlit as st
-from PIL import Image
 
 from orl_explore import overview, projection
 from orl_explore.errors import OrlError
@@ -238,16 +236,6 @@ def _settings(run: Run, now: Settings) -> None:
 # ---- crops ---------------------------------------------------------------------------------------------------------
 
 
-@st.cache_data(max_entries=500, show_spinner=False)
-def _square(jpeg: bytes) -> Image.Image:
-    """A crop in the middle of a transparent square, so that crops of any shape line up."""
-    crop = Image.open(io.BytesIO(jpeg))
-    side = max(crop.size)
-    square = Image.new("RGBA", (side, side))
-    square.paste(crop, ((side - crop.width) // 2, (side - crop.height) // 2))
-    return square
-
-
 def _label(points: pd.DataFrame, region: int) -> str | None:
     row = points["region_id"].searchsorted(region)
     if "label" not in points or row >= len(points) or points["region_id"].iloc[row] != region:
@@ -297,12 +285,12 @@ def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:
         f"Of all {len(regions):,} regions, by the cosine of the embeddings. A button opens the crop's image on the"
         " page of RoI pairs."
     )
-    columns = st.columns(SIMILAR // 2)
+    columns = st.container(key=f"{state.EVEN} similar").columns(SIMILAR // 2)
     for number, (other, similarity) in enumerate(found.itertuples(index=False)):
         row = regions.iloc[int(other)]
         image_id = int(row["image_id"])
         with columns[number % len(columns)].container(border=True):
-            crop = _square(state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int)))
+            crop = state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int))
             st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
                 f"{similarity:.3f}",
@@ -354,12 +342,12 @@ def _selection(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
         key = _key(run, "page")
         st.session_state[key] = min(st.session_state.get(key, 1), pages)
         page = st.pagination(pages, key=key)
-    columns = st.columns(COLUMNS)
+    columns = st.container(key=f"{state.EVEN} selection").columns(COLUMNS)
     rows = table.iloc[(page - 1) * size : page * size]
     boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
     for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
         with columns[number % COLUMNS]:
-            crop = _square(state.thumbnail(run, image_id, side=140, box=boxes[number]))
+            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
             st.image(crop, width="stretch", alt=f"crop of region {region}")
             label = _label(points, region)
             st.caption(f"{region}" + (f" {state.plain(label)}" if label else ""))

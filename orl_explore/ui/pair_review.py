@@ -74,7 +74,7 @@ def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFr
             f"**Pair {number}**, accepted by stage 2: similarity {value:.3f}, place {place} with this neighbor."
         )
     categories = categories_of(scene, [scene.image_id, chosen.neighbor_id])
-    columns = st.columns(2)
+    columns = st.container(key=f"{state.EVEN} crops").columns(2)
     for column, image_id, region in (
         (columns[0], scene.image_id, chosen.query_region),
         (columns[1], chosen.neighbor_id, chosen.key_region),

@@ -17,6 +17,9 @@ from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.run import Run
 
+EVEN = "even"
+"""Containers whose key begins with this word show all their pictures in squares."""
+
 DEPTH = 3
 """Folders below the runs folder in which runs are looked for."""
 
