@@ -188,7 +188,9 @@ class _Drive:
         if page in BUTTONS:
             now = re.search(r"image=(\d+)", self.tab.url)
             place = self.ids.index(int(now[1])) if now else 0
-            self.tab.locator(f".st-key-{BUTTONS[page]} button").first.click()
+            button = f".st-key-{BUTTONS[page]} button"
+            self.tab.wait_for_function(f"document.querySelectorAll('{button}').length === 1")  # no old one beside it
+            self.tab.locator(button).click()
             wanted = self.ids[(place + 1) % len(self.ids)]
         else:
             wanted = self.ids[row]

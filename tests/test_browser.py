@@ -125,6 +125,8 @@ def ready(page: Page) -> None:
     done = "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
     page.wait_for_function(done, timeout=120_000)
     page.wait_for_timeout(500)
+    # The server forgets pictures that a page no longer shows: whoever goes on before they have come finds none.
+    page.wait_for_function("[...document.images].every(image => image.complete)", timeout=60_000)
 
 
 def ids_of(runs: Path) -> list[int]:
@@ -162,7 +164,6 @@ def draw_around_everything(page: Page, chart: int) -> None:
 def shoot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
-    page.wait_for_function("[...document.images].every(image => image.complete)", timeout=60_000)
     page.wait_for_timeout(500)  # for charts to be drawn
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
@@ -195,6 +196,8 @@ def test_choose_an_image_and_walk(page, address, runs):
     ids = ids_of(runs)
     visit(page, address, run="one", page="neighbors")
     page.get_by_text("Gallery", exact=True).click()
+    expect(page.get_by_role("button", name=str(ids[7]), exact=True)).to_be_visible()
+    ready(page)
     page.get_by_role("button", name=str(ids[7]), exact=True).click()
     page.wait_for_url(f"**image={ids[7]}*")
     near = Run(runs / "one").read("neighbors", image_id=ids[7]).sort_values("rank")["neighbor_id"].tolist()
