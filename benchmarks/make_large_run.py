@@ -19,10 +19,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from orl_explore import projection
 from orl_explore.encoder import Encoder, EncoderSettings
 from orl_explore.images import ImageSet
-from orl_explore.run import Run, hash_file, write_array, write_json
+from orl_explore.run import TABLES, Run, hash_file, write_array, write_json
 from orl_explore.scenes import make_scenes
+from training.config import Config, Stage1Config, Stage2Config, Stage3Config
 
 COCO_IMAGES = 118_287
 SIZE = (640, 480)
@@ -147,7 +149,18 @@ def make_large_run(
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         write_array(run.file(name), vectors.astype(kind))
     _stages(run, images, seed)
+    _map(run, rng, total)
     return run
+
+
+def _map(run: Run, rng: np.random.Generator, regions: int) -> None:
+    """A map of as many regions as `orl project` draws at most, at random places: laying them out takes UMAP long."""
+    rows = projection.sample(regions, limit=projection.LIMIT, seed=0)
+    group = rng.integers(0, 12, len(rows))
+    x, y = np.column_stack([np.cos(group), np.sin(group)]).T + rng.normal(0, 0.2, (2, len(rows)))
+    table = pd.DataFrame({"region_id": rows, "x": x, "y": y, "cluster": group}).astype(TABLES["projection"].columns)
+    made = projection.Projection(table, projection.Settings(), regions)
+    projection.write_projection(run, made, projection.fingerprint(run))
 
 
 def _boxes(rng: np.random.Generator, count: int) -> pd.DataFrame:
@@ -158,7 +171,13 @@ def _boxes(rng: np.random.Generator, count: int) -> pd.DataFrame:
 def _stages(run: Run, images: int, seed: int) -> None:
     """Three finished stages: records, metrics of 800 epochs (fewer steps than the real 184,800), encoders, summary."""
     encoder = Encoder.random(EncoderSettings(**ENCODER), seed)  # type: ignore[arg-type]
-    training = {"encoder": ENCODER, "image_size": 64, "epochs": 800, "seed": seed}
+    shared = {"encoder": EncoderSettings(**ENCODER), "image_size": 64, "epochs": 800}  # type: ignore[arg-type]
+    config = Config(
+        seed=seed,
+        stage1=Stage1Config(**shared),  # type: ignore[arg-type]
+        stage2=Stage2Config(image_size=64),
+        stage3=Stage3Config(**shared, patch_size=32),  # type: ignore[arg-type]
+    )
     steps = np.arange(800 * 10)
     for stage in ("stage1", "stage3"):
         run.encoder_file(stage).parent.mkdir(parents=True, exist_ok=True)
@@ -178,14 +197,14 @@ def _stages(run: Run, images: int, seed: int) -> None:
         }
         pd.DataFrame(frame).to_csv(run.path / stage / "metrics.csv", index=False)
     fingerprint = run.manifest()["images"]["fingerprint"]
-    outputs = {"encoder": hash_file(run.encoder_file("stage1"))}
-    for stage, config in (
-        ("stage1", training),
-        ("stage2", {"image_size": 64, "neighbors": 10, "max_boxes": 100, "pair_ratio": 0.1}),
-        ("stage3", training | {"patch_size": 32}),
-    ):
-        with run.working_on(stage, config=config, seed=seed, inputs={"images": fingerprint}):
-            run.note(stage, outputs=outputs)
+    outputs = {
+        "stage1": {"encoder": hash_file(run.encoder_file("stage1"))},
+        "stage2": {"region_embeddings": hash_file(run.file("region_embeddings"))},
+        "stage3": {"encoder": hash_file(run.encoder_file("stage3"))},
+    }
+    for stage in outputs:
+        with run.working_on(stage, config=config.stage_dict(stage), seed=seed, inputs={"images": fingerprint}):
+            run.note(stage, outputs=outputs[stage])
     judged = {"object_probe": 0.5, "object_knn": 0.4, "scene_map": 0.3, "feature_std": 0.7, "feature_rank": 150.0}
     (run.path / "evaluation").mkdir(exist_ok=True)
     write_json(

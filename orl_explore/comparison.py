@@ -23,7 +23,7 @@ from orl_explore import diagnostics
 from orl_explore.encoder import Encoder, EncoderSettings, embed_images
 from orl_explore.errors import OrlError
 from orl_explore.neighbors import nearest_neighbors
-from orl_explore.run import Run, hash_file, write_array
+from orl_explore.run import Run, known_hash, write_array
 
 K: Final = 10
 """Neighbors that are compared per image."""
@@ -103,7 +103,7 @@ class Source:
             text = json.dumps([self.settings.__dict__, self.seed], sort_keys=True)
             return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         try:
-            return hash_file(self.file)
+            return known_hash(self.file)
         except FileNotFoundError:
             raise OrlError(f"no encoder at {self.file}: run `orl {self.stage} {self.run}` first") from None
 

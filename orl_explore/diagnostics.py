@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from orl_explore.boxes import FALLBACK, KEPT, REASONS, iou
+from orl_explore.boxes import FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 
 BOX: Final = ["x", "y", "w", "h"]
 
@@ -203,6 +203,23 @@ def proposal_recall(
     return Recall(
         {t: _share((best >= t).sum(), len(best)) for t in thresholds}, _share(best.sum(), len(best)), len(best)
     )
+
+
+def recall_with(
+    proposals: pd.DataFrame, objects: pd.DataFrame, *, thresholds: Sequence[float] = (0.5, 0.7), **settings: float
+) -> Recall:
+    """Judge the boxes that the filter would keep with other settings.
+
+    Args:
+        proposals: columns image_id, x, y, w, h; raw, those of an image in the order in which they were found.
+        objects: the same columns.
+        thresholds: IoU from which on a box has found an object.
+        settings: of `filter_boxes`.
+    """
+    boxes, kept = proposals[BOX].to_numpy(), np.zeros(len(proposals), bool)
+    for rows in proposals.groupby("image_id").indices.values():
+        kept[rows] = is_kept(filter_boxes(boxes[rows], **settings))  # type: ignore[arg-type]
+    return proposal_recall(objects, proposals[kept], thresholds=thresholds)
 
 
 def funnel(

@@ -202,9 +202,21 @@ def project_run(run: Run, settings: Settings | None = None, *, progress: Progres
     made_from = fingerprint(run)
     embeddings = run.read_array("region_embeddings")
     table = project(embeddings, **asdict(settings), progress=progress)
-    facts = {"settings": asdict(settings), "regions": len(embeddings), "embeddings": made_from}
-    _write(run, table, facts)
-    return Projection(table, settings, len(embeddings))
+    made = Projection(table, settings, len(embeddings))
+    write_projection(run, made, made_from)
+    return made
+
+
+def write_projection(run: Run, made: Projection, made_from: str) -> None:
+    """Store a map, with what it was made with and the fingerprint of the embeddings it was made from."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    facts = {"settings": asdict(made.settings), "regions": made.regions, "embeddings": made_from}
+    content = pa.Table.from_pandas(made.table, preserve_index=False)
+    content = content.replace_schema_metadata({**(content.schema.metadata or {}), METADATA: json.dumps(facts)})
+    with atomic_write(run.file("projection")) as temporary:
+        pq.write_table(content, temporary, compression="zstd")
 
 
 def read_projection(run: Run) -> Projection:
@@ -235,16 +247,6 @@ def is_current(run: Run, settings: Settings) -> bool:
         return read_projection(run).settings == settings
     except OrlError:
         return False
-
-
-def _write(run: Run, table: pd.DataFrame, facts: dict[str, Any]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    content = pa.Table.from_pandas(table, preserve_index=False)
-    content = content.replace_schema_metadata({**(content.schema.metadata or {}), METADATA: json.dumps(facts)})
-    with atomic_write(run.file("projection")) as temporary:
-        pq.write_table(content, temporary, compression="zstd")
 
 
 # ---- what the points are -------------------------------------------------------------------------------------------

@@ -7,15 +7,13 @@ import datetime
 import fcntl
 import json
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.run import TABLES, Run, hash_file
+from orl_explore.run import TABLES, Run, known_hash
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -212,14 +210,7 @@ def pairs_hash(run: Run) -> str:
     Raises:
         OrlError: there is none yet.
     """
-    file = run.require("pairs")
-    stat = file.stat()
-    return _hash(file.absolute(), stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=32)
-def _hash(file: Path, _time: int, _size: int) -> str:
-    return hash_file(file)
+    return known_hash(run.require("pairs"))
 
 
 def _check_regions(run: Run, pair: Pair) -> None:

@@ -19,6 +19,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
+from orl_explore.rows import read_image
 
 FORMAT = 1
 """Version of the run folder; raised whenever a table, column or file name changes."""
@@ -143,6 +145,17 @@ def hash_file(path: Path) -> str:
     """blake2b of a file's bytes, 32 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def known_hash(path: Path) -> str:
+    """`hash_file`, remembered until the file changes: files of a run are replaced, never edited in place."""
+    stat = path.stat()
+    return _known_hash(path.absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _known_hash(path: Path, _time: int, _size: int) -> str:
+    return hash_file(path)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -306,7 +319,7 @@ class Run:
         write_table(self.file(name), frame, TABLES[name].columns)
 
     def read(self, name: str, *, image_id: int | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read a table, or one image's rows of it.
+        """Read a table, or one image's rows of it, which takes milliseconds from the second image on (see `rows`).
 
         Raises:
             OrlError: the table is not there yet, or is damaged.
@@ -314,7 +327,21 @@ class Run:
         file = self.require(name)
         wanted = list(columns) if columns else None
         try:
-            return pd.read_parquet(file, columns=wanted) if image_id is None else _read_image(file, image_id, wanted)
+            return pd.read_parquet(file, columns=wanted) if image_id is None else read_image(file, image_id, wanted)
+        except (OSError, ValueError, KeyError) as error:
+            raise self._unreadable(name, error) from None
+
+    def count(self, name: str) -> int:
+        """Number of rows of a table, which its file says without being read.
+
+        Raises:
+            OrlError: the table is not there yet, or is damaged.
+        """
+        import pyarrow.parquet
+
+        file = self.require(name)
+        try:
+            return int(pyarrow.parquet.read_metadata(file).num_rows)
         except (OSError, ValueError) as error:
             raise self._unreadable(name, error) from None
 
@@ -387,29 +414,6 @@ class Run:
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder."""
         return self.path / stage / "encoder.safetensors"
-
-
-def _read_image(file: Path, image_id: int, columns: list[str] | None) -> pd.DataFrame:
-    """An image's rows of a table.
-
-    Ids can be in any order, so that Parquet's statistics tell nothing: a plain filter would decode every column of the
-    whole table. Here that is done with the ids only; the rest is read of the row groups that have the image.
-    """
-    import pyarrow.compute
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(file) as parquet:
-        groups = []
-        for group in range(parquet.num_row_groups):
-            ids = parquet.read_row_group(group, columns=["image_id"])["image_id"]
-            if pyarrow.compute.any(pyarrow.compute.equal(ids, image_id)).as_py():
-                groups.append(group)
-        if columns is not None and "image_id" not in columns:
-            found = parquet.read_row_groups(groups, columns=[*columns, "image_id"])
-        else:
-            found = parquet.read_row_groups(groups, columns=columns)
-        found = found.filter(pyarrow.compute.equal(found["image_id"], image_id))
-        return (found if columns is None else found.select(columns)).to_pandas()
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,3 +101,44 @@ def changed(tiny: Config) -> Callable[..., Config]:
         return dataclasses.replace(tiny, **{stage: dataclasses.replace(getattr(tiny, stage), **values)})
 
     return change
+
+
+# ---- the dashboard -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one finished run, named "one", that the dashboard is over."""
+    folder = tmp_path / "runs"
+    shutil.copytree(finished.path, folder / "one")
+    monkeypatch.setenv("ORL_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def run(runs: Path) -> Run:
+    """The run named "one", to be changed at will."""
+    return Run(runs / "one")
+
+
+@pytest.fixture
+def visit(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Open the dashboard as a link does: `visit(page="pairs", image=5)`.
+
+    A test module about one page names it in `PAGE`. A mapping before the query goes into the session's state.
+    """
+    from streamlit.testing.v1 import AppTest
+
+    def open_page(state: Mapping[str, object] | None = None, /, **query: object) -> AppTest:
+        app = AppTest.from_file(str(Path(__file__).parent.parent / "app.py"), default_timeout=60)
+        default = getattr(request.module, "PAGE", None)
+        for name, value in {**({"page": default} if default else {}), **query}.items():
+            app.query_params[name] = str(value)
+        for name, value in (state or {}).items():
+            app.session_state[name] = value
+        app.run()
+        assert not app.exception
+        assert not app.error, [box.value for box in app.error]
+        return app
+
+    return open_page

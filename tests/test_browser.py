@@ -17,9 +17,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
+from orl_explore import projection
+from orl_explore.reviews import read_reviews
 from orl_explore.run import Run
 from orl_explore.ui.shell import PAGES
 
@@ -28,6 +31,7 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 pytestmark = pytest.mark.slow
+expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
 
 
 def find_browser() -> str | None:
@@ -60,7 +64,13 @@ def runs(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs, "one" and "two"."""
     folder = tmp_path_factory.mktemp("browser") / "runs"
     for name in ("two", "one"):
-        shutil.copytree(finished.path, folder / name)
+        run = Run(shutil.copytree(finished.path, folder / name))
+        vectors = run.read_array("region_embeddings").astype(
+            float
+        )  # UMAP takes long: two of its numbers are a map, too
+        table = pd.DataFrame({"region_id": range(len(vectors)), "x": vectors[:, 0], "y": vectors[:, 1], "cluster": 0})
+        made = projection.Projection(table, projection.Settings(), len(vectors))
+        projection.write_projection(run, made, projection.fingerprint(run))
     (folder / "one" / "run.json").touch()
     return folder
 
@@ -106,17 +116,55 @@ def visit(page: Page, address: str, /, **query: object) -> None:
     """Open a page of the dashboard and wait until it is drawn."""
     page.goto(f"{address}/?{'&'.join(f'{key}={value}' for key, value in query.items())}")
     ready(page)
+    expect(page.get_by_text("could not be drawn")).to_have_count(0)
 
 
 def ready(page: Page) -> None:
     """Wait until Streamlit has stopped running."""
     page.wait_for_selector("h1", timeout=60_000)
-    page.wait_for_function("document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'")
+    done = "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
+    page.wait_for_function(done, timeout=120_000)
     page.wait_for_timeout(500)
+    # The server forgets pictures that a page no longer shows: whoever goes on before they have come finds none.
+    page.wait_for_function("[...document.images].every(image => image.complete)", timeout=60_000)
+
+
+def ids_of(runs: Path) -> list[int]:
+    return Run(runs / "one").images().table["image_id"].tolist()
+
+
+def at(page: Page, chart: int, x: float, y: float) -> tuple[float, float]:
+    """Where a point of a Plotly chart's axes is in the window, pixels; the chart is scrolled into view."""
+    plot = page.locator(".js-plotly-plot").nth(chart)
+    plot.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    place = plot.evaluate(
+        """(plot, [x, y]) => {
+            const {xaxis, yaxis} = plot._fullLayout, frame = plot.getBoundingClientRect();
+            return [frame.x + xaxis._offset + xaxis.l2p(x), frame.y + yaxis._offset + yaxis.l2p(y)];
+        }""",
+        [x, y],
+    )
+    return place[0], place[1]
+
+
+def draw_around_everything(page: Page, chart: int) -> None:
+    """Draw a lasso along the border of a chart whose mouse is set to it."""
+    area = page.locator(".js-plotly-plot").nth(chart).locator(".nsewdrag")
+    area.scroll_into_view_if_needed()
+    frame = area.bounding_box()
+    assert frame is not None
+    for number, (x, y) in enumerate([(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.05)]):
+        page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"], steps=8)
+        if number == 0:
+            page.mouse.down()
+    page.mouse.up()
 
 
 def shoot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    page.wait_for_timeout(500)  # for charts to be drawn
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
@@ -133,11 +181,129 @@ def test_every_page_has_a_link(page, address, name):
 def test_dark_theme(browser, address):
     context = browser.new_context(color_scheme="dark", viewport={"width": 1280, "height": 800})
     tab = context.new_page()
-    visit(tab, address, run="one")
-    background = tab.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
-    assert sum(map(int, re.findall(r"\d+", background)[:3])) < 150
-    shoot(tab, "overview-dark")
+    for name in (page.name for page in PAGES):
+        visit(tab, address, run="one", page=name)
+        background = tab.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+        assert sum(map(int, re.findall(r"\d+", background)[:3])) < 150
+        shoot(tab, f"{name}-dark")
     context.close()
+
+
+# ---- what a person does --------------------------------------------------------------------------------------------
+
+
+def test_choose_an_image_and_walk(page, address, runs):
+    ids = ids_of(runs)
+    visit(page, address, run="one", page="neighbors")
+    page.get_by_text("Gallery", exact=True).click()
+    expect(page.get_by_role("button", name=str(ids[7]), exact=True)).to_be_visible()
+    ready(page)
+    page.get_by_role("button", name=str(ids[7]), exact=True).click()
+    page.wait_for_url(f"**image={ids[7]}*")
+    near = Run(runs / "one").read("neighbors", image_id=ids[7]).sort_values("rank")["neighbor_id"].tolist()
+    ready(page)
+    page.get_by_role("button", name="Walk on").nth(1).click()
+    page.wait_for_url(f"**image={near[1]}*")
+    expect(page.get_by_text(f"Image {near[1]} ·")).to_be_visible()
+    page.locator("label", has_text="RoI pairs").click()  # all pages look at the same image
+    expect(page.get_by_text(f"Image {ids.index(near[1]) + 1} of {len(ids)}")).to_be_visible()
+
+
+def test_a_slider_changes_the_counts(page, address, runs):
+    image_id = ids_of(runs)[3]
+    found = Run(runs / "one").read("proposals", image_id=image_id)
+    kept = int(found["reason"].isin(["kept", "fallback"]).sum())
+    visit(page, address, run="one", page="proposals", image=image_id)
+    expect(page.get_by_text(f"{kept} of {len(found)} boxes are kept")).to_be_visible()
+    slider = page.get_by_test_id("stSlider").filter(has_text="Most boxes").get_by_role("slider")
+    slider.press("Home")  # the least value, 1
+    expect(page.get_by_text(f"1 of {len(found)} boxes are kept")).to_be_visible()
+    expect(page.get_by_text(f"the run kept {kept}")).to_be_visible()
+    shoot(page, "proposals-changed")
+
+
+def test_a_click_in_the_matrix_shows_that_pair(page, address, runs):
+    run, image_id = Run(runs / "one"), ids_of(runs)[3]
+    neighbor = run.read("neighbors", image_id=image_id).sort_values("rank")["neighbor_id"].iloc[0]
+    own, other = (run.read("regions", image_id=number)["region_id"].tolist() for number in (image_id, neighbor))
+    visit(page, address, run="one", page="pairs", image=image_id)
+    for query, key in ((len(own) - 1, 0), (0, len(other) - 1)):
+        page.mouse.click(*at(page, 1, key + 1, query + 1))
+        page.wait_for_url(f"**pair={own[query]}-{other[key]}*")
+        ready(page)
+    shoot(page, "pairs-clicked")
+
+
+def test_other_settings_are_drawn(page, address):
+    visit(page, address, run="one", page="pairs")
+    expect(page.locator(".js-plotly-plot")).to_have_count(2)  # the pictures and the matrix
+    slider = page.get_by_test_id("stSlider").filter(has_text="Pairs per box").get_by_role("slider")
+    slider.press("End")
+    expect(page.get_by_text("Changes with")).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+    page.get_by_text("thin gray lines: kept").scroll_into_view_if_needed()
+    shoot(page, "pairs-what-if")
+
+
+def test_click_and_lasso_on_the_map(page, address, runs):
+    table = Run(runs / "one").read("projection")
+    edge = table.loc[table["x"].idxmax()]  # a point that no other hides
+    visit(page, address, run="one", page="object_map")
+    page.mouse.click(*at(page, 0, edge["x"], edge["y"]))
+    expect(page.get_by_text(f"Region {edge['region_id']:.0f}", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="Most similar crops")).to_be_visible()
+    shoot(page, "object_map-clicked")
+    ready(page)
+    page.locator('[data-title="Lasso Select"]').click()
+    draw_around_everything(page, 0)
+    expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
+    expect(page.get_by_alt_text(re.compile("^crop of region"))).not_to_have_count(0)
+    shoot(page, "object_map-lasso")
+
+
+def test_a_verdict_survives_a_reload(page, address, runs):
+    image_id = ids_of(runs)[5]
+    visit(page, address, run="one", page="pairs", image=image_id)
+    page.get_by_role("button", name="Accept").click()
+    expect(page.get_by_text("1 accepted, 0 rejected")).to_be_visible()
+    ready(page)
+    page.keyboard.press("x")  # the next pair, from the keyboard
+    expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
+    page.reload()
+    ready(page)
+    expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
+    assert sorted(read_reviews(Run(runs / "one"))["verdict"]) == ["accepted", "rejected"]
+
+
+def test_a_link_to_a_neighbor_of_an_image(page, address, runs):
+    ids = ids_of(runs)
+    visit(page, address, run="one", page="pairs", image=ids[9], rank=2)
+    expect(page.get_by_text(f"Image 10 of {len(ids)}")).to_be_visible()
+    expect(page.get_by_text("neighbor 2, similarity")).to_be_visible()
+
+
+def test_a_picture_of_ones_own(page, address, runs, tmp_path):
+    images = Run(runs / "one").images()
+    visit(page, address, run="one", page="neighbors")
+    page.get_by_text("Neighbors of a picture of your own").click()
+    page.locator("input[type=file]").set_input_files(images.path(5))
+    expect(page.get_by_alt_text("your picture")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("1.000 no. 1")).to_be_visible()
+    shoot(page, "neighbors-own-picture")
+    (tmp_path / "no.png").write_bytes(b"<script>alert(1)</script>")
+    page.locator("input[type=file]").set_input_files(tmp_path / "no.png")
+    expect(page.get_by_text("not an image")).to_be_visible()
+    expect(page.get_by_alt_text("your picture")).to_have_count(0)
+
+
+def test_linked_maps_of_two_encoders(page, address):
+    visit(page, address, run="one", page="compare")
+    draw_around_everything(page, 1)
+    expect(page.get_by_text("24 images are marked.")).to_be_visible()
+    shoot(page, "compare-marked")
+
+
+# ---- more than one page, reader or moment --------------------------------------------------------------------------
 
 
 def test_pages_and_the_way_back(page, address):

@@ -155,25 +155,6 @@ def test_same_table_same_bytes(tmp_path, finished):
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
-def test_read_one_image_and_some_columns(finished):
-    pairs = finished.read("pairs")
-    image_id = int(pairs["image_id"].iloc[-1])
-    own = finished.read("pairs", image_id=image_id, columns=["image_id", "query_region"])
-    expected = pairs.loc[pairs["image_id"] == image_id, ["image_id", "query_region"]].reset_index(drop=True)
-    pd.testing.assert_frame_equal(own, expected)
-    assert len(finished.read("pairs", image_id=-1)) == 0
-
-
-def test_read_one_image_from_several_row_groups(run):
-    frame = pd.DataFrame({"image_id": [7, 7, 3, 3, 9], "rank": range(5), "reason": list("abcde")})
-    run.file("proposals").parent.mkdir(parents=True)
-    frame.to_parquet(run.file("proposals"), row_group_size=1)
-    for image_id, rows in ((3, [2, 3]), (9, [4]), (1, [])):
-        for columns in (None, ["reason"], ["rank", "image_id"]):
-            read = run.read("proposals", image_id=image_id, columns=columns)
-            pd.testing.assert_frame_equal(read, frame.iloc[rows][columns or list(frame)].reset_index(drop=True))
-
-
 @pytest.mark.parametrize(
     ("name", "command"),
     [

@@ -5,29 +5,10 @@ import shutil
 
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from orl_explore.figures import curves
 from orl_explore.run import Run
 from orl_explore.ui import overview, shell, state
-
-APP = str(shell.Path(__file__).parent.parent / "app.py")
-
-
-@pytest.fixture
-def runs(tmp_path, finished, monkeypatch):
-    """A folder with one finished run, named "one"."""
-    folder = tmp_path / "runs"
-    shutil.copytree(finished.path, folder / "one")
-    monkeypatch.setenv("ORL_RUNS", str(folder))
-    return folder
-
-
-def visit(**query):
-    app = AppTest.from_file(APP, default_timeout=30)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
 
 
 def texts(app):
@@ -35,14 +16,14 @@ def texts(app):
     return "\n".join(box.value for box in [*app.warning, *app.info, *app.error])
 
 
-def test_no_run_yet(tmp_path, monkeypatch):
+def test_no_run_yet(tmp_path, monkeypatch, visit):
     monkeypatch.setenv("ORL_RUNS", str(tmp_path))
     app = visit()
     assert not app.exception
     assert "make demo" in app.code[0].value
 
 
-def test_the_overview_of_a_finished_run(runs):
+def test_the_overview_of_a_finished_run(runs, visit):
     app = visit()
     assert not app.exception
     assert not app.warning
@@ -53,7 +34,7 @@ def test_the_overview_of_a_finished_run(runs):
 
 @pytest.mark.parametrize("page", [page.name for page in shell.PAGES])
 @pytest.mark.parametrize("missing", ["stage1", "stage2", "stage3", "nothing"])
-def test_every_page_in_every_state_shows_sentences(runs, page, missing):
+def test_every_page_in_every_state_shows_sentences(runs, page, missing, visit):
     if missing != "nothing":
         Run(runs / "one").clear(missing)
     app = visit(run="one", page=page)
@@ -63,7 +44,7 @@ def test_every_page_in_every_state_shows_sentences(runs, page, missing):
 
 
 @pytest.mark.parametrize("page", [page.name for page in shell.PAGES])
-def test_only_images_so_far(new_run, monkeypatch, page):
+def test_only_images_so_far(new_run, monkeypatch, page, visit):
     run = new_run("runs/begun")
     monkeypatch.setenv("ORL_RUNS", str(run.path.parent))
     app = visit(page=page)
@@ -72,7 +53,7 @@ def test_only_images_so_far(new_run, monkeypatch, page):
 
 
 @pytest.mark.parametrize("table", ["pairs", "regions", "neighbors", "proposals"])
-def test_a_damaged_table_is_a_sentence(runs, table):
+def test_a_damaged_table_is_a_sentence(runs, table, visit):
     (runs / "one" / "stage2" / f"{table}.parquet").write_bytes(b"PAR1 no more")
     pages = {"pairs": "pairs", "regions": "overview", "neighbors": "neighbors", "proposals": "proposals"}
     app = visit(page=pages[table])
@@ -80,7 +61,7 @@ def test_a_damaged_table_is_a_sentence(runs, table):
     assert "--overwrite" in texts(app)
 
 
-def test_a_damaged_manifest_is_a_sentence(runs):
+def test_a_damaged_manifest_is_a_sentence(runs, visit):
     (runs / "one" / "run.json").write_text("{")
     app = visit()
     assert not app.exception
@@ -88,7 +69,7 @@ def test_a_damaged_manifest_is_a_sentence(runs):
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc", "two", "<script>"])
-def test_a_link_opens_only_runs_of_the_folder(runs, finished, name):
+def test_a_link_opens_only_runs_of_the_folder(runs, finished, name, visit):
     shutil.copytree(finished.path, runs.parent / "outside")
     app = visit(run=name)
     assert not app.exception
@@ -101,7 +82,7 @@ def test_a_symbolic_link_out_of_the_folder_is_no_run(runs, finished):
     assert state.list_runs(runs) == ["one"]
 
 
-def test_a_link_to_no_page_and_to_no_image(runs):
+def test_a_link_to_no_page_and_to_no_image(runs, visit):
     assert "does not exist" in texts(visit(page="nothing"))
     assert "no image 987654" in texts(visit(page="neighbors", image="987654"))
 
@@ -118,7 +99,7 @@ def test_sentences_hold_no_markup_of_their_own(text, shown):
     assert state.sentence(text) == shown
 
 
-def test_a_running_stage_says_what_is_left(runs):
+def test_a_running_stage_says_what_is_left(runs, visit):
     run = Run(runs / "one")
     metrics = run.path / "stage1" / "metrics.csv"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:4]))  # three of six steps
@@ -130,19 +111,19 @@ def test_a_running_stage_says_what_is_left(runs):
     assert "epoch 1 of 2" in progress.proto.text
 
 
-def test_settings_that_differ_from_the_papers(runs):
+def test_settings_that_differ_from_the_papers(runs, visit):
     tables = [frame.value for frame in visit().dataframe]
     (table,) = [table for table in tables if "paper" in table]
     assert table.set_index("setting").loc["stage1.epochs", ["paper", "this run"]].tolist() == ["800", "2"]
 
 
-def test_a_damaged_summary_is_a_sentence(runs):
+def test_a_damaged_summary_is_a_sentence(runs, visit):
     (runs / "one" / "evaluation").mkdir(exist_ok=True)
     (runs / "one" / "evaluation" / "summary.json").write_text("[")
     assert "orl evaluate" in texts(visit())
 
 
-def test_the_summary_is_shown(runs):
+def test_the_summary_is_shown(runs, visit):
     judged = {"object_probe": 0.5, "object_knn": 0.25, "scene_map": 0.125, "feature_std": 1, "feature_rank": 9}
     summary = {"random": judged, "stage1": judged, "stage3": judged, "stage2": {"recall_50": 0.75}}
     summary["chance"] = {"object_probe": 0.1}

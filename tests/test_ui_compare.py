@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -14,21 +13,7 @@ from streamlit.testing.v1 import AppTest
 from orl_explore.run import Run
 from orl_explore.ui import state
 
-APP = str(Path(__file__).parent.parent / "app.py")
-
-
-@pytest.fixture
-def runs(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "runs"
-    shutil.copytree(finished.path, root / "one")
-    monkeypatch.setenv("ORL_RUNS", str(root))
-    return root
-
-
-def page() -> AppTest:
-    app = AppTest.from_file(APP, default_timeout=60)
-    app.session_state["page"] = "compare"
-    return app.run()
+PAGE = "compare"
 
 
 def text(app: AppTest) -> str:
@@ -40,12 +25,12 @@ def sound(app: AppTest) -> bool:
     return not app.exception and not app.error
 
 
-def test_a_finished_run(runs):
+def test_a_finished_run(runs, visit):
     judged = {"object_probe": 0.5, "object_knn": 0.25, "loss": 2.0}
     (runs / "one" / "evaluation").mkdir(exist_ok=True)
     summary = {"random": judged, "stage1": judged, "stage3": judged, "chance": {"object_probe": 0.1}}
     (runs / "one" / "evaluation" / "summary.json").write_text(json.dumps(summary))
-    app = page()
+    app = visit()
     assert sound(app), text(app)
     shown = text(app)
     assert "not measured here" in shown
@@ -63,8 +48,8 @@ def test_a_finished_run(runs):
     assert "lost" not in text(app)
 
 
-def test_walking(runs):
-    app = page()
+def test_walking(runs, visit):
+    app = visit()
     ids = Run(runs / "one").images().table["image_id"].tolist()
     next_one = next(button for button in app.button if button.label == "Next")
     app = next_one.click().run()
@@ -73,43 +58,43 @@ def test_walking(runs):
     assert "2 of 24" in text(app)
 
 
-def test_encoders_of_other_runs(runs):
+def test_encoders_of_other_runs(runs, visit):
     shutil.copytree(runs / "one", runs / "two*")
-    app = page()
+    app = visit()
     assert sound(app), text(app)
     names = app.main.selectbox[0].options
     assert len(names) == 5, "three of this run, the two trained ones of the other"
 
 
-def test_stage_3_missing(runs):
+def test_stage_3_missing(runs, visit):
     shutil.rmtree(runs / "one" / "stage3")
-    app = page()
+    app = visit()
     assert sound(app), text(app)
     assert "Stage 3 of this run is not there yet" in text(app)
     assert (app.main.selectbox[0].value, app.main.selectbox[1].value) == ("random", "stage1")
 
 
-def test_no_labels(runs):
+def test_no_labels(runs, visit):
     run = Run(runs / "one")
     run.write("images", run.read("images").drop(columns="context"))
-    app = page()
+    app = visit()
     assert sound(app), text(app)
     assert "no labels" in text(app)
 
 
-def test_nothing_trained(tmp_path, new_run, monkeypatch):
+def test_nothing_trained(tmp_path, new_run, monkeypatch, visit):
     new_run("empty")
     monkeypatch.setenv("ORL_RUNS", str(tmp_path))
-    app = page()
+    app = visit()
     assert not app.exception
     assert state.plain("orl stage1") in app.warning[0].value
 
 
-def test_many_images_are_embedded_on_request_only(runs, monkeypatch):
+def test_many_images_are_embedded_on_request_only(runs, monkeypatch, visit):
     from orl_explore.ui import compare
 
     monkeypatch.setattr(compare, "ASK_FROM", 10)
-    app = page()
+    app = visit()
     assert sound(app), text(app)
     assert not (runs / "one" / "comparison").exists()
     app = next(button for button in app.button if button.label == "Embed them now").click().run()

@@ -2,44 +2,23 @@
 
 import io
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from orl_explore import diagnostics
 from orl_explore import neighbors as library
 from orl_explore.encoder import Encoder, embed_picture
 from orl_explore.errors import OrlError
 from orl_explore.figures import neighbors as figures
-from orl_explore.lookup import Groups, ImageReader, Labels, find_images, labels_of
+from orl_explore.lookup import Labels, find_images, labels_of
 from orl_explore.run import Run
 from orl_explore.ui import neighbors as page
-from orl_explore.ui import shell, state
+from orl_explore.ui import state
 
-APP = str(shell.Path(__file__).parent.parent / "app.py")
-
-
-@pytest.fixture
-def runs(tmp_path, finished, monkeypatch):
-    """A folder with one finished run, named "one"."""
-    folder = tmp_path / "runs"
-    shutil.copytree(finished.path, folder / "one")
-    monkeypatch.setenv("ORL_RUNS", str(folder))
-    return folder
-
-
-def visit(**query):
-    app = AppTest.from_file(APP, default_timeout=30)
-    for name, value in {"run": "one", "page": "neighbors", **query}.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    assert not app.error
-    return app
+PAGE = "neighbors"
 
 
 def button(app, key):
@@ -49,7 +28,7 @@ def button(app, key):
 # ---- the page ------------------------------------------------------------------------------------------------------
 
 
-def test_neighbors_in_order_and_a_walk(runs, finished):
+def test_neighbors_in_order_and_a_walk(runs, finished, visit):
     image_id = int(finished.images().table["image_id"].iloc[4])
     own = finished.read("neighbors", image_id=image_id).sort_values("rank")
     app = visit(image=str(image_id))
@@ -63,7 +42,7 @@ def test_neighbors_in_order_and_a_walk(runs, finished):
     assert any(f"Image {own['neighbor_id'].iloc[1]}" in box.value for box in app.caption)
 
 
-def test_signs_tell_what_is_shared(runs, finished):
+def test_signs_tell_what_is_shared(runs, finished, visit):
     images = finished.images()
     image_id = int(images.table["image_id"].iloc[0])
     contexts = images.table.set_index("image_id")["context"]
@@ -74,7 +53,7 @@ def test_signs_tell_what_is_shared(runs, finished):
     assert sum("cancel" in text for text in captions) == (contexts[near] != contexts[image_id]).sum()
 
 
-def test_the_search_finds_by_id_and_by_name(runs, finished):
+def test_the_search_finds_by_id_and_by_name(runs, finished, visit):
     table = finished.images().table
     app = visit()
     app.text_input(key="find image").input(str(table["image_id"].iloc[7]))
@@ -89,7 +68,7 @@ def test_the_search_finds_by_id_and_by_name(runs, finished):
     assert any("No image has" in box.value for box in app.text)
 
 
-def test_a_page_of_the_gallery_and_a_pick(runs, finished):
+def test_a_page_of_the_gallery_and_a_pick(runs, finished, visit):
     table = finished.images().table
     app = visit()
     app.session_state["gallery open"] = True
@@ -102,7 +81,7 @@ def test_a_page_of_the_gallery_and_a_pick(runs, finished):
 
 
 @pytest.mark.parametrize("tab", ["Hubs", "Near-duplicates"])
-def test_the_other_tabs(runs, tab):
+def test_the_other_tabs(runs, tab, visit):
     app = visit()
     app.session_state["neighbors tab"] = tab
     app.run()
@@ -110,19 +89,19 @@ def test_the_other_tabs(runs, tab):
     assert not app.error
 
 
-def test_an_image_that_does_not_exist(runs, finished):
+def test_an_image_that_does_not_exist(runs, finished, visit):
     app = visit(image="123456789")
     assert "has no image 123456789" in app.warning[0].value
     assert button(app, "walk 0")
 
 
-def test_without_stage_2(runs):
+def test_without_stage_2(runs, visit):
     Run(runs / "one").clear("stage2")
     app = visit()
     assert "orl stage2" in app.warning[0].value
 
 
-def test_without_labels(runs, finished):
+def test_without_labels(runs, finished, visit):
     run = Run(runs / "one")
     run.write("objects", finished.read("objects").iloc[:0])
     run.write("images", finished.read("images").drop(columns="context"))
@@ -193,25 +172,6 @@ def test_hubs_and_duplicates():
     assert len(library.duplicate_pairs(table, threshold=1.0)) == 0
 
 
-def test_groups():
-    groups = Groups(np.array([7, 3, 7, 9, 3]))
-    assert [groups.rows(i).tolist() for i in (3, 7, 9, 1, 99)] == [[1, 4], [0, 2], [3], [], []]
-    assert Groups(np.zeros(0, np.int64)).rows(1).tolist() == []
-
-
-def test_reader_gives_what_the_table_holds(runs):
-    run = Run(runs / "one")
-    table = run.read("proposals")
-    table.to_parquet(run.file("proposals"), row_group_size=37)  # images are split over row groups
-    reader = ImageReader(run, "proposals")
-    for image_id in (*table["image_id"].unique()[[0, 5, -1]], 10**9):
-        want = table[table["image_id"] == image_id].reset_index(drop=True)
-        pd.testing.assert_frame_equal(reader.read(image_id), want)
-    run.file("proposals").write_bytes(b"no table")
-    with pytest.raises(OrlError, match=r"cannot be read.*orl stage2"):
-        ImageReader(run, "proposals")
-
-
 def test_find_images_and_labels():
     images = pd.DataFrame(
         {"image_id": [12, 3, 120], "file_name": ["A12.jpg", "b(3).jpg", "c.jpg"], "context": ["sea", None, "sea"]}
@@ -237,7 +197,7 @@ def test_histogram_of_similarities():
     assert len(figures.similarities(*figures.histogram([]), []).data) == 1
 
 
-def test_thumbnails_of_missing_files_say_so(runs, tmp_path, finished):
+def test_thumbnails_of_missing_files_say_so(runs, tmp_path, finished, visit):
     run = Run(runs / "one")
     manifest = run.manifest()
     manifest["images"]["roots"] = [str(tmp_path / "gone")]

@@ -1,44 +1,28 @@
 """The object map in the app: with and without a map, a chosen region, a selection, no labels, no stage 2."""
 
-import shutil
-
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from orl_explore import projection
-from orl_explore.run import TABLES, Run
-from orl_explore.ui import object_map, shell
+from orl_explore.run import TABLES
+from orl_explore.ui import object_map
 
-APP = str(shell.Path(__file__).parent.parent / "app.py")
+PAGE = "object_map"
 
 
 @pytest.fixture
-def run(tmp_path, finished, monkeypatch):
+def run(run, monkeypatch):
     """A finished run with a map that UMAP had no part in."""
-    run = Run(shutil.copytree(finished.path, tmp_path / "runs" / "one"))
-    monkeypatch.setenv("ORL_RUNS", str(run.path.parent))
     monkeypatch.setattr(projection, "_umap", lambda vectors, *_: vectors[:, :2])
     projection.project_run(run)
     return run
-
-
-def visit(**state):
-    app = AppTest.from_file(APP, default_timeout=30)
-    app.query_params["page"] = "object_map"
-    for name, value in state.items():
-        app.session_state[name.replace("__", " ")] = value
-    app.run()
-    assert not app.exception
-    assert not app.error, [box.value for box in app.error]
-    return app
 
 
 def chosen(app):
     return [box.value for box in app.markdown if box.value.startswith("**Region")]
 
 
-def test_the_map_of_a_finished_run(run):
+def test_the_map_of_a_finished_run(run, visit):
     app = visit()
     assert not app.warning
     assert f"{len(run.read('regions')):,} regions" in app.caption[1].value
@@ -46,7 +30,7 @@ def test_the_map_of_a_finished_run(run):
 
 
 @pytest.mark.parametrize("color", object_map.COLORS)
-def test_every_color_with_a_chosen_region(run, color):
+def test_every_color_with_a_chosen_region(run, color, visit):
     app = visit()
     app.selectbox(key="object map color").set_value(color).run()
     app.number_input(key=f"object map region {run.path}").set_value(3).run()
@@ -58,7 +42,7 @@ def test_every_color_with_a_chosen_region(run, color):
     assert shown == [f"{value:.3f}" for value in expected["similarity"]]
 
 
-def test_a_button_leads_to_the_pairs_of_the_image(run):
+def test_a_button_leads_to_the_pairs_of_the_image(run, visit):
     app = visit()
     app.number_input(key=f"object map region {run.path}").set_value(0).run()
     best = int(projection.most_similar(run.read_array("region_embeddings"), 0, count=1)["region_id"].iloc[0])
@@ -67,8 +51,8 @@ def test_a_button_leads_to_the_pairs_of_the_image(run):
     assert "".join(app.query_params["image"]) == str(run.read("regions")["image_id"].iloc[best])
 
 
-def test_a_selection_is_listed_and_exported(run):
-    app = visit(**{f"object map picked {run.path}": list(range(35))})
+def test_a_selection_is_listed_and_exported(run, visit):
+    app = visit({f"object map picked {run.path}": list(range(35))})
     assert any(box.value == "Selection: 35 regions" for box in app.subheader)
     assert sum(box.value.split()[0].isdecimal() and int(box.value.split()[0]) < 35 for box in app.caption) >= 30
 
@@ -79,7 +63,7 @@ def test_clicks_and_lassos_are_told_apart(run, monkeypatch):
     looked_at = []
     monkeypatch.setattr(object_map.state, "choose_image", looked_at.append)
     chart, region, picked = (object_map._key(run, name) for name in ("chart", "region", "picked"))
-    points = [{"customdata": 4}, {"customdata": [5]}, {}]
+    points = [{"customdata": {"0": 4, "1": 9}}, {"customdata": [5]}, {}]
     state[chart] = {"selection": {"points": points[:1], "box": [], "lasso": []}}
     object_map._select(run)
     assert state[region] == 4
@@ -90,7 +74,7 @@ def test_clicks_and_lassos_are_told_apart(run, monkeypatch):
     assert state[region] == 4
 
 
-def test_without_labels(run):
+def test_without_labels(run, visit):
     objects = run.read("objects")
     run.write("objects", objects[:0])
     app = visit()
@@ -98,7 +82,7 @@ def test_without_labels(run):
     assert not app.warning
 
 
-def test_without_a_map_it_can_be_made_here(run):
+def test_without_a_map_it_can_be_made_here(run, visit):
     run.file("projection").unlink()
     app = visit()
     assert f"`orl project {run.path}`" in app.info[0].value
@@ -108,13 +92,13 @@ def test_without_a_map_it_can_be_made_here(run):
     assert not app.info
 
 
-def test_a_stale_map_says_so(run):
+def test_a_stale_map_says_so(run, visit):
     run.note("stage2", outputs={"region_embeddings": "other"})
     app = visit()
     assert "other region embeddings" in app.info[0].value
 
 
-def test_more_regions_than_drawn(run):
+def test_more_regions_than_drawn(run, visit):
     projection.project_run(run, projection.Settings(limit=20))
     regions = len(run.read("regions"))
     assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[1].value
@@ -122,6 +106,6 @@ def test_more_regions_than_drawn(run):
     assert np.isfinite(run.read("projection")["x"]).all()
 
 
-def test_stage_2_missing(run):
+def test_stage_2_missing(run, visit):
     run.clear("stage2")
     assert "orl stage2" in visit().warning[0].value

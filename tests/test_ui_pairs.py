@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from orl_explore.diagnostics import region_categories, same_category
 from orl_explore.figures import pairs as figures
@@ -17,21 +13,7 @@ from orl_explore.pairs import compare_pairs, pair_image, region_slices, similari
 from orl_explore.reviews import KEY, Pair, read_reviews, save_review
 from orl_explore.run import Run
 
-APP = Path(__file__).parents[1] / "app.py"
-
-
-@pytest.fixture
-def run(finished, tmp_path, monkeypatch):
-    shutil.copytree(finished.path, tmp_path / "runs" / "mine")
-    monkeypatch.setenv("ORL_RUNS", str(tmp_path / "runs"))
-    return Run(tmp_path / "runs" / "mine")
-
-
-def page(**query):
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    for key, value in {"page": "pairs", **query}.items():
-        app.query_params[key] = str(value)
-    return app.run()
+PAGE = "pairs"
 
 
 def said(app):
@@ -55,9 +37,9 @@ def pairs_of(run, image_id):
     return pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
 
 
-def test_finished(run):
+def test_finished(run, visit):
     image_id = int(run.read("images")["image_id"].iloc[3])
-    app, pairs = page(image=image_id), pairs_of(run, image_id)
+    app, pairs = visit(image=image_id), pairs_of(run, image_id)
     assert "Image 4 of 24" in said(app)
     assert f"0 of {len(pairs)} pairs of this image reviewed" in said(app)
     table = app.dataframe[0].value
@@ -69,22 +51,24 @@ def test_finished(run):
     assert [metric.value for metric in app.metric[1:3]] == ["0", "0"]  # the settings of the run gain and lose nothing
 
 
-def test_a_link_to_a_pair(run):
+def test_a_link_to_a_pair(run, visit):
     pairs = pairs_of(run, int(run.read("images")["image_id"].iloc[0]))
     last = pairs[pairs["neighbor_rank"] == 2].iloc[0]
     link = {"image": int(last["image_id"]), "rank": 3, "pair": f"{last['query_region']:.0f}-{last['key_region']:.0f}"}
     number = int(pairs.index[pairs["neighbor_rank"] == 2][0]) + 1
-    assert f"**Pair {number}**, accepted by stage 2: similarity {last['similarity']:.3f}, place 1" in said(page(**link))
+    assert f"**Pair {number}**, accepted by stage 2: similarity {last['similarity']:.3f}, place 1" in said(
+        visit(**link)
+    )
 
 
 @pytest.mark.parametrize(
     "link", [{"pair": "0-0"}, {"pair": "<b>"}, {"pair": "1-99999999"}, {"rank": 77}, {"rank": "x"}]
 )
-def test_a_broken_link_shows_the_best_pair(run, link):
-    assert "accepted by stage 2" in said(page(**link))
+def test_a_broken_link_shows_the_best_pair(run, link, visit):
+    assert "accepted by stage 2" in said(visit(**link))
 
 
-def test_boxes_that_were_not_paired(run):
+def test_boxes_that_were_not_paired(run, visit):
     pairs, regions = run.read("pairs"), run.read("regions")
     first = pairs.iloc[0]
     own = regions.loc[regions["image_id"] == first["image_id"], "region_id"].tolist()
@@ -92,17 +76,17 @@ def test_boxes_that_were_not_paired(run):
     vectors = run.read_array("region_embeddings")
     similarity = similarity_matrix(np.array(vectors[own]), np.array(vectors[other]))
     row, column = np.unravel_index(similarity.argmin(), similarity.shape)
-    app = page(image=int(first["image_id"]), pair=f"{own[row]}-{other[column]}")
+    app = visit(image=int(first["image_id"]), pair=f"{own[row]}-{other[column]}")
     assert f"**Not accepted by stage 2**: similarity {similarity.min():.3f}" in said(app)
     press(app, "Accept")
     (review,) = read_reviews(run).to_dict("records")
     assert (review["query_region"], review["key_region"]) == (own[row], other[column])
 
 
-def test_a_verdict_stays(run):
+def test_a_verdict_stays(run, visit):
     image_id = int(run.read("images")["image_id"].iloc[1])
     pairs = pairs_of(run, image_id)
-    app = page(image=image_id)
+    app = visit(image=image_id)
     app.toggle(key="pairs_go_on").set_value(False).run()
     chosen = pairs[pairs["neighbor_rank"] == 0].iloc[0]
     press(app, "Accept")
@@ -111,7 +95,7 @@ def test_a_verdict_stays(run):
     assert review["verdict"] == "accepted"
 
     number = int(pairs.index[pairs["neighbor_rank"] == 0][0]) + 1
-    again = page(image=image_id)  # as another browser, or the same after a reload
+    again = visit(image=image_id)  # as another browser, or the same after a reload
     assert f"verdict on pair {number}: accepted" in said(again)
     assert again.dataframe[0].value["verdict"].tolist()[number - 1] == "✓ accepted"
     (note,) = [element for element in again.text_input if element.label == "Note"]
@@ -122,10 +106,10 @@ def test_a_verdict_stays(run):
     assert read_reviews(run)[["verdict", "note"]].to_numpy().tolist() == [["", "<b>both</b> cups"]]
 
 
-def test_going_on_after_a_verdict(run):
+def test_going_on_after_a_verdict(run, visit):
     image_id = int(run.read("images")["image_id"].iloc[1])
     pairs = pairs_of(run, image_id)
-    app = page(image=image_id)
+    app = visit(image=image_id)
     for _ in range(len(pairs)):
         press(app, "Reject")
     reviews = read_reviews(run)
@@ -135,9 +119,9 @@ def test_going_on_after_a_verdict(run):
     assert f"{len(pairs)} of {len(pairs)} pairs of this image reviewed" in said(app)
 
 
-def test_what_if(run):
+def test_what_if(run, visit):
     image_id = int(run.read("images")["image_id"].iloc[2])
-    app, stored = page(image=image_id), pairs_of(run, image_id)
+    app, stored = visit(image=image_id), pairs_of(run, image_id)
     app.slider(key="what if ratio").set_value(0.5)
     app.toggle(key="what if mutual").set_value(True)
     app.slider(key="what if K 3").set_value(2).run()
@@ -155,26 +139,32 @@ def test_what_if(run):
     share = same_category(other, categories)
     assert app.metric[3].value == ("-" if np.isnan(share) else f"{share:.0%}")
     assert "could not be drawn" not in said(app)
+    near, changes = run.read("neighbors", image_id=image_id)["neighbor_id"], pd.concat([gained, lost])["neighbor_id"]
+    (shown,) = [box for box in app.selectbox if box.label == "Changes with"]
+    assert len(shown.options) == changes.nunique()
+    first = near[near.isin(changes)].iloc[0]
+    counts = [f"{(rows['neighbor_id'] == first).sum()} {name}" for name, rows in (("gained", gained), ("lost", lost))]
+    assert shown.options[0] == f"neighbor {near.tolist().index(first) + 1}: {', '.join(counts)}"
 
 
-def test_stage2_missing(run):
+def test_stage2_missing(run, visit):
     run.clear("stage2")
-    assert "is not there yet: run" in said(page()).replace("\\", "")
+    assert "is not there yet: run" in said(visit()).replace("\\", "")
 
 
-def test_no_labels(run):
+def test_no_labels(run, visit):
     run.write("objects", run.read("objects").iloc[:0])
-    app = page()
+    app = visit()
     assert app.metric[3].value == "-"
     assert "on" not in app.dataframe[0].value
     assert "background" not in said(app)
 
 
-def test_an_image_without_pairs(run):
+def test_an_image_without_pairs(run, visit):
     pairs = run.read("pairs")
     image_id = int(pairs["image_id"].iloc[0])
     run.write("pairs", pairs[pairs["image_id"] != image_id])
-    app = page(image=image_id)
+    app = visit(image=image_id)
     assert "accepted no pair of this image" in said(app)
     assert "**Not accepted by stage 2**" in said(app)
     assert "place 1 of" in said(app)
@@ -182,29 +172,29 @@ def test_an_image_without_pairs(run):
     assert len(read_reviews(run)) == 1
 
 
-def test_an_image_without_neighbors(run):
+def test_an_image_without_neighbors(run, visit):
     neighbors, pairs = run.read("neighbors"), run.read("pairs")
     image_id = int(pairs["image_id"].iloc[0])
     run.write("pairs", pairs[pairs["image_id"] != image_id])
     run.write("neighbors", neighbors[neighbors["image_id"] != image_id])
-    app = page(image=image_id)
+    app = visit(image=image_id)
     assert "without a neighbor" in said(app)
     (following,) = [button for button in app.button if button.key == "next image"]
     following.click().run()
     assert "Image 2 of 24" in said(app)
 
 
-def test_reviews_of_other_pairs(run):
+def test_reviews_of_other_pairs(run, visit):
     save_review(run, Pair(*map(int, run.read("pairs")[KEY].iloc[0])), verdict="rejected")
     run.write("pairs", run.read("pairs").iloc[1:])
-    app = page()
+    app = visit()
     assert "are of other pairs than stage 2 has now" in said(app)
     assert "Accept" not in [button.label for button in app.button]
     assert len(app.dataframe)  # the page goes on
 
 
-def test_a_run_that_cannot_be_written(run, monkeypatch):
-    app = page()
+def test_a_run_that_cannot_be_written(run, monkeypatch, visit):
+    app = visit()
 
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
@@ -247,6 +237,16 @@ def test_joined():
     assert lines[0].x[1] == pytest.approx(1 + figures.GAP + 0.25 + 0.5)
     assert [line.line.dash for line in lines] == ["dot", "solid"]
     assert len(figures.joined(left, right, boxes, boxes, [], all_boxes=True).data) == 2
+
+
+def test_changes_are_drawn_without_numbers_and_the_gained_on_top():
+    picture, boxes = figures.Picture(b"", (100, 100), ""), np.array([[0, 0, 10, 10], [20, 0, 10, 10]])
+    links = [figures.Link(None, 0, row, 0.5, change=name) for row, name in ((0, "gained"), (1, "lost"), (1, "kept"))]
+    figure = figures.joined(picture, picture, boxes, boxes, links)
+    lines = [trace for trace in figure.data if len(trace.x) == 2]
+    assert [line.hovertemplate.partition("<br>")[0] for line in lines] == ["kept", "lost", "gained"]
+    assert [(line.line.color, line.line.dash, line.line.width) for line in lines] == list(figures.CHANGES.values())
+    assert [note.text for note in figure.layout.annotations] == ["", ""]  # the titles alone
 
 
 def test_colors_can_be_told_apart():

@@ -1,39 +1,18 @@
 """The proposals page and its figures: what the filter says, what is drawn, and the page in every state."""
 
-import shutil
-
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from orl_explore.boxes import REASONS, filter_boxes
 from orl_explore.figures import boxes as figures
 from orl_explore.run import Run
 from orl_explore.ui import proposals as page
-from orl_explore.ui import shell
 
-APP = str(shell.Path(__file__).parent.parent / "app.py")
+PAGE = "proposals"
+
+
 BOX = ["x", "y", "w", "h"]
-
-
-@pytest.fixture
-def runs(tmp_path, finished, monkeypatch):
-    """A folder with one finished run, named "one"."""
-    folder = tmp_path / "runs"
-    shutil.copytree(finished.path, folder / "one")
-    monkeypatch.setenv("ORL_RUNS", str(folder))
-    return folder
-
-
-def visit(**query):
-    app = AppTest.from_file(APP, default_timeout=30)
-    for name, value in {"run": "one", "page": "proposals", **query}.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    assert not app.error
-    return app
 
 
 def slider(app, name):
@@ -47,7 +26,7 @@ def said(app):
 # ---- the page ------------------------------------------------------------------------------------------------------
 
 
-def test_the_run_s_own_settings_give_the_run_s_own_boxes(runs, finished):
+def test_the_run_s_own_settings_give_the_run_s_own_boxes(runs, finished, visit):
     image_id = int(finished.images().table["image_id"].iloc[3])
     found = finished.read("proposals", image_id=image_id)
     kept = found["reason"].isin(["kept", "fallback"]).sum()
@@ -58,7 +37,7 @@ def test_the_run_s_own_settings_give_the_run_s_own_boxes(runs, finished):
     assert next(b for b in app.button if b.key == "filter reset").disabled
 
 
-def test_sliders_filter_anew(runs, finished):
+def test_sliders_filter_anew(runs, finished, visit):
     image_id = int(finished.images().table["image_id"].iloc[3])
     found = finished.read("proposals", image_id=image_id)
     app = visit(image=str(image_id))
@@ -78,7 +57,7 @@ def test_sliders_filter_anew(runs, finished):
     assert Run(runs / "one").read("proposals", image_id=image_id).equals(found)  # nothing was written
 
 
-def test_recall_of_the_whole_run(runs, finished):
+def test_recall_of_the_whole_run(runs, finished, visit):
     from orl_explore.diagnostics import proposal_recall
 
     recall = proposal_recall(finished.read("objects"), finished.read("regions"))
@@ -86,19 +65,36 @@ def test_recall_of_the_whole_run(runs, finished):
     assert [metric.value for metric in app.metric][2:] == [f"{recall.at[t]:.1%}" for t in (0.5, 0.7)]
 
 
-def test_an_image_that_does_not_exist(runs):
+def test_recall_with_other_settings(run, finished, visit):
+    from orl_explore.diagnostics import proposal_recall, recall_with
+
+    proposals, objects = finished.read("proposals"), finished.read("objects")
+    stored = proposal_recall(objects, finished.read("regions"))
+    assert recall_with(proposals, objects, min_side=16).at == stored.at  # the run's own settings
+    app = visit()
+    slider(app, "max_boxes").set_value(1)
+    app.run()
+    assert not app.exception
+    made = recall_with(proposals, objects, min_side=16, max_boxes=1)
+    assert made.at[0.5] < stored.at[0.5]
+    assert [metric.value for metric in app.metric][2:] == [f"{made.at[t]:.1%}" for t in (0.5, 0.7)]
+    assert app.metric[2].delta == f"{100 * (made.at[0.5] - stored.at[0.5]):+.1f} points"
+    assert any("with the settings above; below" in box.value for box in app.caption)
+
+
+def test_an_image_that_does_not_exist(runs, visit):
     app = visit(image="123456789")
     assert "has no image 123456789" in app.warning[0].value
     assert said(app)
 
 
-def test_without_stage_2(runs):
+def test_without_stage_2(runs, visit):
     Run(runs / "one").clear("stage2")
     app = visit()
     assert "orl stage2" in app.warning[0].value
 
 
-def test_without_annotations(runs, finished):
+def test_without_annotations(runs, finished, visit):
     Run(runs / "one").write("objects", finished.read("objects").iloc[:0])
     app = visit()
     assert said(app)
@@ -106,7 +102,7 @@ def test_without_annotations(runs, finished):
     assert any("no annotated objects" in box.value for box in app.caption)
 
 
-def test_an_image_without_objects_among_others(runs, finished):
+def test_an_image_without_objects_among_others(runs, finished, visit):
     run, objects = Run(runs / "one"), finished.read("objects")
     image_id = int(objects["image_id"].iloc[0])
     run.write("objects", objects[objects["image_id"] != image_id])

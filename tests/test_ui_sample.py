@@ -1,42 +1,45 @@
 """The training sample in the app: the very one that stage 3 draws, and the losses that training would compute."""
 
-import shutil
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from streamlit.testing.v1 import AppTest
 
 from orl_explore.errors import OrlError
-from orl_explore.run import Run
-from orl_explore.ui import sample, shell
+from orl_explore.reviews import KEY, Pair, save_review
+from orl_explore.ui import sample
 from orl_explore.views import normalize
 from training import replay
+from training.config import load_config
 from training.data import ObjectViews, StepSampler
 
-APP = str(shell.Path(__file__).parent.parent / "app.py")
-
-
-@pytest.fixture
-def run(tmp_path, finished, monkeypatch):
-    run = Run(shutil.copytree(finished.path, tmp_path / "runs" / "one"))
-    monkeypatch.setenv("ORL_RUNS", str(run.path.parent))
-    return run
-
-
-def visit(**query):
-    app = AppTest.from_file(APP, default_timeout=30)
-    app.query_params["page"] = "sample"
-    for name, value in query.items():
-        app.query_params[name] = str(value)
-    app.run()
-    assert not app.exception
-    assert not app.error, [box.value for box in app.error]
-    return app
+PAGE = "sample"
 
 
 def views_of(run, tiny):
     return ObjectViews(run.images(), run.read("regions"), run.read("pairs"), tiny.stage3, tiny.seed)
+
+
+def test_reviews_are_heeded_as_stage_3_does(run, visit):
+    """Of the pairs of an image all but one are rejected: whatever the epoch, that one is drawn."""
+    file = run.path / "config.yaml"
+    config = load_config(file)
+    file.write_text(dataclasses.replace(config, stage3=dataclasses.replace(config.stage3, reviews="use")).to_yaml())
+    run.clear("stage3")
+    image_id = int(run.images().table["image_id"].iloc[5])
+    pairs = run.read("pairs", image_id=image_id).sort_values("similarity", ignore_index=True)  # the least similar stays
+    shown = (
+        f"image {pairs['neighbor_id'].iloc[0]}, that stage 2 paired with it: cosine {pairs['similarity'].iloc[0]:.3f},"
+    )
+    visit(image=image_id)  # before the reviews: what the page holds in memory must not outlive them
+    for pair in pairs[KEY].iloc[1:].itertuples(index=False, name=None):
+        save_review(run, Pair(*map(int, pair)), verdict="rejected")
+    app = visit(image=image_id)
+    for epoch in (1, 2):
+        app.number_input(key="sample epoch").set_value(epoch).run()
+        assert any(shown in box.value for box in app.caption)
+    assert len(pairs) > 2, "with fewer pairs chance could draw the right one"
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -52,7 +55,7 @@ def test_the_sample_is_the_one_that_training_draws(run, tiny):
         assert shown.sample(epoch, row) == trained.sample(epoch, row)
 
 
-def test_the_page_shows_that_sample(run, tiny):
+def test_the_page_shows_that_sample(run, tiny, visit):
     image_id = int(run.images().table["image_id"].iloc[5])
     app = visit(image=image_id)
     app.number_input(key="sample epoch").set_value(2).run()
@@ -92,7 +95,7 @@ def test_losses_are_those_of_the_networks(run, tiny):
         assert found.image[name] == pytest.approx(float(each[name][0]), abs=1e-4)
 
 
-def test_losses_on_the_page(run):
+def test_losses_on_the_page(run, visit):
     app = visit()
     app.toggle(key="sample losses").set_value(True).run(timeout=60)
     assert not app.exception
@@ -101,7 +104,7 @@ def test_losses_on_the_page(run):
     assert any("batch normalization needs several" in box.value for box in app.caption)
 
 
-def test_before_stage_3(run):
+def test_before_stage_3(run, visit):
     run.clear("stage3")
     app = visit()
     assert "no checkpoint yet" in app.info[0].value
@@ -117,13 +120,13 @@ def test_a_damaged_checkpoint_is_a_sentence(run, tiny):
         replay.load_networks(run, tiny.stage3)
 
 
-def test_an_image_without_pairs(run):
+def test_an_image_without_pairs(run, visit):
     first = int(run.images().table["image_id"].iloc[0])
     pairs = run.read("pairs")
     run.write("pairs", pairs[pairs["image_id"] != first])
     assert f"no pair for image {first}" in visit(image=first).warning[0].value
 
 
-def test_stage_2_missing(run):
+def test_stage_2_missing(run, visit):
     run.clear("stage2")
     assert "orl stage2" in visit().warning[0].value

@@ -75,6 +75,11 @@ class ImageViews(Dataset):
         return {"image_id": image_id, "view1": view1, "view2": view2}
 
 
+def _order(rows: np.ndarray) -> np.ndarray | slice:
+    """What sorts these rows; where they stand sorted, as stage 2 leaves them, a slice of all, which copies nothing."""
+    return slice(None) if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
+
+
 class ObjectViews(Dataset):
     """Stage 3: two views of an image, a box and its jittered copy, and a pair of corresponding boxes.
 
@@ -87,15 +92,16 @@ class ObjectViews(Dataset):
         self.image_sizes = images.table[["width", "height"]].to_numpy()
         row_of = pd.Series(np.arange(len(images)), index=self.image_ids)
         # Regions and pairs stand grouped by image, in any order of images: keep arrays and where each image begins.
+        starts = np.arange(len(images) + 1)
         region_rows = row_of[regions["image_id"]].to_numpy()
-        order = np.argsort(region_rows, kind="stable")
-        self.boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int32)[order]
-        self.box_starts = np.searchsorted(region_rows[order], np.arange(len(images) + 1))
+        order = _order(region_rows)
         self.all_boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int32)
+        self.boxes = self.all_boxes[order]
+        self.box_starts = np.searchsorted(region_rows[order], starts)
         pair_rows = row_of[pairs["image_id"]].to_numpy()
-        order = np.argsort(pair_rows, kind="stable")
+        order = _order(pair_rows)
         self.pairs = pairs[["neighbor_id", "query_region", "key_region"]].to_numpy(np.int64)[order]
-        self.pair_starts = np.searchsorted(pair_rows[order], np.arange(len(images) + 1))
+        self.pair_starts = np.searchsorted(pair_rows[order], starts)
         self.row_of = row_of.to_dict()
         self.rows = np.flatnonzero(np.diff(self.pair_starts))
         if not len(self.rows):

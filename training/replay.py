@@ -57,7 +57,8 @@ def object_views(run: Run, images: ImageSet) -> ObjectViews:
         OrlError: stage 2 is missing, or left no pair.
     """
     config, seed = stage3_settings(run)
-    return ObjectViews(images, run.read("regions"), pairs_to_train_on(run, config), config, seed)
+    regions = run.read("regions", columns=["image_id", "x", "y", "w", "h"])
+    return ObjectViews(images, regions, pairs_to_train_on(run, config), config, seed)
 
 
 def step_of(samples: ObjectViews, epoch: int, row: int) -> tuple[int | None, np.ndarray]:

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 
 from orl_explore.orl import ORL
-from orl_explore.reviews import apply_reviews, read_reviews
+from orl_explore.reviews import KEY, apply_reviews, read_reviews
 from orl_explore.run import Run, hash_file
 from training.config import Config, Stage3Config
 from training.console import console
@@ -17,13 +17,14 @@ STAGE = "stage3"
 
 
 def pairs_to_train_on(run: Run, config: Stage3Config) -> pd.DataFrame:
-    """The pairs table of stage 2, as people have corrected it where the settings say so.
+    """The pairs that stage 2 found, as people have corrected them where the settings say so: columns `KEY`, or more.
 
     Raises:
         OrlError: stage 2 is missing, or the reviews are of other pairs or leave none.
     """
-    pairs = run.read("pairs")
-    return apply_reviews(run, pairs, read_reviews(run)) if config.reviews else pairs
+    if not config.reviews:
+        return run.read("pairs", columns=KEY)
+    return apply_reviews(run, run.read("pairs"), read_reviews(run))
 
 
 def run(run: Run, config: Config) -> Run:

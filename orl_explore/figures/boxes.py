@@ -45,7 +45,7 @@ LOOKS: Final = {
 
 
 def image_with_boxes(
-    image: Image.Image, boxes: ArrayLike, looks: Sequence[Look], labels: Sequence[str], *, height: int = 520
+    image: Image.Image, boxes: ArrayLike, looks: Sequence[Look], labels: Sequence[str], *, height: int | None = None
 ) -> go.Figure:
     """Draw boxes on a picture; the pointer on the edge of a box shows its label.
 
@@ -56,12 +56,14 @@ def image_with_boxes(
         boxes: (N, 4) xywh in pixels of the image.
         looks: (N,) how each is drawn.
         labels: (N,) plain text; several lines are parted by newlines.
-        height: of the figure.
+        height: of the figure; by default what the picture needs where it is 640 pixels wide, 520 at most.
     """
+    margin = {"l": 0, "r": 0, "t": 32, "b": 40}
+    height = height or min(520, margin["t"] + margin["b"] + round(640 * image.height / image.width))
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not len(boxes) == len(looks) == len(labels):
         raise ValueError(f"want as many looks and labels as boxes, not {len(boxes)}, {len(looks)}, {len(labels)}")
-    made = style.figure(height=height, margin={"l": 0, "r": 0, "t": 32, "b": 40}, hovermode="closest")
+    made = style.figure(height=height, margin=margin, hovermode="closest")
     made.add_layout_image(
         source=_data_uri(image),
         xref="x",
@@ -74,7 +76,9 @@ def image_with_boxes(
         layer="below",
     )
     made.update_xaxes(visible=False, range=[0, image.width], constrain="domain")
-    made.update_yaxes(visible=False, range=[image.height, 0], scaleanchor="x", constrain="domain")
+    made.update_yaxes(
+        visible=False, range=[image.height, 0], scaleanchor="x", constrain="domain", constraintoward="top"
+    )
     for look in dict.fromkeys(looks):
         rows = [row for row, other in enumerate(looks) if other == look]
         shown = rows[:LIMIT]

@@ -50,17 +50,25 @@ def overlap(shares: NDArray[np.float64], k: int, *, chance: float, chosen: float
         showlegend=False,
         bargap=0.08,
     )
-    for value, name, dash, side in (
-        (float(np.mean(shares)) * k, "mean", "solid", "top right"),
-        (chance * k, "chance", "dot", "top right"),
-    ):
-        made.add_vline(
-            x=value,
-            line={"color": style.QUIET, "dash": dash, "width": 2},
-            annotation={"text": f"{name} {value:.1f}", "font": {"color": style.QUIET}},
-            annotation_position=side,
+    highest = 1.35 * max(1, int(counts.max()))  # above the bars, so that words and bars never meet
+    made.update_yaxes(range=[0, highest])
+    lines = sorted([(float(np.mean(shares)) * k, "mean", "solid"), (chance * k, "chance", "dot")])
+    for (value, name, dash), height in zip(lines, (0.97, 0.86), strict=True):
+        # The left line is the longer one, so that neither crosses the words beside the other.
+        y = height * highest
+        made.add_shape(
+            type="line", x0=value, x1=value, y0=0, y1=y, line={"color": style.QUIET, "dash": dash, "width": 2}
         )
-    made.layout.annotations[1].update(y=0.86)  # where both lines meet, the words do not
+        made.add_annotation(
+            x=value,
+            y=y,
+            text=f"{name} {value:.1f}",
+            font={"color": style.QUIET},
+            showarrow=False,
+            xanchor="left" if value < 0.75 * k else "right",
+            yanchor="top",
+            xshift=4 if value < 0.75 * k else -4,
+        )
     return made
 
 
@@ -94,7 +102,7 @@ def image_map(
         height=460,
         title=title,
         margin={"l": 8, "r": 8, "t": 32, "b": 80},
-        legend={"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0, "itemsizing": "constant"},
+        legend={**style.LEGEND, "itemsizing": "constant"},
         dragmode="lasso",
         uirevision="map",
     )

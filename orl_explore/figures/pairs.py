@@ -35,6 +35,14 @@ def crop_uris(image: Image.Image, boxes: NDArray[np.integer], *, side: int = 128
     return uris
 
 
+CHANGES = {
+    "kept": (style.QUIET, "solid", 1.5),
+    "lost": (style.REJECTED, "dash", 3),
+    "gained": (style.ACCEPTED, "solid", 3),
+}
+"""Color, dashes and width of pairs that two settings of stage 2 have in common, and that only one of them has."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """An image to draw boxes on."""
@@ -63,6 +71,8 @@ class Link:
     """Drawn heavier than the others."""
     dashed: bool = False
     """Drawn dashed, as a rejected one."""
+    change: str = ""
+    """A key of `CHANGES`, drawn by that look and without a number; empty: not a comparison of settings."""
 
 
 def color(number: int | None) -> str:
@@ -121,12 +131,16 @@ def joined(
         for every in placed:
             xs, ys = _outlines(every)
             made.add_scatter(x=xs, y=ys, mode="lines", hoverinfo="skip", line={"color": GRAY, "width": 1}, opacity=0.9)
-    for link in sorted(links, key=lambda link: link.strong):  # the strong one on top
+    for link in sorted(
+        links, key=lambda link: (link.strong, list(CHANGES).index(link.change or "kept"))
+    ):  # on top last
         _link(made, link, placed[0][link.query], placed[1][link.key])
     for side, every in enumerate(placed):
-        _tags(made, [(link.number, (link.query, link.key)[side]) for link in links], every)
+        _tags(made, [(link.number, (link.query, link.key)[side]) for link in links if not link.change], every)
     made.update_xaxes(range=[-0.01, 2 + GAP + 0.01], visible=False, constrain="domain")
-    made.update_yaxes(range=[1.01, -0.06], visible=False, scaleanchor="x", constrain="domain")
+    half = max(picture.size[1] / max(picture.size) for picture, _, _ in pictures) / 2
+    limits = [0.5 + half + 0.01, 0.5 - half - 0.06]  # the title is above the picture
+    made.update_yaxes(range=limits, visible=False, scaleanchor="x", constrain="domain", constraintoward="top")
     return made
 
 
@@ -137,6 +151,9 @@ def _link(made: go.Figure, link: Link, query: NDArray, key: NDArray) -> None:
         "width": 5 if link.strong else 2.5,
         "dash": "dot" if link.dashed or link.number is None else "solid",
     }
+    if link.change:
+        name = link.change
+        line = dict(zip(("color", "dash", "width"), CHANGES[link.change], strict=True))
     common = {
         "mode": "lines",
         "hovertemplate": f"{name}<br>similarity {similarity_text(link.similarity)}<extra></extra>",
@@ -153,7 +170,7 @@ def _link(made: go.Figure, link: Link, query: NDArray, key: NDArray) -> None:
     made.add_scatter(
         x=[query[0] + query[2], key[0]],
         y=[query[1] + query[3] / 2, key[1] + key[3] / 2],
-        line={**line, "width": 4 if link.strong else 1.5},
+        line=line if link.change else {**line, "width": 4 if link.strong else 1.5},
         opacity=0.95 if link.strong else 0.8,
         **common,
     )

@@ -15,6 +15,9 @@ QUIET: Final = "#8A939B"
 SCALE: Final = "Cividis"
 """Color scale for similarities: rises evenly in lightness, the same to the color-blind."""
 
+LEGEND: Final = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0}
+"""A line of entries at the bottom edge; a figure that has several such lines makes room in its margin."""
+
 
 def color(index: int) -> str:
     """Color number `index` of the palette, which begins anew after its last."""
@@ -31,7 +34,8 @@ def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         colorway=list(PALETTE),
         hoverlabel={"align": "left"},
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": QUIET, "activecolor": PALETTE[1]},
+        legend=LEGEND,
     )
     made.update_xaxes(automargin=True, showgrid=False, zeroline=False)
     made.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.2)", zeroline=False)

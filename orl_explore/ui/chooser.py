@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.errors import OrlError
-from orl_explore.lookup import Groups, Labels, find_images, labels_of
+from orl_explore.lookup import Labels, find_images, labels_of
+from orl_explore.rows import Groups
 from orl_explore.run import Run
 from orl_explore.ui import state
 
@@ -93,8 +94,9 @@ def _gallery(run: Run) -> None:
         if pages > 1:  # another search begins at the first page
             page = st.pagination(pages, key=f"gallery page {text} {run.path.as_posix()}")
     shown = rows[(page - 1) * GALLERY : page * GALLERY]
+    grid = st.container(key=f"{state.EVEN} gallery")
     for start in range(0, len(shown), COLUMNS):
-        for column, row in zip(st.columns(COLUMNS, gap="xsmall"), shown[start : start + COLUMNS], strict=False):
+        for column, row in zip(grid.columns(COLUMNS, gap="xsmall"), shown[start : start + COLUMNS], strict=False):
             with column:
                 image_id = int(table["image_id"].to_numpy()[row])
                 picture(run, image_id, side=160)

@@ -64,7 +64,7 @@ def render(run: Run) -> None:
     )
     if a is not None and b is not None:
         if "stage3" not in comparison.sources(run):
-            st.info(state.plain(f"Stage 3 of this run is not there yet: orl stage3 {run.path} makes it."))
+            st.info(state.sentence(f"Stage 3 of this run is not there yet: `orl stage3 {run.path}` makes it."))
         _compare(run, (found[a], found[b]), (_title(a), _title(b)), bool(features))
     _judged(run)
 
@@ -223,14 +223,14 @@ def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
         _row(run, letter, neighbors, labels, row)
 
 
-def _cells(count: int) -> list[Any]:
+def _cells(count: int, name: str) -> list[Any]:
     """Places for small pictures in a row, ten of which fit beside the sidebar of a small screen."""
-    line = st.container(horizontal=True, gap="xsmall")
+    line = st.container(horizontal=True, gap="xsmall", key=f"{state.EVEN} compare {name}")
     return [line.container(width=CELL, gap="xsmall") for _ in range(count)]
 
 
 def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | None, row: int) -> None:
-    columns = _cells(len(neighbors))
+    columns = _cells(len(neighbors), letter)
     for rank, (column, neighbor) in enumerate(zip(columns, neighbors.itertuples(), strict=True)):
         number, position, sign = int(neighbor.neighbor_id), int(neighbor.row), str(neighbor.sign)  # type: ignore[arg-type]
         with column:
@@ -294,11 +294,7 @@ def _maps(
 
 def _mark(run: Run, letter: str, key: str) -> None:
     """Take over a selection; the other map forgets its own, of which only the last one counts."""
-    points = st.session_state[key]["selection"]["points"]
-    # The browser hands custom data back as a list, or as a dictionary by position.
-    data = [point["customdata"] for point in points if point.get("customdata") is not None]
-    data = [next(iter(item.values())) if isinstance(item, dict) else np.ravel(item)[0] for item in data]
-    rows = list(dict.fromkeys(int(item) for item in data))
+    rows = list(dict.fromkeys(state.first_numbers(st.session_state[key]["selection"]["points"])))
     st.session_state.setdefault(MARKED, {})[str(run.path)] = rows
     st.session_state["compare turn"]["B" if letter == "A" else "A"] += 1
 
@@ -315,7 +311,7 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
         overlap = float(compared.overlap[marked].mean())
         st.caption(f"They keep {overlap:.1%} of their neighbors, all images {compared.mean_overlap:.1%}.")
         st.button("Clear", icon=":material/close:", key="compare clear", on_click=_clear, args=(run,))
-    for rank, (column, row) in enumerate(zip(_cells(min(SHOWN, len(marked))), marked, strict=False)):
+    for rank, (column, row) in enumerate(zip(_cells(min(SHOWN, len(marked)), "marked"), marked, strict=False)):
         number = int(compared.image_ids[row])
         with column:
             st.image(state.thumbnail(run, number), width="stretch", alt=f"marked image {rank + 1}")
@@ -339,7 +335,7 @@ def _judged(run: Run) -> None:
     try:
         table = comparison.evaluation_table(comparison.read_summary(run))
     except OrlError as error:
-        st.info(state.plain(str(error)))
+        st.info(state.sentence(str(error)))
     else:
         st.dataframe(
             table,

@@ -14,8 +14,9 @@ from orl_explore import neighbors as library
 from orl_explore.decoding import Unusable, decode
 from orl_explore.errors import OrlError
 from orl_explore.figures import neighbors as figures
-from orl_explore.lookup import Groups, Labels
+from orl_explore.lookup import Labels
 from orl_explore.pairs import similarity_text
+from orl_explore.rows import Groups
 from orl_explore.run import Run, hash_file
 from orl_explore.ui import chooser, state
 
@@ -86,9 +87,10 @@ def render(run: Run) -> None:
 def _grid(run: Run, found: pd.DataFrame, own: Labels | None, *, key: str) -> None:
     """Neighbors in lines of `COLUMNS`, each with its labels and a button that walks on to it."""
     rows = list(zip(found["rank"].tolist(), found["neighbor_id"].tolist(), found["similarity"].tolist(), strict=True))
+    grid = st.container(key=f"{state.EVEN} {key}")
     for start in range(0, len(rows), COLUMNS):
         for column, (rank, neighbor_id, similarity) in zip(
-            st.columns(COLUMNS, gap="small"), rows[start : start + COLUMNS], strict=False
+            grid.columns(COLUMNS, gap="small"), rows[start : start + COLUMNS], strict=False
         ):
             with column.container(gap="xsmall"):
                 chooser.picture(run, neighbor_id, side=240)
@@ -133,7 +135,8 @@ def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
         " A few images that are everybody's neighbor make poor pairs."
     )
     top = counts[["image_id", "count"]].head(HUBS).to_numpy().tolist()
-    for column, (other, count) in zip(st.columns(HUBS, gap="xsmall"), top, strict=False):
+    grid = st.container(key=f"{state.EVEN} hubs")
+    for column, (other, count) in zip(grid.columns(HUBS, gap="xsmall"), top, strict=False):
         with column:
             chooser.picture(run, other, side=160)
             st.button(
@@ -165,8 +168,9 @@ def _twins(run: Run) -> None:
             page = st.pagination(pages, key=f"twins page {pages} {run.path.as_posix()}")
     shown = pairs.iloc[(page - 1) * PAIRS : page * PAIRS]
     rows = list(zip(*(shown[name].to_numpy().tolist() for name in ("first", "second", "similarity")), strict=True))
+    grid = st.container(key=f"{state.EVEN} twins")
     for start in range(0, len(rows), 3):
-        for column, (first, second, similarity) in zip(st.columns(3), rows[start : start + 3], strict=False):
+        for column, (first, second, similarity) in zip(grid.columns(3), rows[start : start + 3], strict=False):
             with column.container(border=True, gap="xsmall"):
                 st.markdown(f"**{similarity:.4f}**")
                 for half, other in zip(st.columns(2, gap="xsmall"), (first, second), strict=True):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 import streamlit as st
-from PIL import Image
 
 from orl_explore import overview, projection
 from orl_explore.errors import OrlError
@@ -19,6 +17,8 @@ from orl_explore.ui import state
 
 BOX = ["x", "y", "w", "h"]
 SIMILAR = 12
+LABELS = 20_000
+"""Points of more regions than this are looked up in the annotations only when the map is colored by label."""
 COLUMNS, ROWS = 10, 3
 
 COLORS = {
@@ -68,7 +68,7 @@ def _projection(run: Run) -> Projection:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Looking up what the regions are on ...")
-def _gather(run_path: str, version: object) -> pd.DataFrame:
+def _gather(run_path: str, version: object, labeled: bool) -> pd.DataFrame:
     run = Run(run_path)
     made, images = _projection(run), state.images(run)
     points = made.table.merge(state.table(run, "regions")[["region_id", "image_id", *BOX]], on="region_id", how="left")
@@ -76,17 +76,28 @@ def _gather(run_path: str, version: object) -> pd.DataFrame:
     sizes = images.table.set_index("image_id")[["width", "height"]].loc[points["image_id"]].to_numpy(float)
     points["share"] = 100 * points["w"].to_numpy() * points["h"].to_numpy() / sizes.prod(axis=1)
     boxes = points[["region_id", "image_id", "w", "h"]].assign(x=points["left"], y=points["top"])
-    labels = projection.region_labels(boxes, images)
+    labels = projection.region_labels(boxes, images) if labeled else None
     if labels is not None:
         points["label"] = labels.to_numpy()
-    points["hover"] = object_map.hover(points)
     return points
 
 
 def _points(run: Run, made: Projection) -> pd.DataFrame:
     """The map's table with region, image, label and size; shared, never change it."""
     versions = tuple(state.version(run.require(name)) for name in ("projection", "regions", "images", "objects"))
-    return _gather(str(run.path), (made.regions, versions))
+    labeled = len(made.table) <= LABELS or _color(_colors(run, len(made.table))) == "label"
+    return _gather(str(run.path), (made.regions, versions), labeled)
+
+
+def _colors(run: Run, count: int) -> list[str]:
+    """What the map can be colored by; the first one is shown at first."""
+    names = [name for name in COLORS if name != "label" or len(state.images(run).objects)]
+    return names if count <= LABELS else sorted(names, key=lambda name: name != "cluster")
+
+
+def _color(options: list[str]) -> str:
+    chosen = st.session_state.get("object map color")
+    return chosen if chosen in options else options[0]
 
 
 def _key(run: Run, name: str) -> str:
@@ -100,8 +111,10 @@ def _chosen(run: Run, count: int) -> int | None:
 
 def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -> None:
     first, second, third = st.columns([5, 4, 3], vertical_alignment="bottom")
-    options = [name for name in COLORS if name != "label" or "label" in points]
-    color = first.selectbox("Color", options, format_func=COLORS.__getitem__, key="object map color")
+    options = _colors(run, len(points))
+    color = first.selectbox(
+        "Color", options, format_func=COLORS.__getitem__, key="object map color", on_change=_ring, args=(run,)
+    )
     second.number_input(
         "Region",
         min_value=0,
@@ -110,6 +123,8 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
         step=1,
         key=_key(run, "region"),
         placeholder="click a point",
+        on_change=_ring,
+        args=(run,),
         help="The region whose crop is shown: click a point of the map, or type its number.",
     )
     with third.popover("UMAP", icon=":material/tune:", width="stretch"):
@@ -124,7 +139,7 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
         f" distances between groups mean little.{hint}"
     )
     st.plotly_chart(
-        _figure(run, points, color, region),
+        _figure(run, made, points, color, region),
         key=_key(run, "chart"),
         on_select=lambda: _select(run),
         selection_mode=("points", "box", "lasso"),
@@ -133,34 +148,52 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
     )
 
 
-def _figure(run: Run, points: pd.DataFrame, color: str, region: int | None) -> Any:
+def _ring(run: Run) -> None:
+    """From now on the map rings the region. Needed where no click marks it: its number was typed, or the map is new.
+
+    A map with another ring is another figure, which the browser draws from scratch; so clicks alone draw none.
+    """
+    st.session_state[_key(run, "ring")] = st.session_state.get(_key(run, "region"))
+
+
+def _figure(run: Run, made: Projection, points: pd.DataFrame, color: str, region: int | None) -> Any:
+    ring = region if color == "similarity" else st.session_state.get(_key(run, "ring"))
+    image_id = state.chosen_image(run) if color == "image" else None
+    version = (made.regions, state.version(run.require("projection")))
+    return _draw(str(run.path), version, color, ring, image_id, points)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _draw(
+    run_path: str, version: object, color: str, ring: int | None, image_id: int | None, _points: pd.DataFrame
+) -> Any:
+    run, points = Run(run_path), _points
     if color == "similarity":
-        if region is None:
+        if ring is None:
             return object_map.by_group(points.assign(none=object_map.OTHERS), "none")
         rows = points["region_id"].to_numpy()
-        values = projection.similarities(run.read_array("region_embeddings"), region, rows)
-        return object_map.by_value(points.assign(similarity=values), "similarity", "similarity", marked=region)
-    if color == "image":
-        image_id = state.chosen_image(run)
-        near = state.table(run, "neighbors") if run.file("neighbors").exists() else pd.DataFrame()
-        own = near[near["image_id"] == image_id] if len(near) else near
-        similar = dict(zip(own["neighbor_id"], own["similarity"], strict=True)) if len(own) else {}
-        return object_map.by_image(points, image_id, similar, marked=region)
+        values = projection.similarities(run.read_array("region_embeddings"), ring, rows)
+        return object_map.by_value(points.assign(similarity=values), "similarity", "similarity", marked=ring)
+    if image_id is not None:
+        near = run.read("neighbors", image_id=image_id) if run.file("neighbors").exists() else pd.DataFrame()
+        similar = dict(zip(near["neighbor_id"], near["similarity"], strict=True)) if len(near) else {}
+        return object_map.by_image(points, image_id, similar, marked=ring)
     if color == "size":
-        return object_map.by_value(points, "share", "% of the image", marked=region)
-    return object_map.by_group(points, color, marked=region)
+        return object_map.by_value(points, "share", "% of the image", marked=ring)
+    return object_map.by_group(points, color, marked=ring)
 
 
 def _select(run: Run) -> None:
     """Remember what was clicked or drawn around: the chart forgets it when its colors change."""
     event = st.session_state[_key(run, "chart")]["selection"]
-    regions = [point["customdata"] for point in event["points"] if point.get("customdata") is not None]
-    regions = [int(region[0] if isinstance(region, list | tuple) else region) for region in regions]
+    regions = state.first_numbers(event["points"])
     if event.get("box") or event.get("lasso"):
         st.session_state[_key(run, "picked")] = regions
         st.session_state[_key(run, "page")] = 1
     elif regions:
         st.session_state[_key(run, "region")] = regions[-1]
+        if st.session_state.get(_key(run, "ring")) is not None:
+            _ring(run)
         table = state.table(run, "regions")
         state.choose_image(int(table["image_id"].iloc[regions[-1]]))
 
@@ -203,16 +236,6 @@ def _settings(run: Run, now: Settings) -> None:
 # ---- crops ---------------------------------------------------------------------------------------------------------
 
 
-@st.cache_data(max_entries=500, show_spinner=False)
-def _square(jpeg: bytes) -> Image.Image:
-    """A crop in the middle of a transparent square, so that crops of any shape line up."""
-    crop = Image.open(io.BytesIO(jpeg))
-    side = max(crop.size)
-    square = Image.new("RGBA", (side, side))
-    square.paste(crop, ((side - crop.width) // 2, (side - crop.height) // 2))
-    return square
-
-
 def _label(points: pd.DataFrame, region: int) -> str | None:
     row = points["region_id"].searchsorted(region)
     if "label" not in points or row >= len(points) or points["region_id"].iloc[row] != region:
@@ -250,19 +273,24 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int 
     )
 
 
+@st.cache_data(max_entries=200, show_spinner=False)
+def _nearest(run_path: str, region: int, version: object) -> pd.DataFrame:
+    return projection.most_similar(Run(run_path).read_array("region_embeddings"), region, count=SIMILAR)
+
+
 def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:
-    found = projection.most_similar(run.read_array("region_embeddings"), region, count=SIMILAR)
+    found = _nearest(str(run.path), region, state.version(run.require("region_embeddings")))
     st.subheader("Most similar crops", anchor=False)
     st.caption(
         f"Of all {len(regions):,} regions, by the cosine of the embeddings. A button opens the crop's image on the"
         " page of RoI pairs."
     )
-    columns = st.columns(SIMILAR // 2)
+    columns = st.container(key=f"{state.EVEN} similar").columns(SIMILAR // 2)
     for number, (other, similarity) in enumerate(found.itertuples(index=False)):
         row = regions.iloc[int(other)]
         image_id = int(row["image_id"])
         with columns[number % len(columns)].container(border=True):
-            crop = _square(state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int)))
+            crop = state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int))
             st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
                 f"{similarity:.3f}",
@@ -314,12 +342,12 @@ def _selection(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
         key = _key(run, "page")
         st.session_state[key] = min(st.session_state.get(key, 1), pages)
         page = st.pagination(pages, key=key)
-    columns = st.columns(COLUMNS)
+    columns = st.container(key=f"{state.EVEN} selection").columns(COLUMNS)
     rows = table.iloc[(page - 1) * size : page * size]
     boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
     for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
         with columns[number % COLUMNS]:
-            crop = _square(state.thumbnail(run, image_id, side=140, box=boxes[number]))
+            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
             st.image(crop, width="stretch", alt=f"crop of region {region}")
             label = _label(points, region)
             st.caption(f"{region}" + (f" {state.plain(label)}" if label else ""))

@@ -130,9 +130,9 @@ def _judged(summary: Mapping[str, Any]) -> None:
 def _funnel(run: Run) -> None:
     try:
         counts = {
-            "boxes proposed": len(state.table(run, "proposals", ["image_id"])),
-            "boxes kept": len(state.table(run, "regions")),
-            "pairs accepted": len(state.table(run, "pairs", ["image_id"])),
+            "boxes proposed": run.count("proposals"),
+            "boxes kept": run.count("regions"),
+            "pairs accepted": run.count("pairs"),
         }
     except OrlError as error:
         st.info(state.sentence(str(error)))

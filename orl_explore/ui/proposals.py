@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,19 @@ import streamlit as st
 
 from orl_explore.boxes import FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
-from orl_explore.lookup import ImageReader
 from orl_explore.run import Run
 from orl_explore.ui import chooser, state
+
+if TYPE_CHECKING:  # torch comes with it, which takes seconds: first when something is judged
+    from orl_explore.diagnostics import Recall
 
 BOX = ["x", "y", "w", "h"]
 DROPPED = [reason for reason in REASONS if reason not in (KEPT, FALLBACK)]
 THRESHOLDS = (0.5, 0.7)
+JUDGED = 2000
+"""Images at most that the run's own settings are judged on; of more, every so many-th."""
+TRIED = 100
+"""The same for settings of the reader's, for which every box is filtered anew."""
 MEANING = {
     "min_side": "boxes whose shorter side is below this are dropped",
     "max_aspect": "boxes longer than this times their shorter side are dropped",
@@ -27,21 +33,17 @@ MEANING = {
 }
 
 
-@st.cache_resource(max_entries=4, show_spinner="Finding the boxes of every image …")
-def _reader(run_path: str, version: tuple[str, int, int]) -> ImageReader:
-    return ImageReader(Run(run_path), "proposals")
-
-
 def render(run: Run) -> None:
     """Show the page."""
     image_id = chooser.choose(run)
-    found = _reader(str(run.path), state.version(run.require("proposals"))).read(image_id)
+    found = run.read("proposals", image_id=image_id)
     raw = found[BOX].to_numpy()
     objects = chooser.objects_of(run, image_id)
 
     left, right = st.columns([1.5, 1], gap="medium")
     with right:
-        settings = _sliders(run)
+        own = defaults(run.stage("stage2"))
+        settings = _sliders(run, own)
         reasons = filter_boxes(raw, **settings)
         same = (reasons == found["reason"].to_numpy()).all()
         _kept(found, reasons, changed=not same)
@@ -50,7 +52,7 @@ def render(run: Run) -> None:
     with left:
         _picture(run, image_id, raw, reasons, objects, counts)
     if len(state.images(run).objects):
-        _objects(run, objects, raw[is_kept(reasons)])
+        _objects(run, objects, raw[is_kept(reasons)], settings if settings != own else None)
     else:
         st.caption("These images have no annotated objects to judge the boxes by.")
 
@@ -62,9 +64,8 @@ def defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config.get(name, own[name].default) for name in ("min_side", "max_aspect", "max_iou", "max_boxes")}
 
 
-def _sliders(run: Run) -> dict[str, Any]:
+def _sliders(run: Run, start: Mapping[str, Any]) -> dict[str, Any]:
     """The filter's settings as the reader wants them; the run's own at first."""
-    start = defaults(run.stage("stage2"))
     # Ranges hang on the run, not the image, so that walking from image to image leaves the sliders where they are.
     ranges: dict[str, tuple[str, Any, Any, Any, str]] = {
         "min_side": ("Least side, pixels", 0, max(200, 2 * round(start["min_side"])), 1, "%d"),
@@ -138,13 +139,13 @@ def _picture(
     st.plotly_chart(made, key="boxes", alt="the image with its boxes", config={"displaylogo": False})
 
 
-def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray) -> None:
-    """Whether the objects of the image, and those of all images, have a box."""
+def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray, changed: dict[str, Any] | None) -> None:
+    """Whether the objects of the image, and those of all images, have a box; `changed`: settings not the run's."""
     st.subheader("Are the objects among the kept boxes?", anchor=False)
     left, right = st.columns([1.5, 1], gap="medium")
+    best = iou(objects[BOX].to_numpy(), kept).max(axis=1, initial=0) if len(objects) else np.zeros(0)
     with left:
         if len(objects):
-            best = iou(objects[BOX].to_numpy(), kept).max(axis=1, initial=0)
             found = {f"IoU ≥ {limit}": best >= limit for limit in THRESHOLDS}
             table = pd.DataFrame({"object": objects["category"].to_numpy(), "best IoU": best, **found})
             st.dataframe(
@@ -154,22 +155,62 @@ def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray) -> None:
             )
         else:
             st.caption("This image has no annotated objects.")
-    whole = _recall(str(run.path), state.version(run.require("objects")), state.version(run.require("regions")))
     with right:
         st.caption("Share of objects that a kept box meets: in this image, with the settings above")
         for limit, column in zip(THRESHOLDS, st.columns(2), strict=True):
             value = f"{(best >= limit).mean():.0%}" if len(objects) else "-"
             column.metric(f"IoU ≥ {limit}", value, border=True)
-        st.caption(f"In all images, {whole['objects']:,} objects, with the settings of the run")
-        for limit, column in zip(THRESHOLDS, st.columns(2), strict=True):
-            column.metric(f"IoU ≥ {limit}", f"{whole['at'][limit]:.1%}", border=True)
+        _all_images(run, changed)
 
 
-@st.cache_data(max_entries=4, show_spinner="Judging the boxes of all images …")
-def _recall(run_path: str, objects: tuple[str, int, int], regions: tuple[str, int, int]) -> dict[str, Any]:
+def _all_images(run: Run, changed: dict[str, Any] | None) -> None:
+    versions = tuple(state.version(run.require(name)) for name in ("objects", "regions", "proposals"))
+    limit, total = (JUDGED if changed is None else TRIED), len(state.images(run))
+    stored = _recall(str(run.path), limit, versions)
+    made = stored if changed is None else _recall_with(str(run.path), limit, versions, **changed)
+    whose = "the settings of the run" if changed is None else "the settings above"
+    which = f"In all {total:,} images" if total <= limit else f"In {limit:,} of all {total:,} images, evenly spread"
+    against = "" if changed is None else "; below, the change against the settings of the run"
+    st.caption(f"{which}, {made.objects:,} objects, with {whose}{against}")
+    for threshold, column in zip(THRESHOLDS, st.columns(2), strict=True):
+        change = made.at[threshold] - stored.at[threshold]
+        column.metric(
+            f"IoU ≥ {threshold}",
+            f"{made.at[threshold]:.1%}",
+            delta=None if changed is None else f"{100 * change:+.1f} points",
+            delta_color="off" if not change else "normal",
+            border=True,
+        )
+
+
+def _spread(run_path: str, limit: int) -> np.ndarray:
+    """Ids of all images, or of so many, evenly spread over the images table."""
+    ids = state.images(Run(run_path)).table["image_id"].to_numpy()
+    return ids[np.linspace(0, len(ids) - 1, min(limit, len(ids))).round().astype(int)]
+
+
+def _of(table: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
+    return table.loc[table["image_id"].isin(ids), ["image_id", *BOX]]
+
+
+@st.cache_data(max_entries=8, show_spinner="Judging the boxes of all images …")
+def _recall(run_path: str, limit: int, versions: object) -> Recall:
     from orl_explore.diagnostics import proposal_recall
 
-    run = Run(run_path)
-    columns = ["image_id", *BOX]
-    made = proposal_recall(state.images(run).objects[columns], state.table(run, "regions"), thresholds=THRESHOLDS)
-    return {"at": made.at, "objects": made.objects}
+    run, ids = Run(run_path), _spread(run_path, limit)
+    return proposal_recall(_of(state.images(run).objects, ids), _of(state.table(run, "regions"), ids))
+
+
+@st.cache_data(max_entries=64, show_spinner="Judging these settings …")
+def _recall_with(run_path: str, limit: int, versions: object, **settings: Any) -> Recall:
+    from orl_explore.diagnostics import recall_with
+
+    objects = _of(state.images(Run(run_path)).objects, _spread(run_path, limit))
+    return recall_with(_raw(run_path, limit, versions), objects, **settings)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _raw(run_path: str, limit: int, versions: object) -> pd.DataFrame:
+    run, columns = Run(run_path), ["image_id", *BOX]
+    parts = [run.read("proposals", image_id=i, columns=columns) for i in _spread(run_path, limit).tolist()]
+    return pd.concat(parts, ignore_index=True)

@@ -79,6 +79,13 @@ PAGES = (
 )
 
 
+STYLE = (
+    ".stMainBlockContainer{padding-top:3rem;padding-bottom:3rem}"
+    f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
+)
+"""Less white at the top; and pictures of any shape line up in rows, each in the middle of a square."""
+
+
 @lru_cache(maxsize=1)
 def _icon() -> Image.Image:
     """Two boxes that correspond. Drawn here: Streamlit would fetch a named icon from a server of Google's."""
@@ -121,7 +128,7 @@ def _follow_link(key: str, options: list[str], otherwise: str) -> None:
 def main() -> None:
     """Show the page that the address names, of the run that it names."""
     st.set_page_config(page_title="ORL Explore", page_icon=_icon(), layout="wide")
-    st.html("<style>.stMainBlockContainer{padding-top:3rem;padding-bottom:3rem}</style>")
+    st.html(f"<style>{STYLE}</style>")
     root = Path(os.environ.get("ORL_RUNS", "runs"))
     names = state.list_runs(root)
     if not names:

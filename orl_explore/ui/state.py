@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from PIL import Image
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.run import Run
+
+EVEN = "even"
+"""Containers whose key begins with this word show all their pictures in squares."""
 
 DEPTH = 3
 """Folders below the runs folder in which runs are looked for."""
@@ -128,6 +132,15 @@ def thumbnail(run: Run, image_id: int, *, side: int = 200, box: Sequence[int] | 
     """An image, or a box (xywh) of it, as a JPEG whose longer side is about `side` pixels."""
     as_tuple = None if box is None else (int(box[0]), int(box[1]), int(box[2]), int(box[3]))
     return _jpeg(str(run.path), int(image_id), side, as_tuple, version(run.require("images")))
+
+
+def first_numbers(points: Sequence[Mapping[str, Any]]) -> list[int]:
+    """First number of the custom data of each point that was selected in a chart; points without any are left out.
+
+    The browser hands custom data back as a number, as a list, or, where it was sent as bytes, by position.
+    """
+    found = [point["customdata"] for point in points if point.get("customdata") is not None]
+    return [int(item["0"] if isinstance(item, dict) else np.ravel(item)[0]) for item in found]
 
 
 def chosen_image(run: Run) -> int:

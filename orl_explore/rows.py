@@ -1,0 +1,104 @@
+"""Find the rows of one image in tables of many, in memory or in a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def _starts(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows at which another id begins."""
+    return np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, np.int64)
+
+
+class Groups:
+    """Where each id's rows are in a column of ids, in any order; made once, asked in microseconds.
+
+    Args:
+        ids: (N,) int64, an id a row.
+    """
+
+    def __init__(self, ids: NDArray[np.int64]):
+        ids = np.asarray(ids, np.int64)
+        self._order = np.argsort(ids, kind="stable")
+        ordered = ids[self._order]
+        self._starts = _starts(ordered)
+        self._ids = ordered[self._starts]
+        self._ends = np.r_[self._starts[1:], len(ids)]
+
+    def rows(self, image_id: int) -> NDArray[np.int64]:
+        """Rows of an id, in table order; none where it has none."""
+        place = int(np.searchsorted(self._ids, image_id))
+        if place == len(self._ids) or self._ids[place] != image_id:
+            return np.zeros(0, np.int64)
+        return self._order[self._starts[place] : self._ends[place]]
+
+
+class _Index:
+    """Where the rows of each image are in a Parquet file: pieces of rows next to each other, one row group each.
+
+    Ids can be in any order, so that Parquet's statistics tell nothing: the column of ids is read once, a row group at a
+    time. What is kept of it is a few numbers an image.
+    """
+
+    def __init__(self, file: Path):
+        import pyarrow.parquet as pq
+
+        ids, groups, first, count = [], [], [], []
+        with pq.ParquetFile(file) as parquet:
+            for group in range(parquet.num_row_groups):
+                column = parquet.read_row_group(group, columns=["image_id"])["image_id"].to_numpy()
+                starts = _starts(column)
+                ids.append(column[starts])
+                groups.append(np.full(len(starts), group))
+                first.append(starts)
+                count.append(np.diff(np.r_[starts, len(column)]))
+        nothing = np.zeros(0, np.int64)
+        self._pieces = Groups(np.concatenate([nothing, *ids]))
+        self._group, self._first, self._count = (
+            np.concatenate([nothing, *part]).astype(np.int64) for part in (groups, first, count)
+        )
+
+    def pieces(self, image_id: int) -> list[tuple[int, int, int]]:
+        """Row group, first row in it and number of rows of each piece of an image, in table order."""
+        rows = self._pieces.rows(image_id)
+        return list(zip(*(part[rows].tolist() for part in (self._group, self._first, self._count)), strict=True))
+
+
+@lru_cache(maxsize=16)
+def _index(file: Path, _time: int, _size: int) -> _Index:
+    return _Index(file)
+
+
+def read_image(file: Path, image_id: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read an image's rows of a Parquet file with the column image_id, in table order.
+
+    The first call for a file reads its ids; from then on, until the file changes, an image costs the one or two row
+    groups that it is in.
+
+    Args:
+        file: files of a run are replaced, never edited in place.
+        image_id: an image; one that does not occur has no rows.
+        columns: the columns to read; all by default.
+
+    Raises:
+        OSError, ValueError: it is no such file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stat = file.stat()
+    pieces = _index(file.absolute(), stat.st_mtime_ns, stat.st_size).pieces(image_id)
+    with pq.ParquetFile(file) as parquet:
+        if not pieces:
+            table = parquet.schema_arrow.empty_table()
+            return (table if columns is None else table.select(list(columns))).to_pandas()
+        names = None if columns is None else list(columns)
+        parts = [parquet.read_row_group(group, columns=names).slice(first, n) for group, first, n in pieces]
+        found = pa.concat_tables(parts)
+        return (found if names is None else found.select(names)).to_pandas()
