@@ -212,9 +212,8 @@ class _Import:
         file = self.run.path / "config.yaml"
         self.config.save(file)
         try:
-            self.config = load_config(
-                file, [f"--stage2.{name}={json.dumps(value)}" for name, value in settings.items()]
-            )
+            typed = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+            self.config = load_config(file, [f"--stage2.{name}={value}" for name, value in typed.items()])
         except OrlError as error:
             raise OrlError(f"{path}: its settings of stage 2 do not fit: {error}") from None
 
