@@ -100,7 +100,9 @@ class ObjectViews(Dataset):
         self.box_starts = np.searchsorted(region_rows[order], starts)
         pair_rows = row_of[pairs["image_id"]].to_numpy()
         order = _order(pair_rows)
-        self.pairs = pairs[["neighbor_id", "query_region", "key_region"]].to_numpy(np.int64)[order]
+        # Row of the neighbor, region in the image, region in the neighbor; in 32 bits, as COCO has ten million pairs.
+        columns = (row_of[pairs["neighbor_id"]], pairs["query_region"], pairs["key_region"])
+        self.pairs = np.stack([column.to_numpy(np.int32)[order] for column in columns], axis=1)
         self.pair_starts = np.searchsorted(pair_rows[order], starts)
         self.row_of = row_of.to_dict()
         self.rows = np.flatnonzero(np.diff(self.pair_starts))
@@ -117,7 +119,8 @@ class ObjectViews(Dataset):
         """Decide what stage 3 sees of an image in an epoch; `row` counts the images table."""
         boxes = self.boxes[self.box_starts[row] : self.box_starts[row + 1]]
         pairs = self.pairs[self.pair_starts[row] : self.pair_starts[row + 1]]
-        pairs = np.column_stack([pairs[:, 0], self.all_boxes[pairs[:, 1]], self.all_boxes[pairs[:, 2]]])
+        neighbor, query, key = pairs.T
+        pairs = np.column_stack([self.image_ids[neighbor], self.all_boxes[query], self.all_boxes[key]])
         image_id = int(self.image_ids[row])
         width, height = self.image_sizes[row]
         return draw_sample(
