@@ -625,7 +625,7 @@ def test_forged_bundles_are_refused(packed, photos, tmp_path, name, change, sent
     assert files_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("text", [b"&a\nstage1: *a\n", b"\xff\xfe", b"[" * 20_000])
+@pytest.mark.parametrize("text", [b"&a\nstage1: *a\n", b"\xff\xfe", b"[" * 20_000, b"- " * 5_000])
 def test_a_config_that_is_an_attack_is_refused(packed, photos, tmp_path, text):
     other = repack(packed, signed=True, entries={"config.yaml": text})
     with pytest.raises(OrlError, match=r"config\.yaml is no config that `orl` wrote"):
