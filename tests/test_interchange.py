@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -292,7 +296,7 @@ MINED = "pseudo_annotations"
         (change(f"{MINED}.knn_image_id.2.0", 4), r"knn_image_id\[2\] has 4, which is no row of the 4 images"),
         (change(f"{MINED}.knn_image_id.2.0", 2), r"knn_image_id\[2\] has 2, the image itself"),
         (change(f"{MINED}.knn_image_id.2.0", 0), r"knn_image_id\[2\] has a neighbor twice"),
-        (change(f"{MINED}.knn_image_id.2", [0]), r"knn_image_id\[2\] is no list of 2 rows"),
+        (change(f"{MINED}.knn_image_id.2", [0]), r"knn_image_id\[2\] has 1 neighbors instead of 2"),
         (change(f"{MINED}.knn_bbox_pair.2", PAIRS[2][:1]), r"knn_bbox_pair\[2\] has pairs with 1 neighbors"),
         (change(f"{MINED}.knn_bbox_pair.2.1", []), r"knn_bbox_pair\[2\]\[1\] has no pair"),
         (
@@ -300,10 +304,15 @@ MINED = "pseudo_annotations"
             r"knn_bbox_pair\[2\]\[1\]\[0\] has the key box \[20, 0, 20, 29\], which is none of bbox\[0\]",
         ),
         (change("info.bbox_min_size", -1), r"info.bbox_min_size is -1"),
-        (change("info.knn_image_num", 3), r"knn_image_id\[0\] is no list of 3"),
+        (change("info.knn_image_num", 3), r"knn_image_id\[0\] has 2 neighbors instead of 3"),
         (change("info", []), r"info is no object"),
         (lambda content: json.dumps(content)[:-40], r"ends too early or is no JSON .*knn_bbox_pair\[3\]"),
         (lambda content: json.dumps(content) + "{}", r"goes on after its end"),
+        (change(f"{MINED}.knn_image_id", [[]] * 4), r"knn_image_id\[0\] is no list of neighbors"),
+        (
+            lambda content: json.dumps(content)[:-1] + ', "pseudo_annotations.bbox": [[[0, 0, 1, 1]]]}',
+            r"has the key 'pseudo_annotations.bbox', which no such file has",
+        ),
         (lambda content: "[" * 100_000, r"nested too deeply"),
         (lambda content: '{"images": [{"id": 1}]}', r"is a COCO data set: name it with --images"),
         (lambda content: '{"something": 1}', r"is none of the files that can be imported"),
@@ -336,6 +345,44 @@ def test_proposals_that_do_not_fit_are_refused(tmp_path, photos, write, raw, sen
 def test_proposals_do_not_know_the_images_of_a_folder(tmp_path, photos, write):
     with pytest.raises(OrlError, match="in the order of a COCO json"):
         import_files(tmp_path / "run", [write({"bbox": RAW})], images=[photos.parent])
+
+
+def test_proposals_are_refused_where_two_orders_are_possible(tmp_path, photos, write):
+    # The json has 9.jpg first, the neighbor file 2.jpg: whose box the first one is, neither file says.
+    content = neighbors()
+    for key in ("file_name", "id"):
+        content["images"][key].reverse()
+    content[MINED]["image_id"].reverse()
+    sources = [write(content), write({"bbox": [[0, 0, 10, 10]] * 4}, "p.json")]
+    with pytest.raises(OrlError, match="in another order than --images"):
+        import_files(tmp_path / "run", sources, images=[photos])
+
+
+def test_ids_of_64_bits_stay_as_they_are(tmp_path, photos, write):
+    # 2^53 + 1 is the first whole number that a float cannot hold.
+    ids = [2**53 + 1, 2**62 + 3, -7, 2**63 - 1]
+    content, json_of_images = mined(), json.loads(photos.read_text())
+    content["images"]["id"] = content[MINED]["image_id"] = ids
+    for image, image_id in zip(json_of_images["images"], ids, strict=True):
+        image["id"] = image_id
+    photos.write_text(json.dumps(json_of_images))
+    run = import_files(tmp_path / "run", [write(content)], images=[photos])
+    assert run.read("pairs")["image_id"].unique().tolist() == ids
+    export(run, "correspondences", tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == content
+
+
+def test_the_run_folder_may_be_empty_but_no_file(tmp_path, photos, write, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    with pytest.raises(OrlError, match="is no folder: name the run folder first"):
+        import_files(write(mined()), [write(mined())], images=[photos])
+    import_files(tmp_path / "link", [write(mined())], images=[photos])
+    assert (tmp_path / "link").is_symlink()
+    assert Run.open(tmp_path / "here").finished("stage2")
+    (tmp_path / "current").mkdir()
+    monkeypatch.chdir(tmp_path / "current")
+    assert import_files(Path(), [write(mined())], images=[photos]).finished("stage2")
 
 
 def test_a_run_is_replaced_only_when_told(imported, write):
@@ -413,6 +460,7 @@ def test_boxes_of_other_tools_become_proposals(tmp_path, photos, write, name, co
         ("r.json", [{"image_id": 90, "bbox": [0, 0, 1, 1], "score": "x"}], r"\[0\].score is 'x', which is no number"),
         ("r.json", '[{"image_id": 90, "bbox": [0, 0, Infinity, 1]}]', r"holds Infinity, which is no number, at \[0\]"),
         ("s.json", {"samples": [{"filepath": "8.jpg"}]}, r"samples\[0\] is '8.jpg', which is not in the run"),
+        ("s.json", {"samples": 5}, r"samples is no list"),
         ("s.json", {"samples": [{}]}, r"samples\[0\] has no filepath"),
         ("b.csv", "a,b\n1,2\n", r"needs a first line with the columns"),
         ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,nan\n", r"line 2: box is 'nan', which is no number"),
@@ -458,6 +506,21 @@ def test_pairs_are_written_flat(imported, tmp_path):
         export(imported, "pairs", tmp_path / "pairs.txt")
 
 
+def test_a_run_without_pairs_has_a_table_without_rows(imported, tmp_path):
+    imported.write("pairs", imported.read("pairs").iloc[:0])
+    for name in ("pairs.csv", "pairs.parquet"):
+        export(imported, "pairs", tmp_path / name)
+    assert (tmp_path / "pairs.csv").read_text().startswith("image_id,file_name,neighbor_id")
+    assert len(pd.read_parquet(tmp_path / "pairs.parquet")) == 0
+
+
+def test_exports_say_what_can_be_written(imported, tmp_path):
+    with pytest.raises(OrlError, match="cannot export 'pictures': choose one of proposals, "):
+        export(imported, "pictures", tmp_path / "out")
+    with pytest.raises(OrlError, match="is a folder: name the file"):
+        export(imported, "coco", tmp_path)
+
+
 # ---- bundles ---------------------------------------------------------------------------------------------------------
 
 
@@ -478,12 +541,21 @@ def packed(imported, tmp_path) -> Path:
     return tmp_path / "b.zip"
 
 
-def repack(path: Path, **changes: object) -> Path:
-    """Write a bundle again with entries replaced (bytes), added or left out (None), or the whole compressed."""
+def repack(path: Path, *, signed: bool = False, **changes: object) -> Path:
+    """Write a bundle again with entries replaced (bytes), added or left out (None), or the whole compressed.
+
+    With `signed`, the manifest gets the hashes of the new entries, as whoever forges a bundle would do.
+    """
     compression = zipfile.ZIP_DEFLATED if changes.pop("compress", False) else zipfile.ZIP_STORED
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     entries |= changes.pop("entries", {})
+    if signed:
+        manifest = json.loads(entries["manifest.json"])
+        for name, facts in manifest["files"].items():
+            if isinstance(facts, dict):
+                facts["blake2b"] = hashlib.blake2b(entries[name], digest_size=16).hexdigest()
+        entries["manifest.json"] = json.dumps(manifest)
     out = path.with_name("other.zip")
     with zipfile.ZipFile(out, "w", compression) as archive:
         for name, data in entries.items():
@@ -511,6 +583,69 @@ def test_bundles_that_were_tampered_with_are_refused(packed, photos, tmp_path, c
     with pytest.raises(OrlError, match=sentence):
         import_files(tmp_path / "run", [other], images=[photos])
     assert files_of(tmp_path) == before
+
+
+def forged(packed: Path, name: str, change: Callable[[Any], Any]) -> Path:
+    """A bundle with another table or manifest, and hashes that fit."""
+    with zipfile.ZipFile(packed) as archive:
+        data = archive.read(name)
+    if name == "manifest.json":
+        manifest = json.loads(data)
+        change(manifest)
+        return repack(packed, signed=True, entries={name: json.dumps(manifest).encode()})
+    out = io.BytesIO()
+    change(pd.read_parquet(io.BytesIO(data))).to_parquet(out, index=False)
+    return repack(packed, signed=True, entries={name: out.getvalue()})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("manifest.json", lambda m: m["files"].update({"images.parquet": 5}), "has no manifest.json of a bundle"),
+        ("manifest.json", lambda m: m["stage2"].update(imported=5), "has no manifest.json of a bundle"),
+        ("manifest.json", lambda m: m["stage2"].update(imported={"info": "x"}), "has no manifest.json of a bundle"),
+        ("manifest.json", lambda m: m["stage2"]["config"].update(evil=1), "unknown setting 'stage2.evil'"),
+        ("images.parquet", lambda t: t.assign(file_name=[None] * 4), "images.parquet has missing values|file_name"),
+        ("images.parquet", lambda t: t.assign(image_id=list("abcd")), "column image_id of images.parquet is str"),
+        (
+            "images.parquet",
+            lambda t: t.assign(file_name=["x" * 5001] * 4),
+            "texts of more than 5,000 bytes in file_name",
+        ),
+        ("stage2/pairs.parquet", lambda t: t.assign(evil=1), "column evil of stage2/pairs.parquet is int64 instead of"),
+        ("stage2/pairs.parquet", lambda t: t.drop(columns="rank"), "column rank of stage2/pairs.parquet is missing"),
+        ("stage2/pairs.parquet", lambda t: t.astype({"query_region": str}), "column query_region .* is str instead of"),
+    ],
+)
+def test_forged_bundles_are_refused(packed, photos, tmp_path, name, change, sentence):
+    other = forged(packed, name, change)
+    before = files_of(tmp_path)
+    with pytest.raises(OrlError, match=sentence):
+        import_files(tmp_path / "run", [other], images=[photos])
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", [b"&a\nstage1: *a\n", b"\xff\xfe", b"[" * 20_000, b"- " * 5_000])
+def test_a_config_that_is_an_attack_is_refused(packed, photos, tmp_path, text):
+    other = repack(packed, signed=True, entries={"config.yaml": text})
+    with pytest.raises(OrlError, match=r"config\.yaml is no config that `orl` wrote"):
+        import_files(tmp_path / "run", [other], images=[photos])
+
+
+def test_bundles_of_imported_runs_come_back_and_hold_no_labels(tmp_path, photos, write):
+    content = json.loads(photos.read_text())
+    for image in content["images"]:
+        image["context"] = "beach"
+    photos.write_text(json.dumps(content))
+    run = import_files(tmp_path / "run", [write(mined()), write({"bbox": RAW}, "p.json")], images=[photos])
+    assert "context" in run.read("images")
+    export(run, "bundle", tmp_path / "b.zip")
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        assert list(pd.read_parquet(io.BytesIO(archive.read("images.parquet")))) == list(TABLES["images"].columns)
+    again = import_files(tmp_path / "again", [tmp_path / "b.zip"], images=[photos])
+    for what, expected in (("correspondences", mined()), ("proposals", {"bbox": RAW})):
+        export(again, what, tmp_path / "out.json")
+        assert json.loads((tmp_path / "out.json").read_text()) == expected
 
 
 def test_a_bundle_is_refused_where_the_images_are_others(packed, photos, tmp_path):

@@ -209,6 +209,12 @@ def test_two_networks_are_a_question(tmp_path):
         read_encoder(tmp_path / "a.pth", network="other")
 
 
+def holds_itself() -> dict:
+    content: dict = {}
+    content["state_dict"] = content
+    return content
+
+
 def lacking(*keys: str) -> State:
     return {key: value for key, value in plain().items() if key not in keys}
 
@@ -223,6 +229,19 @@ def lacking(*keys: str) -> State:
             r"1 of another shape: bn1.weight \(3,\) instead of \(64,\)$",
         ),
         (lambda: {**plain(), "bn1.weight": torch.full((64,), torch.nan)}, r"1 not finite: bn1.weight$"),
+        (
+            lambda: {**plain(), "bn1.weight": torch.ones(64, dtype=torch.int8)},
+            r"of another type: bn1.weight torch.int8",
+        ),
+        (lambda: {**plain(), "bn1.weight": torch.ones(64, dtype=torch.complex64)}, r"bn1.weight is no plain array"),
+        (lambda: {**plain(), "bn1.weight": torch.ones(64, device="meta")}, r"bn1.weight is no plain array"),
+        (lambda: {**plain(), "bn1.weight": torch.ones(64).to_sparse()}, r"bn1.weight is no plain array"),
+        (lambda: {**plain(), "x": torch.zeros(1).expand(1 << 50)}, r": x is no plain array"),  # a petabyte of zeros
+        (
+            lambda: {**plain(), "0.weight": torch.ones(64, 3, 7, 7), "4.0.conv1.weight": torch.ones(2)},
+            r"has both conv1.weight and 0.weight for backbone.conv1.weight",
+        ),
+        (holds_itself, r"holds no state dict"),
         (lambda: {"a": torch.ones(2)}, r"has no ResNet in it"),
         (lambda: {"state_dict": {}}, r"holds no state dict"),
         (lambda: [1, 2], r"holds no state dict"),
@@ -266,7 +285,7 @@ def test_bombs_and_damage_are_refused(tmp_path):
     ):
         for name in source.namelist():
             bomb.writestr(name, source.read(name))
-    with pytest.raises(OrlError, match=r"bomb.pth has the compressed entry a/data.pkl"):
+    with pytest.raises(OrlError, match=r"^\S*bomb.pth has the compressed entry a/data.pkl"):
         read_encoder(tmp_path / "bomb.pth")
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(OrlError, match="is no safetensors file, or is damaged"):
@@ -413,6 +432,22 @@ def test_the_card_tells_only_what_is_known(with_encoder, tmp_path):
     card = export(with_encoder, "torchvision", tmp_path / "w.safetensors")[1].read_text()
     assert "Nobody has measured it yet" in card
     assert str(with_encoder.path.parent) not in card
+
+
+def test_the_card_of_imported_weights_claims_nothing(tmp_path, annotations):
+    # Torchvision's weights were trained with labels, on other images, at a size that the file does not tell.
+    torch.save(plain(), tmp_path / "theirs.pth")
+    run = import_files(tmp_path / "run", [tmp_path / "theirs.pth"], images=[annotations])
+    card = export(run, "torchvision", tmp_path / "w.safetensors")[1].read_text()
+    assert "imported from `theirs.pth`; how it was trained is not recorded" in card
+    assert not any(claim in card for claim in ("without labels", "BYOL", "fingerprint", "trained at"))
+
+
+@pytest.mark.parametrize("text", ['{"settings": {"backbone": 5}, "provenance": {}}', "[" * 100_000, "[1]"])
+def test_damaged_metadata_is_refused(tmp_path, text):
+    save_file(encoder().backbone.state_dict(), tmp_path / "a.safetensors", metadata={"encoder": text})
+    with pytest.raises(OrlError, match="made by another version"):
+        read_encoder(tmp_path / "a.safetensors")
 
 
 def test_hub_loads_an_encoder(with_encoder):

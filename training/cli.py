@@ -382,11 +382,14 @@ def _import(arguments: argparse.Namespace) -> None:
         network=arguments.network,
         overwrite=arguments.overwrite,
     )
-    if (run.path / "stage2" / "proposals.parquet").exists() and not run.finished("stage2"):
-        step = "stage2" if run.encoder_file("stage1").exists() else "stage1"
-        console.print(f"next: orl {step} {run.path}", markup=False)
+    console.print(f"imported: {run.path}; look at it with `orl app {run.path.parent}`", markup=False)
+    if run.finished("stage2"):
+        step = "evaluate" if run.encoder_file("stage3").exists() else "stage3"
+    elif run.encoder_file("stage3").exists():
+        step = "evaluate"
     else:
-        console.print(f"imported: {run.path}; look at it with `orl app {run.path.parent}`", markup=False)
+        step = "stage2" if run.encoder_file("stage1").exists() else "stage1"
+    console.print(f"next: orl {step} {run.path}", markup=False)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from orl_explore.images import ImageSet, open_images
 from orl_explore.interchange import authors, bundle, foreign
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.interchange.names import match_images, renumber
-from orl_explore.interchange.tables import Ragged, check_stage2
+from orl_explore.interchange.tables import Ragged, batches, check_stage2
 from orl_explore.run import TABLES, Run, atomic_write, hash_file, now, write_json
 from training.config import Config, load_config
 from training.console import console, progress_bar
@@ -138,8 +138,11 @@ def import_files(
 def _staged(path: Path, overwrite: bool) -> Iterator[tuple[Run, Run | None]]:
     """Give a run in a folder beside `path`, and the run at `path` or None; move the former there at the end."""
     old = Run.open(path) if (path / "run.json").exists() else None
-    if old is None and path.exists() and any(path.iterdir()):
-        raise OrlError(f"{path} is a folder, but no run: choose another one")
+    if path.is_symlink() or path.exists():
+        if not path.is_dir():
+            raise OrlError(f"{path} is no folder: name the run folder first, as in `orl import RUN {path.name}`")
+        if old is None and any(path.iterdir()):
+            raise OrlError(f"{path} is a folder, but no run: choose another one")
     run = Run(path.absolute().with_name(f".{path.absolute().name}.import.tmp"))
     with contextlib.ExitStack() as locks:
         if old is not None:
@@ -157,16 +160,18 @@ def _staged(path: Path, overwrite: bool) -> Iterator[tuple[Run, Run | None]]:
 
 def _move(run: Run, old: Run | None, path: Path, overwrite: bool) -> None:
     (run.path / ".lock").unlink()
-    if old is None:
-        if path.exists():
-            path.rmdir()
+    if old is None and not path.exists():
         run.path.rename(path)
         return
-    made = [name for name in ("stage1", "stage2", "stage3") if (run.path / name).exists()]
-    for name in made:
+    if old is None:  # an empty folder, perhaps a link or the current one; run.json makes it a run
+        for made in sorted(run.path.iterdir(), key=lambda made: made.name == "run.json"):
+            made.rename(path / made.name)
+        return
+    stages = [name for name in ("stage1", "stage2", "stage3") if (run.path / name).exists()]
+    for name in stages:
         if (path / name).exists() and not overwrite:
             raise OrlError(f"{path} has its own {name} already: import into a new run, or replace it with --overwrite")
-    for name in made:
+    for name in stages:
         old.clear(name)
         (run.path / name).rename(path / name)
     mine, theirs = run.manifest(), old.manifest()
@@ -201,6 +206,11 @@ class _Import:
         with progress_bar("reading images") as progress:
             return open_images(self.named, root=self.root, progress=progress)
 
+    @property
+    def _from_json(self) -> bool:
+        """Whether a new run's images come in the order and with the ids of COCO jsons."""
+        return bool(self.named) and all(source.suffix.lower() == ".json" for source in self.named)
+
     def source(self, path: Path, kind: str) -> dict[str, str]:
         """Remember that a file was imported; returns what is remembered."""
         facts = {"kind": kind, "file": path.name, "blake2b": hash_file(path), "time": now()}
@@ -212,8 +222,13 @@ class _Import:
         file = self.run.path / "config.yaml"
         self.config.save(file)
         try:
-            typed = {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
-            self.config = load_config(file, [f"--stage2.{name}={value}" for name, value in typed.items()])
+            self.config = load_config(
+                file,
+                [
+                    f"--stage2.{name}={value if isinstance(value, str) else json.dumps(value)}"
+                    for name, value in settings.items()
+                ],
+            )
         except OrlError as error:
             raise OrlError(f"{path}: its settings of stage 2 do not fit: {error}") from None
 
@@ -221,7 +236,7 @@ class _Import:
         """Adopt the tables of a bundle that has been unpacked into the run."""
         if self.old is not None:
             raise OrlError(f"a bundle begins a run of its own, and {self.old.path} exists: choose another folder")
-        self.images = bundle.same_images(pd.read_parquet(self.run.file("images")), self.images, path=path)
+        self.images = bundle.same_images(pd.concat(batches(self.run, "images")), self.images, path=path)
         check_stage2(self.run, self.images)
         before = {key: manifest["stage2"].get(key) for key in ("seed", "finished", "versions", "git")}
         theirs = manifest["stage2"].get("imported") or {}
@@ -244,7 +259,18 @@ class _Import:
             with progress_bar("reading proposals") as progress:
                 raw = authors.read_proposals(proposal_files, self.scratch, progress=progress)
         if found is not None:
+            ids = self.images.table["image_id"]
             self._adopt_order(found)
+            if (
+                raw is not None
+                and found.boxes is None
+                and self._from_json
+                and not ids.equals(self.images.table["image_id"])
+            ):
+                raise OrlError(
+                    f"{found.path} has its images in another order than --images, or fewer: whose order the proposals"
+                    " are in cannot be told, so import them into two runs"
+                )
             self.mined_with(found.settings(), found.path)
         if raw is not None:
             where = f"{', '.join(str(path) for path in proposal_files)}: bbox"
@@ -296,9 +322,8 @@ class _Import:
         rows = match_images(self.images, mined.file_names, where=f"{mined.path}: images.file_name")
         if self.old is None:
             ids = self.images.table["image_id"].to_numpy()[rows]
-            from_json = all(source.suffix.lower() == ".json" for source in self.named)
             wrong = np.flatnonzero(ids != mined.ids)
-            if from_json and len(wrong):
+            if self._from_json and len(wrong):
                 raise OrlError(
                     f"{mined.path}: images.id[{wrong[0]}] is {mined.ids[wrong[0]]}, which --images has as"
                     f" {ids[wrong[0]]}: pass the COCO json that the file was made from"
@@ -369,6 +394,8 @@ def export(run: Run, what: str, out: Path, *, stage: str | None = None) -> list[
     Raises:
         OrlError: the run lacks what is asked for, or it does not fit the format.
     """
+    if out.is_dir():
+        raise OrlError(f"{out} is a folder: name the file to write")
     if what in EXPORTS:
         EXPORTS[what](run, out)
         return [out]
@@ -421,6 +448,8 @@ def _export_weights(run: Run, target: str, out: Path, stage: str | None) -> list
     from orl_explore.interchange.card import write_card
     from orl_explore.interchange.weights import TARGETS
 
+    if target not in TARGETS:
+        raise OrlError(f"cannot export {target!r}: choose one of {', '.join([*EXPORTS, *TARGETS])}")
     suffix, write = TARGETS[target]
     if out.suffix != suffix:
         raise OrlError(f"{target} reads its weights from a {suffix} file: name it {out.with_suffix(suffix).name}")

@@ -210,11 +210,14 @@ def _check_each(path: Path, column: str, values: list[Any], fine: Callable[[Any]
 def _neighbor_rows(path: Path, neighbors: list[Any], expected: Any) -> NDArray[np.int64]:
     """Neighbors as an array (N, K), each a row of the images, none an image's own and none twice."""
     count = len(neighbors)
-    width = len(neighbors[0]) if expected is None and isinstance(neighbors[0], list) else expected
+    width = expected
     for index, row in enumerate(neighbors):
         entry = f"{path}: pseudo_annotations.knn_image_id[{index}]"
-        if not isinstance(row, list) or len(row) != width:
-            raise OrlError(f"{entry} is no list of {width} rows")
+        if not isinstance(row, list) or not row:
+            raise OrlError(f"{entry} is no list of neighbors: fetch or write it again")
+        width = len(row) if width is None else width
+        if len(row) != width:
+            raise OrlError(f"{entry} has {len(row)} neighbors instead of {width}: fetch or write it again")
         for neighbor in row:
             if type(neighbor) is not int or not 0 <= neighbor < count:
                 raise OrlError(f"{entry} has {neighbor!r}, which is no row of the {count} images")

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.interchange.names import match_images, renumber
-from orl_explore.run import TABLES, Run, atomic_write, hash_file
+from orl_explore.run import ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table
 
 VERSION: Final = 1
 """Version of the bundle's own layout."""
@@ -30,6 +34,9 @@ MEMBERS: Final = {TABLES[name].file: name for name in TABLE_NAMES}
 
 ROWS_PER_IMAGE: Final = {"images": 1, "neighbors": 1000, "proposals": 100_000, "regions": 10_000, "pairs": 1_000_000}
 """Rows that a table may have at most: more are an attack on memory, or a mistake."""
+
+TEXT: Final = 5000
+"""Bytes that one text may have; a path has at most 4096."""
 
 BYTES_PER_ROW: Final = 1000
 """Bytes that a row may unpack to on average; file names are the longest that there is."""
@@ -53,7 +60,17 @@ def write_bundle(run: Run, path: Path) -> dict[str, Any]:
         raise OrlError(f"stage 2 of {run.path} is not finished: run `orl stage2 {run.path}` first")
     record, images = run.stage("stage2"), run.manifest()["images"]
     files = {TABLES[name].file: run.require(name) for name in TABLE_NAMES} | {"config.yaml": run.path / "config.yaml"}
-    manifest = {
+    with tempfile.TemporaryDirectory() as folder:
+        files[TABLES["images"].file] = Path(folder) / "images.parquet"  # without the labels that the run may have
+        columns = TABLES["images"].columns
+        write_table(files[TABLES["images"].file], run.read("images", columns=list(columns)), columns)
+        return _pack(run, path, files, record, images)
+
+
+def _pack(
+    run: Run, path: Path, files: dict[str, Path], record: dict[str, Any], images: dict[str, Any]
+) -> dict[str, Any]:
+    manifest: dict[str, Any] = {
         "bundle": VERSION,
         "run": run.path.name,
         "images": {"count": images["count"], "fingerprint": images["fingerprint"]},
@@ -94,10 +111,11 @@ def unpack_bundle(path: Path, run: Run) -> dict[str, Any]:
                     raise OrlError(
                         f"{path}: {name} is not what manifest.json says (other hash): fetch the bundle again"
                     )
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise OrlError(
             f"{path} is no zip file, or is damaged ({' '.join(str(error).split())}): fetch it again"
         ) from None
+    _check_config(path, run.path / "config.yaml")
     _check_rows(path, run)
     return manifest
 
@@ -119,11 +137,13 @@ def _manifest(path: Path, archive: zipfile.ZipFile, entries: dict[str, zipfile.Z
             manifest["images"]["fingerprint"],
             manifest["stage2"]["config"],
         )
-        if not (isinstance(files, dict) and isinstance(fingerprint, str) and isinstance(settings, dict)):
+        imported = manifest["stage2"].get("imported") or {}
+        mappings = (files, settings, imported, imported.get("info", {}), *files.values())
+        if not (isinstance(fingerprint, str) and all(isinstance(value, dict) for value in mappings)):
             raise TypeError
         missing = sorted({*MEMBERS, "config.yaml"} - (files.keys() & entries.keys()))
         version = manifest["bundle"]
-    except (KeyError, ValueError, TypeError, RecursionError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         raise OrlError(f"{path} has no manifest.json of a bundle: it was not written by `orl export`") from None
     if version != VERSION:
         raise OrlError(f"{path} is a bundle of version {version}, this version reads {VERSION}: export it anew")
@@ -132,13 +152,27 @@ def _manifest(path: Path, archive: zipfile.ZipFile, entries: dict[str, zipfile.Z
     return {**manifest, "files": {name: files[name] for name in [*MEMBERS, "config.yaml"]}}
 
 
+def _check_config(path: Path, file: Path) -> None:
+    """Refuse YAML that is no text, nested deeply, or has aliases, which can stand for any size, and for themselves."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        fine = text.count("[") + text.count("{") <= 100  # many open ones take quadratic time, and `orl` writes none
+        fine = fine and not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        if fine:
+            yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        fine = False
+    if not fine:
+        raise OrlError(f"{path}: config.yaml is no config that `orl` wrote: fetch the bundle again")
+
+
 def _check_rows(path: Path, run: Run) -> None:
-    """Look at the tables' sizes and columns without reading them."""
+    """Look at the tables' sizes, columns, types and longest texts without reading them whole."""
     count = 0
     for file, name in MEMBERS.items():
         try:
             found = pq.read_metadata(run.path / file)
-            columns = set(pq.read_schema(run.path / file).names)
+            columns = {field.name: _kind(field.type) for field in pq.read_schema(run.path / file)}
         except (OSError, ValueError) as error:
             raise OrlError(f"{path}: {file} is no Parquet table ({' '.join(str(error).split())})") from None
         count = found.num_rows if name == "images" else count
@@ -149,8 +183,29 @@ def _check_rows(path: Path, run: Run) -> None:
         size = sum(found.row_group(group).total_byte_size for group in range(found.num_row_groups))
         if size > BYTES_PER_ROW * found.num_rows + (1 << 20):
             raise OrlError(f"{path}: {file} unpacks to {size:,} bytes, too many for its rows: refuse it")
-        if lacking := sorted(TABLES[name].columns.keys() - columns):
-            raise OrlError(f"{path}: {file} lacks the column {lacking[0]}: fetch the bundle again")
+        expected = dict(TABLES[name].columns)
+        if wrong := sorted(key for key in columns.keys() | expected if columns.get(key) != expected.get(key)):
+            raise OrlError(
+                f"{path}: the column {wrong[0]} of {file} is {columns.get(wrong[0], 'missing')} instead of"
+                f" {expected.get(wrong[0], 'missing')}: fetch the bundle again"
+            )
+        for column in (key for key, kind in expected.items() if kind == "str"):
+            if _longest(run.path / file, column) > TEXT:
+                raise OrlError(f"{path}: {file} has texts of more than {TEXT:,} bytes in {column}: refuse it")
+
+
+def _kind(kind: pa.DataType) -> str:
+    """The name that `TABLES` has for a column's type."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "str"
+    return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
+
+
+def _longest(file: Path, column: str) -> int:
+    """Bytes of a column's longest text. It is stored once, however many rows have it."""
+    with pq.ParquetFile(file, read_dictionary=[column]) as parquet:
+        dictionaries = (batch.column(0).dictionary for batch in parquet.iter_batches(ROW_GROUP, columns=[column]))
+        return max((pc.max(pc.binary_length(texts)).as_py() or 0 for texts in dictionaries), default=0)
 
 
 def same_images(bundled: pd.DataFrame, images: ImageSet, *, path: Path) -> ImageSet:
@@ -159,8 +214,10 @@ def same_images(bundled: pd.DataFrame, images: ImageSet, *, path: Path) -> Image
     Raises:
         OrlError: names an image that is missing, or whose content is another.
     """
-    names = bundled["file_name"].astype(str).tolist()
-    rows = match_images(images, names, where=f"{path}: file_name of images.parquet, row ")
+    if bundled.isna().any(axis=None):
+        raise OrlError(f"{path}: images.parquet has missing values: fetch the bundle again")
+    names = bundled["file_name"].tolist()
+    rows = match_images(images, names, where=f"{path}: file_name of images.parquet")
     found = images.subset(rows.tolist())
     other = found.table["content_hash"].to_numpy() != bundled["content_hash"].to_numpy()
     if other.any():

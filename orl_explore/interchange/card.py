@@ -52,29 +52,31 @@ def write_card(path: Path, *, weights: Path, target: str, encoder: Encoder, run:
     manifest, record = run.manifest(), run.stage(stage)
     name = encoder.settings.backbone.removeprefix("timm:")
     depth = "".join(character for character in name.partition("_")[0] if character.isdigit())
-    images = manifest["images"] or {}
+    images = manifest["images"]
     imported = record.get("imported")
     config = record.get("config", {})
-    origin = (
-        f"imported from {', '.join(source['file'] for source in imported['files'])}"
-        if imported
-        else f"trained for {config.get('epochs', '?')} epochs at a batch of {config.get('batch_size', '?')},"
-        f" seed {record.get('seed')}"
-    )
+    if imported:  # who trained it, on what and how, is not known
+        files = ", ".join(f"`{source['file'].replace('`', '')}`" for source in imported["files"])
+        kind, rows = "as it was imported", f"| origin | imported from {files}; how it was trained is not recorded |"
+    else:
+        about = {"stage1": "image-level (BYOL)", "stage3": "object-level (ORL)"}[stage]
+        kind = f"pre-trained without labels, {about}"
+        rows = f"""\
+| origin | trained for {config.get("epochs", "?")} epochs at a batch of {config.get("batch_size", "?")}, \
+seed {record.get("seed")} |
+| images | {images["count"]:,} (fingerprint {images["fingerprint"]}) |
+| trained at | {config.get("image_size", "?")} px |"""
     code = LOADING[target].format(name=name, file=weights.name, depth=depth)
-    about = {"stage1": "image-level (BYOL)", "stage3": "object-level (ORL)"}[stage]
     text = f"""\
 # {weights.name}
 
-A {name} backbone without a classifier, pre-trained without labels: {about}, {stage} of the run `{run.path.name}`.
+A {name} backbone without a classifier, {kind}: {stage} of the run `{run.path.name}`.
 
 | | |
 | --- | --- |
-| origin | {origin} |
-| images | {images.get("count", "unknown"):,} (fingerprint {images.get("fingerprint", "unknown")}) |
+{rows}
 | output | pooled feature of {encoder.width} numbers |
 | input | RGB, divided by 255, mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225) |
-| trained at | {config.get("image_size", "?")} px |
 | file | {target}, blake2b {hash_file(weights)} |
 
 ## Load it

@@ -61,7 +61,9 @@ def read_fiftyone(path: Path, images: ImageSet) -> Iterator[Found]:
     names = ImageNames(images)
     sizes = images.table[["width", "height"]].to_numpy()
     for where, index, sample in stream_json(path, ("", "samples")):
-        if where != "samples" or index is None:
+        if where == "samples" and index is None:
+            raise OrlError(f"{path}: samples is no list: is it the samples.json of a FiftyOne data set?")
+        if where != "samples":
             continue
         entry = f"{path}: samples[{index}]"
         if not isinstance(sample, dict) or not isinstance(sample.get("filepath"), str):

@@ -74,7 +74,10 @@ class _Reader:
                     self._refuse(where, f"has the key {key!r} twice")
                 seen.add(key)
                 self._take(":", where)
-                yield from self.walk(f"{where}.{key}" if where else key, enter)
+                inner = f"{where}.{key}" if where else key
+                if inner in enter and (not key or "." in key):  # it would pass for what lies deeper, or for the whole
+                    self._refuse(where, f"has the key {key!r}, which no such file has")
+                yield from self.walk(inner, enter)
 
     def end(self) -> None:
         """Make sure that nothing follows."""

@@ -104,8 +104,12 @@ class TableWriter:
             self._atomic.__exit__(*error)
 
     def _flush(self) -> None:
-        frame = pd.DataFrame({name: np.concatenate([[], *parts]) for name, parts in self._waiting.items()})
-        table = pa.Table.from_pandas(frame.astype(dict(self._columns)), preserve_index=False)
+        # Nothing of another type may be joined to them: ids are 64 bits wide, and floats have 53.
+        columns: dict[str, Any] = {
+            name: np.concatenate(parts) if parts else [] for name, parts in self._waiting.items()
+        }
+        frame = pd.DataFrame(columns).astype(dict(self._columns))
+        table = pa.Table.from_pandas(frame, preserve_index=False)
         self._writer = self._writer or pq.ParquetWriter(self._path, table.schema, compression="zstd")
         self._writer.write_table(table, row_group_size=ROW_GROUP)
         self._waiting, self._rows = {name: [] for name in self._columns}, 0
@@ -114,12 +118,16 @@ class TableWriter:
 def batches(run: Run, name: str) -> Iterator[pd.DataFrame]:
     """A table in pieces of at most `ROW_GROUP` rows, in order, with the columns and types of its schema.
 
+    A table without rows is one piece without rows.
+
     Raises:
         OrlError: the table is missing, damaged, or lacks a column.
     """
     file, columns = run.require(name), TABLES[name].columns
     try:
         with pq.ParquetFile(file) as parquet:
+            if not parquet.metadata.num_rows:
+                yield pd.DataFrame(columns=list(columns)).astype(dict(columns))
             for batch in parquet.iter_batches(ROW_GROUP, columns=list(columns)):
                 yield batch.to_pandas()[list(columns)].astype(dict(columns))
     except (OSError, ValueError, KeyError, TypeError) as error:

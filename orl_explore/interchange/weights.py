@@ -83,8 +83,8 @@ def read_state(path: Path) -> State:
         return _read_safetensors(path)
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise OrlError(f"{path} is a pickle, which can run code when it is read: export it as .safetensors or .pth")
+    _refuse_compressed(path)
     try:
-        _refuse_compressed(path)
         # DINO and MoCo v3 store their arguments, a plain object, beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -113,31 +113,42 @@ def _read_safetensors(path: Path) -> State:
 
 def _refuse_compressed(path: Path) -> None:
     """torch.save never compresses: a file that does can unpack to any size."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > entry.compress_size:
-                raise OrlError(
-                    f"{path} has the compressed entry {entry.filename}: torch.save writes none, so refuse it"
-                )
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise OrlError(f"{path} is no checkpoint, or is damaged ({_short(error)}): fetch it again") from None
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > entry.compress_size:
+            raise OrlError(f"{path} has the compressed entry {entry.filename}, and torch.save writes none: refuse it")
 
 
 def _unwrap(content: Any, path: Path) -> State:
     """The innermost mapping of names to tensors."""
-    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+    for _ in WRAPPERS:  # a pickled mapping can hold itself
+        if not isinstance(content, Mapping) or any(isinstance(value, Tensor) for value in content.values()):
+            break
         key = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if key is None:
             break
         content = content[key]
-    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if _maps(content) else {}
+    items = content.items() if isinstance(content, Mapping) else ()
+    state = {str(key): value for key, value in items if isinstance(value, Tensor)}
     if not state:
         raise OrlError(f"{path} holds no state dict: it needs tensors by name, at the top or under `state_dict`")
+    for key, tensor in state.items():
+        if not _is_plain(tensor):
+            raise OrlError(f"{path}: {key} is no plain array of real numbers, as weights are: save it as one")
     return state
 
 
-def _maps(value: Any) -> bool:
-    return isinstance(value, Mapping)
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, real, in memory, and not a small storage that is spread to any size by its strides."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_complex() or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _short(error: Exception) -> str:
@@ -173,12 +184,16 @@ def read_encoder(path: Path, *, backbone: str | None = None, network: str | None
     for key in state:
         if projector and key.startswith(projector):
             layer, _, rest = key[len(projector) :].partition(".")
-            names[f"projector.{PROJECTORS.get(layer, layer)}.{rest}"] = key
+            name = f"projector.{PROJECTORS.get(layer, layer)}.{rest}"
         elif not key.startswith(network) or HEADS.match(key[len(network) :]):
             groups[_group(key, network)] += 1
+            continue
         else:
             layer, _, rest = key[len(network) :].partition(".")
-            names[f"backbone.{SEQUENTIAL.get(layer, layer) if sequential else layer}.{rest}"] = key
+            name = f"backbone.{SEQUENTIAL.get(layer, layer) if sequential else layer}.{rest}"
+        if name in names:
+            raise OrlError(f"{path} has both {names[name]} and {key} for {name}: save one of the two networks alone")
+        names[name] = key
     tensors = {name: state[key] for name, key in names.items()}
     settings = _settings(tensors, path, backbone or (settings.backbone if settings else None))
     with torch.device("meta"):
@@ -207,10 +222,15 @@ def _own_metadata(path: Path) -> tuple[EncoderSettings | None, dict[str, Any]]:
 
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get("encoder")
+    if not text:
+        return None, {}
     try:
-        found = json.loads(text) if text else None
-        return (EncoderSettings(**found["settings"]), dict(found["provenance"])) if found else (None, {})
-    except (ValueError, TypeError, LookupError):
+        found = json.loads(text)
+        settings, provenance = EncoderSettings(**found["settings"]), dict(found["provenance"])
+        if not isinstance(settings.backbone, str):
+            raise TypeError
+        return settings, provenance
+    except (ValueError, TypeError, LookupError, RecursionError):
         raise OrlError(f"{path} was made by another version of this project: export it again") from None
 
 
@@ -304,8 +324,19 @@ def _refuse_misfit(path: Path, backbone: str, expected: State, found: State, nam
         for name, tensor in expected.items()
         if name in found and found[name].shape != tensor.shape
     ]
+    kinds = [
+        f"{names[name]} {found[name].dtype} instead of {tensor.dtype}"
+        for name, tensor in expected.items()
+        if name in found and tensor.is_floating_point() and not found[name].is_floating_point()
+    ]
     bad = [names[name] for name, tensor in found.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    problems = [("missing", missing), ("unexpected", left), ("of another shape", shapes), ("not finite", bad)]
+    problems = [
+        ("missing", missing),
+        ("unexpected", left),
+        ("of another shape", shapes),
+        ("of another type", kinds),
+        ("not finite", bad),
+    ]
     if any(keys for _, keys in problems):
         said = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems if keys)
         raise OrlError(f"{path} does not fit {backbone}, and is not loaded in part: {said}")
