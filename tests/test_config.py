@@ -32,6 +32,7 @@ PAPER = {
     "image_size": 224,
     "epochs": 800,
     "batch_size": 512,  # 8 x 64
+    "accumulate": 1,
     "base_lr": 0.4,
     "momentum": 0.9,
     "weight_decay": 1e-4,
@@ -255,6 +256,9 @@ def test_overrides_win_over_the_file(tmp_path):
         (["--stage1.epochs", "2"], "stage1.warmup_epochs is 4.*below the 2 epochs"),
         (["--stage1.batch_size", "1"], "batch normalization needs at least 2"),
         (["--stage3.batch_size", "-4"], "stage3.batch_size is -4: it must be above 0"),
+        (["--stage1.accumulate", "3"], "stage1.accumulate is 3: it must divide the batch of 512"),
+        (["--stage3.accumulate", "512"], "equal passes of at least 2 images"),
+        (["--stage3.accumulate", "0"], "stage3.accumulate is 0: it must be above 0"),
         (["--stage1.base_lr", "0"], "stage1.base_lr is 0.0: it must be above 0"),
         (["--stage1.base_lr", ".nan"], "stage1.base_lr is nan: it must be above 0"),
         (["--stage1.ema", "1.5"], "stage1.ema is 1.5: it must lie between 0 and 1"),
@@ -304,6 +308,11 @@ def test_stage_settings_leave_out_how_work_is_spread():
     assert differing_keys(
         Config().stage_dict("stage2"), dataclasses.replace(Config(), seed=1).stage_dict("stage2")
     ) == ["seed"]
+
+
+def test_accumulating_is_part_of_what_a_stage_depends_on_where_it_is_done():
+    assert "accumulate" not in Config().stage_dict("stage1")  # runs from before it existed go on
+    assert Config(stage1=Stage1Config(accumulate=4)).stage_dict("stage1")["accumulate"] == 4
 
 
 def test_every_setting_is_explained():
