@@ -82,7 +82,7 @@ def test_passes_share_every_step(size, accumulate, world):
     assert accumulate * len(steps) == len(StepSampler(images, **options, accumulate=accumulate))
     for step, batch in enumerate(steps):
         parts = passes[accumulate * step : accumulate * (step + 1)]
-        assert sum(parts, []) == batch
+        assert [index for part in parts for index in part] == batch
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert batches(images, **options, accumulate=accumulate, start_step=1) == passes[accumulate:]
 

@@ -85,7 +85,9 @@ class TrainConfig:
         return type(self).__name__.removesuffix("Config").lower()
 
     def __post_init__(self):
-        _check_positive(self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps")
+        _check_positive(
+            self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps"
+        )
         if self.batch_size < 2:
             raise OrlError(f"{self._stage}.batch_size is 1: batch normalization needs at least 2 images")
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
