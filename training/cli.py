@@ -384,13 +384,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _plan(arguments: argparse.Namespace) -> None:
     """Do a little of every stage on a few images, a minute or two in all, and extrapolate to the whole run.
 
-    The table says what was measured and by what rule it was extrapolated. A machine that is busy with other things
+    Below the table stands what was measured and how it was extrapolated. A machine that is busy with other things
     gives figures that are too high.
     """
     import shlex
 
     from training.console import console, progress_bar
-    from training.plan import plan, table
+    from training.plan import plan, show
 
     with progress_bar("measuring") as progress:
         made = plan(
@@ -406,11 +406,9 @@ def _plan(arguments: argparse.Namespace) -> None:
 
         print(json.dumps(made.as_dict()))
     else:
-        from rich.console import Console
-
-        Console().print(table(made))
+        show(made)
     for warning in made.warnings:
-        console.print(f"[bold yellow]careful:[/] {warning}")
+        console.print(f"careful: {warning}", markup=False)
     words = ["orl", "run", str(arguments.run), *(["--config", arguments.config] if arguments.config else [])]
     words += ["--images", *map(str, arguments.images)] if arguments.images else []
     words += ["--root", str(arguments.root)] if arguments.root else []

@@ -60,7 +60,7 @@ class Step:
     measured: str
     """What was done here."""
     rule: str
-    """How the figures follow from that."""
+    """What it was multiplied by, and what memory and disk hold."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def plan(
         overrides: settings as typed.
         images: where the images are; default: the run's.
         root: where a COCO json's or list's files are.
-        seconds: time for each of ten measurements.
-        progress: called as progress(measurements done, in all).
+        seconds: time for each measurement.
+        progress: called as progress(parts of the run measured, in all).
 
     Raises:
         OrlError: no images, too few for a batch, or a bad config.
@@ -163,7 +163,6 @@ class _Measurement:
             self.devices = torch.cuda.device_count() if config.devices == "auto" else config.devices
         self.steps: list[Step] = []
         self.rates: dict[str, float] = {}
-        self.done = 0
 
     @property
     def on_gpu(self) -> bool:
@@ -173,7 +172,7 @@ class _Measurement:
         """Measure everything."""
         seconds, count = self.timed(self.images.load, range(len(self.images)))
         self.note(
-            "reading images", self.total * seconds / self.cores, 0, 0, f"{count} images decoded", "images / cores"
+            "reading images", self.total * seconds / self.cores, 0, 0, f"{count} images decoded", "images, on all cores"
         )
         self.train("stage 1", BYOL, ImageViews(self.images, self.config.stage1, self.config.seed), self.config.stage1)
         regions, pairs = self.mine()
@@ -207,7 +206,7 @@ class _Measurement:
         state = _bytes(module.state_dict().values())  # online and target networks, predictors
         module, optimizer = self.fabric.setup(module, optimizer)
         size, compute, peak = self.optimizer_steps(module, optimizer, networks, samples, rows, pass_size)
-        per_image, other = self.activations(module, samples, rows)
+        per_image, other = activations(module, lambda size: self.batch(samples, rows, size))
         fixed = state + 2 * trained + other  # and gradients, momentum
         memory = (peak or fixed + size * per_image) + (pass_size - size) * per_image
         images = stage.total_steps(self.total) * stage.batch_size
@@ -255,7 +254,7 @@ class _Measurement:
                     torch.cuda.reset_peak_memory_stats(self.device)
                 step(0, batch)  # the first one allocates and chooses algorithms
                 self.synchronize()
-                seconds, _ = self.timed(lambda n, batch=batch: step(n, batch), range(5), tick=False)
+                seconds, _ = self.timed(lambda n, batch=batch: step(n, batch), range(5))
             except torch.OutOfMemoryError:
                 if not best[0]:
                     raise OrlError(f"not even {size} images fit into the memory: take a smaller encoder") from None
@@ -265,31 +264,7 @@ class _Measurement:
                 break
             size = min(2 * size, pass_size)
         optimizer.zero_grad(set_to_none=True)
-        self.tick()
         return best
-
-    def activations(self, module: Any, samples: Dataset, rows: Sequence[int]) -> tuple[float, float]:
-        """Bytes that a forward pass keeps for the backward pass: for each image, and beside that."""
-
-        def kept(size: int) -> int:
-            own = {p.untyped_storage().data_ptr() for p in module.parameters()}
-            storages: dict[int, int] = {}
-
-            def pack(tensor: Tensor) -> Tensor:
-                storage = tensor.untyped_storage()
-                if storage.data_ptr() not in own:
-                    storages[storage.data_ptr()] = storage.nbytes()
-                return tensor
-
-            batch = self.batch(samples, rows, size)
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-                output = module.training_step(batch, 0)
-            del output
-            return sum(storages.values())
-
-        two, four = kept(2), kept(4)
-        per_image = (four - two) / 2
-        return per_image, max(0.0, two - 2 * per_image)
 
     def batch(self, samples: Dataset, rows: Sequence[int], size: int) -> dict[str, Tensor]:
         """A batch on the device; few samples are repeated."""
@@ -302,7 +277,8 @@ class _Measurement:
         """The steps of stage 2; returns the regions and pairs of the sampled images, paired at random."""
         stage, images = self.config.stage2, self.images
         size, ids = stage.image_size, images.table["image_id"].to_numpy()
-        encoder = Encoder(self.config.stage1.encoder).to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        encoder = Encoder(self.config.stage1.encoder).eval()
+        encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         dim = encoder.settings.dim if encoder.settings.hidden else encoder.width
         forward, crops = self.forward(encoder, size, stage.batch_size)
 
@@ -315,8 +291,9 @@ class _Measurement:
             self.total * self.combined(forward, loading),
             2 * vectors,
             2 * vectors,
-            f"{crops} crops embedded, {1 / forward:.3g}/s; {count} images loaded, {loading * 1000:.0f} ms of a core each",
-            f"images; float32 x {dim}, once more in parts",
+            f"{crops} crops embedded, {1 / forward:.3g}/s; {count} images loaded,"
+            f" {loading * 1000:.0f} ms of a core each",
+            f"images; float32 x {dim}, twice, as parts and whole",
         )
 
         known = min(self.total, 8192)
@@ -324,7 +301,6 @@ class _Measurement:
         start = time.perf_counter()
         nearest_neighbors(rng.standard_normal((known, dim), np.float32), np.arange(known), k=stage.neighbors)
         seconds = time.perf_counter() - start
-        self.tick()
         nearest = nearest_neighbors(rng.standard_normal((len(ids), dim)), ids, k=stage.neighbors)
         degree = min(stage.neighbors, self.total - 1)
         self.note(
@@ -333,7 +309,7 @@ class _Measurement:
             5 * vectors,  # as given, float64, float32 and in the index
             self.total * degree * _row_bytes("neighbors", nearest),
             f"{known:,} random vectors in {seconds:.2f} s",
-            "images squared",
+            f"({self.total:,} / {known:,}) squared",
         )
 
         if stage.proposals == "fast":
@@ -349,6 +325,7 @@ class _Measurement:
                 propose(images, [row], method=stage.proposals, seed=self.config.seed, workers=0, **options)
             ),
             range(len(images)),
+            least=2,
         )
         proposals = pd.concat(frames, ignore_index=True)
         regions = regions_from(proposals)
@@ -360,7 +337,7 @@ class _Measurement:
             round(raw * 2 * _row_bytes("proposals", proposals) + kept * _row_bytes("regions", regions)),
             f"{count} images searched, {seconds * 1000:.0f} ms of a core each; {raw / self.total:.0f} boxes an image,"
             f" {kept / self.total:.1f} kept",
-            "images / processes; twice the table, as parts and whole",
+            f"images, by {max(1, min(self.workers, self.cores))} processes; the table twice, as parts and whole",
         )
 
         boxes = {image_id: group[["x", "y", "w", "h"]].to_numpy() for image_id, group in regions.groupby("image_id")}
@@ -378,8 +355,8 @@ class _Measurement:
             kept * self.combined(forward, loading),
             2 * vectors,
             2 * vectors,
-            f"{crops} crops embedded, {1 / forward:.3g}/s; regions of {looked} images cropped, {loading * 1000:.1f} ms of"
-            " a core each",
+            f"{crops} crops embedded, {1 / forward:.3g}/s; regions of {looked} images cropped,"
+            f" {loading * 1000:.1f} ms of a core each",
             f"{kept:,.0f} regions; float16 x {encoder.width}, twice, as parts and whole",
         )
 
@@ -404,7 +381,7 @@ class _Measurement:
             vectors + round(2 * rows * pairs.memory_usage(index=False).sum() / max(1, len(pairs))),
             round(2 * rows * _row_bytes("pairs", pairs)),
             f"regions of {paired} images paired with {min(stage.neighbors, count - 1)} others each",
-            f"images x {degree} neighbors; twice the table, as parts and whole",
+            f"images x {degree} neighbors; the table twice, as parts and whole",
         )
         return regions, pairs
 
@@ -424,18 +401,16 @@ class _Measurement:
 
     # ---- helpers -----------------------------------------------------------------------------------------------
 
-    def timed(self, do: Callable[[int], object], items: Sequence[int], *, tick: bool = True) -> tuple[float, int]:
-        """Mean seconds of `do` over as many items as the time allows, at least one; and how many these were."""
+    def timed(self, do: Callable[[int], object], items: Sequence[int], *, least: int = 1) -> tuple[float, int]:
+        """Mean seconds of `do` over as many items as the time allows, at least so many; and how many these were."""
         start = time.perf_counter()
         count = 0
         for item in items:
             do(item)
             count += 1
-            if time.perf_counter() - start > self.budget:
+            if count >= least and time.perf_counter() - start > self.budget:
                 break
         self.synchronize()
-        if tick:
-            self.tick()
         return (time.perf_counter() - start) / count, count
 
     def synchronize(self) -> None:
@@ -443,23 +418,15 @@ class _Measurement:
         if self.on_gpu:
             torch.cuda.synchronize(self.device)
 
-    def tick(self) -> None:
-        """Count a measurement as done."""
-        self.done += 1
-        if self.progress:
-            self.progress(self.done, 11)
-
     def combined(self, compute: float, loading: float, *, devices: int = 1) -> float:
-        """Seconds per item, from those of the device and those of a core that loads."""
-        if self.workers == 0:
-            return compute / devices + loading
-        if not self.on_gpu:
-            return compute + loading / self.cores  # both on the same cores
-        return max(compute / devices, loading / min(self.workers * devices, self.cores))
+        """Seconds per item on this machine; see `combined`."""
+        return combined(compute, loading, gpu=self.on_gpu, workers=self.workers, cores=self.cores, devices=devices)
 
     def note(self, name: str, seconds: float, memory: int, disk: int, measured: str, rule: str) -> None:
         """Add a step to the plan."""
         self.steps.append(Step(name, seconds, memory, math.ceil(disk), measured, rule))
+        if self.progress:
+            self.progress(len(self.steps), 8)
 
     def warnings(self) -> list[str]:
         """What does not fit."""
@@ -483,6 +450,46 @@ class _Measurement:
         if needed > free:
             found.append(f"the run needs up to {gigabytes(needed)} of disk, {folder} has {gigabytes(free)} free")
         return found
+
+
+def activations(module: Any, make_batch: Callable[[int], dict[str, Tensor]]) -> tuple[float, float]:
+    """Count what a forward pass keeps for the backward pass.
+
+    Args:
+        module: has `training_step(batch, batch_idx)`.
+        make_batch: size -> batch.
+
+    Returns:
+        Bytes for each image, and bytes beside that.
+    """
+
+    def kept(size: int) -> int:
+        own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+        storages: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                storages[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            output = module.training_step(make_batch(size), 0)
+        del output
+        return sum(storages.values())
+
+    two, four = kept(2), kept(4)
+    per_image = (four - two) / 2
+    return per_image, max(0.0, two - 2 * per_image)
+
+
+def combined(compute: float, loading: float, *, gpu: bool, workers: int, cores: int, devices: int = 1) -> float:
+    """Seconds per item in all, from those of one device and those of one core that loads it."""
+    if workers == 0:  # one after the other
+        return (compute + loading) / devices
+    if not gpu:  # on the same cores
+        return compute + loading / cores
+    return max(compute / devices, loading / min(workers * devices, cores))
 
 
 def _bytes(tensors: Any) -> int:
@@ -510,29 +517,20 @@ def gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
 
 
-def table(made: Plan) -> Any:
-    """The plan as a table for the terminal."""
+def show(made: Plan) -> None:
+    """Print the plan: a table, and for each line of it what was measured and how it was extrapolated."""
+    from rich.console import Console
     from rich.table import Table
 
-    shown = Table(title=f"{made.images:,} images on {made.devices} x {made.device}, {made.precision}", show_lines=True)
-    for column, options in (
-        ("step", {}),
-        ("time", {"justify": "right"}),
-        ("memory", {"justify": "right"}),
-        ("disk, at most", {"justify": "right"}),
-        ("measured here", {}),
-        ("extrapolated by", {}),
-    ):
-        shown.add_column(column, **options)  # type: ignore[arg-type]
+    title = f"{made.images:,} images on {made.devices} x {made.device}, {made.precision}"
+    shown = Table("step", title=title)
+    for column in ("time", "memory", "disk, at most"):
+        shown.add_column(column, justify="right")
     for step in made.steps:
-        row = (
-            step.name,
-            duration(step.seconds),
-            gigabytes(step.memory),
-            gigabytes(step.disk),
-            step.measured,
-            step.rule,
-        )
-        shown.add_row(*row)
-    shown.add_row("all", duration(made.seconds), "", gigabytes(made.disk), "", "evaluation is not counted")
-    return shown
+        shown.add_row(step.name, duration(step.seconds), gigabytes(step.memory), gigabytes(step.disk))
+    shown.add_section()
+    shown.add_row("all, without evaluation", duration(made.seconds), "", gigabytes(made.disk))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(shown)
+    for step in made.steps:
+        console.print(f"{step.name}: {step.measured}; times {step.rule}")
