@@ -142,6 +142,34 @@ def open_images(
         OrlError: a source is missing or unreadable, two sources hold the same image, or fewer than two images
             are usable.
     """
+    opened, files = _list_files(sources, root)
+    return _image_set([Path(source) for source in sources], opened, files, minimum_side, progress)
+
+
+def sample_images(
+    sources: Sequence[Path], *, count: int, seed: int, root: Path | None = None, minimum_side: int = 32
+) -> tuple[ImageSet, int]:
+    """Open a few images of a set, drawn at random, without reading the others.
+
+    Args:
+        sources: as for `open_images`, as are `root` and `minimum_side`.
+        count: how many files to draw; of them, those that can be used.
+        seed: same seed, same files.
+
+    Returns:
+        The images drawn, and how many files there are in all.
+
+    Raises:
+        OrlError: as `open_images`.
+    """
+    opened, files = _list_files(sources, root)
+    drawn = np.random.default_rng(seed).permutation(len(files))[:count]
+    chosen = [files[number] for number in sorted(drawn.tolist())]
+    return _image_set([Path(source) for source in sources], opened, chosen, minimum_side, None), len(files)
+
+
+def _list_files(sources: Sequence[Path], root: Path | None) -> tuple[list[_Source], list[tuple[int, _File]]]:
+    """The sources, and all their files with the number of the source that each is from."""
     if not sources:
         raise OrlError("no images given: name a folder, a COCO json or a .txt list of files")
     paths = [Path(source) for source in sources]
@@ -149,10 +177,19 @@ def open_images(
         raise OrlError(f"there is no folder {root}: pass the folder of the images as root")
     opened = [_open_source(path, root) for path in paths]
     _refuse_overlap(paths, opened)
+    return opened, [(number, file) for number, source in enumerate(opened) for file in source.files]
 
+
+def _image_set(
+    paths: Sequence[Path],
+    opened: Sequence[_Source],
+    files: Sequence[tuple[int, _File]],
+    minimum_side: int,
+    progress: Callable[[int, int], None] | None,
+) -> ImageSet:
+    """Decode files and make a set of those that can be used."""
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
-    files = [(number, file) for number, source in enumerate(opened) for file in source.files]
     verified = _verify([(opened[number].root, file) for number, file in files], minimum_side, progress)
     for (number, file), facts in zip(files, verified, strict=True):
         if isinstance(facts, str):

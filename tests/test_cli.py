@@ -21,7 +21,7 @@ from training.config import load_config
 from training.modules import TwinTraining
 
 COMMANDS = ["run", "stage1", "stage2", "stage3", "evaluate", "project", "scenes", "verify", "config"]
-COMMANDS += ["import", "export"]
+COMMANDS += ["import", "export", "data", "plan"]
 
 
 @pytest.fixture

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orl_explore.downloads import COCO as COCO_ARCHIVES
+from orl_explore.downloads import space_needed
 from orl_explore.errors import OrlError
 from orl_explore.run import differing_keys
 from training.config import (
@@ -32,6 +35,7 @@ PAPER = {
     "image_size": 224,
     "epochs": 800,
     "batch_size": 512,  # 8 x 64
+    "accumulate": 1,
     "base_lr": 0.4,
     "momentum": 0.9,
     "weight_decay": 1e-4,
@@ -141,7 +145,7 @@ def test_too_few_images_for_a_batch():
 
 
 def test_there_are_configs():
-    assert {"demo", "tiny"} <= set(config_names())
+    assert {"demo", "tiny", "coco", "cocoplus", "coco_1gpu", "coco_short", "photos"} <= set(config_names())
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -210,6 +214,73 @@ def test_bad_files(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+# ---- recipes -----------------------------------------------------------------------------------------------
+
+COCO, COCOPLUS = 118_287, 241_690
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "steps", "rate", "passes", "hours"),
+    [
+        # 800 epochs of 118,287 // 512 = 231 steps; 184,800 * 512 / 3600 = 26,282.7 hours at one image a second
+        ("coco", COCO, 184_800, 0.4, 1, 26_283),
+        # 241,690 // 512 = 472; 377,600 * 512 / 3600 = 53,703.1
+        ("cocoplus", COCOPLUS, 377_600, 0.4, 1, 53_703),
+        ("coco_1gpu", COCO, 184_800, 0.4, 4, 26_283),  # the batch, the steps and the rate of coco
+        ("coco_short", COCO, 23_100, 0.4, 1, 3_285),  # 100 epochs: 23,100 * 512 / 3600 = 3,285.3
+    ],
+)
+def test_recipes_by_hand(name, images, steps, rate, passes, hours):
+    config = load_config(name)
+    for stage in (config.stage1, config.stage3):
+        assert stage.total_steps(images) == steps
+        assert stage.learning_rate() == pytest.approx(rate)
+        assert stage.accumulate == passes
+        # Warm-up of 4 epochs from 1e-4 of the rate, then half a cosine to 0.
+        warmup = 4 * steps // stage.epochs
+        assert stage.learning_rate_at(0, images) == pytest.approx(rate * 1e-4)
+        assert stage.learning_rate_at(warmup, images) == pytest.approx(rate)
+        assert stage.learning_rate_at((warmup + steps) // 2, images) == pytest.approx(rate / 2, rel=1e-4)
+        assert stage.learning_rate_at(steps, images) == pytest.approx(0, abs=1e-12)
+    assert f"# Hours:    {hours} / (images/s)" in (CONFIGS / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "departures"),
+    [
+        ("coco", {}),
+        ("cocoplus", {}),
+        ("coco_1gpu", {"stage1.accumulate": (1, 4), "stage3.accumulate": (1, 4)}),
+        ("coco_short", {"stage1.epochs": (800, 100), "stage3.epochs": (800, 100)}),
+    ],
+)
+def test_recipes_depart_from_the_paper_in_what_they_say(name, departures):
+    assert load_config(name).differences() == departures
+
+
+def test_photos():
+    config = load_config("photos")
+    assert config.stage1.learning_rate() == config.stage3.learning_rate() == pytest.approx(0.1)  # 0.4 * 128 / 512
+    assert config.stage1.total_steps(1000) == 200 * 7
+    assert "0.0556 * images" in (CONFIGS / "photos.yaml").read_text()  # 200 / 3600
+    # The search sees 640 px of 4000, as of COCO; the smallest box is in original pixels: 96 * 4000 / 640.
+    assert config.stage2.max_side == 640
+    assert "for pictures of 4000 px take --stage2.min_side 600" in (CONFIGS / "photos.yaml").read_text()
+
+
+@pytest.mark.parametrize(("name", "splits"), [("coco", ["train2017"]), ("cocoplus", ["train2017", "unlabeled2017"])])
+def test_recipes_say_how_much_disk_the_images_take(name, splits, tmp_path):
+    archives = [archive for split in splits for archive in COCO_ARCHIVES[split]]
+    peak, after = (
+        space_needed(tmp_path, archives) / 1e9,
+        sum(archive.unpacked for archive in dict.fromkeys(archives)) / 1e9,
+    )
+    line = (CONFIGS / f"{name}.yaml").read_text().partition("# Disk:")[2]
+    said = [int(number) for number in re.findall(r"(\d+) GB", line)[:2]]
+    assert peak <= said[0] <= peak + 2
+    assert after <= said[1] <= after + 2
+
+
 # ---- the command line --------------------------------------------------------------------------------------
 
 
@@ -255,6 +326,9 @@ def test_overrides_win_over_the_file(tmp_path):
         (["--stage1.epochs", "2"], "stage1.warmup_epochs is 4.*below the 2 epochs"),
         (["--stage1.batch_size", "1"], "batch normalization needs at least 2"),
         (["--stage3.batch_size", "-4"], "stage3.batch_size is -4: it must be above 0"),
+        (["--stage1.accumulate", "3"], "stage1.accumulate is 3: it must divide the batch of 512"),
+        (["--stage3.accumulate", "512"], "equal passes of at least 2 images"),
+        (["--stage3.accumulate", "0"], "stage3.accumulate is 0: it must be above 0"),
         (["--stage1.base_lr", "0"], "stage1.base_lr is 0.0: it must be above 0"),
         (["--stage1.base_lr", ".nan"], "stage1.base_lr is nan: it must be above 0"),
         (["--stage1.ema", "1.5"], "stage1.ema is 1.5: it must lie between 0 and 1"),
@@ -304,6 +378,11 @@ def test_stage_settings_leave_out_how_work_is_spread():
     assert differing_keys(
         Config().stage_dict("stage2"), dataclasses.replace(Config(), seed=1).stage_dict("stage2")
     ) == ["seed"]
+
+
+def test_accumulating_is_part_of_what_a_stage_depends_on_where_it_is_done():
+    assert "accumulate" not in Config().stage_dict("stage1")  # runs from before it existed go on
+    assert Config(stage1=Stage1Config(accumulate=4)).stage_dict("stage1")["accumulate"] == 4
 
 
 def test_every_setting_is_explained():

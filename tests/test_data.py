@@ -73,6 +73,20 @@ def test_order_changes_with_epoch_and_seed():
     assert sampler.order(1).tolist() == StepSampler(50, batch_size=7, epochs=9, seed=0).order(1).tolist()
 
 
+@given(sizes, st.integers(1, 4), st.integers(1, 3))
+def test_passes_share_every_step(size, accumulate, world):
+    images, batch_size, epochs, seed = size
+    options = {"batch_size": batch_size, "epochs": epochs, "seed": seed, "rank": 0, "world": world}
+    steps, passes = batches(images, **options), batches(images, **options, accumulate=accumulate)
+    assert len(passes) == accumulate * len(steps)
+    assert accumulate * len(steps) == len(StepSampler(images, **options, accumulate=accumulate))
+    for step, batch in enumerate(steps):
+        parts = passes[accumulate * step : accumulate * (step + 1)]
+        assert [index for part in parts for index in part] == batch
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert batches(images, **options, accumulate=accumulate, start_step=1) == passes[accumulate:]
+
+
 def test_every_row_is_left_out_now_and_then():
     seen = [sum(row == 0 for batch in batches(9, batch_size=4, epochs=300) for _, row in batch)]
     assert 235 < seen[0] < 295  # 8 of 9 rows an epoch: 267 of 300, 5 standard deviations are 27

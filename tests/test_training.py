@@ -148,12 +148,15 @@ def test_checkpoints_hold_data_alone(finished, stage, encoder_settings):
 
 
 @pytest.mark.parametrize(
-    ("stage", "networks", "steps"),
-    [("stage1", BYOL, 2), ("stage3", ORL, 2)],
+    ("stage", "networks", "steps", "accumulate"),
+    [("stage1", BYOL, 2, 1), ("stage3", ORL, 2, 1), ("stage1", BYOL, 2, 3), ("stage3", ORL, 2, 2)],
 )
-def test_steps_by_hand(stage, networks, steps, changed, new_run, unfinished, images):
-    """Two steps over all images against the recipe written out: loss, SGD on everything, then the moving average."""
-    config = changed(stage, epochs=steps, batch_size=24, warmup_epochs=0)
+def test_steps_by_hand(stage, networks, steps, accumulate, changed, new_run, unfinished, images):
+    """Two steps over all images against the recipe written out: loss, SGD on everything, then the moving average.
+
+    Accumulated, a step's gradient is the mean over equal passes, each with its own batch statistics.
+    """
+    config = changed(stage, epochs=steps, batch_size=24, warmup_epochs=0, accumulate=accumulate)
     run = new_run() if stage == "stage1" else unfinished("stage3")
     settings = getattr(config, stage)
     STAGES[stage].run(run, config)
@@ -171,8 +174,12 @@ def test_steps_by_hand(stage, networks, steps, changed, new_run, unfinished, ima
     for step, batch in enumerate(StepSampler(24, batch_size=24, epochs=steps, seed=config.seed)):
         samples = [dataset[index] for index in batch]
         names = [name for name in samples[0] if name != "image_id"]
-        found, _ = model(**{name: normalize(torch.stack([sample[name] for sample in samples])) for name in names})
-        loss = sum(found.values())
+        size = 24 // accumulate
+        passes = [samples[start : start + size] for start in range(0, 24, size)]
+        loss = 0
+        for part in passes:
+            found, _ = model(**{name: normalize(torch.stack([sample[name] for sample in part])) for name in names})
+            loss = loss + sum(found.values()) / accumulate
         losses.append(loss.item())
         gradients = torch.autograd.grad(loss, weights)
         rate = 0.4 * 24 / 512 * (1 if step == 0 else 0.5)  # cosine over two steps
@@ -317,6 +324,29 @@ def test_an_interruption_leaves_no_trace(stage, step, resumed_from, unfinished, 
     STAGES[stage].run(run, tiny)
     assert outputs(run, stage) == outputs(finished, stage)
     assert run.stage(stage)["state"] == "finished"
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_accumulated_steps_keep_the_schedule(stage, unfinished, finished, changed, stop_at):
+    """As many steps, at the same rates and momenta, saved at the same steps; killed in mid-step, the same result."""
+    config = changed(stage, accumulate=4)
+    run = unfinished(stage)
+    STAGES[stage].run(run, config)
+    columns = ("step", "epoch", "lr", "momentum")
+    found = [[row[name] for name in columns] for row in metrics(run, stage)]
+    assert found == [[row[name] for name in columns] for row in metrics(finished, stage)]
+    assert latest_checkpoint(run.path / stage / "checkpoints")[1] == 6
+    assert [row["loss"] for row in metrics(run, stage)] != [row["loss"] for row in metrics(finished, stage)]
+
+    whole = outputs(run, stage)
+    run.clear(stage)
+    undo = stop_at(3)
+    with pytest.raises(RuntimeError, match="stopped at step 3"):
+        STAGES[stage].run(run, config)
+    assert latest_checkpoint(run.path / stage / "checkpoints")[1] == 2
+    undo()
+    STAGES[stage].run(run, config)
+    assert outputs(run, stage) == whole
 
 
 def test_many_interruptions_leave_no_trace(new_run, finished, tiny, stop_at):

@@ -149,6 +149,20 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         help="which instances the scenes show (default: all)",
     )
 
+    data = command("data", _data, "download COCO and lay it out")
+    data.add_argument("what", metavar="WHAT", choices=("coco",), help="coco")
+    data.add_argument("--root", type=Path, required=True, metavar="DIR", help="where it goes")
+    data.add_argument(
+        "--split",
+        nargs="+",
+        choices=("train2017", "val2017", "unlabeled2017"),
+        default=["train2017"],
+        help="what to download: train2017 (default), val2017, unlabeled2017",
+    )
+    data.add_argument("--unlabeled", action="store_true", help="unlabeled2017, too, for COCO+")
+    data.add_argument("--url", help="another server with COCO's folders zips/ and annotations/")
+    data.add_argument("--keep-zips", action="store_true", help="leave the archives there after unpacking")
+
     verify = command("verify", _verify, "say which images can be used, and why others cannot")
     _add_images(verify, positional=True)
     verify.add_argument("--all", action="store_true", help="list every skipped file, not only the first 20")
@@ -192,6 +206,13 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             )
         if name in ("run", "evaluate"):
             added.add_argument("--json", action="store_true", help="print every figure as one JSON object")
+
+    plan = command("plan", _plan, "estimate time, memory and disk of a run before it is begun", epilog=SETTINGS)
+    plan.set_defaults(takes_settings=True)
+    plan.add_argument("run", type=Path, metavar="RUN", help="the run folder; it need not exist, and nothing is written")
+    plan.add_argument("--config", help="a config by name or a YAML file; default: the run's own, or the paper's")
+    _add_images(plan, positional=False)
+    plan.add_argument("--json", action="store_true", help="print the plan as one JSON object")
 
     project = command("project", _project, "make a map of all kept boxes (UMAP)")
     project.add_argument("run", type=Path, metavar="RUN", help="the run folder; its stage 2 must be finished")
@@ -276,6 +297,27 @@ def _scenes(arguments: argparse.Namespace) -> None:
     console.print(f"next: orl run runs/demo --config demo --images {path}")
 
 
+def _data(arguments: argparse.Namespace) -> None:
+    """Download COCO 2017, check and unpack it: 19 GB for train2017, 20 GB more for unlabeled2017.
+
+    While a split is unpacked it takes that twice. A download that was stopped goes on where it was; what is there is
+    not fetched again. DIR/downloads.json records what came.
+    """
+    import shlex
+
+    from orl_explore.downloads import ANNOTATIONS, URL, download_coco
+    from training.console import console, progress_bar
+
+    splits = list(dict.fromkeys([*arguments.split, *(["unlabeled2017"] if arguments.unlabeled else [])]))
+    url = arguments.url or URL
+    download_coco(arguments.root, splits, url=url, keep_zips=arguments.keep_zips, bar=progress_bar)
+    train = [split for split in splits if split != "val2017"] or splits  # nobody trains on it beside others
+    config = {("train2017",): "coco", ("train2017", "unlabeled2017"): "cocoplus"}.get(tuple(sorted(train)), "photos")
+    sources = [str(arguments.root / ANNOTATIONS[split]) for split in sorted(train)]
+    command = shlex.join(["orl", "plan", f"runs/{config}", "--config", config, "--images", *sources])
+    console.print(f"next: {command}", markup=False)
+
+
 def _verify(arguments: argparse.Namespace) -> None:
     """Read every image once and report which can be used; those that cannot are listed with the reason."""
     from orl_explore.images import open_images, report
@@ -337,6 +379,40 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
     _show(pipeline.judge(run, config), arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    """Do a little of every stage on a few images, a minute or two in all, and extrapolate to the whole run.
+
+    Below the table stands what was measured and how it was extrapolated. A machine that is busy with other things
+    gives figures that are too high.
+    """
+    import shlex
+
+    from training.console import console, progress_bar
+    from training.plan import plan, show
+
+    with progress_bar("measuring") as progress:
+        made = plan(
+            arguments.run,
+            config=arguments.config,
+            overrides=arguments.overrides,
+            images=arguments.images,
+            root=arguments.root,
+            progress=progress,
+        )
+    if arguments.json:
+        import json
+
+        print(json.dumps(made.as_dict()))
+    else:
+        show(made)
+    for warning in made.warnings:
+        console.print(f"careful: {warning}", markup=False)
+    words = ["orl", "run", str(arguments.run), *(["--config", arguments.config] if arguments.config else [])]
+    words += ["--images", *map(str, arguments.images)] if arguments.images else []
+    words += ["--root", str(arguments.root)] if arguments.root else []
+    console.print(f"next: {shlex.join([*words, *arguments.overrides])}", markup=False)
 
 
 def _project(arguments: argparse.Namespace) -> None:

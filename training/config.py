@@ -38,6 +38,9 @@ class TrainConfig:
     """Passes over the images."""
     batch_size: int = 512
     """Images per optimizer step, over all devices."""
+    accumulate: int = 1
+    """Not in the paper: forward passes that an optimizer step is split into, to fit the memory; batch statistics are
+    those of a pass, the learning rate stays that of the whole batch."""
     base_lr: float = 0.4
     """Learning rate at a batch of 512; the rate used is base_lr * batch_size / 512 (`learning_rate()`)."""
     momentum: float = 0.9
@@ -82,9 +85,16 @@ class TrainConfig:
         return type(self).__name__.removesuffix("Config").lower()
 
     def __post_init__(self):
-        _check_positive(self, self._stage, "image_size", "epochs", "batch_size", "base_lr", "checkpoint_steps")
+        _check_positive(
+            self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps"
+        )
         if self.batch_size < 2:
             raise OrlError(f"{self._stage}.batch_size is 1: batch normalization needs at least 2 images")
+        if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
+            raise OrlError(
+                f"{self._stage}.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size} into"
+                " equal passes of at least 2 images"
+            )
         for name in ("ema", "momentum", "weight_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must lie between 0 and 1")
@@ -207,7 +217,10 @@ class Config:
 
     def stage_dict(self, stage: str) -> dict[str, Any]:
         """What a stage's result depends on; how it is spread over workers and devices is not part of that."""
-        return {"precision": self.precision, "seed": self.seed, **self.as_dict()[stage]}
+        settings = self.as_dict()[stage]
+        if settings.get("accumulate") == 1:  # the same as before this setting existed: such runs go on
+            del settings["accumulate"]
+        return {"precision": self.precision, "seed": self.seed, **settings}
 
     def to_yaml(self) -> str:
         """The resolved config, every value written out."""

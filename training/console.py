@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)  # a terminal wraps by itself; a log need not
@@ -34,10 +37,11 @@ def bar(*columns: ProgressColumn) -> Progress:
 
 
 @contextlib.contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for a loop; gives the function that the library's functions take as `progress`."""
+def progress_bar(title: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A bar for a loop, counting bytes with the unit B; gives what the library's functions take as `progress`."""
     start, count = time.monotonic(), 0
-    with bar(MofNCompleteColumn()) as shown:
+    columns = (DownloadColumn(), TransferSpeedColumn()) if unit == "B" else (MofNCompleteColumn(),)
+    with bar(*columns) as shown:
         task = shown.add_task(title, total=None)
 
         def update(done: int, total: int) -> None:
@@ -47,4 +51,4 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
         yield update
     if not console.is_terminal:
-        console.print(f"{title}: {count:,} in {time.monotonic() - start:.0f} s")
+        console.print(f"{title}: {decimal(count) if unit == 'B' else f'{count:,}'} in {time.monotonic() - start:.0f} s")

@@ -21,7 +21,7 @@ Index = tuple[int, int]
 
 
 class StepSampler(Sampler[list[Index]]):
-    """The batches of a whole training run, one per optimizer step, starting at any step.
+    """The batches of a whole training run, `accumulate` of them per optimizer step, starting at any step.
 
     The order of an epoch derives from (seed, epoch), so that a resumed run goes on in mid-epoch with the very batch
     that comes next. With several processes each takes every world-th image of a batch.
@@ -37,13 +37,15 @@ class StepSampler(Sampler[list[Index]]):
         start_step: int = 0,
         rank: int = 0,
         world: int = 1,
+        accumulate: int = 1,
     ):
         self.images, self.batch_size, self.epochs, self.seed = images, batch_size, epochs, seed
+        self.accumulate = accumulate
         self.start_step, self.rank, self.world = start_step, rank, world
         self.steps_per_epoch = images // batch_size
 
     def __len__(self) -> int:
-        return self.epochs * self.steps_per_epoch
+        return self.epochs * self.steps_per_epoch * self.accumulate
 
     def order(self, epoch: int) -> np.ndarray:
         """Rows in the order in which an epoch visits them."""
@@ -51,10 +53,11 @@ class StepSampler(Sampler[list[Index]]):
 
     def __iter__(self) -> Iterator[list[Index]]:
         order = lru_cache(maxsize=1)(self.order)
-        for step in range(self.start_step, len(self)):
+        for step in range(self.start_step, self.epochs * self.steps_per_epoch):
             epoch, batch = divmod(step, self.steps_per_epoch)
             rows = order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(epoch, int(row)) for row in rows[self.rank :: self.world]]
+            for part in np.array_split(rows[self.rank :: self.world], self.accumulate):
+                yield [(epoch, int(row)) for row in part]
 
 
 class ImageViews(Dataset):

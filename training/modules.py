@@ -37,7 +37,7 @@ COLLAPSED = 0.1
 
 
 class TwinTraining(lightning.LightningModule):
-    """One optimizer step of BYOL or ORL (method: stage 1 and stage 3).
+    """Optimizer steps of BYOL or ORL (method: stage 1 and stage 3).
 
     Args:
         networks: takes normalized views by name, returns losses by name and projections.
@@ -52,6 +52,10 @@ class TwinTraining(lightning.LightningModule):
         self.total_steps = config.total_steps(images)
         self.steps_per_epoch = config.steps_per_epoch(images)
         self.warmup_steps = round(config.warmup_epochs * self.steps_per_epoch)
+
+    def ends_step(self, batch_idx: int) -> bool:
+        """Whether this forward pass was the last one of an optimizer step; each is, unless gradients accumulate."""
+        return (batch_idx + 1) % self.config.accumulate == 0
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
         """Losses of one batch of uint8 views, by name."""
@@ -114,6 +118,7 @@ class MetricsLog(Callback):
             "rank",
         ]
         self.projections: list[Tensor] = []
+        self.outputs: list[dict[str, Any]] = []  # of the passes of this optimizer step
         kept = []
         if path.exists() and start_step:
             with path.open(newline="") as file:
@@ -127,20 +132,26 @@ class MetricsLog(Callback):
         self.writer = csv.DictWriter(self.file, self.columns)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Add the row of the step that has just ended."""
-        step = trainer.global_step - 1
-        epoch, position = divmod(step, module.steps_per_epoch)
+        """Add the row of the step that has just ended: losses are means over its passes."""
         self.projections = [*self.projections, outputs["projection"]]
         recent = -(-512 // len(outputs["projection"]))
         self.projections = self.projections[-recent:]
+        self.outputs.append(outputs)
+        if not module.ends_step(batch_idx):
+            return
+        passes, self.outputs = self.outputs, []
+        step = trainer.global_step - 1
+        epoch, position = divmod(step, module.steps_per_epoch)
+        loss = sum(float(output["loss"]) for output in passes)  # Lightning has divided each by their number
+        losses = {n: sum(float(output["losses"][n]) for output in passes) / len(passes) for n in self.names}
         share = learning_rate_factor(step, module.total_steps, module.warmup_steps)
         row: dict[str, Any] = {
             "step": step,
             "epoch": epoch,
             "lr": f"{module.config.learning_rate() * share:.6g}",
             "momentum": f"{target_momentum(step, module.total_steps, module.config.ema):.6g}",
-            "loss": f"{float(outputs['loss']):.6g}",
-            **{f"loss_{name}": f"{float(outputs['losses'][name]):.6g}" for name in self.names},
+            "loss": f"{loss:.6g}",
+            **{f"loss_{name}": f"{value:.6g}" for name, value in losses.items()},
         }
         if position == module.steps_per_epoch - 1:
             vectors = torch.cat(self.projections)
@@ -188,9 +199,11 @@ class TrainingProgress(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the bar."""
+        if not module.ends_step(batch_idx):
+            return
         step = trainer.global_step
         epoch = f"{(step - 1) // self.steps_per_epoch + 1}/{self.epochs}"
-        loss = f"{float(outputs['loss']):.3f}"
+        loss = f"{float(outputs['loss']) * module.config.accumulate:.3f}"
         self.bar.update(self.task, completed=step, epoch=epoch, loss=loss)
         if not console.is_terminal and trainer.is_global_zero and step % self.steps_per_epoch == 0:
             left = (time.monotonic() - self.start) / (step - self.done) * (self.total - step)
@@ -214,7 +227,7 @@ class Checkpoints(Callback):
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save when it is time, then delete the older one."""
         step = trainer.global_step
-        if step % self.every and step != module.total_steps:
+        if not module.ends_step(batch_idx) or (step % self.every and step != module.total_steps):
             return
         path = self.folder / f"step={step}.ckpt"
         trainer.save_checkpoint(path)
@@ -293,6 +306,7 @@ def fit(
         devices=config.devices if torch.cuda.is_available() or config.devices != "auto" else 1,
         precision=precision_flag(config.precision),  # type: ignore[arg-type]
         sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
+        accumulate_grad_batches=stage.accumulate,
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,  # Checkpoints does it
         max_epochs=1,  # the sampler walks through all epochs in one pass: see StepSampler
@@ -305,8 +319,9 @@ def fit(
         default_root_dir=folder,
     )
     if trainer.is_global_zero:
+        passes = f" in {stage.accumulate} passes" if stage.accumulate > 1 else ""
         console.print(
-            f"{title}: {stage.epochs} epochs of {images} images, {module.total_steps} steps"
+            f"{title}: {stage.epochs} epochs of {images} images, {module.total_steps} steps{passes}"
             f"{f', going on from step {start_step}' if start_step else ''}; learning rate {stage.learning_rate():g}"
             f" = {stage.base_lr:g} x batch {stage.batch_size} / 512; {trainer.precision} on"
             f" {trainer.world_size} x {trainer.strategy.root_device.type}"
@@ -321,6 +336,7 @@ def fit(
         start_step=start_step,
         rank=trainer.global_rank,
         world=trainer.world_size,
+        accumulate=stage.accumulate,
     )
     workers = data_workers(config)
     loader = DataLoader(
