@@ -1,0 +1,140 @@
+"""Pictures for notebooks: the right boxes, pictures and captions of a small finished run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from orl_explore import projection
+from orl_explore.boxes import KEPT, filter_boxes
+from orl_explore.errors import OrlError
+from orl_explore.figures import gallery, lines, of_run, style
+from orl_explore.run import Run
+from orl_explore.source import Source
+
+
+def texts(figure) -> list[str]:
+    return [note.text for note in figure.layout.annotations]
+
+
+def test_source_shows_the_code_that_runs():
+    shown = Source(filter_boxes)
+    assert str(shown).startswith("def filter_boxes(")
+    assert shown._repr_markdown_().startswith("```python\ndef filter_boxes(")
+    assert str(Source(Run.finished)).startswith("def finished(self")  # methods without their indentation
+
+
+def test_a_gallery_fits_each_picture_into_its_square_and_escapes_captions():
+    pictures = [Image.new("RGB", (100, 50)), Image.new("RGB", (10, 30)), Image.new("RGB", (8, 8))]
+    made = gallery.gallery(pictures, ["a<b>\nc", "", "d"], columns=2, frames={2: "red"}, width=200)
+    assert texts(made) == ["a&lt;b&gt;<br>c", "", "d"]
+    first, second, third = made.layout.images
+    assert (first.sizex, first.sizey) == pytest.approx((0.94, 0.47))
+    assert first.x == pytest.approx(0.03)
+    assert first.y == pytest.approx(0.265)  # in the middle of its square
+    assert (second.sizex, second.sizey) == pytest.approx((0.94 / 3, 0.94))
+    assert third.x == pytest.approx(0.03)  # a row of its own: a square of 100 px, two lines of 17 px, 8 px
+    assert third.y == pytest.approx(1.42 + 0.03)
+    assert made.layout.height == 4 + 2 * 142
+    assert [shape.line.color for shape in made.layout.shapes] == ["red"]
+
+
+def test_a_gallery_wants_a_caption_for_each_picture():
+    with pytest.raises(ValueError, match="not 1 and 0"):
+        gallery.gallery([], ["a"])
+
+
+def test_lines_by_column():
+    table = pd.DataFrame({"a": [1, 2], "b": [None, 3]}, index=pd.Index([1, 10], name="K"))
+    made = lines.by_column(table, title="t", form=".0%", log_x=True)
+    assert [trace.name for trace in made.data] == ["a", "b"]
+    assert np.isnan(made.data[1].y[0])
+    assert made.layout.xaxis.title.text == "K"
+    assert list(made.layout.xaxis.ticktext) == ["1", "10"]
+    assert len({trace.marker.symbol for trace in made.data}) == 2
+
+
+# ---- of a run ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def image_id(finished: Run) -> int:
+    return int(finished.images().table["image_id"].iat[5])
+
+
+def test_neighbors_carry_similarity_and_context(finished, image_id):
+    made = of_run.neighbors(finished, image_id, k=2)
+    found = finished.read("neighbors", image_id=image_id).sort_values("rank").head(2)
+    context = finished.images().table.set_index("image_id")["context"]
+    wanted = [f"this image<br>{context[image_id]}"]
+    wanted += [
+        f"similarity {row.similarity:.3f}<br>{context[row.neighbor_id]}" for row in found.itertuples(index=False)
+    ]
+    assert texts(made) == wanted
+    same = [context[other] == context[image_id] for other in found["neighbor_id"]]
+    colors = [shape.line.color for shape in made.layout.shapes]
+    assert colors == [style.ACCEPTED if equal else style.REJECTED for equal in same]
+
+
+def test_neighbors_of_another_table(finished, image_id):
+    other = int(finished.images().table["image_id"].iat[0])
+    table = pd.DataFrame({"image_id": [image_id], "rank": [0], "neighbor_id": [other], "similarity": [0.25]})
+    made = of_run.neighbors(finished, image_id, table=table)
+    assert texts(made)[1].startswith("similarity 0.250<br>")
+    assert len(made.layout.images) == 2
+
+
+def test_an_unknown_image_is_refused(finished):
+    with pytest.raises(OrlError, match="no image 999: choose"):
+        of_run.neighbors(finished, 999)
+
+
+def test_proposals_by_verdict(finished, image_id):
+    found = finished.read("proposals", image_id=image_id)
+    counts = found["reason"].value_counts()
+    objects = (finished.images().objects["image_id"] == image_id).sum()
+    made = of_run.proposals(finished, image_id, show=[KEPT, "iou"])
+    names = [trace.name for trace in made.data if trace.name]
+    assert names == [f"kept ({counts[KEPT]})", f"overlapping ({counts['iou']})", f"annotated object ({objects})"]
+    first = of_run.proposals(finished, image_id, show=["side", "aspect", KEPT, "iou"], count=3, truth=False)
+    assert sum(int(trace.name.split("(")[1].rstrip(")")) for trace in first.data if trace.name) == 3
+
+
+def test_other_settings_of_the_filter(finished, image_id):
+    picture, funnel = of_run.refiltered(finished, image_id, min_side=10_000)
+    assert next(trace.name for trace in picture.data if trace.name) == "kept (1)"  # the first one, as a fallback
+    boxes = len(finished.read("proposals", image_id=image_id))
+    assert funnel.data[0].x[0] == boxes
+    assert funnel.data[1].x[2] == boxes - 1  # too small: all but that one
+
+
+def test_pairs_are_those_of_the_table(finished, image_id):
+    found = finished.read("pairs", image_id=image_id)
+    found = found[found["neighbor_rank"] == 1].sort_values("rank")
+    made = of_run.pairs(finished, image_id, neighbor=1, count=1)
+    shown = {trace.hovertemplate for trace in made.data if trace.hovertemplate}
+    assert shown == {f"pair 1<br>similarity {found['similarity'].iat[0]:.3f}<extra></extra>"}
+    grid = of_run.similarities(finished, image_id, neighbor=1)
+    (heat,) = [trace for trace in grid.data if trace.type == "heatmap"]
+    assert np.max(heat.z) == pytest.approx(found["similarity"].iat[0], abs=1e-3)
+    counts = finished.read("regions")["image_id"].value_counts()
+    assert np.shape(heat.z) == (counts[image_id], counts[found["neighbor_id"].iat[0]])
+    with pytest.raises(OrlError, match="no pairs with its neighbor 10"):
+        of_run.pairs(finished, image_id, neighbor=9)
+
+
+def test_crops_have_the_shape_of_their_boxes(finished):
+    region = finished.read("regions").iloc[3]
+    made = of_run.crops(finished, [3], ["a"])
+    picture = made.layout.images[0]
+    assert picture.sizex / picture.sizey == pytest.approx(region["w"] / region["h"], rel=0.02)
+
+
+def test_the_object_map_needs_a_projection(run):
+    with pytest.raises(OrlError, match="orl project"):
+        of_run.objects(run)
+    projection.project_run(run, projection.Settings(limit=60, neighbors=5))
+    made = of_run.objects(run)
+    assert sum(len(trace.x) for trace in made.data) == 60
