@@ -245,7 +245,7 @@ class _Measurement:
 
             def step(batch: dict[str, Tensor], _: int) -> None:
                 optimizer.zero_grad(set_to_none=True)
-                with self.fabric.autocast():  # a module set up by Fabric takes twice the time on CPUs
+                with self.fabric.autocast():
                     loss = module.training_step(dict(batch), 0)["loss"]
                 loss.backward()
                 optimizer.step()
