@@ -226,7 +226,7 @@ COCO, COCOPLUS = 118_287, 241_690
         ("coco", COCO, 184_800, 0.4, 1, 26_283),
         # 241,690 // 512 = 472; 377,600 * 512 / 3600 = 53,703.1
         ("cocoplus", COCOPLUS, 377_600, 0.4, 1, 53_703),
-        ("coco_1gpu", COCO, 184_800, 0.4, 4, 26_283),  # the batch, the steps and the rate of coco
+        ("coco_1gpu", COCO, 184_800, 0.4, 2, 26_283),  # the batch, the steps and the rate of coco
         ("coco_short", COCO, 23_100, 0.4, 1, 3_285),  # 100 epochs: 23,100 * 512 / 3600 = 3,285.3
     ],
 )
@@ -250,7 +250,7 @@ def test_recipes_by_hand(name, images, steps, rate, passes, hours):
     [
         ("coco", {}),
         ("cocoplus", {}),
-        ("coco_1gpu", {"stage1.accumulate": (1, 4), "stage3.accumulate": (1, 4)}),
+        ("coco_1gpu", {"stage1.accumulate": (1, 2), "stage3.accumulate": (1, 2)}),
         ("coco_short", {"stage1.epochs": (800, 100), "stage3.epochs": (800, 100)}),
     ],
 )

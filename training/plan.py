@@ -201,13 +201,13 @@ class _Measurement:
         pass_size = -(-stage.batch_size // (stage.accumulate * self.devices))
         networks = networks_type(stage.encoder).to(memory_format=torch.channels_last)
         weights = dict.fromkeys(("image", "intra", "inter") if networks_type is ORL else ("image",), 1.0)
-        module = TwinTraining(networks, stage, images=self.total, weights=weights)
+        module = TwinTraining(networks, stage, images=self.total, weights=weights).to(self.device)
         optimizer = module.configure_optimizers()["optimizer"]
         trained = _bytes(p for p in module.parameters() if p.requires_grad)
         state = _bytes(module.state_dict().values())  # online and target networks, predictors
-        module, optimizer = self.fabric.setup(module, optimizer)
         size, compute, peak = self.optimizer_steps(module, optimizer, networks, samples, rows, pass_size)
-        per_image, other = activations(module, lambda size: self.batch(samples, rows, size))
+        with self.fabric.autocast():
+            per_image, other = activations(module, lambda size: self.batch(samples, rows, size))
         fixed = state + 2 * trained + other  # and gradients, momentum
         memory = (peak or fixed + size * per_image) + (pass_size - size) * per_image
         images = stage.total_steps(self.total) * stage.batch_size
@@ -245,7 +245,9 @@ class _Measurement:
 
             def step(batch: dict[str, Tensor], _: int) -> None:
                 optimizer.zero_grad(set_to_none=True)
-                self.fabric.backward(module.training_step(dict(batch), 0)["loss"])
+                with self.fabric.autocast():
+                    loss = module.training_step(dict(batch), 0)["loss"]
+                loss.backward()
                 optimizer.step()
                 networks.update_target(0.99)
 
