@@ -181,7 +181,8 @@ def test_groups_differ_in_color_or_symbol_and_names_are_no_html():
     assert len(set(looks)) == 21
     assert made.data[0].name == "background (3)"
     assert not any("<b>" in trace.name or "<b>" in str(trace.text) for trace in made.data if trace.name)
-    assert sorted(r for trace in made.data if trace.customdata is not None for r in trace.customdata) == list(range(23))
+    drawn = [int(facts[0]) for trace in made.data if trace.customdata is not None for facts in trace.customdata]
+    assert sorted(drawn) == list(range(23))
 
 
 def test_many_groups_share_one_gray():
@@ -194,7 +195,7 @@ def test_values_and_images():
     made = object_map.by_value(points(["a"] * 10), "share", "size")
     assert list(made.data[0].marker.color) == list(range(10))
     made = object_map.by_image(points(["a"] * 10), 1, {2: 0.9})
-    assert {trace.name: list(trace.customdata) for trace in made.data} == {
+    assert {trace.name: trace.customdata[:, 0].tolist() for trace in made.data} == {
         "all other images (6)": [0, 1, 6, 7, 8, 9],
         "its neighbors (2)": [4, 5],
         "this image (2)": [2, 3],
