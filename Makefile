@@ -15,17 +15,17 @@ OTHER  := $(filter-out $(FAISS),cpu gpu)
 SCENES := data/demo/annotations.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo lab notebooks test lint clean
 
 help:  ## say what can be made
 	@echo "make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "variables"
-	@echo "  PYTHON   the Python to make .venv with, 3.11 or newer (default: python3)"
-	@echo "  VENV     the environment's folder (default: .venv)"
-	@echo "  FAISS    cpu or gpu: which build of FAISS to install (default: the one installed, else cpu)"
-	@echo "  APP      0: let \`make demo\` end after the summary (default: 1)"
-	@echo "  ARGS     further arguments of pytest, such as ARGS=\"tests/test_boxes.py -x\""
+	@echo "  PYTHON     the Python to make .venv with, 3.11 or newer (default: python3)"
+	@echo "  VENV       the environment's folder (default: .venv)"
+	@echo "  FAISS      cpu or gpu: which build of FAISS to install (default: the one installed, else cpu)"
+	@echo "  APP        0: let \`make demo\` end after the summary (default: 1)"
+	@echo "  ARGS       further arguments of pytest, such as ARGS=\"tests/test_boxes.py -x\"; of \`make notebooks\`: ARGS=03"
 
 setup: $(STAMP)  ## make .venv and install everything into it; does nothing when that is done
 
@@ -40,6 +40,12 @@ else
 	    $(BIN)/orl run runs/demo --config demo --images $(SCENES) && \
 	    echo "The dashboard stays open: press Ctrl-C to end it." && wait $$app
 endif
+
+lab: setup  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+notebooks: setup  ## run every notebook from a clean kernel and store its outputs; ARGS=03: only that one
+	$(BIN)/python notebooks/execute.py $(ARGS)
 
 test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -62,7 +68,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@if test -e $(VENV)/.installed-faiss-$(OTHER); then \
 	    rm $(VENV)/.installed-faiss-$(OTHER); $(PIP) uninstall -q -y faiss-$(OTHER); fi
 	$(PIP) install -c constraints.txt $$(grep -E '^(torch|torchvision)==' constraints.txt)
-	$(PIP) install -c constraints.txt -e '.[$(FAISS),dev]'
+	$(PIP) install -c constraints.txt -e '.[$(FAISS),dev,notebooks]'
 	@$(BIN)/python -c 'import cv2' || { \
 	    echo "OpenCV lacks a library of the system; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"; \
 	    echo "Then type \`make setup\` again."; exit 2; }
