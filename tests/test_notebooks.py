@@ -27,8 +27,8 @@ FIGURE = "application/vnd.plotly.v1+json"
 
 SMALL = [
     *("--precision", "fp32", "--workers", "0"),
-    *("--stage1.encoder", '{"backbone": "timm:test_resnet", "hidden": 32, "dim": 16}'),
-    *("--stage3.encoder", '{"backbone": "timm:test_resnet", "hidden": 32, "dim": 16}'),
+    *("--stage1.encoder.backbone", "timm:test_resnet", "--stage1.encoder.hidden", "32", "--stage1.encoder.dim", "16"),
+    *("--stage3.encoder.backbone", "timm:test_resnet", "--stage3.encoder.hidden", "32", "--stage3.encoder.dim", "16"),
     *("--stage1.batch_size", "8", "--stage1.image_size", "32", "--stage1.epochs", "2"),
     *("--stage3.batch_size", "8", "--stage3.image_size", "32", "--stage3.epochs", "2", "--stage3.patch_size", "16"),
     *("--stage2.image_size", "32", "--stage2.neighbors", "3", "--stage2.min_side", "16"),
