@@ -13,6 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+BOX: Final = ["x", "y", "w", "h"]
+"""The columns of a table that hold a box."""
+
 KEPT: Final = "kept"
 FALLBACK: Final = "fallback"
 REASONS: Final = (KEPT, "side", "aspect", "iou", "count", FALLBACK)

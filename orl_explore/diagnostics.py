@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from orl_explore.boxes import FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
-
-BOX: Final = ["x", "y", "w", "h"]
+from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 
 ON_IOU: Final = 0.5
 """A region is on an object when its IoU with the object's box is at least this ..."""

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
+from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.pairs import similarity_text
@@ -28,8 +29,6 @@ PALETTE: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
 
 YELLOW: Final = "#F0E442"
 """Another one of theirs, for boxes without a pair."""
-
-BOX: Final = ["x", "y", "w", "h"]
 
 INK, GRAY, RULE, TILE = "#222222", "#6B6B6B", "#DDDDDD", "#F3F3F3"
 WHITE = "#FFFFFF"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -65,7 +62,7 @@ def image_with_boxes(
         raise ValueError(f"want as many looks and labels as boxes, not {len(boxes)}, {len(looks)}, {len(labels)}")
     made = style.figure(height=height, margin=margin, hovermode="closest")
     made.add_layout_image(
-        source=_data_uri(image),
+        source=style.data_uri(image, SIDE),
         xref="x",
         yref="y",
         x=0,
@@ -85,7 +82,7 @@ def image_with_boxes(
         x, y = outlines(boxes[shown])
         text: list[str | None] = []
         for row in shown:
-            text += [html.escape(labels[row]).replace("\n", "<br>")] * POINTS + [None]
+            text += [style.escape(labels[row]).replace("\n", "<br>")] * POINTS + [None]
         number = f"{len(rows):,}" if len(shown) == len(rows) else f"first {len(shown):,} of {len(rows):,}"
         common: dict[str, Any] = {"x": x, "y": y, "mode": "lines", "legendgroup": look.name}
         if look.dash == "solid":  # a dark rim, so that light lines show on light pictures
@@ -165,11 +162,3 @@ def count_reasons(reasons: ArrayLike) -> dict[str, int]:
     """Count every reason of the filter, also those that do not occur."""
     values = np.asarray(reasons)
     return {reason: int((values == reason).sum()) for reason in REASONS}
-
-
-def _data_uri(image: Image.Image) -> str:
-    picture = image.convert("RGB")
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

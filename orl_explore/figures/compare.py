@@ -115,9 +115,9 @@ def image_map(
                 x=points[of_group, 0],
                 y=points[of_group, 1],
                 customdata=of_group[:, None],
-                text=[escape(names[row]) for row in of_group.tolist()] if names is not None else None,
-                hovertemplate=("%{text}<br>" if names is not None else "") + f"{escape(name)}<extra></extra>",
-                name=escape(name),
+                text=[style.escape(names[row]) for row in of_group.tolist()] if names is not None else None,
+                hovertemplate=("%{text}<br>" if names is not None else "") + f"{style.escape(name)}<extra></extra>",
+                name=style.escape(name),
                 mode="markers",
                 marker={
                     "color": style.color(number) if labels is not None else style.color(0),
@@ -173,9 +173,3 @@ def _groups(labels: Sequence[str] | None, count: int) -> dict[str, NDArray[np.in
     if len(order) > CLASSES:
         groups[f"{len(order) - len(shown)} other labels"] = np.flatnonzero(~text.isin(shown).to_numpy())
     return groups
-
-
-def escape(text: str) -> str:
-    """Plotly reads a little HTML in its texts, and hover templates read braces; names of files and labels mean none."""
-    plain = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return plain.replace("%{", "%&#123;").replace("$", "&#36;")

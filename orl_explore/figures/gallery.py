@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +9,6 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from orl_explore.figures import style
-from orl_explore.figures.pairs import _escape
 
 SIDE = 150
 """Longer side at which a picture is sent to the browser, pixels."""
@@ -55,14 +52,16 @@ def gallery(
         w, h = picture.width * scale, picture.height * scale
         x, y = left + (1 - w) / 2, top + (1 - h) / 2
         place = {"xref": "x", "yref": "y"}
-        made.add_layout_image(source=_data_uri(picture), x=x, y=y, sizex=w, sizey=h, sizing="stretch", **place)
+        made.add_layout_image(
+            source=style.data_uri(picture, SIDE), x=x, y=y, sizex=w, sizey=h, sizing="stretch", **place
+        )
         if color := (frames or {}).get(number):
             line = {"color": color, "width": 4}
             made.add_shape(type="rect", x0=x, x1=x + w, y0=y, y1=y + h, line=line, **place)
         made.add_annotation(
             x=left + 0.5,
             y=top + 1,
-            text=_escape(caption).replace("\n", "<br>"),
+            text=style.escape(caption).replace("\n", "<br>"),
             showarrow=False,
             yanchor="top",
             font={"size": 12},
@@ -72,11 +71,3 @@ def gallery(
     made.update_xaxes(visible=False, range=[0, columns], constrain="domain", constraintoward="left")
     made.update_yaxes(visible=False, range=[rows * row, 0], scaleanchor="x", constrain="domain", constraintoward="top")
     return made
-
-
-def _data_uri(picture: Image.Image) -> str:
-    small = picture.convert("RGB")
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

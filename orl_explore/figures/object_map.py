@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -154,17 +153,17 @@ def _trace(
     fits = not len(facts) or facts.max() < 2**31
     lines = ["region %{customdata[0]} · image %{customdata[1]}", "%{customdata[2]} x %{customdata[3]} px"]
     if value:
-        lines.append(f"{html.escape(name)}: %{{marker.color:.3g}}")
+        lines.append(f"{style.escape(name)}: %{{marker.color:.3g}}")
     if "label" in points:
         lines.append("%{text}")
     return go.Scattergl(
         x=points["x"].to_numpy(np.float32),
         y=points["y"].to_numpy(np.float32),
         mode="markers",
-        name=f"{html.escape(name)} ({len(points):,})",
+        name=f"{style.escape(name)} ({len(points):,})",
         marker={"size": marker_size(count) + bigger, **look},
         customdata=facts.astype(np.int32 if fits else np.float64),
-        text=[html.escape(str(label)) for label in points["label"]] if "label" in points else None,
+        text=[style.escape(str(label)) for label in points["label"]] if "label" in points else None,
         hovertemplate="<br>".join(lines) + "<extra></extra>",
         unselected={"marker": {"opacity": 0.25}},
     )

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from PIL import Image
 
-from orl_explore.boxes import FALLBACK, KEPT, filter_boxes, iou
+from orl_explore.boxes import BOX, FALLBACK, KEPT, filter_boxes, iou
 from orl_explore.errors import OrlError
 from orl_explore.figures import boxes, gallery, object_map, style
 from orl_explore.figures.pairs import Link, Picture, joined, matrix
@@ -18,8 +18,6 @@ from orl_explore.images import ImageSet
 from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.projection import read_projection, region_labels
 from orl_explore.run import Run
-
-BOX = ["x", "y", "w", "h"]
 
 
 def row_of(images: ImageSet, image_id: int) -> int:

@@ -124,7 +124,7 @@ def joined(
             source=source, x=x, y=y, sizex=width, sizey=tall, xref="x", yref="y", sizing="stretch", layer="below"
         )
         made.add_annotation(
-            x=start + 0.5, y=y, text=_escape(picture.title), showarrow=False, yanchor="bottom", yshift=2
+            x=start + 0.5, y=y, text=style.escape(picture.title), showarrow=False, yanchor="bottom", yshift=2
         )
         placed.append(np.asarray(boxes, float).reshape(-1, 4) * scale + (x, y, 0, 0))
     if all_boxes:
@@ -302,8 +302,3 @@ def _outlines(boxes: NDArray) -> tuple[list[float | None], list[float | None]]:
         xs += [x, x + w, x + w, x, x, None]
         ys += [y, y, y + h, y + h, y, None]
     return xs, ys
-
-
-def _escape(text: str) -> str:
-    """Plotly reads a little HTML in texts; file names are none."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

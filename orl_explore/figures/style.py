@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any, Final
 
 import plotly.graph_objects as go
+from PIL import Image
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#7F7F7F")
 """Okabe and Ito's colors, and a gray."""
@@ -41,3 +44,18 @@ def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
     made.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.2)", zeroline=False)
     made.update_layout(**layout)
     return made
+
+
+def escape(text: str) -> str:
+    """Plotly reads a little HTML in its texts, and hover templates read braces; names of files and labels mean none."""
+    plain = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return plain.replace("%{", "%&#123;").replace("$", "&#36;")
+
+
+def data_uri(picture: Image.Image, side: int) -> str:
+    """A picture as a JPEG that a figure can hold, its longer side at most `side` pixels."""
+    small = picture.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -12,14 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orl_explore.boxes import REASONS
+from orl_explore.boxes import BOX, REASONS
 from orl_explore.errors import OrlError
 from orl_explore.run import ROW_GROUP, TABLES, Run, atomic_write
 
 if TYPE_CHECKING:
     from orl_explore.images import ImageSet
-
-BOX: Final = ["x", "y", "w", "h"]
 
 
 class Ragged:

@@ -14,6 +14,7 @@ from orl_explore import comparison
 from orl_explore.comparison import Comparison, Source
 from orl_explore.errors import OrlError
 from orl_explore.figures import compare as figures
+from orl_explore.figures import style
 from orl_explore.run import Run
 from orl_explore.ui import state
 
@@ -280,7 +281,7 @@ def _maps(
                 names=state.images(run).table["file_name"].tolist(),
                 marked=marked,
                 chosen=chosen,
-                title=f"{letter} · {figures.escape(title)}",
+                title=f"{letter} · {style.escape(title)}",
             ),
             key=name,
             on_select=lambda letter=letter, name=name: _mark(run, letter, name),

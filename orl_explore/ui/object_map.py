@@ -9,13 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore import overview, projection
+from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
 from orl_explore.figures import object_map, style
 from orl_explore.projection import Projection, Settings
 from orl_explore.run import Run
 from orl_explore.ui import state
 
-BOX = ["x", "y", "w", "h"]
 SIMILAR = 12
 LABELS = 20_000
 """Points of more regions than this are looked up in the annotations only when the map is colored by label."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from orl_explore.boxes import FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
+from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
 from orl_explore.run import Run
 from orl_explore.ui import chooser, state
@@ -18,7 +18,6 @@ from orl_explore.ui import chooser, state
 if TYPE_CHECKING:  # torch comes with it, which takes seconds: first when something is judged
     from orl_explore.diagnostics import Recall
 
-BOX = ["x", "y", "w", "h"]
 DROPPED = [reason for reason in REASONS if reason not in (KEPT, FALLBACK)]
 THRESHOLDS = (0.5, 0.7)
 JUDGED = 2000
