@@ -188,6 +188,9 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """Open a run that exists.

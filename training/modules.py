@@ -29,8 +29,9 @@ from orl_explore.errors import OrlError
 from orl_explore.run import Run, atomic_write, hash_file
 from orl_explore.views import normalize
 from training.config import Config, TrainConfig
-from training.console import bar, console
+from training.console import NotebookBar, bar, console
 from training.data import StepSampler
+from training.notebook import LiveLoss, LossPlot
 
 COLLAPSED = 0.1
 """Representation std, as a share of that of a spread-out representation, below which training has collapsed."""
@@ -190,12 +191,15 @@ class TrainingProgress(Callback):
         self.bar = bar(TextColumn("epoch {task.fields[epoch]}"), TextColumn("loss {task.fields[loss]}"))
         self.steps_per_epoch, self.epochs = steps_per_epoch, total // steps_per_epoch
         self.task = self.bar.add_task(title, total=total, completed=done, epoch=f"0/{self.epochs}", loss="...")
+        self.in_notebook: NotebookBar | None = None
+        self.text = title
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Show the bar (in the first process only)."""
         self.start = time.monotonic()
         if trainer.is_global_zero:
             self.bar.start()
+            self.in_notebook = NotebookBar(self.title) if console.is_jupyter else None
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the bar."""
@@ -205,17 +209,24 @@ class TrainingProgress(Callback):
         epoch = f"{(step - 1) // self.steps_per_epoch + 1}/{self.epochs}"
         loss = f"{float(outputs['loss']) * module.config.accumulate:.3f}"
         self.bar.update(self.task, completed=step, epoch=epoch, loss=loss)
-        if not console.is_terminal and trainer.is_global_zero and step % self.steps_per_epoch == 0:
-            left = (time.monotonic() - self.start) / (step - self.done) * (self.total - step)
-            console.print(f"{self.title}: epoch {epoch}, loss {loss}, {left:.0f} s left")
+        left = (time.monotonic() - self.start) / (step - self.done) * (self.total - step)
+        self.text = f"{self.title}: epoch {epoch}, loss {loss}, {left:.0f} s left"
+        if step == self.total:
+            self.text = f"{self.title}: loss {loss} after {step} steps, {time.monotonic() - self.start:.0f} s"
+        if self.in_notebook:
+            self.in_notebook.update(self.text, step / self.total)
+        elif not console.is_terminal and trainer.is_global_zero and step % self.steps_per_epoch == 0:
+            console.print(self.text)
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         """Leave the bar as it stands."""
         self.bar.stop()
+        if self.in_notebook:
+            self.in_notebook.finish(self.text)
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Leave the bar as it stands."""
-        self.bar.stop()
+        self.teardown(trainer, module, "fit")
 
 
 class Checkpoints(Callback):
@@ -328,6 +339,8 @@ def fit(
         )
         log = MetricsLog(folder / "metrics.csv", start_step=start_step, names=list(weights))
         trainer.callbacks.insert(0, log)  # type: ignore[attr-defined]
+        if console.is_jupyter:
+            trainer.callbacks.append(LiveLoss(LossPlot(log.path, f"{title}: loss")))  # type: ignore[attr-defined]
     sampler = StepSampler(
         images,
         batch_size=stage.batch_size,

@@ -16,6 +16,7 @@ from training import evaluate, stage1, stage2, stage3
 from training.config import Config, load_config
 from training.console import console, progress_bar
 from training.modules import is_main_process
+from training.notebook import processes, train_in_processes
 
 STAGES: dict[str, Callable[[Run, Config], Run]] = {"stage1": stage1.run, "stage2": stage2.run, "stage3": stage3.run}
 
@@ -62,6 +63,9 @@ def prepare(
 
 def run_stage(name: str, run: Run, config: Config, *, overwrite: bool = False) -> None:
     """Do one stage; with `overwrite`, anew. Processes that train along leave the run folder to the first one."""
+    if processes(config) > 1:
+        train_in_processes(name, run, config, overwrite=overwrite)  # it takes the lock
+        return
     with run.lock() if is_main_process() else contextlib.nullcontext():
         if overwrite and is_main_process():
             run.clear(name)

@@ -10,6 +10,7 @@ from training.config import Config
 from training.console import console
 from training.data import ImageViews
 from training.modules import fit, save_encoder, working_on
+from training.notebook import processes, train_in_processes
 
 STAGE = "stage1"
 
@@ -27,6 +28,8 @@ def run(run: Run, config: Config) -> Run:
     Raises:
         OrlError: other settings or images than the run was begun with; too few images; a loss that is not finite.
     """
+    if processes(config) > 1:
+        return train_in_processes(STAGE, run, config)
     if run.imported(STAGE):
         console.print(f"stage 1 of {run.path} was imported: skipped")
         return run

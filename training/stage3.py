@@ -12,6 +12,7 @@ from training.config import Config, Stage3Config
 from training.console import console
 from training.data import ObjectViews
 from training.modules import fit, is_main_process, save_encoder, working_on
+from training.notebook import processes, train_in_processes
 
 STAGE = "stage3"
 
@@ -41,6 +42,8 @@ def run(run: Run, config: Config) -> Run:
         OrlError: stage 2 is missing, or the reviews that the settings ask for; other settings, pairs or reviews than
             the stage was begun with; a loss that is not finite.
     """
+    if processes(config) > 1:
+        return train_in_processes(STAGE, run, config)
     if run.imported(STAGE):
         console.print(f"stage 3 of {run.path} was imported: skipped")
         return run
