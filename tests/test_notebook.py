@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import types
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -127,7 +128,7 @@ def test_cells_of_a_notebook(annotations, tiny_yaml, tmp_path, finished, monkeyp
     """One process, then two: each leaves one figure of all six steps and a few lines."""
     monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
     cells = [
         BEGIN.format(config=str(tiny_yaml), images=str(annotations)),
         "stage1.run(*begin('one'))",
