@@ -39,11 +39,22 @@ class Crew(NamedTuple):
     """Connects them; None when there is one alone, or this one was started for training only."""
 
     def agree(self, value: bool | None = None) -> bool:
-        """What the first process says, to all; the others wait for it."""
+        """What the first process says, to all; the others wait for it, and end in silence where it has ended."""
         message = torch.tensor([int(bool(value))])
         if self.group is not None:
-            dist.broadcast(message, src=0, group=self.group)
+            try:
+                dist.broadcast(message, src=0, group=self.group)
+            except RuntimeError:
+                if self.rank == 0:
+                    raise
+                raise SystemExit(1) from None  # the first process has said why
         return bool(message)
+
+    def decide(self, question: Callable[[], bool]) -> bool:
+        """Answer a question in the first process, for all; a process that knows no others answers for itself."""
+        if self.group is None:
+            return question()
+        return self.agree(question() if self.rank == 0 else None)
 
 
 @contextlib.contextmanager
