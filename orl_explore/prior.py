@@ -184,5 +184,5 @@ def _differences(encoder: Encoder, image_dim: int) -> list[str]:
     config = getattr(encoder.backbone, "pretrained_cfg", None) or {}
     mean, std = tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD))
     if (mean, std) != (IMAGENET_MEAN, IMAGENET_STD):
-        found.append(f"it was trained on images normalized by {mean} and {std}, and sees ImageNet's here")
+        found.append(f"timm gives it images normalized by {mean} and {std}, here it sees ImageNet's mean and deviation")
     return found
