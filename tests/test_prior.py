@@ -71,14 +71,16 @@ def test_other_normalization_and_transformers(tmp_path, images):
     save_file(model.state_dict(), path)
     size = model.pretrained_cfg["input_size"][-1]
     prior = load_prior(f"timm:test_vit2@{path}", image_size=size)
-    assert torch.equal(prior.encoder.backbone.state_dict()["cls_token"], model.state_dict()["cls_token"])
+    assert torch.equal(
+        prior.encoder.backbone.state_dict()["patch_embed.proj.weight"], model.state_dict()["patch_embed.proj.weight"]
+    )
     assert tuple(model.pretrained_cfg["mean"]) == (0.5, 0.5, 0.5)
     assert "images normalized by (0.5, 0.5, 0.5) and (0.5, 0.5, 0.5)" in prior.differs[-1]
     prior.encoder.save(tmp_path / "own.safetensors")  # and travels as this project's
     again = Encoder.load(tmp_path / "own.safetensors")
     assert embed_images(again, images, [0], size=size).shape == (1, prior.image_dim)
-    with pytest.raises(OrlError, match=r"test_vit2@.* cannot see crops of 32 px .*--stage2.image_size"):
-        load_prior(f"timm:test_vit2@{path}", image_size=32)
+    with pytest.raises(OrlError, match=r"test_vit2@.* cannot see crops of 33 px .*--stage2.image_size"):
+        load_prior(f"timm:test_vit2@{path}", image_size=33)
 
 
 @pytest.mark.parametrize(
