@@ -123,7 +123,7 @@ def test_a_lost_process_and_a_preemption_leave_no_trace(job):
     disturbed.wait_for_rows("stage1", 7, process)
     os.kill(int((disturbed.folder / "pid1").read_text()), signal.SIGKILL)
     assert process.wait() == 1
-    assert "the last checkpoint is intact, and the same command goes on from there" in disturbed.said()
+    assert "the same command goes on from" in disturbed.said()  # a lost peer, or torchrun's SIGTERM: whichever is first
     assert latest_checkpoint(disturbed.run.path / "stage1/checkpoints")[1] % 5 == 0
 
     process = disturbed.torchrun()
