@@ -151,7 +151,7 @@ def _facts(run: Run) -> None:
             st.dataframe(skipped, hide_index=True)
     # Comparing takes PyTorch, which takes seconds to load: only for those who look.
     differences = st.expander(
-        "Settings that differ from the paper's", icon=":material/compare_arrows:", on_change="rerun"
+        "Settings that differ from the paper's", icon=":material/compare_arrows:", key="differences", on_change="rerun"
     )
     if differences.open:
         with differences, st.spinner("Comparing ..."):
