@@ -81,6 +81,9 @@ PAGES = (
 )
 
 
+WARM_UP = 3.0
+"""Seconds that the first page has to itself, until the libraries of the others are loaded."""
+
 STYLE = (
     ".stMainBlockContainer{padding-top:3rem;padding-bottom:3rem}"
     f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
@@ -130,7 +133,9 @@ def _follow_link(key: str, options: list[str], otherwise: str) -> None:
 @lru_cache(maxsize=1)
 def _warm_up() -> None:
     """Load the other pages' libraries while the first page is being read: PyTorch alone takes seconds."""
-    threading.Thread(target=_load_pages, name="warm-up", daemon=True).start()
+    timer = threading.Timer(WARM_UP, _load_pages)
+    timer.daemon = True
+    timer.start()
 
 
 def _load_pages() -> None:
