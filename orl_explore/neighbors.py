@@ -96,7 +96,7 @@ def nearest_neighbors(
         queries = _unit(embeddings[start : start + len(block)])
         candidates = index.search(queries, width)[1] if index is not None else _search(queries, embeddings, width)
         best = [
-            _best(row, others, values, k=k, limit=limit)
+            _best(int(row), others, values, k=k, limit=limit)
             for row, others, values in zip(
                 block, candidates, _similarities(queries, embeddings, candidates), strict=True
             )
