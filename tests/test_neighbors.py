@@ -216,6 +216,7 @@ def test_an_index_of_few_images(tmp_path):
     pd.testing.assert_frame_equal(table, nearest_neighbors(EMBEDDINGS, IDS, k=4))
 
 
+@pytest.mark.slow
 def test_faiss_and_torch_live_in_one_process():
     """Each brings an OpenMP runtime; a clash ends in an abort or a hang. Other tests import torch first."""
     code = """

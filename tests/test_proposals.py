@@ -147,6 +147,7 @@ def test_the_table(images, proposals):
     assert {"kept", "side", "iou"} <= set(proposals.reason)  # the scenes put the filter to work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_do_not_change_a_byte(images, proposals, workers):
     calls = []
@@ -268,6 +269,7 @@ class Unreadable(Fatal):
         raise OrlError(f"cannot read {row}.png: run orl verify")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(("images", "message"), [(Fatal(), "fewer workers"), (Unreadable(), "0.png: run orl")])
 def test_trouble_in_a_worker_is_a_clear_error(images, message):

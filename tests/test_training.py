@@ -327,6 +327,7 @@ def test_an_interruption_leaves_no_trace(stage, step, resumed_from, unfinished, 
     assert run.stage(stage)["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_accumulated_steps_keep_the_schedule(stage, unfinished, finished, changed, stop_at):
     """As many steps, at the same rates and momenta, saved at the same steps; killed in mid-step, the same result."""
@@ -564,6 +565,7 @@ class _StopWriting(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monkeypatch):
     """Let every attempt write one more file and no other, until it gets through."""
     run = unfinished("stage2")
