@@ -149,8 +149,13 @@ def _facts(run: Run) -> None:
         st.markdown(f"{len(skipped)} files were skipped.")
         if len(skipped):
             st.dataframe(skipped, hide_index=True)
-    with st.expander("Settings that differ from the paper's", icon=":material/compare_arrows:"):
-        _differences(run)
+    # Comparing takes PyTorch, which takes seconds to load: only for those who look.
+    differences = st.expander(
+        "Settings that differ from the paper's", icon=":material/compare_arrows:", key="differences", on_change="rerun"
+    )
+    if differences.open:
+        with differences, st.spinner("Comparing ..."):
+            _differences(run)
     with st.expander("All settings of the stages", icon=":material/tune:"):
         for name, title in STAGES.items():
             if record := manifest["stages"].get(name):
