@@ -44,7 +44,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Turn the formulas that Arithmatex has marked into MathML."""
+    """Turn the formulas that Arithmatex has marked into MathML, and keep source code out of the search."""
+    content = content.replace(
+        '<details class="mkdocstrings-source">', '<details class="mkdocstrings-source" data-search-exclude>'
+    )
     inline = re.sub(
         r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda match: _mathml(match, "inline"), content, flags=re.S
     )
