@@ -56,11 +56,6 @@ def on_page_content(content: str, **_: Any) -> str:
     )
 
 
-def module_of(path: str) -> str:
-    """`orl_explore/figures/boxes.py` -> `orl_explore.figures.boxes`."""
-    return path.removesuffix(".py").replace("/", ".")
-
-
 def _matches(pattern: str) -> list[str]:
     """Files that match, by their paths in the repository; modules whose name begins with `_` are nobody's business."""
     paths = [path.relative_to(ROOT) for path in sorted(ROOT.glob(pattern))]
@@ -90,7 +85,7 @@ def _files(path: str, config: Any) -> list[File]:
     page = make(path, str(ROOT), config.site_dir, config.use_directory_urls)
     page.dest_uri = str(Path(target).with_suffix(".html")) if page.is_documentation_page() else target
     if path.endswith(".py"):
-        module = module_of(path)
+        module = path.removesuffix(".py").replace("/", ".")
         page.content_string = f"# {module} {{ #{module} }}\n\n::: {module}\n"
     if not path.endswith(".ipynb"):
         return [page]

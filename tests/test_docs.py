@@ -120,9 +120,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_has_every_page(site):
-    public = [path for path in ROOT.glob("orl_explore/**/*.py") if not path.name.startswith("_")]
-    modules = [path.relative_to(ROOT) for path in public if "ui" not in path.parts]
-    modules += [path.relative_to(ROOT) for path in ROOT.glob("training/*.py") if not path.name.startswith("_")]
+    sources = [path for package in ("orl_explore", "training") for path in (ROOT / package).rglob("*.py")]
+    public = [path for path in sources if not path.name.startswith("_") and "ui" not in path.parts]
+    modules = [path.relative_to(ROOT) for path in public]
     assert [module for module in modules if not (site / module.with_suffix(".html")).is_file()] == []
     assert [path.stem for path in sorted(site.glob("notebooks/*.html"))] == NOTEBOOKS
     # Home is docs/index.md, and a link to a notebook's source file leads to its page.
