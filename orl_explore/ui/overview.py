@@ -100,13 +100,19 @@ def _curves(run: Run) -> None:
 
 
 def _tiles(summary: Mapping[str, Any]) -> None:
+    values = {tile: (summary.get(tile[0]) or {}).get(tile[1]) for tile in TILES}
+    known = [tile for tile, value in values.items() if value is not None]
     st.subheader("Key figures", anchor=False)
-    for column, (part, key, label, meaning) in zip(st.columns(len(TILES)), TILES, strict=True):
-        value = (summary.get(part) or {}).get(key)
+    if not known:
+        st.caption("These images have no labels to judge the stages by.")
+        return
+    columns = st.columns(3)  # more would cut the words off
+    for number, tile in enumerate(known):
+        _, key, label, meaning = tile
         chance = (summary.get("chance") or {}).get(key, (summary.get("stage2") or {}).get(f"{key}_chance"))
-        column.metric(
+        columns[number % 3].metric(
             label,
-            "-" if value is None else f"{value:.1%}",
+            f"{values[tile]:.1%}",
             help=meaning + ("" if chance is None else f"; by chance {chance:.1%}"),
             border=True,
         )
