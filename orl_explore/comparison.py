@@ -349,6 +349,22 @@ def read_summary(run: Run) -> dict[str, Any]:
         raise OrlError(f"{file} is damaged: `orl evaluate {run.path}` makes it anew") from None
 
 
+def read_results(run: Run, pattern: str = "*.json") -> list[dict[str, Any]]:
+    """Results of transfer protocols, from evaluation/transfer/, the oldest first; damaged files are passed over.
+
+    Args:
+        run: the run.
+        pattern: of the files' names.
+    """
+    results = []
+    for file in (run.path / "evaluation" / "transfer").glob(pattern):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            result = json.loads(file.read_text(encoding="utf-8"))
+            _ = result["date"], result["protocol"], result["encoder"]["name"], float(result["score"]["value"])
+            results.append(result)
+    return sorted(results, key=lambda result: result["date"])
+
+
 def evaluation_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     """Figures of the encoders side by side: one row a figure, columns among untrained, stage 1, stage 3, chance."""
     parts = {part: title for part, title in (STAGES | {"chance": "chance"}).items() if summary.get(part)}

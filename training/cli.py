@@ -54,6 +54,20 @@ WHAT is one of
                                                weights for that library, with a model card beside them
 """
 
+PROTOCOLS = """\
+Protocols judge encoders on other tasks, with the settings of the literature:
+  knn                accuracy of the vote of the nearest neighbors: object crops of the run, or --data IMAGEFOLDER
+
+  orl evaluate runs/demo --protocol knn --encoder random stage1 stage3 supervised
+  orl evaluate runs/demo --protocol knn --knn.k [10]
+
+--encoder takes random (untrained), stage1, stage3, supervised (trained with the run's labels: an upper bound) or FILE;
+without it random and the stages that are there. What was judged before is not judged again.
+
+"""
+
+PROTOCOL_NAMES = ("knn",)
+
 EXPORT_NAMES = (
     *("proposals", "neighbors", "correspondences", "coco", "pairs", "bundle"),
     *("torchvision", "timm", "detectron2", "mmdetection", "onnx"),
@@ -175,7 +189,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "evaluate": (_evaluate, "say how good each step was"),
     }
     for name, (function, summary) in stages.items():
-        added = command(name, function, summary, epilog=SETTINGS)
+        added = command(name, function, summary, epilog=(PROTOCOLS if name == "evaluate" else "") + SETTINGS)
         added.set_defaults(takes_settings=True)
         added.add_argument("run", type=Path, metavar="RUN", help="the run folder")
         added.add_argument(
@@ -204,6 +218,19 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             added.add_argument(
                 "--reviews", choices=("use",), help="train on the pairs as reviewed in the dashboard (stage3.reviews)"
             )
+        if name == "evaluate":
+            added.add_argument(
+                "--protocol",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help=f"judge by a transfer protocol instead: {', '.join(PROTOCOL_NAMES)}; may be given several times",
+            )
+            added.add_argument(
+                "--data", nargs="+", type=Path, default=[], metavar="PATH", help="what the protocol reads"
+            )
+            added.add_argument("--encoder", nargs="+", default=[], metavar="ENCODER", help="which encoders; see below")
+            added.add_argument("--overwrite", action="store_true", help="judge by the protocol anew")
         if name in ("run", "evaluate"):
             added.add_argument("--json", action="store_true", help="print every figure as one JSON object")
 
@@ -373,12 +400,45 @@ def _stage_options(arguments: argparse.Namespace) -> list[str]:
 def _evaluate(arguments: argparse.Namespace) -> None:
     """Say what each step was worth, for a random encoder, stage 1 and stage 3.
 
-    With annotations (practice scenes, COCO) every figure; without them what needs no labels.
+    With annotations (practice scenes, COCO) every figure; without them what needs no labels. With --protocol, judge
+    encoders by a protocol of the literature instead; every result becomes a file in RUN/evaluation/transfer/.
     """
     from training import pipeline
 
+    if arguments.protocol:
+        _transfer(arguments)
+        return
+    if arguments.data or arguments.encoder or arguments.overwrite:
+        raise OrlError(f"--data, --encoder and --overwrite belong to a protocol: add --protocol {PROTOCOL_NAMES[0]}")
     run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
     _show(pipeline.judge(run, config), arguments)
+
+
+def _transfer(arguments: argparse.Namespace) -> None:
+    from training import pipeline
+    from training.transfer import evaluate as transfer
+
+    for name in arguments.protocol:
+        transfer.protocol_named(name)
+    overrides, settings = transfer.split_overrides(arguments.overrides, arguments.protocol)
+    run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=overrides)
+    results = transfer.evaluate(
+        run,
+        config,
+        list(dict.fromkeys(arguments.protocol)),
+        encoders=list(dict.fromkeys(arguments.encoder)),
+        data=arguments.data,
+        settings=settings,
+        overwrite=arguments.overwrite,
+    )
+    if arguments.json:
+        import json
+
+        print(json.dumps(results))
+    else:
+        from rich.console import Console
+
+        Console().print(transfer.results_table(results))
 
 
 def _plan(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,38 @@
+"""The table of protocols: what `orl evaluate RUN --protocol NAME` can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from training.transfer import knn
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to judge encoders.
+
+    Attributes:
+        settings: frozen dataclass; its defaults are those of the literature, and each can be set on the command line
+            as `--NAME.FIELD`. A field `image_size` of None stands for the size that the run was trained with.
+        read: (setup, settings) -> data (see `setup.Data`); called once, before any encoder is judged. Raises OrlError
+            for data that are missing or malformed.
+        judge: (encoder, data, settings, setup) -> figures, JSON values by name; called once per encoder.
+        score: the figure that encoders are compared by; `SCORE_chance`, if there is one, stands beside it.
+        title: what the table of results calls the score.
+        distributed: trains with Lightning, on all devices; the others work in the first process alone.
+    """
+
+    settings: type
+    read: Callable[..., Any]
+    judge: Callable[..., dict[str, Any]]
+    score: str
+    title: str
+    distributed: bool = False
+
+
+PROTOCOLS: Final[dict[str, Protocol]] = {
+    "knn": Protocol(knn.Settings, knn.read, knn.judge, "accuracy", "kNN, accuracy"),
+}
+"""In the order in which the table of results shows them."""
