@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from training.transfer import knn
+from training.transfer import knn, linear, retrieval, semi, svm
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,15 @@ class Protocol:
 
 
 PROTOCOLS: Final[dict[str, Protocol]] = {
+    "voc07": Protocol(svm.Settings, svm.read, svm.judge, "map", "VOC07 linear SVM, mAP"),
+    "voc07-lowshot": Protocol(
+        svm.LowShotSettings, svm.read_lowshot, svm.judge_lowshot, "map", "VOC07 low-shot SVM, mAP at the largest k"
+    ),
     "knn": Protocol(knn.Settings, knn.read, knn.judge, "accuracy", "kNN, accuracy"),
+    "linear": Protocol(
+        linear.Settings, linear.read, linear.judge, "top1", "linear classification, top-1", distributed=True
+    ),
+    "semi": Protocol(semi.Settings, semi.read, semi.judge, "top1", "semi-supervised, top-1", distributed=True),
+    "retrieval": Protocol(retrieval.Settings, retrieval.read, retrieval.judge, "map", "object retrieval, mAP"),
 }
 """In the order in which the table of results shows them."""

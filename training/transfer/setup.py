@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,10 @@ class Setup:
     data: tuple[Path, ...]
     title: str
     folder: Path
+
+    def named(self, part: str) -> Setup:
+        """The same for a part of the protocol's work, with a title and a folder of its own."""
+        return dataclasses.replace(self, title=f"{self.title} {part}", folder=self.folder / part)
 
     @property
     def seed(self) -> int:
