@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
-from orl_explore.comparison import read_results
+from orl_explore.comparison import read_results, transfer_table
 from orl_explore.errors import OrlError
 from orl_explore.run import Run, git_sha, now, versions, write_json
 from training.config import Config
@@ -112,6 +113,7 @@ def _judge(
     }
     if is_main_process():
         write_json(file, result)
+        shutil.rmtree(place.folder, ignore_errors=True)
     return result
 
 
@@ -216,23 +218,19 @@ def settings_parser(name: str, **options: Any) -> Any:
 
 
 def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Scores with a row a protocol and a column an encoder; chance last.
+    """Scores with a row a protocol and a column an encoder; chance and the data last.
 
     Args:
         results: what `evaluate` gives.
     """
+    frame = transfer_table(results)
     table = Table(title="Transfer", title_justify="left")
-    table.add_column("")
-    names = list(dict.fromkeys(result["encoder"]["name"] for result in results))
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("chance", justify="right", style="dim")
-    for protocol in dict.fromkeys(result["protocol"] for result in results):
-        of_protocol = [result for result in results if result["protocol"] == protocol]
-        score = of_protocol[0]["score"]
-        cells = {result["encoder"]["name"]: f"{result['score']['value']:.1%}" for result in of_protocol}
-        chance = of_protocol[0]["figures"].get(f"{score['name']}_chance")
-        table.add_row(
-            score["title"], *[cells.get(name, "") for name in names], "" if chance is None else f"{chance:.1%}"
-        )
+    for name in frame.columns:
+        table.add_column(name, justify="right" if frame[name].dtype == float else "left")
+    for _, row in frame.iterrows():
+        table.add_row(*[_cell(value) for value in row.tolist()])
     return table
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None or value != value else f"{value:.1%}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,8 @@ def fit(
         OrlError: the loss is no longer finite, or an image cannot be read.
     """
     quiet_lightning()
+    for message in (".*no `val_dataloader`.*", ".*in eval mode at the start of training.*"):  # both on purpose
+        warnings.filterwarnings("ignore", message)
     config = setup.config
     batch_size = min(batch_size, len(train))
     steps = len(train) // batch_size
@@ -258,5 +261,5 @@ def fit(
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
     if is_main_process():
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # of no use once the figures are there
     return found

@@ -68,6 +68,14 @@ class Settings:
         )
 
 
+def classifier(width: int, classes: int) -> nn.Linear:
+    """Make a linear classifier that starts near 0: weights of standard deviation 0.01, no bias yet."""
+    layer = nn.Linear(width, classes)
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class LinearProbe(nn.Module):
     """A frozen backbone with linear classifiers behind batch normalization that learns nothing.
 
@@ -95,13 +103,10 @@ class LinearProbe(nn.Module):
             widths = {name: x.shape[1] for name, x in self.features(torch.zeros(2, 3, 64, 64)).items()}
         self.heads = nn.ModuleDict(
             {
-                name: nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, classes))
+                name: nn.Sequential(nn.BatchNorm1d(width, affine=False), classifier(width, classes))
                 for name, width in widths.items()
             }
         )
-        for head in self.heads.values():
-            nn.init.normal_(head[1].weight, std=0.01)
-            nn.init.zeros_(head[1].bias)
 
     def train(self, mode: bool = True) -> LinearProbe:
         """Set the mode of the classifiers; the backbone stays in eval mode."""

@@ -14,7 +14,7 @@ from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from training.transfer.fitting import fit, step_decay
 from training.transfer.folders import Folders, Labeled, read_folders, read_list
-from training.transfer.linear import most_frequent, views_of
+from training.transfer.linear import classifier, most_frequent, views_of
 from training.transfer.setup import Setup, fingerprint
 
 
@@ -73,9 +73,7 @@ class FineTuned(nn.Module):
     def __init__(self, encoder: Encoder, classes: int):
         super().__init__()
         self.backbone = copy.deepcopy(encoder.backbone)
-        self.head = nn.Linear(encoder.width, classes)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.head = classifier(encoder.width, classes)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (B, classes) as `head`, of normalized images (B, 3, S, S)."""

@@ -26,7 +26,7 @@ class Setup:
         config: its settings; seed, precision, workers, devices, split and the shape of the encoder.
         data: what `--data` named; empty: the run's own images.
         title: what progress bars say, such as "knn stage1".
-        folder: for checkpoints of this protocol and encoder; whoever uses it removes it when done.
+        folder: for checkpoints of this protocol and encoder; removed when its result is written.
     """
 
     run: Run

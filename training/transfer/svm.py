@@ -7,7 +7,7 @@ The settings are those of Goyal et al., "Scaling and benchmarking self-supervise
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,9 @@ from orl_explore.errors import OrlError
 from training.console import progress_bar
 from training.transfer.setup import Setup
 from training.transfer.voc import Voc, find_voc, read_voc
+
+Task = tuple[Any, ...]
+"""A function, and its arguments."""
 
 COSTS = tuple(sorted([0.5**power for power in range(4, 20)] + [1.0, 10.0, 100.0]))
 """Costs that are tried: the smaller, the stronger the regularization."""
@@ -94,18 +97,18 @@ def judge(encoder: Encoder, data: Voc, settings: Settings, setup: Setup) -> dict
     assert settings.image_size
     train_x, test_x = data.embed(encoder, settings.image_size, setup)
     labels = [_trained_on(column, settings.train_difficult) for column in data.trainval.labels.T]
-    tasks = [
+    folds: list[Task] = [
         (cross_validated, train_x, y, cost, settings, setup.seed)
         for y in labels
         for cost in settings.costs  # classes and costs are all independent
     ]
-    scores = np.array(_in_parallel(tasks, setup, "costs")).reshape(len(data.classes), len(settings.costs))
+    scores = np.array(_in_parallel(folds, setup, "costs")).reshape(len(data.classes), len(settings.costs))
     best = [settings.costs[index] for index in scores.argmax(axis=1)]
-    tasks = [
-        (test_precision, train_x, y, test_x, test_y, cost, settings, setup.seed)
+    tests: list[Task] = [
+        (precision_on_test, train_x, y, test_x, test_y, cost, settings, setup.seed)
         for y, test_y, cost in zip(labels, data.test.labels.T, best, strict=True)
     ]
-    precision = dict(zip(data.classes, _in_parallel(tasks, setup, "classes"), strict=True))
+    precision = dict(zip(data.classes, _in_parallel(tests, setup, "classes"), strict=True))
     return {
         "map": float(np.mean(list(precision.values()))),
         "map_chance": chance(data.test.labels),
@@ -132,7 +135,7 @@ def cross_validated(x: NDArray, y: NDArray, cost: float, settings: Settings, see
         )
 
 
-def test_precision(
+def precision_on_test(
     x: NDArray,
     y: NDArray,
     test_x: NDArray,
@@ -207,7 +210,7 @@ def judge_lowshot(encoder: Encoder, data: Voc, settings: LowShotSettings, setup:
     """Mean average precision over draws, for each k; the score is that of the largest k."""
     assert settings.image_size
     train_x, test_x = data.embed(encoder, settings.image_size, setup)
-    tasks = [
+    tasks: list[Task] = [
         (low_shot_map, train_x, labels, test_x, data.test.labels, settings, setup.seed)
         for k in settings.k
         for draw in range(settings.samples)
@@ -248,7 +251,7 @@ def low_shot_map(
         float(
             np.mean(
                 [
-                    test_precision(x, y[:, column], test_x, test_y[:, column], cost, settings, seed)
+                    precision_on_test(x, y[:, column], test_x, test_y[:, column], cost, settings, seed)
                     for column in range(y.shape[1])
                 ]
             )
@@ -260,9 +263,7 @@ def low_shot_map(
 # ---- in parallel ---------------------------------------------------------------------------------------------------
 
 
-def _in_parallel(
-    tasks: Sequence[tuple[Callable[..., float], Any]] | Sequence[Any], setup: Setup, what: str
-) -> list[float]:
+def _in_parallel(tasks: Sequence[Task], setup: Setup, what: str) -> list[float]:
     """Results of (function, *arguments), in order; in processes, as the solver keeps its random state globally."""
     from joblib import Parallel, delayed
 
