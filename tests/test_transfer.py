@@ -257,13 +257,11 @@ def test_lists_cannot_name_files_elsewhere(voc, name):
         for file in (voc / "ImageSets" / "Main").glob(f"*_{split}.txt"):
             file.unlink()
         (voc / "ImageSets" / "Main" / f"{split}.txt").write_text(f"{name}\n")
-    with pytest.raises(OrlError, match="which is no name of a VOC image|is missing"):
+    with pytest.raises(OrlError, match=r"which is no name of a VOC image|is missing"):
         read_voc(voc)
 
 
-BOMB = (
-    '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]><annotation><object><name>&c;</name></object></annotation>'
-)
+BOMB = '<!DOCTYPE a [<!ENTITY b "b"><!ENTITY c "&b;&b;">]><annotation><object><name>&c;</name></object></annotation>'
 
 
 @pytest.mark.parametrize(
@@ -411,9 +409,11 @@ def test_the_head_learns_with_a_rate_of_its_own(encoder_settings):
 def squares(classes=2, count=12, size=16):
     """Images of one gray each, that tells the class."""
     labels = np.arange(count) % classes
-    return LabeledViews(
-        lambda row: Image.new("RGB", (size, size), (90 * int(labels[row]) + 20,) * 3), labels, size=size, seed=0
-    )
+
+    def load(row):
+        return Image.new("RGB", (size, size), (90 * int(labels[row]) + 20,) * 3)
+
+    return LabeledViews(load, labels, size=size, seed=0)
 
 
 def fit_head(setup, encoder_settings, epochs, *, layers="last", folder="fit", seed=0):
@@ -631,3 +631,23 @@ def test_command_writes_the_layouts(tmp_path, capsys):
     assert cli.main(words) == 0
     assert (tmp_path / "out" / "VOC2007" / "ImageSets" / "Main" / "test.txt").read_text().count("\n") == 3
     assert (tmp_path / "out" / "imagefolder" / "1percent.txt").exists()
+
+
+# ---- while a stage trains ------------------------------------------------------------------------------------------
+
+
+def test_watching_by_knn_changes_nothing_else(new_run, changed):
+    from training import stage1
+
+    plain, watched = new_run("plain"), new_run("watched")
+    stage1.run(plain, changed())
+    stage1.run(watched, changed("stage1", knn_every=1))
+    assert watched.encoder_file("stage1").read_bytes() == plain.encoder_file("stage1").read_bytes()
+    assert (watched.path / "stage1" / "metrics.csv").read_text() == (plain.path / "stage1" / "metrics.csv").read_text()
+    rows = [line.split(",") for line in (watched.path / "stage1" / "knn.csv").read_text().splitlines()]
+    assert rows[0] == ["step", "epoch", "knn"]
+    assert [row[:2] for row in rows[1:]] == [["2", "0"], ["5", "1"]]  # three steps an epoch
+    last = transfer.evaluate(watched, changed(), ["knn"], encoders=["stage1"])[0]
+    assert float(rows[-1][2]) == pytest.approx(last["figures"]["accuracy"], abs=1e-4)
+    stage1.run(watched, changed())  # finished: the setting makes no other run of it
+    assert not (plain.path / "stage1" / "knn.csv").exists()

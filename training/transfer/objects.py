@@ -11,6 +11,7 @@ import pandas as pd
 from orl_explore.encoder import Encoder, embed_regions
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet, open_images
+from training.config import Config
 from training.console import progress_bar
 from training.evaluate import draw_crops, held_out_images
 from training.transfer.setup import Setup, fingerprint
@@ -63,8 +64,17 @@ def read_objects(setup: Setup) -> ObjectCrops:
     if not len(images.objects):
         raise OrlError(f"{where} has no annotated objects: name a COCO json with --data FILE")
     images.check_files()
-    crops = draw_crops(images, setup.config)
-    test = crops["image_id"].isin(held_out_images(images, setup.config)).to_numpy()
+    return split_objects(images, setup.config, where=where)
+
+
+def split_objects(images: ImageSet, config: Config, *, where: str) -> ObjectCrops:
+    """Draw crops and split them by image; `where` is what an error calls the images.
+
+    Raises:
+        OrlError: too few images with objects.
+    """
+    crops = draw_crops(images, config)
+    test = crops["image_id"].isin(held_out_images(images, config)).to_numpy()
     if not test.any() or test.all():
         raise OrlError(f"{where} has objects in too few images to split them: annotate more")
     return ObjectCrops(images, crops, test)
