@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+from torch.distributed.rendezvous import rendezvous
 
 from orl_explore.errors import OrlError
 from orl_explore.run import ARRAYS, TABLES, Run, write_array, write_array_parts, write_table, write_table_parts
@@ -58,12 +59,12 @@ def crew() -> Iterator[Crew]:
         assert environment is not None
         os.environ.setdefault("MASTER_ADDR", environment.main_address)
         os.environ.setdefault("MASTER_PORT", str(environment.main_port))
-        dist.init_process_group(
-            "gloo",
-            rank=environment.global_rank(),
-            world_size=environment.world_size(),
-            timeout=timedelta(hours=2),  # the first process may look for a million files before it agrees
-        )
+        rank, world = environment.global_rank(), environment.world_size()
+        patience = timedelta(hours=2)  # the first process may look for a million files before it agrees
+        store, _, _ = next(iter(rendezvous("env://", rank, world, timeout=patience)))
+        # torchrun's store may outlive processes that it starts again, and with it the addresses of the dead.
+        attempt = dist.PrefixStore(f"stage2/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        dist.init_process_group("gloo", store=attempt, rank=rank, world_size=world, timeout=patience)
     try:
         local_rank = environment.local_rank() if environment else int(os.environ.get("LOCAL_RANK", "0"))
         # Training on GPUs leaves a group that speaks through them; this one need not.
