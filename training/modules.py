@@ -26,6 +26,7 @@ from orl_explore import diagnostics
 from orl_explore.byol import TwinNetworks, learning_rate_factor, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.renderers import collate, finish
 from orl_explore.run import Run, atomic_write, hash_file
 from orl_explore.views import normalize
 from training.config import Config, TrainConfig
@@ -57,10 +58,10 @@ class TwinTraining(lightning.LightningModule):
         """Whether this forward pass was the last one of an optimizer step; each is, unless gradients accumulate."""
         return (batch_idx + 1) % self.config.accumulate == 0
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
-        """Losses of one batch of uint8 views, by name."""
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Losses of one batch of views, by name."""
         image_ids = batch.pop("image_id")
-        losses, projection = self.networks(**{name: normalize(view) for name, view in batch.items()})
+        losses, projection = self.networks(**{name: normalize(finish(view)) for name, view in batch.items()})
         loss = sum(self.weights[name] * losses[name] for name in losses)
         if not torch.isfinite(loss):
             raise OrlError(
@@ -77,6 +78,7 @@ class TwinTraining(lightning.LightningModule):
             lr=config.learning_rate(),
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda",
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, self.total_steps, self.warmup_steps)
@@ -267,6 +269,13 @@ def data_workers(config: Config) -> int:
     return min(8, cores)
 
 
+def _one_thread(_: int) -> None:
+    """Let a worker use one core; threads that OpenCV has started do not live on in a forked process."""
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
 def fit(
     networks: TwinNetworks,
     dataset: Dataset,
@@ -293,6 +302,10 @@ def fit(
     quiet_lightning()
     checkpoint, start_step = latest_checkpoint(folder / "checkpoints")
     networks = networks.to(memory_format=torch.channels_last)
+    if stage.gradient_checkpointing:
+        networks.save_memory()
+    if stage.compile:
+        networks.compile_backbones()
     module = TwinTraining(networks, stage, images=images, weights=weights)
     if checkpoint and start_step == module.total_steps:  # killed between the last step and what follows it
         module.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
@@ -342,7 +355,9 @@ def fit(
     loader = DataLoader(
         dataset,
         batch_sampler=sampler,
+        collate_fn=collate,
         num_workers=workers,
+        worker_init_fn=_one_thread,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
@@ -366,6 +381,7 @@ def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str
         return
     config.save(run.path / "config.yaml")
     with run.working_on(stage, config=config.stage_dict(stage), seed=config.seed, inputs=inputs):
+        run.note(stage, compute=config.compute_dict(stage))
         yield
 
 
