@@ -17,7 +17,8 @@ from orl_explore.views import SOLARIZE_THRESHOLD, ViewParameters
 COLOR_STEPS = ("brightness", "contrast", "saturation", "hue")
 HUE = COLOR_STEPS.index("hue")
 PART = 64
-"""Images that are worked on at a time, so that little memory is needed beside the batch."""
+"""Images that a GPU works on at a time, so that little memory is needed beside the batch; a CPU, whose cache is small,
+takes one after the other."""
 
 
 class Crops(NamedTuple):
@@ -47,7 +48,8 @@ def pack(parameters: ViewParameters) -> Tensor:
 def distort(crops: Crops) -> Tensor:
     """Do to each crop what its parameters say: uint8 (B, 3, S, S), as `views.render_view` makes them."""
     with torch.autocast(crops.pixels.device.type, enabled=False):  # eight bits of bf16 are too few for pixels
-        parts = zip(crops.pixels.split(PART), crops.distortions.split(PART), strict=True)
+        size = 1 if crops.pixels.device.type == "cpu" else PART
+        parts = zip(crops.pixels.split(size), crops.distortions.split(size), strict=True)
         return torch.cat([_distort(pixels.float(), distortions) for pixels, distortions in parts])
 
 
@@ -66,7 +68,7 @@ def _color_steps(x: Tensor, steps: Tensor, factors: Tensor) -> Tensor:
     places = torch.arange(4, device=x.device)
     is_hue = steps == HUE  # (B, 4)
     hue_at = torch.where(is_hue.any(1), (is_hue * places).sum(1), 4)[:, None]  # (B, 1)
-    for place in range(4):
+    for place in range(3):  # at most three others come before it, and after it
         x = _blend(x, steps[:, place], torch.where(place < hue_at[:, 0], factors[:, place], 1))
     shift = torch.trunc((is_hue * factors).sum(1) * 255)  # (B,), Pillow's 256 hues
     x = torch.where(is_hue.any(1)[:, None, None, None], _shift_hue(x, shift[:, None, None]), x)

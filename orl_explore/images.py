@@ -66,8 +66,13 @@ class ImageSet:
 
     def path(self, row: int) -> Path:
         """Where the file of a row is."""
-        source: Any = self.table["source"].iat[row]
-        return self.roots[source] / str(self.table["file_name"].iat[row])
+        sources, names, _ = self._columns
+        return self.roots[sources[row]] / str(names[row])
+
+    @cached_property
+    def _columns(self) -> tuple[Any, Any, Any]:
+        """Source, file name, and (width, height), by row: a table is slow to ask for single values."""
+        return self.table["source"].array, self.table["file_name"].array, self.table[["width", "height"]].to_numpy()
 
     def load(self, row: int) -> Image.Image:
         """Read the image of a row as RGB, EXIF orientation applied.
@@ -97,7 +102,7 @@ class ImageSet:
             raise OrlError(f"{path} was usable before ({error}): put it back, or begin a new run") from None
 
     def _check_size(self, row: int, size: tuple[int, ...]) -> None:
-        width, height = self.table["width"].iat[row], self.table["height"].iat[row]
+        width, height = self._columns[2][row]
         if size != (width, height):
             raise OrlError(
                 f"{self.path(row)} was {width} x {height} px before: put the old file back, or begin a new run"
