@@ -1,10 +1,10 @@
 """How much faster are regions embedded than by a loop over boxes?
 
 The loop is what one writes first: for each box, Pillow cuts it out and resizes it, torchvision makes a normalized
-tensor, and the boxes of an image go through the network. `embed_regions` is what stage 2 calls, in float32 and, as stage
-2 does unless told otherwise, in bfloat16. All over the same boxes of the same practice scenes, in turns, in processor
-time. The network of the default is the paper's, with random weights; it takes most of the time on a CPU, so the crops
-are also timed alone.
+tensor, and the boxes of an image go through the network. `embed_regions` is what stage 2 calls, in float32 and, as
+stage 2 does unless told otherwise, in bfloat16. All over the same boxes of the same practice scenes, in turns, in
+processor time. The network of the default is the paper's, with random weights; it takes most of the time on a CPU, so
+the crops are also timed alone.
 
     python benchmarks/region_embedding.py --images 6 --boxes 12
 """

@@ -249,8 +249,8 @@ def main() -> None:
                         torch.cuda.empty_cache()
     body = (
         f"bf16 matrix products reach {rate / 1e12:.3g} TFLOP/s here; operations of a step are counted by torch's"
-        f" FlopCounterMode. Input: {arguments.workers} workers, 640 x 480 JPEG. {arguments.rounds} steps, means; seed 0."
-        "\n\n"
+        f" FlopCounterMode. Input: {arguments.workers} workers, 640 x 480 JPEG. {arguments.rounds} steps, means; seed"
+        " 0.\n\n"
         f"{report.markdown_table(rows)}"
     )
     if not ON_GPU:

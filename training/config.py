@@ -18,7 +18,7 @@ import yaml
 from orl_explore.byol import learning_rate_factor
 from orl_explore.encoder import EncoderSettings
 from orl_explore.errors import OrlError
-from orl_explore.renderers import Augment
+from orl_explore.renderers import RENDERERS, Augment
 from orl_explore.run import atomic_write, differing_keys
 from orl_explore.views import ViewSettings
 
@@ -98,6 +98,8 @@ class TrainConfig:
         _check_positive(
             self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps"
         )
+        if self.augment not in RENDERERS:
+            raise OrlError(f"{self._stage}.augment is {self.augment!r}: choose one of {', '.join(RENDERERS)}")
         if self.batch_size < 2:
             raise OrlError(f"{self._stage}.batch_size is 1: batch normalization needs at least 2 images")
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:

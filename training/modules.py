@@ -381,7 +381,8 @@ def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str
         return
     config.save(run.path / "config.yaml")
     with run.working_on(stage, config=config.stage_dict(stage), seed=config.seed, inputs=inputs):
-        run.note(stage, compute=config.compute_dict(stage))
+        if compute := config.compute_dict(stage):
+            run.note(stage, compute=compute)
         yield
 
 
