@@ -110,7 +110,7 @@ def test_defaults_are_the_papers(stage, expected):
     computing = {"checkpoint_steps", "augment", "compile", "gradient_checkpointing"}
     bookkeeping = {
         "stage1": computing,
-        "stage2": {"batch_size", "shard_images", "proposals"},
+        "stage2": {"batch_size", "shard_images", "proposals", "index"},
         "stage3": {*computing, "reviews"},
     }
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected

@@ -178,6 +178,7 @@ print("heavy:", sorted(heavy & set(sys.modules)))
     assert printed.endswith("heavy: []\n")
 
 
+@pytest.mark.slow
 def test_training_imports_without_faiss_opencv_and_jsonargparse():
     # A training machine needs none of them: faiss and OpenCV belong to stage 2, jsonargparse to the command line.
     code = """
