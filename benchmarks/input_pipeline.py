@@ -87,20 +87,23 @@ def jittered(box: Sequence[int]) -> tuple[int, int, int, int]:
 class Straightforward:
     """A stage-3 data set as one writes it down from the method."""
 
-    def __init__(self, paths: list[Path], samples: ObjectViews):
-        self.paths, self.samples = paths, samples
+    def __init__(self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame):
+        self.paths = [images.path(row) for row in range(len(images))]
+        self.boxes = regions[list("xywh")].to_numpy().tolist()
+        row_of = {image_id: row for row, image_id in enumerate(images.table["image_id"])}
+        neighbors = [row_of[image_id] for image_id in pairs["neighbor_id"]]
+        self.pairs = list(zip(neighbors, pairs["query_region"], pairs["key_region"], strict=True))
         self.crop = v2.RandomResizedCrop(224, (0.08, 1), (3 / 4, 4 / 3), antialias=True)
         self.distort = [distortions(0), distortions(1)]
 
     def steps(self, row: int) -> tuple[list[float], Any]:
         """One sample, and the processor time of its parts."""
         clock = Clock()
-        s = self.samples
-        pair = s.pairs[random.randrange(s.pair_starts[row], s.pair_starts[row + 1])]
-        box = s.boxes[random.randrange(s.box_starts[row], s.box_starts[row + 1])].tolist()
-        boxes = [box, jittered(box), s.all_boxes[pair[1]].tolist(), s.all_boxes[pair[2]].tolist()]
+        neighbor_row, query, key = random.choice(self.pairs[row * NEIGHBORS * PAIRS : (row + 1) * NEIGHBORS * PAIRS])
+        box = random.choice(self.boxes[row * BOXES : (row + 1) * BOXES])
+        boxes = [box, jittered(box), self.boxes[query], self.boxes[key]]
         clock.lap()
-        image, neighbor = (Image.open(self.paths[i]).convert("RGB") for i in (row, int(pair[0])))
+        image, neighbor = (Image.open(self.paths[i]).convert("RGB") for i in (row, neighbor_row))
         clock.lap()
         crops = [self.crop(image), self.crop(image)]
         for (x, y, w, h), of in zip(boxes, (image, image, image, neighbor), strict=True):
@@ -278,8 +281,7 @@ def main() -> None:
             name: ObjectViews(images, regions, pairs, Stage3Config(augment=name), seed=0)  # type: ignore[arg-type]
             for name in WAYS
         }
-        paths = [images.path(row) for row in range(len(images))]
-        contenders: dict[str, Any] = {"straightforward": Straightforward(paths, own["pil"])}
+        contenders: dict[str, Any] = {"straightforward": Straightforward(images, regions, pairs)}
         contenders |= {f"augment {name}": Own(samples, name) for name, samples in own.items()}
         rounds: dict[str, list[list[float]]] = {name: [] for name in contenders}
         for turn in range(arguments.rounds + 1):
