@@ -30,7 +30,7 @@ from PIL import Image, ImageFilter, ImageOps
 from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
-from orl_explore import device_views, fast_views, views
+from orl_explore import device_views, resizing, views
 from orl_explore.images import ImageSet, open_images
 from orl_explore.renderers import collate, finish
 from orl_explore.scenes import compose_scene
@@ -146,7 +146,7 @@ class Own:
         clock.lap()
         image, neighbor = (renderer.load(samples.images, r) for r in (row, samples.row_of[sample.neighbor_id]))
         clock.lap()
-        resize: Any = views.crop_and_resize if self.augment == "pil" else fast_views.crop_and_resize
+        resize: Any = views.crop_and_resize if self.augment == "pil" else resizing.crop_and_resize
         patches = [sample.intra[0].box, sample.intra[1].box, sample.inter[0].box]
         for view in sample.views:
             resize(image, view.box, config.image_size)

@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tvf
 
-from orl_explore import fast_views, views
+from orl_explore import resizing, views
 from orl_explore.encoder import Encoder, EncoderSettings, embed_regions
 from orl_explore.images import ImageSet, open_images
 from orl_explore.scenes import compose_scene
@@ -56,7 +56,7 @@ def crops_alone(images: ImageSet, regions: pd.DataFrame, size: int, *, fast: boo
         boxes = regions.loc[regions["image_id"] == images.table["image_id"].iat[row], list("xywh")].to_numpy().tolist()
         if fast:
             pixels = images.load_pixels(row)
-            np.stack([fast_views.crop_and_resize(pixels, tuple(box), size) for box in boxes])
+            np.stack([resizing.crop_and_resize(pixels, tuple(box), size) for box in boxes])
         else:
             image = Image.open(images.path(row)).convert("RGB")
             np.stack([np.asarray(views.crop_and_resize(image, tuple(box), size)) for box in boxes])

@@ -6,12 +6,12 @@ numbers as Pillow's. No step waits for the device, and none draws a random numbe
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from orl_explore.fast_views import box_radius
 from orl_explore.views import SOLARIZE_THRESHOLD, ViewParameters
 
 COLOR_STEPS = ("brightness", "contrast", "saturation", "hue")
@@ -28,6 +28,14 @@ class Crops(NamedTuple):
     """uint8 (3, S, S), or (B, 3, S, S)."""
     distortions: Tensor
     """What `pack` gives, float32 (12,), or (B, 12)."""
+
+
+def box_radius(sigma: float) -> float:
+    """Radius of the box whose threefold blur has this standard deviation (Gwosdek et al. 2011, as Pillow does)."""
+    variance = sigma * sigma / 3
+    whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
+    part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
+    return whole + part
 
 
 def pack(parameters: ViewParameters) -> Tensor:

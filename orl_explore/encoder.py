@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from orl_explore import fast_views, views
+from orl_explore import views
 from orl_explore.errors import OrlError
+from orl_explore.resizing import crop_and_resize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +157,7 @@ class _Crops(Dataset):
         if self.boxes is None:
             return views.to_tensor(views.center_view(self.images.load(row), self.size))[None]
         pixels = self.images.load_pixels(row)
-        crops = [fast_views.crop_and_resize(pixels, tuple(box), self.size) for box in self.boxes[index].tolist()]
+        crops = [crop_and_resize(pixels, tuple(box), self.size) for box in self.boxes[index].tolist()]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 

@@ -11,28 +11,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from orl_explore.views import SOLARIZE_THRESHOLD, Box, ViewParameters
-
-Pixels = NDArray[np.uint8]
-"""An RGB image, uint8 (H, W, 3)."""
+from orl_explore.device_views import box_radius
+from orl_explore.resizing import Pixels, crop_and_resize
+from orl_explore.views import SOLARIZE_THRESHOLD, ViewParameters
 
 _LEVELS = np.arange(256, dtype=np.float32)
 _SOLARIZED = np.where(_LEVELS < SOLARIZE_THRESHOLD, _LEVELS, 255 - _LEVELS).astype(np.uint8)
 _TRUNCATE = -0.498
 """Makes OpenCV's rounding of a blend the truncation that Pillow does."""
-
-
-def crop_and_resize(pixels: Pixels, box: Box, size: int) -> Pixels:
-    """Crop an xywh box and resize it to (size, size, 3): bilinear, antialiased, nothing outside the box is read."""
-    x, y, w, h = box
-    crop = torch.from_numpy(pixels[y : y + h, x : x + w]).permute(2, 0, 1)[None]  # (1, 3, h, w)
-    crop = crop.contiguous(memory_format=torch.channels_last)
-    resized = functional.interpolate(crop, (size, size), mode="bilinear", antialias=True)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
 def render_view(pixels: Pixels, parameters: ViewParameters, size: int) -> Pixels:
@@ -81,14 +69,6 @@ def _gray(view: Pixels) -> Any:
 def _blended_with(level: int, factor: float) -> NDArray[np.uint8]:
     """What level + factor (value - level) makes of each of 256 values, truncated and clipped."""
     return np.clip(level + np.float32(factor) * (_LEVELS - level), 0, 255).astype(np.uint8)
-
-
-def box_radius(sigma: float) -> float:
-    """Radius of the box whose threefold blur has this standard deviation (Gwosdek et al. 2011, as Pillow does)."""
-    variance = sigma * sigma / 3
-    whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
-    part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
-    return whole + part
 
 
 def blur_kernel(sigma: float) -> NDArray[np.float32]:

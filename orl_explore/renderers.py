@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from orl_explore import device_views, fast_views, views
+from orl_explore import device_views, views
 from orl_explore.device_views import Crops
 from orl_explore.images import ImageSet
+from orl_explore.resizing import crop_and_resize
 from orl_explore.views import ViewParameters
 
 Augment = Literal["pil", "cpu", "device"]
@@ -40,11 +41,13 @@ def _draw_pil(image: Any, parameters: ViewParameters, size: int) -> Tensor:
 
 
 def _draw_fast(pixels: Any, parameters: ViewParameters, size: int) -> Tensor:
+    from orl_explore import fast_views  # imports OpenCV
+
     return torch.from_numpy(fast_views.render_view(pixels, parameters, size)).permute(2, 0, 1)
 
 
 def _draw_crops(pixels: Any, parameters: ViewParameters, size: int) -> Crops:
-    crop = fast_views.crop_and_resize(pixels, parameters.box, size)
+    crop = crop_and_resize(pixels, parameters.box, size)
     return Crops(torch.from_numpy(crop).permute(2, 0, 1), device_views.pack(parameters))
 
 

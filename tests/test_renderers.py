@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from orl_explore import byol, fast_views, views
+from orl_explore import byol, fast_views, resizing, views
 from orl_explore.decoding import Unusable, decode, decode_pixels
 from orl_explore.device_views import PART, Crops, distort, pack
 from orl_explore.encoder import EncoderSettings
@@ -113,7 +113,7 @@ def test_blur_kernel_is_a_gaussian_of_that_width(sigma):
 def test_resizing_is_pillows(scene, w, h, seed, size):
     rng = np.random.default_rng(seed)
     box = (int(rng.integers(0, 301 - w)), int(rng.integers(0, 261 - h)), w, h)
-    fast = fast_views.crop_and_resize(np.array(scene), box, size).astype(int)
+    fast = resizing.crop_and_resize(np.array(scene), box, size).astype(int)
     assert np.abs(fast - np.array(views.crop_and_resize(scene, box, size))).max() <= 1
 
 

@@ -271,9 +271,10 @@ def data_workers(config: Config) -> int:
 
 def _one_thread(_: int) -> None:
     """Let a worker use one core; threads that OpenCV has started do not live on in a forked process."""
-    import cv2
+    with contextlib.suppress(ImportError):  # Pillow's way does without OpenCV
+        import cv2
 
-    cv2.setNumThreads(0)
+        cv2.setNumThreads(0)
 
 
 def fit(
