@@ -66,6 +66,9 @@ class TrainConfig:
     """Compile the backbone with torch.compile: minutes at the start, faster steps afterwards."""
     gradient_checkpointing: bool = False
     """Compute the backbone's activations twice instead of keeping them: less memory, slower steps, the same result."""
+    knn_every: int = 0
+    """Not in the paper: epochs between kNN accuracies on object crops while training, in knn.csv; 0: never. Labels
+    are looked at for that alone."""
 
     def learning_rate(self) -> float:
         """Full learning rate, after the warm-up."""
@@ -110,6 +113,8 @@ class TrainConfig:
                 f"{self._stage}.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size} into"
                 " equal passes of at least 2 images"
             )
+        if self.knn_every < 0:
+            raise OrlError(f"{self._stage}.knn_every is {self.knn_every}: it must be 0 or more epochs")
         for name in ("ema", "momentum", "weight_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must lie between 0 and 1")
@@ -128,6 +133,8 @@ class Stage1Config(TrainConfig):
 class Stage2Config:
     """Stage 2: which regions of which images correspond (paper section 3.2)."""
 
+    encoder: str | None = None
+    """Another encoder in place of stage 1's: timm:NAME, timm:NAME@FILE, torchvision:NAME[.WEIGHTS] or a file."""
     image_size: int = 224
     """Side that image crops and regions are resized to before embedding, pixels."""
     neighbors: int = 10
@@ -244,6 +251,9 @@ class Config:
             del settings["accumulate"]
         if settings.get("index") == "auto":  # likewise
             del settings["index"]
+        settings.pop("knn_every", None)  # looks on, changes nothing
+        if stage == "stage2" and settings["encoder"] is None:  # likewise
+            del settings["encoder"]
         return {"precision": self.precision, "seed": self.seed, **settings}
 
     def compute_dict(self, stage: str) -> dict[str, Any]:
