@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from orl_explore import views
 from orl_explore.errors import OrlError
+from orl_explore.resizing import crop_and_resize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,11 +153,12 @@ class _Crops(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Tensor:
-        image = self.images.load(self.rows[index])
+        row = self.rows[index]
         if self.boxes is None:
-            return views.to_tensor(views.center_view(image, self.size))[None]
-        crops = [views.crop_and_resize(image, tuple(box), self.size) for box in self.boxes[index].tolist()]
-        return torch.stack([views.to_tensor(crop) for crop in crops])
+            return views.to_tensor(views.center_view(self.images.load(row), self.size))[None]
+        pixels = self.images.load_pixels(row)
+        crops = [crop_and_resize(pixels, tuple(box), self.size) for box in self.boxes[index].tolist()]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
 class _Files(Dataset):
