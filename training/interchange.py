@@ -396,10 +396,22 @@ def export(run: Run, what: str, out: Path, *, stage: str | None = None) -> list[
     """
     if out.is_dir():
         raise OrlError(f"{out} is a folder: name the file to write")
+    _refuse_run_file(out)
     if what in EXPORTS:
         EXPORTS[what](run, out)
         return [out]
     return _export_weights(run, what, out, stage)
+
+
+def _refuse_run_file(out: Path) -> None:
+    """Let no export take the place of what a run, this one or another, is made of."""
+    out = out.resolve()
+    for folder in out.parents:
+        if (folder / "run.json").exists() and not out.is_relative_to(folder / "exports"):
+            raise OrlError(
+                f"{out} lies among the files of the run {folder.name}: export to {folder / 'exports' / out.name}, or"
+                " to a place outside it"
+            )
 
 
 def _proposals(run: Run, out: Path) -> None:
