@@ -57,6 +57,7 @@ WHAT is one of
 PROTOCOLS = """\
 Protocols judge encoders on other tasks, with the settings of the literature:
   knn                accuracy of the vote of the nearest neighbors: object crops of the run, or --data IMAGEFOLDER
+  detection          Mask R-CNN, AP of boxes and masks: objects of the run with masks, or --data TRAIN.json TEST.json
 
   orl evaluate runs/demo --protocol knn --encoder random stage1 stage3 supervised
   orl evaluate runs/demo --protocol knn --knn.k [10]
@@ -66,7 +67,7 @@ without it random and the stages that are there. What was judged before is not j
 
 """
 
-PROTOCOL_NAMES = ("knn",)
+PROTOCOL_NAMES = ("knn", "detection")
 
 EXPORT_NAMES = (
     *("proposals", "neighbors", "correspondences", "coco", "pairs", "bundle"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from training.transfer import knn
+from training.transfer import detection, knn
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,8 @@ class Protocol:
 
 PROTOCOLS: Final[dict[str, Protocol]] = {
     "knn": Protocol(knn.Settings, knn.read, knn.judge, "accuracy", "kNN, accuracy"),
+    "detection": Protocol(
+        detection.Settings, detection.read, detection.judge, "box_ap", "Mask R-CNN, box AP", distributed=True
+    ),
 }
 """In the order in which the table of results shows them."""
