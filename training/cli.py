@@ -56,8 +56,14 @@ WHAT is one of
 
 PROTOCOLS = """\
 Protocols judge encoders on other tasks, with the settings of the literature:
-  knn                accuracy of the vote of the nearest neighbors: object crops of the run, or --data IMAGEFOLDER
-  detection          Mask R-CNN, AP of boxes and masks: objects of the run with masks, or --data TRAIN.json TEST.json
+  voc07              mAP of linear SVMs: --data VOCdevkit (or VOC2007)
+  voc07-lowshot      the same with 1 to 96 positive images per class
+  knn                accuracy of the vote of the nearest neighbors: object crops of the run, or of --data COCO.json;
+                     or whole images, --data DIR with train/CLASS/ and val/CLASS/
+  linear             accuracy of a linear classifier on the frozen backbone: --data DIR
+  semi               accuracy after fine-tuning on 1% and 10% of the labels: --data DIR with 1percent.txt, 10percent.txt
+  retrieval          mAP of ranking object crops by a query crop: of the run, or of --data COCO.json
+  detection          Mask R-CNN, AP of boxes and masks: of the run, or of --data TRAIN.json TEST.json (COCO's layout)
 
   orl evaluate runs/demo --protocol knn --encoder random stage1 stage3 supervised
   orl evaluate runs/demo --protocol knn --knn.k [10]
@@ -67,7 +73,7 @@ without it random and the stages that are there. What was judged before is not j
 
 """
 
-PROTOCOL_NAMES = ("knn", "detection")
+PROTOCOL_NAMES = ("voc07", "voc07-lowshot", "knn", "linear", "semi", "retrieval", "detection")
 
 EXPORT_NAMES = (
     *("proposals", "neighbors", "correspondences", "coco", "pairs", "bundle"),
@@ -162,6 +168,14 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         choices=("all", "train", "test"),
         default="all",
         help="which instances the scenes show (default: all)",
+    )
+
+    scenes.add_argument(
+        "--layout",
+        nargs="+",
+        choices=("voc", "imagefolder"),
+        default=[],
+        help="write them, too, as transfer protocols want data: OUT/VOC2007, or object crops in OUT/imagefolder",
     )
 
     data = command("data", _data, "download COCO and lay it out")
@@ -305,6 +319,7 @@ def _scenes(arguments: argparse.Namespace) -> None:
     Every step of ORL can be judged on them. Objects of a category share their shape, never their color; a context
     (such as a kitchen) has objects and a kind of background of its own, so that image neighbors mean something.
     """
+    from orl_explore.layouts import LAYOUTS
     from orl_explore.scenes import make_scenes
     from training.console import console, progress_bar
 
@@ -322,6 +337,10 @@ def _scenes(arguments: argparse.Namespace) -> None:
             progress=progress,
         )
     console.print(f"{arguments.count} scenes: {path}")
+    for layout in arguments.layout:
+        with progress_bar(layout) as progress:
+            folder = LAYOUTS[layout](path, arguments.out, seed=arguments.seed, progress=progress)
+        console.print(f"{layout} layout: {folder}", markup=False)
     console.print(f"next: orl run runs/demo --config demo --images {path}")
 
 

@@ -53,6 +53,9 @@ class TrainConfig:
     """EMA momentum of the target network at the first step; it rises to 1."""
     checkpoint_steps: int = 500
     """Optimizer steps between checkpoints: what a killed job loses at most."""
+    knn_every: int = 0
+    """Not in the paper: epochs between kNN accuracies on object crops while training, in knn.csv; 0: never. Labels
+    are looked at for that alone."""
 
     def learning_rate(self) -> float:
         """Full learning rate, after the warm-up."""
@@ -95,6 +98,8 @@ class TrainConfig:
                 f"{self._stage}.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size} into"
                 " equal passes of at least 2 images"
             )
+        if self.knn_every < 0:
+            raise OrlError(f"{self._stage}.knn_every is {self.knn_every}: it must be 0 or more epochs")
         for name in ("ema", "momentum", "weight_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must lie between 0 and 1")
@@ -220,6 +225,7 @@ class Config:
         settings = self.as_dict()[stage]
         if settings.get("accumulate") == 1:  # the same as before this setting existed: such runs go on
             del settings["accumulate"]
+        settings.pop("knn_every", None)  # looks on, changes nothing
         return {"precision": self.precision, "seed": self.seed, **settings}
 
     def to_yaml(self) -> str:

@@ -301,6 +301,10 @@ def fit(
         TrainingProgress(title, total=module.total_steps, steps_per_epoch=module.steps_per_epoch, done=start_step),
         Checkpoints(folder / "checkpoints", every=stage.checkpoint_steps),
     ]
+    if stage.knn_every:
+        from training.transfer.watching import KnnWatch
+
+        callbacks.append(KnnWatch(dataset.images, config, stage, folder / "knn.csv", start_step=start_step))  # type: ignore[attr-defined]
     trainer = lightning.Trainer(
         accelerator="auto",
         devices=config.devices if torch.cuda.is_available() or config.devices != "auto" else 1,

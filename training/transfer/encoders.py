@@ -37,13 +37,14 @@ def available(run: Run) -> list[str]:
     return ["random", *(stage for stage in ("stage1", "stage3") if run.encoder_file(stage).exists())]
 
 
-def load(name: str, run: Run, config: Config) -> Judged:
+def load(name: str, run: Run, config: Config, supervised: Path | None = None) -> Judged:
     """Make or read an encoder.
 
     Args:
         name: `random`, `stage1`, `stage3`, `supervised`, or a file that `orl import` could read.
         run: whose stages are meant.
         config: shape and seed of the untrained encoder.
+        supervised: file of the supervised encoder, if that is meant.
 
     Raises:
         OrlError: it is not there, or cannot be read.
@@ -51,10 +52,8 @@ def load(name: str, run: Run, config: Config) -> Judged:
     if name == "random":
         encoder = Encoder.random(config.stage1.encoder, seed=config.seed).eval()
         return Judged(name, encoder, None, weights_hash(encoder))
-    if name == "supervised":
-        from training.transfer.supervised import supervised_file
-
-        file = supervised_file(run, config)
+    if name == "supervised" and supervised is not None:
+        file = supervised
     elif name in ("stage1", "stage3"):
         file = run.encoder_file(name)
         if not file.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,14 @@ from typing import Any
 
 from rich.table import Table
 
-from orl_explore.comparison import read_results
+from orl_explore.comparison import read_results, transfer_table
 from orl_explore.errors import OrlError
 from orl_explore.run import Run, git_sha, now, versions, write_json
 from training.config import Config
 from training.console import console
 from training.modules import is_main_process
 from training.transfer import encoders as of
+from training.transfer import supervised
 from training.transfer.protocols import PROTOCOLS, Protocol
 from training.transfer.setup import Data, Setup, fingerprint
 
@@ -57,24 +59,29 @@ def evaluate(
         protocol_named(name)
     wanted = list(encoders) or of.available(run)
     of.check_names(wanted, run)
-    results = []
-    for name in names:
+    given = settings or {}
+    place = Setup(run, config, tuple(data), "", run.path / FOLDER)
+    work = []
+    for name in names:  # all data are read first: what is wrong with them shows before hours of work
         protocol = PROTOCOLS[name]
-        if not (protocol.distributed or is_main_process()):
-            continue  # the first process does it alone
-        chosen = _resolved((settings or {}).get(name) or protocol.settings(), config)
-        setup = Setup(run, config, tuple(data), name, run.path / FOLDER)
-        read = protocol.read(setup, chosen)
+        if protocol.distributed or is_main_process():  # the first process does the others alone
+            chosen = _resolved(given.get(name) or protocol.settings(), config)
+            work.append((name, chosen, protocol.read(dataclasses.replace(place, title=name), chosen)))
+    bound = None
+    if "supervised" in wanted:  # here, where all processes come by
+        bound = supervised.supervised_file(place, given.get("supervised") or supervised.Settings())
+    results = []
+    for name, chosen, read in work:
         for encoder in wanted:
-            results.append(_judge(name, protocol, encoder, read, chosen, setup, overwrite=overwrite))
+            judged = of.load(encoder, run, config, bound)
+            results.append(_judge(name, PROTOCOLS[name], judged, read, chosen, place, overwrite=overwrite))
     return results
 
 
 def _judge(
-    name: str, protocol: Protocol, encoder: str, data: Data, settings: Any, setup: Setup, *, overwrite: bool
+    name: str, protocol: Protocol, judged: of.Judged, data: Data, settings: Any, setup: Setup, *, overwrite: bool
 ) -> dict[str, Any]:
     run, config = setup.run, setup.config
-    judged = of.load(encoder, run, config)
     values = _plain(dataclasses.asdict(settings))
     key = fingerprint([name, values, data.fingerprint, judged.hash, config.seed])[:10]
     stem = f"{name}-{judged.name}-{key}"
@@ -106,6 +113,7 @@ def _judge(
     }
     if is_main_process():
         write_json(file, result)
+        shutil.rmtree(place.folder, ignore_errors=True)
     return result
 
 
@@ -142,12 +150,17 @@ def protocol_named(name: str) -> Protocol:
     raise OrlError(f"no protocol {name!r}: {hint}")
 
 
+def settings_class(name: str) -> type:
+    """The dataclass of a protocol's settings, or of those of the supervised encoder."""
+    return supervised.Settings if name == "supervised" else protocol_named(name).settings
+
+
 def split_overrides(overrides: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Take the protocols' settings out of what was typed.
 
     Args:
         overrides: such as ["--knn.k=[5]", "--seed=3"].
-        names: the protocols that will be run.
+        names: the protocols that will be run; settings of the supervised encoder may always be given.
 
     Returns:
         What is left, and the settings of every protocol by its name.
@@ -156,10 +169,10 @@ def split_overrides(overrides: Sequence[str], names: Sequence[str]) -> tuple[lis
         OrlError: an unknown key (with the nearest valid one), a bad value, or a setting of a protocol that is not run.
     """
     left: list[str] = []
-    own: dict[str, list[str]] = {name: [] for name in names}
+    own: dict[str, list[str]] = {name: [] for name in (*names, "supervised")}
     for word in overrides:
         prefix, dot, rest = word.removeprefix("--").partition(".")
-        if not dot or prefix not in PROTOCOLS or not word.startswith("--"):
+        if not dot or prefix not in (*PROTOCOLS, "supervised") or not word.startswith("--"):
             left.append(word)
         elif prefix not in own:
             raise OrlError(f"{word.partition('=')[0]} is a setting of {prefix}: add --protocol {prefix}")
@@ -176,7 +189,7 @@ def parse_settings(name: str, words: Sequence[str]) -> Any:
     """
     import jsonargparse
 
-    kind = protocol_named(name).settings
+    kind = settings_class(name)
     known = [field.name for field in dataclasses.fields(kind)]
     for word in words:
         key = word.removeprefix("--").partition("=")[0]
@@ -197,7 +210,7 @@ def settings_parser(name: str, **options: Any) -> Any:
 
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = jsonargparse.ArgumentParser(exit_on_error=False, **options)
-    parser.add_class_arguments(protocol_named(name).settings)
+    parser.add_class_arguments(settings_class(name))
     return parser
 
 
@@ -205,23 +218,19 @@ def settings_parser(name: str, **options: Any) -> Any:
 
 
 def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Scores with a row a protocol and a column an encoder; chance last.
+    """Scores with a row a protocol and a column an encoder; chance and the data last.
 
     Args:
         results: what `evaluate` gives.
     """
+    frame = transfer_table(results)
     table = Table(title="Transfer", title_justify="left")
-    table.add_column("")
-    names = list(dict.fromkeys(result["encoder"]["name"] for result in results))
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("chance", justify="right", style="dim")
-    for protocol in dict.fromkeys(result["protocol"] for result in results):
-        of_protocol = [result for result in results if result["protocol"] == protocol]
-        score = of_protocol[0]["score"]
-        cells = {result["encoder"]["name"]: f"{result['score']['value']:.1%}" for result in of_protocol}
-        chance = of_protocol[0]["figures"].get(f"{score['name']}_chance")
-        table.add_row(
-            score["title"], *[cells.get(name, "") for name in names], "" if chance is None else f"{chance:.1%}"
-        )
+    for name in frame.columns:
+        table.add_column(name, justify="right" if frame[name].dtype == float else "left")
+    for _, row in frame.iterrows():
+        table.add_row(*[_cell(value) for value in row.tolist()])
     return table
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None or value != value else f"{value:.1%}"

@@ -10,7 +10,8 @@ import pandas as pd
 
 from orl_explore.encoder import Encoder, embed_regions
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images import ImageSet, open_images
+from training.config import Config
 from training.console import progress_bar
 from training.evaluate import draw_crops, held_out_images
 from training.transfer.setup import Setup, fingerprint
@@ -38,14 +39,14 @@ class ObjectCrops:
     @property
     def fingerprint(self) -> str:
         """Of the images, the crops and the split."""
-        columns = ["image_id", "x", "y", "w", "h", "category"]
-        return fingerprint([self.images.fingerprint, self.crops[columns].to_numpy().tolist(), self.test.tolist()])
+        columns = [self.crops[name].tolist() for name in ("image_id", "x", "y", "w", "h", "category")]
+        return fingerprint([self.images.fingerprint, columns, self.test.tolist()])
 
     @property
     def facts(self) -> dict[str, Any]:
         """Numbers of crops and categories."""
         return {
-            "kind": "object crops of the run",
+            "kind": "object crops",
             "train": int((~self.test).sum()),
             "test": int(self.test.sum()),
             "classes": sorted(set(self.labels.tolist())),
@@ -53,22 +54,29 @@ class ObjectCrops:
 
 
 def read_objects(setup: Setup) -> ObjectCrops:
-    """Draw crops of the run's objects as `orl evaluate RUN` does, and split them by image.
+    """Draw crops of objects as `orl evaluate RUN` does, of the run or of COCO jsons, and split them by image.
 
     Raises:
-        OrlError: the run has no annotations, or an image has vanished.
+        OrlError: there are no annotations, too few images, or an image has vanished.
     """
-    images = setup.run.images()
+    images = open_images(setup.data) if setup.data else setup.run.images()
+    where = ", ".join(map(str, setup.data)) or str(setup.run.path)
     if not len(images.objects):
-        raise OrlError(
-            f"{setup.run.path} has no annotated objects: name labeled images with --data DIR, or begin a run with a"
-            " COCO json as --images"
-        )
+        raise OrlError(f"{where} has no annotated objects: name a COCO json with --data FILE")
     images.check_files()
-    crops = draw_crops(images, setup.config)
-    test = crops["image_id"].isin(held_out_images(images, setup.config)).to_numpy()
+    return split_objects(images, setup.config, where=where)
+
+
+def split_objects(images: ImageSet, config: Config, *, where: str) -> ObjectCrops:
+    """Draw crops and split them by image; `where` is what an error calls the images.
+
+    Raises:
+        OrlError: too few images with objects.
+    """
+    crops = draw_crops(images, config)
+    test = crops["image_id"].isin(held_out_images(images, config)).to_numpy()
     if not test.any() or test.all():
-        raise OrlError(f"{setup.run.path} has objects in too few images to split them: annotate more of its images")
+        raise OrlError(f"{where} has objects in too few images to split them: annotate more")
     return ObjectCrops(images, crops, test)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from training.transfer import detection, knn
+from training.transfer import detection, knn, linear, retrieval, semi, svm
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,16 @@ class Protocol:
 
 
 PROTOCOLS: Final[dict[str, Protocol]] = {
+    "voc07": Protocol(svm.Settings, svm.read, svm.judge, "map", "VOC07 linear SVM, mAP"),
+    "voc07-lowshot": Protocol(
+        svm.LowShotSettings, svm.read_lowshot, svm.judge_lowshot, "map", "VOC07 low-shot SVM, mAP at the largest k"
+    ),
     "knn": Protocol(knn.Settings, knn.read, knn.judge, "accuracy", "kNN, accuracy"),
+    "linear": Protocol(
+        linear.Settings, linear.read, linear.judge, "top1", "linear classification, top-1", distributed=True
+    ),
+    "semi": Protocol(semi.Settings, semi.read, semi.judge, "top1", "semi-supervised, top-1", distributed=True),
+    "retrieval": Protocol(retrieval.Settings, retrieval.read, retrieval.judge, "map", "object retrieval, mAP"),
     "detection": Protocol(
         detection.Settings, detection.read, detection.judge, "box_ap", "Mask R-CNN, box AP", distributed=True
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -25,7 +26,7 @@ class Setup:
         config: its settings; seed, precision, workers, devices, split and the shape of the encoder.
         data: what `--data` named; empty: the run's own images.
         title: what progress bars say, such as "knn stage1".
-        folder: for checkpoints of this protocol and encoder; whoever uses it removes it when done.
+        folder: for checkpoints of this protocol and encoder; removed when its result is written.
     """
 
     run: Run
@@ -33,6 +34,10 @@ class Setup:
     data: tuple[Path, ...]
     title: str
     folder: Path
+
+    def named(self, part: str) -> Setup:
+        """The same for a part of the protocol's work, with a title and a folder of its own."""
+        return dataclasses.replace(self, title=f"{self.title} {part}", folder=self.folder / part)
 
     @property
     def seed(self) -> int:
