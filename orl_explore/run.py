@@ -17,7 +17,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -166,16 +166,54 @@ def write_json(path: Path, value: object) -> None:
 
 def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
     """Write a table atomically with the columns and types of its schema first; further columns follow."""
-    extra = [name for name in frame.columns if name not in columns]
-    frame = frame[[*columns, *extra]].astype(dict(columns))
-    with atomic_write(path) as temporary:
-        frame.to_parquet(temporary, index=False, compression="zstd", engine="pyarrow", row_group_size=ROW_GROUP)
+    write_table_parts(path, [frame], columns)
+
+
+def write_table_parts(path: Path, parts: Iterable[pd.DataFrame], columns: Mapping[str, str]) -> None:
+    """Write a table as `write_table` does, from parts of which one at a time is in memory.
+
+    Where one part ends and the next begins leaves no trace: every row group but the last has `ROW_GROUP` rows.
+
+    Args:
+        path: the file.
+        parts: at least one; all with the same columns.
+        columns: the schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def table(frame: pd.DataFrame) -> pa.Table:
+        extra = [name for name in frame.columns if name not in columns]
+        return pa.Table.from_pandas(frame[[*columns, *extra]].astype(dict(columns)), preserve_index=False)
+
+    tables = map(table, parts)
+    waiting = next(tables)
+    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, waiting.schema, compression="zstd") as writer:
+        while True:
+            while len(waiting) >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
+                waiting = waiting.slice(ROW_GROUP)
+            following = next(tables, None)
+            if following is None:
+                break
+            waiting = pa.concat_tables([waiting, following.cast(waiting.schema)])
+        if len(waiting):
+            writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file atomically."""
+    write_array_parts(path, [array])
+
+
+def write_array_parts(path: Path, parts: Sequence[np.ndarray]) -> None:
+    """Write the rows of several arrays as one .npy file, atomically; memory-mapped parts are not read into memory."""
+    shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    header = {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            np.ascontiguousarray(part).tofile(file)
 
 
 class Run:

@@ -92,7 +92,7 @@ def test_defaults_are_the_papers(stage, expected):
     # What says how the work is done, and next to nothing about the result.
     bookkeeping = {
         "stage1": {"checkpoint_steps"},
-        "stage2": {"batch_size", "shard_images", "proposals"},
+        "stage2": {"batch_size", "shard_images", "proposals", "index"},
         "stage3": {"checkpoint_steps", "reviews"},
     }
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected

@@ -8,8 +8,19 @@ import sys
 import numpy as np
 import pytest
 
+from orl_explore import neighbors as module
 from orl_explore.errors import OrlError
-from orl_explore.neighbors import BLOCK, SLACK, nearest_neighbors
+from orl_explore.neighbors import SLACK, nearest_neighbors
+
+BLOCK = 512
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """So that a few hundred rows are several blocks of queries and of the database."""
+    monkeypatch.setattr(module, "BLOCK", BLOCK)
+    monkeypatch.setattr(module, "DATABASE", 200)
+
 
 SIN60 = np.sqrt(0.75)
 # Directions at 0, 0, 60, 90 and 180 degrees; lengths differ, since only the direction may matter.

@@ -23,6 +23,9 @@ from orl_explore.views import ViewSettings
 
 CONFIGS = Path(__file__).parent / "configs"
 
+EXACT_IMAGES = 1_000_000
+"""Images up to which `stage2.index: auto` searches exactly."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -122,6 +125,9 @@ class Stage2Config:
     """Side that image crops and regions are resized to before embedding, pixels."""
     neighbors: int = 10
     """K: nearest neighbors kept for each image."""
+    index: Literal["auto", "exact", "ivf"] = "auto"
+    """Neighbor search: "exact" compares all images with all; "ivf" looks into the likely lists of an index and misses
+    some neighbors (run.json says how many); "auto" takes it above a million images."""
     proposals: Literal["fast", "opencv"] = "fast"
     """Selective search: "fast" is this project's own, compiled; "opencv" the reference, several times slower."""
     max_side: int | None = None
@@ -155,6 +161,10 @@ class Stage2Config:
             _check_positive(self, "stage2", "max_side")
         if not 0 < self.pair_ratio <= 1:
             raise OrlError(f"stage2.pair_ratio is {self.pair_ratio}: it must lie above 0 and at most at 1")
+
+    def searches_lists(self, images: int) -> bool:
+        """Whether neighbors of so many images are searched by an inverted file."""
+        return self.index == "ivf" or (self.index == "auto" and images > EXACT_IMAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +236,8 @@ class Config:
         if settings.get("accumulate") == 1:  # the same as before this setting existed: such runs go on
             del settings["accumulate"]
         settings.pop("knn_every", None)  # looks on, changes nothing
+        if settings.get("index") == "auto":  # likewise
+            del settings["index"]
         return {"precision": self.precision, "seed": self.seed, **settings}
 
     def to_yaml(self) -> str:
