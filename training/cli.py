@@ -287,6 +287,14 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--stage", choices=("stage1", "stage3"), help="whose weights (default: stage3 where there is one)"
     )
 
+    embedding = command(
+        "embed", _embed, "embed the images and boxes of an imported stage 2, to compare them", epilog=SETTINGS
+    )
+    embedding.set_defaults(takes_settings=True)
+    embedding.add_argument("run", type=Path, metavar="RUN", help="the run folder; it needs an encoder of stage 1")
+    embedding.add_argument("--config", help="a config by name or a YAML file; default: the run's own")
+    embedding.add_argument("--overwrite", action="store_true", help="make the embeddings anew")
+
     app = command("app", _app, "open the dashboard over a folder of runs")
     app.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="a folder of runs (default: runs)")
     app.add_argument("--port", type=int, default=8501, help="the first port to try (default: 8501)")
@@ -556,6 +564,20 @@ def _export(arguments: argparse.Namespace) -> None:
 
     for file in export(Run.open(arguments.run), arguments.what, arguments.out, stage=arguments.stage):
         console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False)
+
+
+def _embed(arguments: argparse.Namespace) -> None:
+    """Embed the images and boxes of a stage 2 that was imported, with the encoder of stage 1.
+
+    Pairs and neighbors stay as they were imported. The dashboard's map, matrix of similarities and search then work.
+    """
+    from training import pipeline
+    from training.embed import embed
+    from training.modules import is_main_process
+
+    run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
+    with run.lock() if is_main_process() else contextlib.nullcontext():
+        embed(run, config, overwrite=arguments.overwrite)
 
 
 def _app(arguments: argparse.Namespace) -> None:
