@@ -91,9 +91,9 @@ def test_defaults_are_the_papers(stage, expected):
     found = dict(flat(Config().as_dict()[stage]))
     # What says how the work is done, and next to nothing about the result.
     bookkeeping = {
-        "stage1": {"checkpoint_steps"},
+        "stage1": {"checkpoint_steps", "knn_every"},
         "stage2": {"batch_size", "shard_images", "proposals", "index"},
-        "stage3": {"checkpoint_steps", "reviews"},
+        "stage3": {"checkpoint_steps", "knn_every", "reviews"},
     }
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
 
