@@ -195,7 +195,7 @@ def test_two_coco_jsons_with_crowds(setup, annotations, tmp_path):
     assert data.facts["test_objects"] == len(items) - 2
     with pytest.raises(OrlError, match=r"--data TRAIN\.json TEST\.json"):
         detection.read(setup(parts[0]), Settings(**SMALL))
-    with pytest.raises(OrlError, match=r"do not fill a batch of 17: .* --detection\.batch_size 8"):
+    with pytest.raises(OrlError, match=r"do not fill a batch of 17: .* --detection\.batch_size 7"):
         detection.read(setup(*parts), Settings(**{**SMALL, "batch_size": 17}))
     for part in parts:
         part.write_text(json.dumps({**json.loads(part.read_text()), "annotations": []}))
