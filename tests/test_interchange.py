@@ -286,7 +286,7 @@ def test_an_imported_run_is_embedded_by_an_imported_encoder(imported, tiny, weig
     assert {name: hash_file(imported.file(name)) for name in tables} == tables
     assert imported.imported("stage2")
     before = imported.file("region_embeddings").stat().st_mtime_ns
-    assert cli.main(["embed", str(imported.path)]) == 0
+    assert cli.main(["embed", str(imported.path), "--stage2.image_size", "32", "--precision", "fp32"]) == 0
     assert "are there: skipped" in capsys.readouterr().err
     assert imported.file("region_embeddings").stat().st_mtime_ns == before
 
