@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,6 +78,9 @@ class Usage:
     images: int
     seconds: float = 0.0
     core_seconds: float = 0.0
+    step_seconds: float = 0.0
+    """Without starting Python, as the next."""
+    step_core_seconds: float = 0.0
     private: int = 0
     mapped: int = 0
     resident: int = 0
@@ -89,6 +93,8 @@ def measure(run: Run, step: str, images: int, *, stop: Callable[[], bool] | None
     """Do a step in a process of its own and watch it; `stop()` decides whether to kill it."""
     usage, start = Usage(step, images), time.perf_counter()
     before = os.times()
+    own = run.path / "usage.json"
+    own.unlink(missing_ok=True)
     with subprocess.Popen([sys.executable, __file__, "step", str(run.path), step]) as process:
         while process.poll() is None:
             memory = [_memory(pid) for pid in _tree(process.pid)]
@@ -105,9 +111,20 @@ def measure(run: Run, step: str, images: int, *, stop: Callable[[], bool] | None
     usage.core_seconds = round(
         after.children_user + after.children_system - before.children_user - before.children_system, 1
     )
-    if not stop and process.returncode:
+    if own.exists():  # not killed
+        usage.step_seconds, usage.step_core_seconds = json.loads(own.read_text())
+    elif not stop:
         raise SystemExit(f"{step} failed")
     return usage
+
+
+def do(run: Run, step: str) -> None:
+    """Do a step, and leave beside the run what it took without starting Python and importing torch."""
+    config = load_config(run.path / "config.yaml")
+    start, before = time.perf_counter(), sum(os.times()[:4])
+    STEPS[step](run, config)
+    taken = time.perf_counter() - start, sum(os.times()[:4]) - before
+    (run.path / "usage.json").write_text(json.dumps([round(seconds, 2) for seconds in taken]))
 
 
 def _tree(pid: int) -> list[int]:
@@ -262,7 +279,10 @@ def coco(folder: Path, images: int, *, kill: bool, seed: int, sample: int) -> No
             "parts_made_again": sum(seen.get(name) != made for name, made in there.items()),
             "parts_afterwards": len(seen),
         }
-        both = {name: getattr(killed, name) + getattr(again, name) for name in ("seconds", "core_seconds")}
+        both = {
+            name: getattr(killed, name) + getattr(again, name)
+            for name in ("seconds", "core_seconds", "step_core_seconds")
+        }
         most = {name: max(getattr(killed, name), getattr(again, name)) for name in ("private", "mapped", "resident")}
         usages.append(Usage("pairs", images, **both, **most))
     else:
@@ -296,14 +316,17 @@ def draw(path: Path, images: int, *, side: int, seed: int) -> Run:
 
 def cost(folder: Path, *, seed: int, sizes: list[int], drawn: list[int]) -> None:
     """Every part of stage 2 against the number of images."""
+    path = folder / "stage2_at_size"
     for images in sizes:
-        path = folder / "stage2_at_size"
         run = simulate(path, images, seed=seed)
         for step in ("neighbors", "pairs"):
             _keep("simulated", dataclasses.asdict(measure(run, step, images)), of=f"{images} {step}")
+        run.file("neighbors").unlink()
+        Config(seed=seed, stage2=Stage2Config(index="ivf")).save(run.path / "config.yaml")
+        usage = dataclasses.asdict(measure(run, "neighbors", images)) | {"step": "neighbors by an index"}
+        _keep("simulated", usage | run.stage("stage2")["neighbor_index"], of=f"{images} neighbors by an index")
         shutil.rmtree(path)
     for images in drawn:
-        path = folder / "stage2_at_size"
         run = draw(path, images, side=64, seed=seed)
         for step in STEPS:
             _keep("drawn", dataclasses.asdict(measure(run, step, images)), of=f"{images} {step}")
@@ -323,8 +346,132 @@ def _keep(name: str, facts: dict[str, object], *, of: str | None = None) -> None
     FACTS.write_text(json.dumps(known, indent=1) + "\n")
 
 
+# ---- tables and figure ---------------------------------------------------------------------------------------------
+
+
 def write_report() -> None:
-    """Placeholder until both tables are there."""
+    """Tables, and the figure when everything has been measured."""
+    known = json.loads(FACTS.read_text())
+    body = []
+    if "coco" in known:
+        body += _coco_report(known["coco"])
+    if "simulated" in known:
+        body += _cost_report("Simulated embeddings", list(known["simulated"].values()))
+    if "drawn" in known:
+        found = [facts for facts in known["drawn"].values() if "step" in facts]
+        body += _cost_report("Practice scenes of 64 px, an untrained encoder of 32 px, 2 workers", found)
+    if {"simulated", "drawn"} <= set(known):
+        draw_figure(known)
+    report.save("stage2_at_size", "Stage 2 at COCO's size, and against the number of images", "\n\n".join(body))
+
+
+def _coco_report(facts: dict[str, Any]) -> list[str]:
+    compared, killed = facts["compared"], facts.get("killed")
+    rows = [["step", "minutes", "core-minutes", "private, GB", "mapped, GB", "resident, GB"]]
+    rows += [
+        [u["step"], *(f"{u[n] / 60:.1f}" for n in ("seconds", "core_seconds")), *_memory_cells(u)]
+        for u in facts["usages"]
+    ]
+    text = (
+        f"{facts['images']:,} images, {facts['regions']:,} regions, {facts['bytes'] / 1e9:.1f} GB of region embeddings;"
+        f" {facts['pairs']:,} pairs ({facts['pairs_bytes'] / 1e6:.0f} MB). {facts['date']}, {facts['machine']}."
+    )
+    found = (
+        f"Worked out directly for {compared['sample']} images ({compared['pairs']:,} pairs): {compared['wrong']}"
+        f" differences. Pairs of one image are read in {compared['first_read'] * 1000:.0f} ms the first time, then in"
+        f" {compared['later_read'] * 1000:.1f} ms."
+    )
+    if killed:
+        found += (
+            f"\n\nPairs were killed (SIGKILL) with {killed['parts_there']} of {killed['parts']} parts made, and started"
+            f" again: {killed['parts_made_again']} of those were made again, so only the part in hand was lost. Times"
+            " of pairs are both attempts together."
+        )
+    return ["## COCO's size", text, report.markdown_table(rows), found]
+
+
+def _memory_cells(usage: dict[str, Any]) -> list[str]:
+    return [f"{usage[name] / 1e9:.2f}" for name in ("private", "mapped", "resident")]
+
+
+def _cost_report(title: str, usages: list[dict[str, Any]]) -> list[str]:
+    sizes = sorted({u["images"] for u in usages})
+    steps = list(dict.fromkeys(u["step"] for u in usages))
+    of = {(u["step"], u["images"]): u for u in usages}
+    header = ["step", *(f"{size:,}" for size in sizes)]
+    spent = [
+        [step, *(f"{1000 * of[step, n]['step_core_seconds'] / n:.2f}" if (step, n) in of else "" for n in sizes)]
+        for step in steps
+    ]
+    memory = [
+        [step, *(f"{of[step, n]['private'] / 1e9:.2f}" if (step, n) in of else "" for n in sizes)] for step in steps
+    ]
+    text = [
+        f"## {title}",
+        f"{usages[0]['date']}, {usages[0]['machine']}. Core-milliseconds an image, without starting Python:",
+        report.markdown_table([header, *spent]),
+        "Private memory at the most, GB, of the process and its workers (Python with torch takes 0.5 each):",
+        report.markdown_table([header, *memory]),
+    ]
+    recalls = [f"{u['recall']:.1%} of {u['images']:,}" for u in usages if "recall" in u]
+    if recalls:
+        text.append(
+            "The index, looking into 64 of about 4 √N lists, finds of the true 10 nearest, over 1,000 images: "
+            + ", ".join(recalls)
+            + "."
+        )
+    return text
+
+
+def draw_figure(known: dict[str, Any]) -> None:
+    """Core-seconds and private memory against images, measured and extrapolated."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(
+        1, 2, subplot_titles=("Work: core-seconds", "Private memory of a step, GB"), horizontal_spacing=0.09
+    )
+    drawn = [u for u in known["drawn"].values() if "step" in u and u["step"] not in ("neighbors", "pairs")]
+    palette = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#CC79A7", "#D55E00")
+    usages = [*known["simulated"].values(), *drawn]
+    for color, step in zip(palette, dict.fromkeys(u["step"] for u in usages), strict=False):
+        own = sorted((u for u in usages if u["step"] == step), key=lambda u: u["images"])
+        sizes, spent = [u["images"] for u in own], [u["step_core_seconds"] for u in own]
+        power = {"neighbors": 2.0, "neighbors by an index": 1.5}.get(step, 1.0)
+        ahead = [sizes[-1], 10_000_000]
+        line = {"color": color}
+        name = step if own[0] in known["simulated"].values() else f"{step} (64 px)"
+        figure.add_scatter(x=sizes, y=spent, name=name, mode="lines+markers", line=line, row=1, col=1)
+        figure.add_scatter(
+            x=ahead,
+            y=[spent[-1] * (n / sizes[-1]) ** power for n in ahead],
+            mode="lines",
+            line={**line, "dash": "dot"},
+            showlegend=False,
+            row=1,
+            col=1,
+        )
+        memory = [u["private"] / 1e9 for u in own]
+        figure.add_scatter(x=sizes, y=memory, mode="lines+markers", line=line, showlegend=False, row=1, col=2)
+    if "coco" in known:
+        for u, symbol in zip(known["coco"]["usages"], ("star", "diamond"), strict=True):
+            figure.add_trace(
+                go.Scatter(
+                    x=[u["images"]],
+                    y=[u["core_seconds"]],
+                    name=f"{u['step']}, COCO's size",
+                    mode="markers",
+                    marker={"symbol": symbol, "size": 12, "color": "black"},
+                ),
+                row=1,
+                col=1,
+            )
+    figure.update_xaxes(type="log", title="images", dtick=1)
+    figure.update_yaxes(type="log", row=1, col=1, dtick=1)
+    figure.update_yaxes(rangemode="tozero", row=1, col=2)
+    figure.update_layout(template="plotly_white", width=1200, height=480, margin={"l": 60, "r": 20, "t": 50, "b": 50})
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.write_image(FIGURE)
 
 
 def main() -> None:
@@ -352,7 +499,7 @@ def main() -> None:
     elif given.command == "cost":
         cost(given.folder, seed=given.seed, sizes=given.sizes, drawn=given.drawn)
     elif given.command == "step":
-        STEPS[given.name](Run(given.run), load_config(given.run / "config.yaml"))
+        do(Run(given.run), given.name)
     else:
         write_report()
 

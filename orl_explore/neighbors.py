@@ -96,7 +96,7 @@ def nearest_neighbors(
         queries = _unit(embeddings[start : start + len(block)])
         candidates = index.search(queries, width)[1] if index is not None else _search(queries, embeddings, width)
         best = [
-            _best(row, others, values, k=k, limit=limit)
+            _best(int(row), others, values, k=k, limit=limit)
             for row, others, values in zip(
                 block, candidates, _similarities(queries, embeddings, candidates), strict=True
             )
@@ -123,11 +123,16 @@ def nearest_neighbors(
     )
 
 
+def list_count(images: int) -> int:
+    """Lists of an inverted file of so many images: about 4 sqrt(N); FAISS wants 39 vectors a list at least."""
+    return max(1, min(round(4 * images**0.5), images // 39))
+
+
 def build_index(embeddings: NDArray[np.floating], path: Path, *, seed: int = 0) -> None:
     """Sort embeddings into the lists of an inverted file (FAISS IVF, vectors rounded to float16) and write it.
 
-    There are about 4 sqrt(N) lists, found by k-means on at most 256 vectors a list. A search looks into `PROBES` of
-    them. Built in memory: 2 D + 8 bytes an image.
+    The lists are found by k-means on at most 256 vectors a list. A search looks into `PROBES` of them. The index is
+    built in memory: 2 D + 8 bytes an image.
 
     Args:
         embeddings: (N, D); best memory-mapped.
@@ -136,7 +141,7 @@ def build_index(embeddings: NDArray[np.floating], path: Path, *, seed: int = 0) 
     """
     faiss = require_faiss()
     total, dim = embeddings.shape
-    lists = max(1, min(round(4 * total**0.5), total // 39))  # FAISS wants 39 vectors a list at least
+    lists = list_count(total)
     index = faiss.index_factory(dim, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     sample = np.sort(np.random.default_rng(seed).permutation(total)[: 256 * lists])
     index.train(_unit(embeddings[sample]))

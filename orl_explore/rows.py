@@ -28,13 +28,14 @@ class Groups:
         self._order = np.argsort(ids, kind="stable")
         ordered = ids[self._order]
         self._starts = _starts(ordered)
-        self._ids = ordered[self._starts]
+        self.ids = ordered[self._starts]
+        """The ids that occur, ascending."""
         self._ends = np.r_[self._starts[1:], len(ids)]
 
     def rows(self, image_id: int) -> NDArray[np.int64]:
         """Rows of an id, in table order; none where it has none."""
-        place = int(np.searchsorted(self._ids, image_id))
-        if place == len(self._ids) or self._ids[place] != image_id:
+        place = int(np.searchsorted(self.ids, image_id))
+        if place == len(self.ids) or self.ids[place] != image_id:
             return np.zeros(0, np.int64)
         return self._order[self._starts[place] : self._ends[place]]
 
@@ -128,6 +129,11 @@ class _Index:
             np.concatenate([nothing, *part]).astype(np.int64) for part in (groups, first, count)
         )
 
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids that occur, ascending."""
+        return self._pieces.ids
+
     def pieces(self, image_id: int) -> list[tuple[int, int, int]]:
         """Row group, first row in it and number of rows of each piece of an image, in table order."""
         rows = self._pieces.rows(image_id)
@@ -137,6 +143,20 @@ class _Index:
 @lru_cache(maxsize=16)
 def _index(file: Path, _time: int, _size: int) -> _Index:
     return _Index(file)
+
+
+def _index_of(file: Path) -> _Index:
+    stat = file.stat()
+    return _index(file.absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+def image_ids(file: Path) -> NDArray[np.int64]:
+    """Ids that occur in a Parquet file with the column image_id, each once, ascending.
+
+    Raises:
+        OSError, ValueError: it is no such file.
+    """
+    return _index_of(file).ids
 
 
 def read_image(file: Path, image_id: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -156,8 +176,7 @@ def read_image(file: Path, image_id: int, columns: Sequence[str] | None = None) 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    stat = file.stat()
-    pieces = _index(file.absolute(), stat.st_mtime_ns, stat.st_size).pieces(image_id)
+    pieces = _index_of(file).pieces(image_id)
     with pq.ParquetFile(file) as parquet:
         if not pieces:
             table = parquet.schema_arrow.empty_table()

@@ -28,7 +28,7 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
-from orl_explore.rows import read_image
+from orl_explore.rows import image_ids, read_image
 
 FORMAT = 1
 """Version of the run folder; raised whenever a table, column or file name changes."""
@@ -366,6 +366,18 @@ class Run:
         wanted = list(columns) if columns else None
         try:
             return pd.read_parquet(file, columns=wanted) if image_id is None else read_image(file, image_id, wanted)
+        except (OSError, ValueError, KeyError) as error:
+            raise self._unreadable(name, error) from None
+
+    def image_ids(self, name: str) -> np.ndarray:
+        """Ids of the images that a table has rows of, ascending, int64.
+
+        Raises:
+            OrlError: the table is not there yet, or is damaged.
+        """
+        file = self.require(name)
+        try:
+            return image_ids(file)
         except (OSError, ValueError, KeyError) as error:
             raise self._unreadable(name, error) from None
 

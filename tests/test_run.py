@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orl_explore import run as run_module
 from orl_explore.errors import OrlError
 from orl_explore.images import open_images
 from orl_explore.run import (
@@ -28,8 +30,10 @@ from orl_explore.run import (
     hash_file,
     versions,
     write_array,
+    write_array_parts,
     write_json,
     write_table,
+    write_table_parts,
 )
 
 CONFIG = {"epochs": 2, "views": {"scale": (0.1, 1.0), "flip": 0.5}}
@@ -463,3 +467,33 @@ def test_the_lock_file_is_all_that_locking_leaves(run):
     with run.lock():
         pass
     assert os.listdir(run.path) == [".lock"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [0, 4, 8], [5, 5, 6], [1, 2, 3, 4, 5, 6, 7, 8, 9]])
+def test_parts_leave_no_trace(tmp_path, monkeypatch, cuts):
+    monkeypatch.setattr(run_module, "ROW_GROUP", 4)
+    frame = pd.DataFrame({"image_id": np.arange(10) // 3, "rank": np.arange(10), "note": list("abcdefghij")})
+    columns = {"image_id": "int64", "rank": "int16"}
+    write_table(tmp_path / "whole", frame, columns)
+    ends = [0, *cuts, 10]
+    parts = [frame[a:b] for a, b in itertools.pairwise(ends)]
+    write_table_parts(tmp_path / "joined", iter(parts), columns)
+    assert (tmp_path / "joined").read_bytes() == (tmp_path / "whole").read_bytes()
+    metadata = pq.read_metadata(tmp_path / "joined")
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [4, 4, 2]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "joined"), frame.astype(columns))
+
+    array = np.arange(30, dtype=np.float16).reshape(10, 3)
+    np.save(tmp_path / "whole.npy", array)
+    write_array_parts(tmp_path / "joined.npy", [array[a:b] for a, b in itertools.pairwise(ends)])
+    assert (tmp_path / "joined.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_a_part_that_cannot_be_read_leaves_no_file(tmp_path):
+    def parts():
+        yield pd.DataFrame({"image_id": [1]})
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        write_table_parts(tmp_path / "joined", parts(), {"image_id": "int64"})
+    assert list(tmp_path.iterdir()) == []

@@ -27,6 +27,7 @@ from orl_explore.views import normalize
 from training import modules, stage1, stage2, stage3
 from training.data import ImageViews, ObjectViews, StepSampler
 from training.modules import MetricsLog, TwinTraining, latest_checkpoint
+from training.parts import Crew, Parts
 
 STAGES = {"stage1": stage1, "stage2": stage2, "stage3": stage3}
 MINED = ["image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs"]
@@ -326,6 +327,7 @@ def test_an_interruption_leaves_no_trace(stage, step, resumed_from, unfinished, 
     assert run.stage(stage)["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_accumulated_steps_keep_the_schedule(stage, unfinished, finished, changed, stop_at):
     """As many steps, at the same rates and momenta, saved at the same steps; killed in mid-step, the same result."""
@@ -563,6 +565,7 @@ class _StopWriting(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monkeypatch):
     """Let every attempt write one more file and no other, until it gets through."""
     run = unfinished("stage2")
@@ -745,6 +748,103 @@ def test_two_processes_through_torchrun(two_processes, images, unfinished, tiny_
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     out = two_processes(launcher, "stage3", run.path, "--config", tiny_yaml, "--devices", 2)
     check_two(run, out, images, "stage3")
+
+
+SHARED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from training import cli
+from training.parts import Parts
+
+torch.set_num_threads(1)
+out, rank = Path(os.environ["TEST_OUT"]), os.environ["RANK"]
+save = Parts._save
+
+def logged(self, path, name, part):
+    fatal = out / "fatal"
+    if rank == "1" and fatal.exists() and path.name >= fatal.read_text():
+        fatal.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self, path, name, part)
+    with (out / "parts").open("a") as file:
+        file.write(f"{rank} {path.name}\\n")
+
+Parts._save = logged
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fatal", [None, "proposals"])
+def test_two_processes_share_stage_2(fatal, unfinished, finished, tiny_yaml, tmp_path):
+    """One process's bytes, no part made twice; likewise when one is killed with a part in hand and both begin again."""
+    run, script = unfinished("stage2"), tmp_path / "shared.py"
+    script.write_text(SHARED)
+    if fatal:
+        (tmp_path / "fatal").write_text(fatal)  # rank 1's first part of proposals, or of what comes after
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "--max-restarts", "1", str(script), "stage2", str(run.path), "--config", str(tiny_yaml)]
+    environment = {**os.environ, "TEST_OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "fatal").exists()
+    assert outputs(run, "stage2") == outputs(finished, "stage2")
+    made = [line.split() for line in (tmp_path / "parts").read_text().splitlines()]
+    assert {rank for rank, _ in made} == {"0", "1"}
+    names = [name for _, name in made]
+    assert len(set(names)) == 4 * 4 + 1
+    # A part that rank 0 had in hand, and was not done with, when it was stopped along with rank 1, can come twice.
+    assert len(names) <= len(set(names)) + (1 if fatal else 0)
+
+
+def test_a_part_in_the_hands_of_another_process_is_left_to_it(new_run, monkeypatch):
+    run, made = new_run(), []
+    parts = [Parts(run, "stage2", Crew(rank, 2)) for rank in (0, 1)]
+    lock = (run.path / ".parts.lock").open("w")
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, time; fcntl.lockf(0, fcntl.LOCK_EX, 1, 1); print(flush=True); time.sleep(60)",
+        ],
+        stdin=lock,
+        stdout=subprocess.PIPE,
+    )
+    holder.stdout.readline()
+    lock.close()
+
+    def build(rows, progress):
+        made.append(rows.start)
+        return np.full((len(rows), 1), rows.start, np.float32)
+
+    def wait():
+        holder.kill()  # and its lock with it
+        holder.wait()
+
+    monkeypatch.setattr(parts[0], "wait", wait)
+    parts[0].make("image_embeddings", 10, 4, build)
+    assert made == [0, 8, 4]  # the part that was held comes when its holder is dead
+    assert run.read_array("image_embeddings").ravel().tolist() == [0] * 4 + [4] * 4 + [8] * 2
+    parts[1].make("image_embeddings", 10, 4, build)
+    assert len(made) == 3
+    assert list((run.path / "stage2/parts").iterdir()) == []
+
+
+def test_without_its_leader_a_process_ends(new_run, monkeypatch):
+    parts = Parts(new_run(), "stage2", Crew(1, 2))
+    monkeypatch.setattr(os, "getppid", lambda: -1)
+    with pytest.raises(OrlError, match="has ended: type the command again"):
+        parts.wait_for(Path("never"))
+
+
+@pytest.mark.slow
+def test_neighbors_by_an_index_are_recorded(unfinished, changed, finished, capsys):
+    run = unfinished("stage2")
+    stage2.run(run, changed("stage2", index="ivf"))
+    assert run.stage("stage2")["neighbor_index"] == {"lists": 1, "probes": 1, "recall": 1.0}  # so few fill one list
+    assert "looking into 1 of 1 lists: it finds 100.0% of the 3 nearest images" in capsys.readouterr().err
+    assert outputs(run, "stage2") == outputs(finished, "stage2")
 
 
 def test_only_the_first_process_writes_to_the_run(new_run, tiny, monkeypatch):

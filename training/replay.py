@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,6 +18,7 @@ from orl_explore.encoder import EncoderSettings
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.orl import ORL
+from orl_explore.reviews import KEY
 from orl_explore.run import Run
 from orl_explore.views import ViewSettings, normalize
 from training.config import Stage3Config, load_config
@@ -50,15 +52,31 @@ def stage3_settings(run: Run) -> tuple[Stage3Config, int]:
     return config.stage3, config.seed
 
 
+class StoredPairs:
+    """The pairs of a run, read from its table when they are asked for: to look at some images of many."""
+
+    def __init__(self, run: Run, images: ImageSet):
+        self._run = run
+        self._ids = images.table["image_id"].to_numpy()
+        self._row_of = pd.Series(np.arange(len(images)), index=self._ids)
+        self.rows = np.sort(self._row_of[run.image_ids("pairs")].to_numpy())
+
+    def of(self, row: int) -> np.ndarray:
+        """As `Pairs.of`."""
+        pairs = self._run.read("pairs", image_id=int(self._ids[row]), columns=KEY[1:])
+        return np.column_stack([self._row_of[pairs["neighbor_id"]], pairs[["query_region", "key_region"]]])
+
+
 def object_views(run: Run, images: ImageSet) -> ObjectViews:
-    """What stage 3 draws from.
+    """What stage 3 draws from, for looking at single images: pairs are read as they are needed.
 
     Raises:
         OrlError: stage 2 is missing, or left no pair.
     """
     config, seed = stage3_settings(run)
     regions = run.read("regions", columns=["image_id", "x", "y", "w", "h"])
-    return ObjectViews(images, regions, pairs_to_train_on(run, config), config, seed)
+    pairs = pairs_to_train_on(run, config) if config.reviews else StoredPairs(run, images)
+    return ObjectViews(images, regions, pairs, config, seed)
 
 
 def step_of(samples: ObjectViews, epoch: int, row: int) -> tuple[int | None, np.ndarray]:

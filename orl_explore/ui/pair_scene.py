@@ -17,7 +17,7 @@ from orl_explore.pairs import region_slices, similarity_matrix, similarity_text
 from orl_explore.reviews import Pair
 from orl_explore.rows import Slices
 from orl_explore.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import chooser, state
 
 SIDE = 560
 """Longer side of the two pictures, pixels."""
@@ -134,8 +134,7 @@ def categories_of(scene: Scene, image_ids: Sequence[int]) -> pd.Series | None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _labels(run_path: str, image_ids: tuple[int, ...], objects_stamp: object, boxes_stamp: object) -> pd.Series | None:
     run = Run(run_path)
-    objects = state.table(run, "objects")
-    objects = objects[objects["image_id"].isin(image_ids)]
+    objects = chooser.objects_of(run, *image_ids)
     if not len(objects):
         return None
     slices, boxes = _regions(run_path, _version(run, "regions"))
