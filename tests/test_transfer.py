@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from orl_explore.scenes import make_scenes
 from training import cli
 from training.transfer import evaluate as transfer
 from training.transfer import knn, linear, retrieval, semi, svm
+from training.transfer.encoders import name_of
 from training.transfer.fitting import EachOnce, LabeledViews, fit, step_decay
 from training.transfer.folders import read_folders, read_list
 from training.transfer.protocols import PROTOCOLS
@@ -549,6 +552,19 @@ def test_a_truncated_image_is_named(copy, changed, folders, workers):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("runs/a/stage1/encoder.safetensors", "a-stage1"),
+        ("weights/moco v2.pth", "moco_v2"),
+        ("weights/stage1.pth", "stage1.pth"),  # not to be taken for the run's own
+        ("weights/<b>.pth", "_b_"),
+    ],
+)
+def test_files_of_weights_have_names_of_their_own(file, name):
+    assert name_of(Path(file)) == name
+
+
 def test_results_are_laid_side_by_side():
     def result(encoder, value, date, protocol="knn", k=20, data="x"):
         return {
@@ -617,13 +633,22 @@ def test_command_judges_and_prints(copy, capsys):
     results = json.loads(capsys.readouterr().out)
     assert [(r["protocol"], r["encoder"]["name"]) for r in results] == [
         ("knn", "random"),
-        ("knn", "encoder"),
+        ("knn", "copy-stage1"),  # of its folders: every run has an encoder.safetensors
         ("retrieval", "random"),
-        ("retrieval", "encoder"),
+        ("retrieval", "copy-stage1"),
     ]
     assert results[0]["settings"]["k"] == [3]
     assert cli.main(words) == 0
     assert "object retrieval, mAP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [*PROTOCOLS, "supervised"])
+def test_command_explains_the_settings(name, capsys):
+    assert cli.main(["config", name]) == 0
+    said = capsys.readouterr().out
+    for field in dataclasses.fields(transfer.settings_class(name)):
+        assert f"--{name}.{field.name} " in said
+    assert "(type: int" in said
 
 
 def test_command_writes_the_layouts(tmp_path, capsys):

@@ -70,6 +70,7 @@ Protocols judge encoders on other tasks, with the settings of the literature:
 
 --encoder takes random (untrained), stage1, stage3, supervised (trained with the run's labels: an upper bound) or FILE;
 without it random and the stages that are there. What was judged before is not judged again.
+`orl config PROTOCOL` shows the settings of a protocol, such as --knn.k; docs/transfer.md says what each does.
 
 """
 
@@ -306,7 +307,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
 
     config = command("config", _config, "list the configs, or show one with every value")
     config.set_defaults(takes_settings=True)
-    config.add_argument("name", nargs="?", help="a config by name, or a YAML file")
+    config.add_argument("name", nargs="?", help="a config by name, a YAML file, or a transfer protocol")
     return parser, commands.choices
 
 
@@ -609,9 +610,17 @@ def _free_port(host: str, first: int) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> None:
-    """List the configs that come with the project, or print one with every value, as YAML."""
+    """List the configs that come with the project, or print one with every value, as YAML.
+
+    With the name of a protocol of `orl evaluate --protocol`, or `supervised`: its settings.
+    """
     from training.config import CONFIGS, config_names, config_parser, load_config
 
+    if arguments.name in (*PROTOCOL_NAMES, "supervised"):
+        from training.transfer.evaluate import print_settings
+
+        print_settings(arguments.name)
+        return
     if arguments.name or arguments.overrides:
         print(load_config(arguments.name, arguments.overrides).to_yaml(), end="")
         return

@@ -235,9 +235,9 @@ class Config:
         settings = self.as_dict()[stage]
         if settings.get("accumulate") == 1:  # the same as before this setting existed: such runs go on
             del settings["accumulate"]
-        settings.pop("knn_every", None)  # looks on, changes nothing
         if settings.get("index") == "auto":  # likewise
             del settings["index"]
+        settings.pop("knn_every", None)  # looks on, changes nothing
         return {"precision": self.precision, "seed": self.seed, **settings}
 
     def to_yaml(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ class Judged:
     """An encoder under the name that results call it by.
 
     Attributes:
-        name: one of NAMES, or the stem of its file.
+        name: one of NAMES, or what `name_of` makes of its file.
         file: where it was read from; None for an untrained one.
         hash: of its weights.
     """
@@ -64,8 +65,18 @@ def load(name: str, run: Run, config: Config, supervised: Path | None = None) ->
             raise OrlError(f"there is no encoder {name!r}: name one of {', '.join(NAMES)}, or a file of weights")
         from orl_explore.interchange.weights import read_encoder
 
-        return Judged(file.stem, read_encoder(file)[0].eval(), file, hash_file(file))
+        return Judged(name_of(file), read_encoder(file)[0].eval(), file, hash_file(file))
     return Judged(name, Encoder.load(file), file, hash_file(file))
+
+
+def name_of(file: Path) -> str:
+    """What results call a file of weights: its stem, for `RUN/STAGE/encoder.safetensors` RUN-STAGE; letters for paths.
+
+    Never one of NAMES: those are the run's own.
+    """
+    folders = file.absolute().parts[-3:-1]
+    name = re.sub(r"[^\w.-]+", "_", "-".join(folders) if file.stem == "encoder" else file.stem)
+    return re.sub(r"[^\w.-]+", "_", file.name) if name in NAMES else name
 
 
 def weights_hash(encoder: Encoder) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import shlex
@@ -197,21 +198,23 @@ def parse_settings(name: str, words: Sequence[str]) -> Any:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"did you mean {name}.{near[0]}?" if near else f"it has {', '.join(known)}"
             raise OrlError(f"unknown setting '{name}.{key}' on the command line: {hint}")
-    parser = settings_parser(name)
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
     try:
         return kind(**vars(parser.instantiate(parser.parse_args(list(words)))))
     except jsonargparse.ArgumentError as error:
         raise OrlError(f"{name}: {' '.join(str(error).split())}") from None
 
 
-def settings_parser(name: str, **options: Any) -> Any:
-    """A parser of a protocol's settings, with their docstrings as help; options go to jsonargparse."""
+def print_settings(name: str) -> None:
+    """Print every setting of a protocol, its default and what it means."""
     import jsonargparse
 
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = jsonargparse.ArgumentParser(exit_on_error=False, **options)
-    parser.add_class_arguments(settings_class(name))
-    return parser
+    parser = jsonargparse.ArgumentParser(prog="orl", usage=argparse.SUPPRESS, add_help=False)
+    parser.add_class_arguments(settings_class(name), name)
+    parser.print_help()
 
 
 # ---- on the console ------------------------------------------------------------------------------------------------
