@@ -248,6 +248,15 @@ def test_every_layer_is_trained_from_the_encoders_weights():
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+def test_boxes_are_exact_in_mixed_precision():
+    encoder = Encoder.random(EncoderSettings("timm:test_resnet", hidden=0, dim=96), seed=1)
+    model = mask_rcnn(encoder, 3, Settings(**SMALL), seed=0).eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        (found,) = model([torch.rand(3, 64, 64)])
+    assert {found[name].dtype for name in ("boxes", "scores", "masks")} == {torch.float32}
+    assert (found["boxes"].bfloat16() != found["boxes"]).any()
+
+
 def test_a_backbone_without_stages_is_refused():
     encoder = Encoder.random(EncoderSettings("resnet18", hidden=0, dim=512), seed=1)
     encoder.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))

@@ -445,6 +445,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _transfer(arguments: argparse.Namespace) -> None:
     from training import pipeline
+    from training.modules import is_main_process
     from training.transfer import evaluate as transfer
 
     for name in arguments.protocol:
@@ -460,6 +461,8 @@ def _transfer(arguments: argparse.Namespace) -> None:
         settings=settings,
         overwrite=arguments.overwrite,
     )
+    if not is_main_process():
+        return
     if arguments.json:
         import json
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -113,7 +114,7 @@ class Detections:
         """Category -> label, from 1; 0 is the background."""
         return {name: number for number, name in enumerate(self.categories, start=1)}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Of the images, the objects and their masks."""
         columns = ["image_id", "x", "y", "w", "h", "category", "segmentation"]

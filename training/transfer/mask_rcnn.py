@@ -69,14 +69,26 @@ def mask_rcnn(encoder: Encoder, classes: int, settings: Settings, *, seed: int) 
             min_size=settings.train_sizes,  # the last one in tests
             max_size=settings.max_size,
             rpn_anchor_generator=anchors,
-            rpn_head=RPNHead(width, anchors.num_anchors_per_location()[0]),
+            rpn_head=_in_fp32(RPNHead(width, anchors.num_anchors_per_location()[0])),
             rpn_post_nms_top_n_train=1000,
             box_head=TwoMLPHead(7 * 7 * width, 4 * width),
-            box_predictor=FastRCNNPredictor(4 * width, classes + 1),
+            box_predictor=_in_fp32(FastRCNNPredictor(4 * width, classes + 1)),
             box_batch_size_per_image=settings.regions,
             mask_head=MaskRCNNHeads(width, [width] * 4, 1, norm_layer=nn.BatchNorm2d),
-            mask_predictor=MaskRCNNPredictor(width, width, classes + 1),
+            mask_predictor=_in_fp32(MaskRCNNPredictor(width, width, classes + 1)),
         )
+
+
+def _in_fp32(head: nn.Module) -> nn.Module:
+    """Let a head put out fp32 in mixed precision, too: torchvision gives boxes its type, and bf16 would round them."""
+    head.register_forward_hook(lambda head, inputs, output: _to_fp32(output))
+    return head
+
+
+def _to_fp32(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float()
+    return type(output)(map(_to_fp32, output))
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
