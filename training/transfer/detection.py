@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import pandas as pd
 from pycocotools import mask as coco_mask
 
@@ -149,7 +150,7 @@ def read(setup: Setup, settings: Settings) -> Detections:
         images = setup.run.images()
         images.check_files()
         held_out = images.table["image_id"].isin(held_out_images(images, setup.config)).to_numpy()
-        train, test = images.subset((~held_out).nonzero()[0]), images.subset(held_out.nonzero()[0])
+        train, test = (images.subset(part.nonzero()[0].tolist()) for part in (~held_out, held_out))
         where, crowds = str(setup.run.path), []
     else:
         if len(setup.data) != 2 or any(path.suffix.lower() != ".json" for path in setup.data):
@@ -173,7 +174,7 @@ def _with_masks(
             " or name COCO jsons with --data TRAIN.json TEST.json"
         )
     categories = tuple(sorted(set(pd.concat(masked)["category"])))
-    with_objects = train.table["image_id"].isin(masked[0]["image_id"]).to_numpy().nonzero()[0]
+    with_objects = train.table["image_id"].isin(masked[0]["image_id"]).to_numpy().nonzero()[0].tolist()
     train = _with_objects(train, masked[0]).subset(with_objects)
     if len(train) < settings.batch_size:
         raise OrlError(
@@ -199,18 +200,20 @@ def ground_truth(images: ImageSet, categories: tuple[str, ...], crowds: list[dic
     """
     columns = (images.table[name].tolist() for name in ("image_id", "width", "height"))
     sizes = {image_id: [height, width] for image_id, width, height in zip(*columns, strict=True)}
-    objects = [
+    fields = (images.objects[name].tolist() for name in ("image_id", "category", "segmentation"))
+    boxes = images.objects[["x", "y", "w", "h"]].to_numpy(np.float64).tolist()
+    objects: list[dict[str, Any]] = [
         {
-            "image_id": int(item.image_id),
-            "category": item.category,
-            "bbox": [float(value) for value in (item.x, item.y, item.w, item.h)],
-            "segmentation": {"size": sizes[item.image_id], "counts": item.segmentation},
+            "image_id": image_id,
+            "category": category,
+            "bbox": box,
+            "segmentation": {"size": sizes[image_id], "counts": counts},
             "iscrowd": 0,
         }
-        for item in images.objects.itertuples()
+        for image_id, category, counts, box in zip(*fields, boxes, strict=True)
     ]
     number = {name: number for number, name in enumerate(categories, start=1)}
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for item in objects + [{**crowd, "iscrowd": 1} for crowd in crowds if crowd["category"] in number]:
         mask = item["segmentation"]
         annotations.append(
