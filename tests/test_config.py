@@ -81,6 +81,23 @@ def flat(values, prefix=""):
             yield f"{prefix}{key}", value
 
 
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("augment", "pil"), ("augment", "device"), ("compile", True), ("gradient_checkpointing", True)]
+)
+def test_how_it_is_computed_is_recorded_but_refuses_no_run(stage, name, value, changed):
+    other = changed(stage, **{name: value})
+    assert other.stage_dict(stage) == changed().stage_dict(stage)  # so that a run goes on, older ones as well
+    assert name not in other.stage_dict(stage)
+    assert other.compute_dict(stage)[name] == value
+    assert other.compute_dict("stage2") == {}
+
+
+def test_unknown_way_to_draw(changed):
+    with pytest.raises(OrlError, match="choose one of pil, cpu, device"):
+        changed("stage1", augment="gpu")
+
+
 # ---- the paper ---------------------------------------------------------------------------------------------
 
 
@@ -91,10 +108,11 @@ def flat(values, prefix=""):
 def test_defaults_are_the_papers(stage, expected):
     found = dict(flat(Config().as_dict()[stage]))
     # What says how the work is done, and next to nothing about the result.
+    computing = {"checkpoint_steps", "augment", "compile", "gradient_checkpointing", "knn_every"}
     bookkeeping = {
-        "stage1": {"checkpoint_steps"},
+        "stage1": computing,
         "stage2": {"batch_size", "shard_images", "proposals", "index"},
-        "stage3": {"checkpoint_steps", "reviews"},
+        "stage3": {*computing, "reviews"},
     }
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
 

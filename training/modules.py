@@ -29,6 +29,7 @@ from orl_explore import diagnostics
 from orl_explore.byol import TwinNetworks, learning_rate_factor, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.renderers import collate, finish
 from orl_explore.run import Run, atomic_write, disk_trouble, hash_file
 from orl_explore.views import normalize
 from training.config import Config, TrainConfig
@@ -61,10 +62,10 @@ class TwinTraining(lightning.LightningModule):
         """Whether this forward pass was the last one of an optimizer step; each is, unless gradients accumulate."""
         return (batch_idx + 1) % self.config.accumulate == 0
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
-        """Losses of one batch of uint8 views, by name."""
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Losses of one batch of views, by name."""
         image_ids = batch.pop("image_id")
-        losses, projection = self.networks(**{name: normalize(view) for name, view in batch.items()})
+        losses, projection = self.networks(**{name: normalize(finish(view)) for name, view in batch.items()})
         loss = sum(self.weights[name] * losses[name] for name in losses)
         if not torch.isfinite(loss):
             raise OrlError(
@@ -81,6 +82,7 @@ class TwinTraining(lightning.LightningModule):
             lr=config.learning_rate(),
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda",
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, self.total_steps, self.warmup_steps)
@@ -343,8 +345,12 @@ def data_workers(config: Config) -> int:
     return min(8, cores)
 
 
-def _ignore_preemption(_: int) -> None:
-    """Let a worker go on until the process that it works for ends: Slurm signals every process of a job."""
+def _prepare_worker(_: int) -> None:
+    """Let a worker use one core, and go on until the process that it works for ends: Slurm signals every process."""
+    with contextlib.suppress(ImportError):  # Pillow's way does without OpenCV
+        import cv2
+
+        cv2.setNumThreads(0)  # its threads do not live on in a forked process
     for number in Preemption.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -386,6 +392,10 @@ def fit(
     quiet_lightning()
     checkpoint, start_step = latest_checkpoint(folder / "checkpoints")
     networks = networks.to(memory_format=torch.channels_last)
+    if stage.gradient_checkpointing:
+        networks.save_memory()
+    if stage.compile:
+        networks.compile_backbones()
     module = TwinTraining(networks, stage, images=images, weights=weights)
     if checkpoint and start_step == module.total_steps:  # killed between the last step and what follows it
         module.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
@@ -396,6 +406,10 @@ def fit(
         checkpoints,
         Preemption(checkpoints),
     ]
+    if stage.knn_every:
+        from training.transfer.watching import KnnWatch
+
+        callbacks.append(KnnWatch(dataset.images, config, stage, folder / "knn.csv", start_step=start_step))  # type: ignore[attr-defined]
     devices, nodes = launched(config)
     trainer = lightning.Trainer(
         accelerator="auto",
@@ -441,8 +455,9 @@ def fit(
     loader = DataLoader(
         dataset,
         batch_sampler=sampler,
+        collate_fn=collate,
         num_workers=workers,
-        worker_init_fn=_ignore_preemption,
+        worker_init_fn=_prepare_worker,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
@@ -482,6 +497,8 @@ def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str
         return
     config.save(run.path / "config.yaml")
     with run.working_on(stage, config=config.stage_dict(stage), seed=config.seed, inputs=inputs):
+        if compute := config.compute_dict(stage):
+            run.note(stage, compute=compute)
         yield
 
 

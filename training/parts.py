@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+from torch.distributed.rendezvous import rendezvous
 
 from orl_explore.errors import OrlError
 from orl_explore.run import ARRAYS, TABLES, Run, write_array, write_array_parts, write_table, write_table_parts
@@ -26,6 +27,9 @@ from training.console import progress_bar
 
 POLL = 0.2
 """Seconds between two looks at what the other processes have made."""
+
+PATIENCE = timedelta(hours=2)
+"""That processes have with one another: the first one may look for a million files before it agrees."""
 
 Progress = Callable[[int, int], None]
 
@@ -74,11 +78,12 @@ def crew() -> Iterator[Crew]:
         assert environment is not None
         os.environ.setdefault("MASTER_ADDR", environment.main_address)
         os.environ.setdefault("MASTER_PORT", str(environment.main_port))
-        dist.init_process_group(  # Lightning trains with what it finds
-            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-            rank=environment.global_rank(),
-            world_size=environment.world_size(),
-        )
+        rank, world = environment.global_rank(), environment.world_size()
+        store, _, _ = next(iter(rendezvous("env://", rank, world, timeout=PATIENCE)))
+        # torchrun's store may outlive processes that it starts again, and with it the addresses of the dead.
+        attempt = dist.PrefixStore(f"orl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # Lightning trains with what it finds
+        dist.init_process_group(backend, store=attempt, rank=rank, world_size=world)
         atexit.register(dist.destroy_process_group)
     local_rank = environment.local_rank() if environment else int(os.environ.get("LOCAL_RANK", "0"))
     # Training on GPUs leaves a group that speaks through them; this one need not.
@@ -87,8 +92,7 @@ def crew() -> Iterator[Crew]:
 
 @functools.cache
 def _patient_group() -> Any:
-    """A group for messages that take their time: the first process may look for a million files before it agrees."""
-    return dist.new_group(backend="gloo", timeout=timedelta(hours=2))
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 class Parts:
