@@ -2,6 +2,7 @@
 
     python benchmarks/stage2_at_size.py coco /big/disk     # 118,287 simulated images, 10 GB of region embeddings
     python benchmarks/stage2_at_size.py cost /big/disk     # 1,000 to 64,000 images, simulated and drawn
+    python benchmarks/stage2_at_size.py decoding /big/disk # how much of an image's work is decoding it
     python benchmarks/stage2_at_size.py figure             # tables, and docs/images/stage2-cost.png, from what is known
 
 `coco` draws image embeddings (256 numbers) around random places, and 20 regions an image (2048 numbers in float16)
@@ -36,8 +37,10 @@ import numpy as np
 import pandas as pd
 import report
 
+from orl_explore import views
 from orl_explore.encoder import Encoder, EncoderSettings
 from orl_explore.images import open_images
+from orl_explore.proposals import propose, regions_from
 from orl_explore.run import Run, write_array_parts
 from orl_explore.scenes import make_scenes
 from training import stage2
@@ -335,6 +338,34 @@ def cost(folder: Path, *, seed: int, sizes: list[int], drawn: list[int]) -> None
     write_report()
 
 
+def decoding(folder: Path, *, seed: int, count: int = 40) -> None:
+    """What the parts of an image's work take of one core, at the paper's sizes, in milliseconds; the encoder apart."""
+    path = folder / "stage2_at_size"
+    images = open_images([make_scenes(path, count=count, size=640, seed=seed)])
+    spent = dict.fromkeys(("decoding", "image crop", "proposals", "region crops"), 0.0)
+
+    def timed(name: str, do: Callable[[], Any]) -> Any:
+        start = time.process_time()
+        result = do()
+        spent[name] += 1000 * (time.process_time() - start) / count
+        return result
+
+    propose(images, [0])  # compiles
+    regions = 0
+    for row in range(count):
+        image = timed("decoding", lambda row=row: images.load(row))
+        timed("image crop", lambda image=image: views.to_tensor(views.center_view(image, 224)))
+        boxes = regions_from(timed("proposals", lambda row=row: propose(images, [row], seed=seed)))
+        for box in boxes[["x", "y", "w", "h"]].itertuples(index=False, name=None):
+            timed("region crops", lambda image=image, box=box: views.to_tensor(views.crop_and_resize(image, box, 224)))
+        regions += len(boxes)
+    spent["proposals"] -= spent["decoding"]  # `propose` decodes, too
+    size = f"{images.table['width'].iloc[0]} x {images.table['height'].iloc[0]}"
+    _keep("decoding", {"images": count, "size": size, "regions": regions / count, "milliseconds": spent})
+    shutil.rmtree(path)
+    write_report()
+
+
 def _keep(name: str, facts: dict[str, object], *, of: str | None = None) -> None:
     """Add figures to the file that tables and figure are made from."""
     known = json.loads(FACTS.read_text()) if FACTS.exists() else {}
@@ -360,6 +391,8 @@ def write_report() -> None:
     if "drawn" in known:
         found = [facts for facts in known["drawn"].values() if "step" in facts]
         body += _cost_report("Practice scenes of 64 px, an untrained encoder of 32 px, 2 workers", found)
+    if "decoding" in known:
+        body += _decoding_report(known["decoding"])
     if {"simulated", "drawn"} <= set(known):
         draw_figure(known)
     report.save("stage2_at_size", "Stage 2 at COCO's size, and against the number of images", "\n\n".join(body))
@@ -388,6 +421,19 @@ def _coco_report(facts: dict[str, Any]) -> list[str]:
             " of pairs are both attempts together."
         )
     return ["## COCO's size", text, report.markdown_table(rows), found]
+
+
+def _decoding_report(facts: dict[str, Any]) -> list[str]:
+    spent = facts["milliseconds"]
+    total = sum(spent.values()) + 2 * spent["decoding"]  # for each of the three uses
+    saved = 2 * spent["decoding"] / total
+    text = (
+        f"{facts['images']} practice scenes of {facts['size']} px, {facts['regions']:.1f} regions each."
+        f" {facts['date']}, {facts['machine']}. Core-milliseconds an image, beside the encoder's:"
+    )
+    cells = [["part", "core-ms"], *([name, f"{value:.1f}"] for name, value in spent.items())]
+    found = f"An image is decoded three times; once for all would save {saved:.1%} of the {total:.0f} ms."
+    return ["## Decoding", text, report.markdown_table(cells), found]
 
 
 def _memory_cells(usage: dict[str, Any]) -> list[str]:
@@ -487,7 +533,9 @@ def main() -> None:
     two.add_argument("folder", type=Path)
     two.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
     two.add_argument("--drawn", type=int, nargs="*", default=list(DRAWN))
-    for command in (one, two):
+    three = commands.add_parser("decoding", help="how much of an image's work is decoding it")
+    three.add_argument("folder", type=Path)
+    for command in (one, two, three):
         command.add_argument("--seed", type=int, default=0)
     commands.add_parser("figure", help="table and figure from the figures measured before")
     step = commands.add_parser("step", help="one step of a run, as the others call it")
@@ -498,6 +546,8 @@ def main() -> None:
         coco(given.folder, given.images, kill=given.kill, seed=given.seed, sample=given.sample)
     elif given.command == "cost":
         cost(given.folder, seed=given.seed, sizes=given.sizes, drawn=given.drawn)
+    elif given.command == "decoding":
+        decoding(given.folder, seed=given.seed)
     elif given.command == "step":
         do(Run(given.run), given.name)
     else:

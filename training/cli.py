@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orl_explore import __version__
@@ -83,7 +85,12 @@ EXPORT_NAMES = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted."""
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted (Ctrl+C), 143 ended by SIGTERM or, in training,
+        SIGUSR1.
+    """
     parser, commands = _parser()
     arguments, overrides = parser.parse_known_args(_join_settings(sys.argv[1:] if argv is None else argv, commands))
     if overrides and not getattr(arguments, "takes_settings", False):
@@ -92,13 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     arguments.overrides = overrides
     try:
-        arguments.function(arguments)
+        with _terminated():
+            arguments.function(arguments)
     except OrlError as error:
         from training.console import console
 
+        code = getattr(error, "EXIT_CODE", 1)
+        console.quiet &= code != 1  # what went wrong is said by whichever process it was; that all end, by the first
         console.print("[bold red]orl:[/] ", end="")
         console.print(str(error), markup=False)
-        return 1
+        return code
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -106,6 +116,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[None]:
+    """End in order on SIGTERM, as jobs get it before their machine is taken away; training does so by itself."""
+
+    def end(number: int, frame: object) -> None:
+        from training.console import console
+
+        if os.getpid() == own:
+            console.print("orl: stopped by SIGTERM; the same command goes on from here", markup=False)
+        raise SystemExit(128 + number)
+
+    own = os.getpid()  # workers inherit the handler, and have nothing to say
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _join_settings(argv: Sequence[str], commands: Mapping[str, argparse.ArgumentParser]) -> list[str]:
@@ -211,13 +243,19 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         added.add_argument(
             "--config", help="a config by name (`orl config` lists them) or a YAML file; default: the run's own"
         )
-        if name in ("run", "stage1"):
+        if name in ("run", "stage1", "stage2"):
             _add_images(added, positional=False)
         if name != "evaluate":
             added.add_argument(
                 "--overwrite", action="store_true", help="make the stage anew (with run: all of them); nothing is kept"
             )
         if name == "stage2":
+            added.add_argument(
+                "--encoder",
+                metavar="WHICH",
+                help="mine with another encoder than stage 1's: timm:NAME, timm:NAME@FILE, torchvision:NAME[.WEIGHTS],"
+                " or a file of weights (stage2.encoder)",
+            )
             added.add_argument(
                 "--proposals",
                 choices=("fast", "opencv"),
@@ -405,7 +443,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _stage(arguments: argparse.Namespace) -> None:
     """Do one stage, or go on with it where it was stopped.
 
-    Stage 1 needs --images the first time; stages 2 and 3 use what the run already has.
+    A new run needs --images, with stage1 or, with an encoder from elsewhere, stage2.
     """
     from training import pipeline
 
@@ -421,7 +459,7 @@ def _stage(arguments: argparse.Namespace) -> None:
 
 def _stage_options(arguments: argparse.Namespace) -> list[str]:
     """A stage's own options as the settings that they stand for."""
-    own = {"stage2": ("proposals", "max_side"), "stage3": ("reviews",)}.get(arguments.command, ())
+    own = {"stage2": ("encoder", "proposals", "max_side"), "stage3": ("reviews",)}.get(arguments.command, ())
     given = {name: getattr(arguments, name) for name in own if getattr(arguments, name) is not None}
     return [f"--{arguments.command}.{name}={value}" for name, value in given.items()]
 

@@ -121,6 +121,8 @@ class Stage1Config(TrainConfig):
 class Stage2Config:
     """Stage 2: which regions of which images correspond (paper section 3.2)."""
 
+    encoder: str | None = None
+    """Another encoder in place of stage 1's: timm:NAME, timm:NAME@FILE, torchvision:NAME[.WEIGHTS] or a file."""
     image_size: int = 224
     """Side that image crops and regions are resized to before embedding, pixels."""
     neighbors: int = 10
@@ -238,6 +240,8 @@ class Config:
         if settings.get("index") == "auto":  # likewise
             del settings["index"]
         settings.pop("knn_every", None)  # looks on, changes nothing
+        if stage == "stage2" and settings["encoder"] is None:  # likewise
+            del settings["encoder"]
         return {"precision": self.precision, "seed": self.seed, **settings}
 
     def to_yaml(self) -> str:
