@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -129,16 +131,58 @@ ARRAYS = {
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what was written there is flushed and renamed to `path` at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a temporary path beside `path`; what was written there is flushed and renamed to `path` at the end.
+
+    Raises:
+        OrlError: the disk is full, or is there no longer; what stood at `path` before is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with disk_trouble(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that is gone
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_trouble(path: Path) -> Iterator[None]:
+    """Say in words what became of the disk that `path` is written to, where that is why writing failed.
+
+    Raises:
+        OrlError: it is full, over quota, or gone.
+    """
+    try:
+        yield
+    except OrlError:
+        raise
+    except Exception as error:
+        # torch, NumPy and safetensors hide the number of the error, and some of them the words, too.
+        number = error.errno if isinstance(error, OSError) else None
+        known = re.search(
+            r"[Nn]o space left|[Qq]uota exceeded|os error (28|122)\b|requested and \d+ written", str(error)
+        )
+        if number in (errno.ENOSPC, errno.EDQUOT) or known or _is_full(path.parent):
+            what = "the disk is full"
+        elif number in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS, errno.ETIMEDOUT):
+            what = f"the disk does not answer ({os.strerror(number)})"
+        else:
+            raise
+        raise OrlError(
+            f"{path} could not be written, {what}: what was complete before is intact, and once there is room the same"
+            " command goes on from there"
+        ) from error
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < 1 << 16
+    except OSError:
+        return False
 
 
 def hash_file(path: Path) -> str:
@@ -226,6 +270,9 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """Open a run that exists.
@@ -301,7 +348,8 @@ class Run:
             yield
         except BaseException as error:
             seconds = round(before + time.monotonic() - start, 2)
-            self.note(name, state="failed", error=f"{type(error).__name__}: {error}"[:2000], seconds=seconds)
+            with contextlib.suppress(OrlError):  # on a full disk this fails as well, and is not the reason
+                self.note(name, state="failed", error=f"{type(error).__name__}: {error}"[:2000], seconds=seconds)
             raise
         seconds = round(before + time.monotonic() - start, 2)
         self.note(name, state="finished", finished=now(), seconds=seconds)
@@ -416,7 +464,10 @@ class Run:
         file = self.file(name)
         if not file.exists():
             if name in ARRAYS and self.imported("stage2"):
-                raise OrlError(f"{file} is not there: stage 2 was imported, and embeddings are no part of that")
+                raise OrlError(
+                    f"{file} is not there: stage 2 was imported, and embeddings are no part of that; `orl embed"
+                    f" {self.path}` makes them with the encoder of stage 1"
+                )
             raise OrlError(f"{file} is not there yet: run `{self._command(name)}` first")
         return file
 
@@ -462,8 +513,13 @@ class Run:
         return ImageSet(table, objects, skipped, tuple(Path(root) for root in facts["roots"]))
 
     def encoder_file(self, stage: str) -> Path:
-        """Where a training stage leaves its encoder."""
+        """Where a training stage leaves its encoder; that of stage 2 is one that took the place of stage 1's."""
         return self.path / stage / "encoder.safetensors"
+
+    def mining_encoder_file(self) -> Path:
+        """The encoder that stage 2 mines with: stage 1's, unless another took its place (setting stage2.encoder)."""
+        other = self.encoder_file("stage2")
+        return other if other.exists() else self.encoder_file("stage1")
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

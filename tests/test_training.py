@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -398,9 +400,91 @@ def test_a_failed_save_keeps_the_older_checkpoint(new_run, finished, tiny, monke
         save(checkpoint, path)
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OrlError, match=r"step=4.ckpt could not be written, the disk is full: what was complete before"):
         stage1.run(run, tiny)
     assert [path.name for path in (run.path / "stage1/checkpoints").iterdir()] == ["step=2.ckpt"]
+    monkeypatch.undo()
+    stage1.run(run, tiny)
+    assert outputs(run, "stage1") == outputs(finished, "stage1")
+
+
+def test_no_room_for_a_row_of_the_metrics(new_run, finished, tiny, monkeypatch):
+    run = new_run()
+    flush = modules.MetricsLog.on_train_batch_end
+
+    def full_disk(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == 4:
+            self.file = types.SimpleNamespace(flush=fail, close=fail)
+        flush(self, trainer, module, outputs, batch, batch_idx)
+
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(modules.MetricsLog, "on_train_batch_end", full_disk)
+    with pytest.raises(OrlError, match=r"metrics.csv could not be written, the disk is full"):
+        stage1.run(run, tiny)
+    assert latest_checkpoint(run.path / "stage1/checkpoints")[1] == 2
+    monkeypatch.undo()
+    stage1.run(run, tiny)
+    assert outputs(run, "stage1") == outputs(finished, "stage1")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_vanishes_while_training(workers, annotations, finished, changed, tmp_path, monkeypatch):
+    """As when a network drive is lost: the file is named, and once it is back training goes on as if nothing was."""
+    from orl_explore.images import open_images
+
+    scenes = Path(shutil.copytree(annotations.parent, tmp_path / "scenes"))
+    run = Run(tmp_path / "run")
+    run.set_images(open_images([scenes / annotations.name]), [str(scenes)])
+    lost = run.images().path(5)
+    step = TwinTraining.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 2:
+            lost.rename(tmp_path / "away")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TwinTraining, "training_step", training_step)
+    config = changed(workers=workers)
+    config = dataclasses.replace(config, stage1=dataclasses.replace(config.stage1, epochs=4))
+    with pytest.raises(OrlError) as error:
+        stage1.run(run, config)
+    assert str(error.value).startswith(f"{lost} was usable before (")
+    assert "Traceback" not in str(error.value)
+    assert run.stage("stage1")["error"] == f"OrlError: {error.value}"
+    _, saved = latest_checkpoint(run.path / "stage1/checkpoints")
+    assert saved >= 2
+    monkeypatch.undo()
+    (tmp_path / "away").rename(lost)
+    stage1.run(run, config)
+    undisturbed = Run(tmp_path / "undisturbed")
+    undisturbed.set_images(run.images(), [str(scenes)])
+    stage1.run(undisturbed, dataclasses.replace(config, workers=0))
+    assert outputs(run, "stage1") == outputs(undisturbed, "stage1")
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "step", "saved"),
+    [
+        (signal.SIGTERM, "SIGTERM", 1, 2),  # heard in step 1, which is done and saved: two are behind it
+        (signal.SIGUSR1, "SIGUSR1", 3, 4),  # a step that is saved anyway
+    ],
+)
+def test_preemption(number, name, step, saved, new_run, tiny, finished, monkeypatch):
+    original = TwinTraining.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == step:
+            os.kill(os.getpid(), number)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(TwinTraining, "training_step", training_step)
+    run, handlers = new_run(), [signal.getsignal(each) for each in modules.Preemption.SIGNALS]
+    with pytest.raises(modules.Stopped, match=f"stopped by {name}: step {saved} of 6 is saved, and the same command"):
+        stage1.run(run, tiny)
+    assert [signal.getsignal(each) for each in modules.Preemption.SIGNALS] == handlers
+    assert [path.name for path in (run.path / "stage1/checkpoints").iterdir()] == [f"step={saved}.ckpt"]
     monkeypatch.undo()
     stage1.run(run, tiny)
     assert outputs(run, "stage1") == outputs(finished, "stage1")

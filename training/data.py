@@ -8,13 +8,13 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from orl_explore import views
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.orl import Sample, draw_sample, render_sample
+from orl_explore.renderers import RENDERERS, View
 from training.config import Stage1Config, Stage3Config
 
 Index = tuple[int, int]
@@ -62,20 +62,23 @@ class StepSampler(Sampler[list[Index]]):
 
 
 class ImageViews(Dataset):
-    """Stage 1: two views of an image, uint8 (3, S, S) each."""
+    """Stage 1: two views of an image, uint8 (3, S, S) each, or left to the device: see `renderers`."""
 
     def __init__(self, images: ImageSet, config: Stage1Config, seed: int):
         self.images, self.config, self.seed = images, config, seed
         self.image_ids = images.table["image_id"].to_numpy()
+        self.image_sizes = images.table[["width", "height"]].to_numpy()
+        self.renderer = RENDERERS[config.augment]
 
-    def __getitem__(self, index: Index) -> dict[str, Tensor | int]:
+    def __getitem__(self, index: Index) -> dict[str, View | int]:
         epoch, row = index
         image_id = int(self.image_ids[row])
         rng = np.random.default_rng([self.seed, epoch, image_id])
-        image = self.images.load(row)
+        image = self.renderer.load(self.images, row)
         settings, size = self.config.views, self.config.image_size
-        sampled = [views.sample_view(rng, settings, view=view, image_size=image.size) for view in (0, 1)]
-        view1, view2 = (views.to_tensor(views.render_view(image, view, size)) for view in sampled)
+        width, height = (int(side) for side in self.image_sizes[row])
+        sampled = [views.sample_view(rng, settings, view=view, image_size=(width, height)) for view in (0, 1)]
+        view1, view2 = (self.renderer.draw(image, view, size) for view in sampled)
         return {"image_id": image_id, "view1": view1, "view2": view2}
 
 
@@ -122,6 +125,7 @@ class ObjectViews(Dataset):
         self.images, self.config, self.seed = images, config, seed
         self.image_ids = images.table["image_id"].to_numpy()
         self.image_sizes = images.table[["width", "height"]].to_numpy()
+        self.renderer = RENDERERS[config.augment]
         row_of = pd.Series(np.arange(len(images)), index=self.image_ids)
         # Regions stand grouped by image, in any order of images: keep arrays and where each image begins.
         starts = np.arange(len(images) + 1)
@@ -158,11 +162,16 @@ class ObjectViews(Dataset):
             pairs=pairs,
         )
 
-    def __getitem__(self, index: Index) -> dict[str, Tensor | int]:
+    def __getitem__(self, index: Index) -> dict[str, View | int]:
         epoch, row = index[0], int(self.rows[index[1]])
         sample = self.sample(epoch, row)
-        image, neighbor = self.images.load(row), self.images.load(self.row_of[sample.neighbor_id])
+        image, neighbor = (self.renderer.load(self.images, r) for r in (row, self.row_of[sample.neighbor_id]))
         drawn = render_sample(
-            sample, image, neighbor, image_size=self.config.image_size, patch_size=self.config.patch_size
+            sample,
+            image,
+            neighbor,
+            image_size=self.config.image_size,
+            patch_size=self.config.patch_size,
+            renderer=self.renderer,
         )
         return {"image_id": sample.image_id, **drawn}

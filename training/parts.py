@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +28,9 @@ from training.console import progress_bar
 POLL = 0.2
 """Seconds between two looks at what the other processes have made."""
 
+PATIENCE = timedelta(hours=2)
+"""That processes have with one another: the first one may look for a million files before it agrees."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -40,16 +45,30 @@ class Crew(NamedTuple):
     """Connects them; None when there is one alone, or this one was started for training only."""
 
     def agree(self, value: bool | None = None) -> bool:
-        """What the first process says, to all; the others wait for it."""
+        """What the first process says, to all; the others wait for it, and end in silence where it has ended."""
         message = torch.tensor([int(bool(value))])
         if self.group is not None:
-            dist.broadcast(message, src=0, group=self.group)
+            try:
+                dist.broadcast(message, src=0, group=self.group)
+            except RuntimeError:
+                if self.rank == 0:
+                    raise
+                raise SystemExit(1) from None  # the first process has said why
         return bool(message)
+
+    def decide(self, question: Callable[[], bool]) -> bool:
+        """Answer a question in the first process, for all; a process that knows no others answers for itself."""
+        if self.group is None:
+            return question()
+        return self.agree(question() if self.rank == 0 else None)
 
 
 @contextlib.contextmanager
 def crew() -> Iterator[Crew]:
-    """Meet the other processes that torchrun or Slurm started, or Lightning for the training just before."""
+    """Meet the other processes that torchrun or Slurm started, or Lightning for the training just before.
+
+    They stay connected until the process ends: to part and to meet again at the same address is a race.
+    """
     environment = next((kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
     known = dist.is_available() and dist.is_initialized()
     if not known and (environment is None or environment.world_size() == 1):
@@ -60,18 +79,20 @@ def crew() -> Iterator[Crew]:
         os.environ.setdefault("MASTER_ADDR", environment.main_address)
         os.environ.setdefault("MASTER_PORT", str(environment.main_port))
         rank, world = environment.global_rank(), environment.world_size()
-        patience = timedelta(hours=2)  # the first process may look for a million files before it agrees
-        store, _, _ = next(iter(rendezvous("env://", rank, world, timeout=patience)))
+        store, _, _ = next(iter(rendezvous("env://", rank, world, timeout=PATIENCE)))
         # torchrun's store may outlive processes that it starts again, and with it the addresses of the dead.
-        attempt = dist.PrefixStore(f"stage2/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-        dist.init_process_group("gloo", store=attempt, rank=rank, world_size=world, timeout=patience)
-    try:
-        local_rank = environment.local_rank() if environment else int(os.environ.get("LOCAL_RANK", "0"))
-        # Training on GPUs leaves a group that speaks through them; this one need not.
-        yield Crew(dist.get_rank(), dist.get_world_size(), local_rank, dist.new_group(backend="gloo"))
-    finally:
-        if not known:
-            dist.destroy_process_group()
+        attempt = dist.PrefixStore(f"orl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # Lightning trains with what it finds
+        dist.init_process_group(backend, store=attempt, rank=rank, world_size=world)
+        atexit.register(dist.destroy_process_group)
+    local_rank = environment.local_rank() if environment else int(os.environ.get("LOCAL_RANK", "0"))
+    # Training on GPUs leaves a group that speaks through them; this one need not.
+    yield Crew(dist.get_rank(), dist.get_world_size(), local_rank, _patient_group())
+
+
+@functools.cache
+def _patient_group() -> Any:
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 class Parts:

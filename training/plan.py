@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from orl_explore import views
 from orl_explore.byol import BYOL, TwinNetworks
@@ -32,6 +32,7 @@ from orl_explore.images import ImageSet, sample_images
 from orl_explore.neighbors import BLOCK, DATABASE, PROBES, list_count, nearest_neighbors
 from orl_explore.orl import ORL
 from orl_explore.proposals import propose, regions_from
+from orl_explore.renderers import collate
 from orl_explore.run import TABLES, Run, write_table
 from training.config import Config, TrainConfig, load_config
 from training.data import ImageViews, ObjectViews
@@ -204,6 +205,8 @@ class _Measurement:
         loading, loaded = self.timed(lambda row: samples[0, row], rows)
         pass_size = -(-stage.batch_size // (stage.accumulate * self.devices))
         networks = networks_type(stage.encoder).to(memory_format=torch.channels_last)
+        if stage.gradient_checkpointing:
+            networks.save_memory()
         weights = dict.fromkeys(("image", "intra", "inter") if networks_type is ORL else ("image",), 1.0)
         module = TwinTraining(networks, stage, images=self.total, weights=weights).to(self.device)
         optimizer = module.configure_optimizers()["optimizer"]
@@ -277,8 +280,8 @@ class _Measurement:
     def batch(self, samples: Dataset, rows: Sequence[int], size: int) -> dict[str, Tensor]:
         """A batch on the device; few samples are repeated."""
         drawn = [samples[0, rows[n % len(rows)]] for n in range(min(size, 8))]
-        collated: dict[str, Tensor] = default_collate([drawn[n % len(drawn)] for n in range(size)])
-        return {name: view.to(self.device) for name, view in collated.items()}
+        batch: dict[str, Any] = self.fabric.to_device(collate([drawn[n % len(drawn)] for n in range(size)]))
+        return batch
 
     # ---- stage 2 -----------------------------------------------------------------------------------------------
 

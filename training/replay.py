@@ -18,6 +18,7 @@ from orl_explore.encoder import EncoderSettings
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.orl import ORL
+from orl_explore.renderers import collate, finish
 from orl_explore.reviews import KEY
 from orl_explore.run import Run
 from orl_explore.views import ViewSettings, normalize
@@ -44,6 +45,7 @@ def stage3_settings(run: Run) -> tuple[Stage3Config, int]:
             name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("views").items()
         }
         own = {name: value for name, value in values.items() if name in names}
+        own |= record.get("compute", {"augment": "pil"})  # before there was a choice
         return Stage3Config(encoder=encoder, views=ViewSettings(**views), **own), int(record["seed"])
     stored = run.path / "config.yaml"
     if not stored.exists():
@@ -77,6 +79,21 @@ def object_views(run: Run, images: ImageSet) -> ObjectViews:
     regions = run.read("regions", columns=["image_id", "x", "y", "w", "h"])
     pairs = pairs_to_train_on(run, config) if config.reviews else StoredPairs(run, images)
     return ObjectViews(images, regions, pairs, config, seed)
+
+
+def pictures(samples: ObjectViews, epoch: int, row: int) -> dict[str, Tensor]:
+    """The six pictures that stage 3 sees of an image in an epoch, by name, drawn as training draws them.
+
+    Args:
+        samples: what `object_views` gives.
+        epoch: from 0.
+        row: of the images table; one of `samples.rows`.
+
+    Returns:
+        The inputs of `ORL.forward`, uint8 (3, S, S) each.
+    """
+    drawn = collate([samples[epoch, int(np.searchsorted(samples.rows, row))]])
+    return {name: finish(drawn[name])[0] for pair in PAIRS.values() for name in pair}
 
 
 def step_of(samples: ObjectViews, epoch: int, row: int) -> tuple[int | None, np.ndarray]:
@@ -129,9 +146,8 @@ def current_losses(run: Run, samples: ObjectViews, epoch: int, row: int, *, limi
     if len(rows) < 2:  # left over alone at the end of an epoch
         rows += [int(other) for other in samples.rows if other != row][: max(2, limit) - 1]
     numbers = np.searchsorted(samples.rows, rows)
-    drawn = [samples[epoch, int(number)] for number in numbers]
-    names = [name for pair in PAIRS.values() for name in pair]
-    found = per_image_losses(networks, {name: torch.stack([item[name] for item in drawn]) for name in names})  # type: ignore[misc]
+    drawn = collate([samples[epoch, int(number)] for number in numbers])
+    found = per_image_losses(networks, {name: finish(drawn[name]) for pair in PAIRS.values() for name in pair})
     return Losses(
         image={name: float(values[0]) for name, values in found.items()},
         batch={name: float(values.mean()) for name, values in found.items()},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,18 @@ import pyarrow.parquet as pq
 import torch
 
 from orl_explore.encoder import Encoder, embed_images, embed_regions
+from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, region_slices
+from orl_explore.prior import Prior, load_prior, source_file
 from orl_explore.proposals import Proposer, regions_from
 from orl_explore.rows import Slices, read_ids, read_rows
 from orl_explore.run import ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table_parts
 from training.config import Config, Stage2Config
 from training.console import console
 from training.modules import data_workers, is_main_process, precision_flag, working_on
+from training.notebook import processes, train_in_processes
 from training.parts import Crew, Parts, crew
 
 STAGE = "stage2"
@@ -42,13 +47,15 @@ def run(run: Run, config: Config) -> Run:
     Raises:
         OrlError: stage 1 is missing; other settings or another encoder than the stage was begun with.
     """
+    if processes(config) > 1:
+        return train_in_processes(STAGE, run, config)
     with crew() as together:
         if is_main_process():
             _lead(run, config, together)
             return run
         parts = Parts(run, STAGE, together)
         if together.agree():
-            mine(run, run.images(), Encoder.load(run.encoder_file("stage1")), config, parts)
+            mine(run, run.images(), Encoder.load(run.mining_encoder_file()), config, parts)
         while not run.finished(STAGE):
             parts.wait()
     return run
@@ -60,21 +67,62 @@ def _lead(run: Run, config: Config, together: Crew) -> None:
         console.print(f"stage 2 of {run.path} was imported: skipped")
         together.agree(False)
         return
+    _check_imported_tables(run, config)
     images = run.images()
-    encoder_file = run.encoder_file("stage1")
-    encoder = Encoder.load(encoder_file)
-    inputs = {"images": images.fingerprint, "encoder": hash_file(encoder_file)}
+    encoder, digest, prior = _encoder(run, config.stage2)
+    inputs = {"images": images.fingerprint, "encoder": digest}
     if run.check(STAGE, config=config.stage_dict(STAGE), inputs=inputs):
         console.print(f"stage 2 of {run.path} is finished: skipped")
         together.agree(False)
         return
     images.check_files()
     with working_on(run, STAGE, config, inputs=inputs):
+        if prior:
+            adopt(run, prior)
         together.agree(True)
         mine(run, images, encoder, config, Parts(run, STAGE, together))
         names = ["image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs"]
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in names})
         shutil.rmtree(run.path / STAGE / "parts", ignore_errors=True)
+
+
+def _encoder(run: Run, config: Stage2Config) -> tuple[Encoder, str, Prior | None]:
+    """The encoder to mine with, the hash of its file, and the prior to be stored with the run, unless it is already."""
+    name, stored = config.encoder, run.encoder_file(STAGE)
+    if name is None:
+        return Encoder.load(run.encoder_file("stage1")), hash_file(run.encoder_file("stage1")), None
+    known, file = run.stage(STAGE).get("prior", {}), source_file(name)
+    unchanged = file is None or not file.is_file() or known.get("source") == hash_file(file)
+    if known.get("encoder") == name and unchanged and stored.exists():
+        return Encoder.load(stored), hash_file(stored), None
+    prior = load_prior(name, image_size=config.image_size)
+    with tempfile.TemporaryDirectory() as folder:
+        prior.encoder.save(Path(folder) / "encoder", stage=STAGE, prior=name)
+        return prior.encoder, hash_file(Path(folder) / "encoder"), prior
+
+
+def adopt(run: Run, prior: Prior) -> None:
+    """Store an encoder from elsewhere with the run, and say what that costs."""
+    with atomic_write(run.encoder_file(STAGE)) as temporary:
+        prior.encoder.save(temporary, stage=STAGE, prior=prior.name)
+    file = source_file(prior.name)
+    run.note(STAGE, prior={**prior.facts(), "source": hash_file(file) if file else None})
+    console.print(f"stage 2 uses {prior.name} in place of stage 1's encoder:", markup=False)
+    for sentence in prior.differs:
+        console.print(f"  {sentence}", markup=False)
+
+
+def _check_imported_tables(run: Run, config: Config) -> None:
+    """Refuse settings that an imported table was not made with, as it would be taken for one that was."""
+    for name, made in run.manifest().get("imported_tables", {}).items():
+        file = run.file(name)
+        for key, value in made["settings"].items():
+            given = getattr(config.stage2, key)
+            if given != value and file.exists() and hash_file(file) == made["hash"]:
+                raise OrlError(
+                    f"the {name} of {run.path} were imported with stage2.{key} {value}, not {given}:"
+                    f" import them into a new run with --stage2.{key} {given}"
+                )
 
 
 def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, parts: Parts) -> None:

@@ -63,6 +63,8 @@ def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
                 st.caption("from " + ", ".join(state.plain(file["file"]) for file in record["imported"]["files"]))
             elif current == "finished":
                 st.markdown(f":green-badge[:material/check: finished] in {duration(record.get('seconds', 0))}")
+                if "prior" in record:
+                    st.caption("with " + state.plain(record["prior"]["encoder"]) + " in place of stage 1")
             elif current == "failed":
                 st.markdown(":red-badge[:material/close: stopped]")
                 st.caption(state.sentence(str(record.get("error"))[:300]))
