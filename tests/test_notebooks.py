@@ -37,6 +37,8 @@ SMALL = [
 
 TINY = {"encoder.backbone": "timm:test_resnet", "encoder.hidden": 32, "encoder.dim": 16, "epochs": 2}
 
+WARMUP = ["--stage1.warmup_epochs", "1", "--stage3.warmup_epochs", "1"]
+
 PARAMETERS: dict[str, dict[str, Any]] = {
     "01_quickstart": {"SCENES": 24, "SETTINGS": SMALL},
     "02_stage1_byol": {"STEPS": 3, "IMAGES": 8},
@@ -44,7 +46,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "04_stage3_orl": {"SEEDS": [0, 1], "SMALL": TINY},
     "05_explore_embeddings": {"LIMIT": 200, "CLUSTERS": 4},
     "06_debugging": {"SCENES": 32, "EPOCHS": 2},
-    "07_your_own_images_and_coco": {"TILES": 16, "SETTINGS": SMALL},
+    "07_your_own_images_and_coco": {"TILES": 16, "SECONDS": 0.05, "SETTINGS": [*SMALL, *WARMUP]},
 }
 """What shrinks a notebook."""
 
