@@ -28,6 +28,7 @@ CONDA_NAMES = {
     "opencv-contrib-python": "py-opencv",
     "playwright": "playwright-python",
     "kaleido": "python-kaleido",
+    "duckdb": "python-duckdb",
 }
 """Packages with another name on conda-forge; py-opencv has the contrib modules."""
 
