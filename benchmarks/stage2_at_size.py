@@ -384,8 +384,8 @@ def write_report() -> None:
     """Tables, and the figure when everything has been measured."""
     known = json.loads(FACTS.read_text())
     body = [
-        "What `coco --kill`, `cost` and `decoding` measured (`stage2_at_size.json`), with OMP_NUM_THREADS=1. Other work ran"
-        " beside it, for some of the time so much that processes stood still: core-minutes are the honest figure."
+        "What `coco --kill`, `cost` and `decoding` measured (`stage2_at_size.json`), with OMP_NUM_THREADS=1. Other work"
+        " ran beside it, for some of the time so much that processes stood still: core-minutes are the honest figure."
     ]
     if "coco" in known:
         body += _coco_report(known["coco"])
