@@ -383,7 +383,10 @@ def _keep(name: str, facts: dict[str, object], *, of: str | None = None) -> None
 def write_report() -> None:
     """Tables, and the figure when everything has been measured."""
     known = json.loads(FACTS.read_text())
-    body = []
+    body = [
+        "What `coco --kill`, `cost` and `decoding` measured (`stage2_at_size.json`), with OMP_NUM_THREADS=1. Other work"
+        " ran beside it, for some of the time so much that processes stood still: core-minutes are the honest figure."
+    ]
     if "coco" in known:
         body += _coco_report(known["coco"])
     if "simulated" in known:

@@ -361,7 +361,12 @@ def _prepare_worker(_: int) -> None:
 @functools.cache
 def _workers_end_with_us() -> None:
     """At exit kill workers of a loader that an error kept: they ignore the signal that Python sends and waits on."""
-    atexit.register(lambda: [child.kill() for child in multiprocessing.active_children() if child.daemon])
+
+    @atexit.register
+    def end() -> None:
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.kill()
 
 
 def launched(config: Config) -> tuple[int | str, int]:

@@ -45,8 +45,8 @@ SECONDS: Final = 8.0
 """Time given to a measurement; a training step gets twice that. Each is done at least once."""
 PER_IMAGE: Final = 200
 """Bytes that stage 2 keeps of every image, roughly: its row of the images table, and where its regions are."""
-LIST_COST: Final = 4.0
-"""How many times as long a product takes in the lists of an index as in the exact search, roughly."""
+LIST_COST: Final = 10.0
+"""How many times as long a product takes in the lists of an index as in the exact search (stage2_at_size.md)."""
 METRICS_ROW: Final = 100
 """Bytes of a step in metrics.csv, roughly."""
 
@@ -525,11 +525,12 @@ def combined(compute: float, loading: float, *, gpu: bool, workers: int, cores: 
 def list_search_share(images: int) -> float:
     """Products of a search by an index, weighted by what they cost, as a share of those of the exact search.
 
-    Every image is compared with all lists twice, when it is sorted in and when it is searched for, and then with the
-    images of the lists that are looked into.
+    K-means compares up to 256 images a list with all lists, ten times. Every image is compared with all lists when it
+    is sorted in and when it is searched for, and then with the images of the lists that are looked into.
     """
     lists = list_count(images)
-    return (2 * lists + LIST_COST * PROBES * images / lists) / images
+    training = 10 * min(256 * lists, images) * lists / images
+    return (training + 2 * lists + LIST_COST * PROBES * images / lists) / images
 
 
 def _bytes(tensors: Any) -> int:

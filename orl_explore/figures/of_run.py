@@ -19,6 +19,7 @@ from orl_explore.orl import Sample, render_sample
 from orl_explore.overview import draw_boxes
 from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.projection import read_projection, region_labels
+from orl_explore.renderers import finish
 from orl_explore.run import Run
 
 
@@ -195,7 +196,7 @@ def sample(run: Run, drawn: Sample, *, image_size: int = 224, patch_size: int = 
             scale = 2 * gallery.SIDE / max(original.size)
             large = original.resize((round(original.width * scale), round(original.height * scale)))
             boxed.append(draw_boxes(large, np.array([view.box]) * scale, [""], [style.color(number)], line=6))
-        patches = [Image.fromarray(seen[f"{name}{number}"].permute(1, 2, 0).numpy()) for number in (1, 2)]
+        patches = [Image.fromarray(finish(seen[f"{name}{number}"]).permute(1, 2, 0).numpy()) for number in (1, 2)]
         pictures += [boxed[0], *patches, boxed[1]]
         captions += [titles[0], f"{name}1", f"{name}2", titles[1]]
     frames = {place: style.color(place % 4 - 1) for place in range(len(pictures)) if place % 4 in (1, 2)}
