@@ -77,7 +77,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@if test -e $(VENV)/.installed-faiss-$(OTHER); then \
 	    rm $(VENV)/.installed-faiss-$(OTHER); $(PIP) uninstall -q -y faiss-$(OTHER); fi
 	$(PIP) install -c constraints.txt $$(grep -E '^(torch|torchvision)==' constraints.txt)
-	$(PIP) install -c constraints.txt -e '.[$(FAISS),dev,notebooks,docs]'
+	$(PIP) install -c constraints.txt -e '.[$(FAISS),dev,notebooks,docs,onnx]'
 	@$(BIN)/python -c 'import cv2' || { \
 	    echo "OpenCV lacks a library of the system; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"; \
 	    echo "Then type \`make setup\` again."; exit 2; }

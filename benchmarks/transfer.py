@@ -27,6 +27,11 @@ COMMANDS = [  # and whether the practice data are needed
     ("--protocol semi", True),
     ("--protocol voc07-lowshot --voc07-lowshot.k [1,2,4,8]", True),
     ("--protocol linear --linear.batch_size 32 --linear.epochs 10 --linear.steps [4,8]", True),
+    (
+        "--protocol detection --detection.iterations 200 --detection.batch_size 4 --detection.train_sizes [96]"
+        " --detection.channels 32 --detection.regions 32 --detection.warmup 20",
+        False,
+    ),
 ]
 """Settings depart from the literature's only where the practice data are too few for these."""
 

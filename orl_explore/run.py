@@ -464,7 +464,10 @@ class Run:
         file = self.file(name)
         if not file.exists():
             if name in ARRAYS and self.imported("stage2"):
-                raise OrlError(f"{file} is not there: stage 2 was imported, and embeddings are no part of that")
+                raise OrlError(
+                    f"{file} is not there: stage 2 was imported, and embeddings are no part of that; `orl embed"
+                    f" {self.path}` makes them with the encoder of stage 1"
+                )
             raise OrlError(f"{file} is not there yet: run `{self._command(name)}` first")
         return file
 

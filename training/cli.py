@@ -65,6 +65,7 @@ Protocols judge encoders on other tasks, with the settings of the literature:
   linear             accuracy of a linear classifier on the frozen backbone: --data DIR
   semi               accuracy after fine-tuning on 1% and 10% of the labels: --data DIR with 1percent.txt, 10percent.txt
   retrieval          mAP of ranking object crops by a query crop: of the run, or of --data COCO.json
+  detection          Mask R-CNN, AP of boxes and masks: of the run, or of --data TRAIN.json TEST.json (COCO's layout)
 
   orl evaluate runs/demo --protocol knn --encoder random stage1 stage3 supervised
   orl evaluate runs/demo --protocol knn --knn.k [10]
@@ -75,7 +76,7 @@ without it random and the stages that are there. What was judged before is not j
 
 """
 
-PROTOCOL_NAMES = ("voc07", "voc07-lowshot", "knn", "linear", "semi", "retrieval")
+PROTOCOL_NAMES = ("voc07", "voc07-lowshot", "knn", "linear", "semi", "retrieval", "detection")
 
 EXPORT_NAMES = (
     *("proposals", "neighbors", "correspondences", "coco", "pairs", "bundle"),
@@ -325,6 +326,14 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--stage", choices=("stage1", "stage3"), help="whose weights (default: stage3 where there is one)"
     )
 
+    embedding = command(
+        "embed", _embed, "embed the images and boxes of an imported stage 2, to compare them", epilog=SETTINGS
+    )
+    embedding.set_defaults(takes_settings=True)
+    embedding.add_argument("run", type=Path, metavar="RUN", help="the run folder; it needs an encoder of stage 1")
+    embedding.add_argument("--config", help="a config by name or a YAML file; default: the run's own")
+    embedding.add_argument("--overwrite", action="store_true", help="make the embeddings anew")
+
     app = command("app", _app, "open the dashboard over a folder of runs")
     app.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="a folder of runs (default: runs)")
     app.add_argument("--port", type=int, default=8501, help="the first port to try (default: 8501)")
@@ -474,6 +483,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _transfer(arguments: argparse.Namespace) -> None:
     from training import pipeline
+    from training.modules import is_main_process
     from training.transfer import evaluate as transfer
 
     for name in arguments.protocol:
@@ -489,6 +499,8 @@ def _transfer(arguments: argparse.Namespace) -> None:
         settings=settings,
         overwrite=arguments.overwrite,
     )
+    if not is_main_process():
+        return
     if arguments.json:
         import json
 
@@ -594,6 +606,20 @@ def _export(arguments: argparse.Namespace) -> None:
 
     for file in export(Run.open(arguments.run), arguments.what, arguments.out, stage=arguments.stage):
         console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False)
+
+
+def _embed(arguments: argparse.Namespace) -> None:
+    """Embed the images and boxes of a stage 2 that was imported, with the encoder of stage 1.
+
+    Pairs and neighbors stay as they were imported. The dashboard's map, matrix of similarities and search then work.
+    """
+    from training import pipeline
+    from training.embed import embed
+    from training.modules import is_main_process
+
+    run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
+    with run.lock() if is_main_process() else contextlib.nullcontext():
+        embed(run, config, overwrite=arguments.overwrite)
 
 
 def _app(arguments: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from orl_explore.encoder import Encoder, embed_images, embed_regions
+from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, region_slices
@@ -66,6 +67,7 @@ def _lead(run: Run, config: Config, together: Crew) -> None:
         console.print(f"stage 2 of {run.path} was imported: skipped")
         together.agree(False)
         return
+    _check_imported_tables(run, config)
     images = run.images()
     encoder, digest, prior = _encoder(run, config.stage2)
     inputs = {"images": images.fingerprint, "encoder": digest}
@@ -108,6 +110,19 @@ def adopt(run: Run, prior: Prior) -> None:
     console.print(f"stage 2 uses {prior.name} in place of stage 1's encoder:", markup=False)
     for sentence in prior.differs:
         console.print(f"  {sentence}", markup=False)
+
+
+def _check_imported_tables(run: Run, config: Config) -> None:
+    """Refuse settings that an imported table was not made with, as it would be taken for one that was."""
+    for name, made in run.manifest().get("imported_tables", {}).items():
+        file = run.file(name)
+        for key, value in made["settings"].items():
+            given = getattr(config.stage2, key)
+            if given != value and file.exists() and hash_file(file) == made["hash"]:
+                raise OrlError(
+                    f"the {name} of {run.path} were imported with stage2.{key} {value}, not {given}:"
+                    f" import them into a new run with --stage2.{key} {given}"
+                )
 
 
 def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, parts: Parts) -> None:

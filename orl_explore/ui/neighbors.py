@@ -217,10 +217,11 @@ def match(run: Run, data: bytes) -> tuple[Any, pd.DataFrame]:
     encoder, digest = _encoder(str(run.path), state.version(file))
     record = run.stage("stage2")
     if record.get("inputs", {}).get("encoder", digest) != digest:
-        raise OrlError(f"stage 2 was made with another encoder: `orl stage2 {run.path} --overwrite` makes it anew")
+        command = "embed" if run.imported("stage2") else "stage2"
+        raise OrlError(f"stage 2 was made with another encoder: `orl {command} {run.path} --overwrite` makes it anew")
     from orl_explore.encoder import embed_picture
 
-    config = record.get("config", {})
+    config = record.get("config", {}) | record.get("embedded", {})
     vector = embed_picture(encoder, picture, size=int(config.get("image_size", 224)))
     ids = state.images(run).table["image_id"].to_numpy()
     return picture, library.nearest_to(vector, embeddings, ids, k=int(config.get("neighbors", 10)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from training.transfer import knn, linear, retrieval, semi, svm
+from training.transfer import detection, knn, linear, retrieval, semi, svm
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,8 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
     ),
     "semi": Protocol(semi.Settings, semi.read, semi.judge, "top1", "semi-supervised, top-1", distributed=True),
     "retrieval": Protocol(retrieval.Settings, retrieval.read, retrieval.judge, "map", "object retrieval, mAP"),
+    "detection": Protocol(
+        detection.Settings, detection.read, detection.judge, "box_ap", "Mask R-CNN, box AP", distributed=True
+    ),
 }
 """In the order in which the table of results shows them."""
