@@ -13,13 +13,15 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 STAMP  := $(VENV)/.installed-faiss-$(FAISS)
 OTHER  := $(filter-out $(FAISS),cpu gpu)
 SCENES := data/demo/annotations.json
+# The variable silences an advertisement: the theme ends in May 2027, see CONTRIBUTING.md.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab notebooks test lint clean
+.PHONY: help setup demo lab notebooks docs docs-serve test lint clean
 
 help:  ## say what can be made
 	@echo "make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "variables"
 	@echo "  PYTHON     the Python to make .venv with, 3.11 or newer (default: python3)"
 	@echo "  VENV       the environment's folder (default: .venv)"
@@ -47,6 +49,13 @@ lab: setup  ## open JupyterLab on the notebooks
 notebooks: setup  ## run every notebook from a clean kernel and store its outputs; ARGS=03: only that one
 	$(BIN)/python notebooks/execute.py $(ARGS)
 
+docs: setup  ## build the documentation into site/
+	$(MKDOCS) build --strict
+	@echo "Open site/index.html, or type \`make docs-serve\` for a site with search."
+
+docs-serve: setup  ## show the documentation at http://localhost:8000, and follow what is written
+	$(MKDOCS) serve
+
 test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -56,7 +65,7 @@ lint: setup  ## check style and types
 	$(BIN)/mypy
 
 clean:  ## remove caches and build outputs; .venv, data and runs stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find orl_explore training tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
@@ -68,7 +77,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@if test -e $(VENV)/.installed-faiss-$(OTHER); then \
 	    rm $(VENV)/.installed-faiss-$(OTHER); $(PIP) uninstall -q -y faiss-$(OTHER); fi
 	$(PIP) install -c constraints.txt $$(grep -E '^(torch|torchvision)==' constraints.txt)
-	$(PIP) install -c constraints.txt -e '.[$(FAISS),dev,notebooks]'
+	$(PIP) install -c constraints.txt -e '.[$(FAISS),dev,notebooks,docs,onnx]'
 	@$(BIN)/python -c 'import cv2' || { \
 	    echo "OpenCV lacks a library of the system; on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"; \
 	    echo "Then type \`make setup\` again."; exit 2; }

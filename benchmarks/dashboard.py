@@ -33,6 +33,8 @@ from orl_explore.ui.shell import PAGES
 
 APP = Path(__file__).parent.parent / "app.py"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PAUSE = 500
+"""Milliseconds that a person looks at a page before going on."""
 LONGEST = 60_000
 """Milliseconds after which a page counts as stuck."""
 
@@ -49,12 +51,13 @@ DONE = """() => {
 POINT = """number => {
     const plot = document.querySelector('.js-plotly-plot'), frame = plot.getBoundingClientRect();
     const {xaxis, yaxis} = plot._fullLayout, trace = plot._fullData[number % plot._fullData.length];
-    const row = number % trace.x.length;
-    return {
-        x: frame.x + xaxis._offset + xaxis.l2p(trace.x[row]), y: frame.y + yaxis._offset + yaxis.l2p(trace.y[row])
-    };
+    for (let row = number % trace.x.length; ; row = (row + 1) % trace.x.length) {
+        const x = frame.x + xaxis._offset + xaxis.l2p(trace.x[row]);
+        const y = frame.y + yaxis._offset + yaxis.l2p(trace.y[row]);
+        if (y < window.innerHeight - 10) return {x, y};
+    }
 }"""
-"""Where a point of the map is in the window, pixels."""
+"""Where a point of the map is in the window, pixels; the next one that is in it."""
 
 BUTTONS = {"pairs": "next-image", "sample": "sample-Next", "compare": "compare-Next"}
 """On these pages another image is the next one; the key of the button."""
@@ -166,6 +169,7 @@ class _Drive:
         """
         from playwright.sync_api import TimeoutError as Stuck
 
+        self.tab.wait_for_timeout(PAUSE)
         start, used = time.perf_counter(), _processor_time(self.server)
         try:
             condition = action()
@@ -206,9 +210,14 @@ class _Drive:
     def _click_a_point(self, number: int) -> str:
         """Click a point of the object map; of those that lie on one another, the browser takes the uppermost."""
         shown = "document.body.innerText.match(/Region (\\d+)\\n/)?.[1]"
+        hovered = "document.querySelector('.js-plotly-plot')._hoverdata?.[0]?.customdata?.[0]"
         before = self.tab.evaluate(shown)
-        place = self.tab.evaluate(POINT, number)
-        self.tab.mouse.move(place["x"], place["y"])  # Plotly finds what a click is on while the mouse moves
+        for other in range(number, number + 100):
+            place = self.tab.evaluate(POINT, other)
+            self.tab.mouse.move(place["x"], place["y"])  # Plotly finds what a click is on while the mouse moves
+            region = self.tab.evaluate(hovered)
+            if region is not None and str(region) != before:
+                break
         self.tab.mouse.click(place["x"], place["y"])
         return f"({shown} ?? null) !== {json.dumps(before)}"
 

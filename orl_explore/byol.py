@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from orl_explore.encoder import Encoder, EncoderSettings, mlp
 from orl_explore.errors import OrlError
@@ -17,6 +22,24 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
     """2 - 2 cos(prediction, target), mean over the batch; the target gets no gradient. (B, D), (B, D) -> scalar."""
     cosine = functional.cosine_similarity(prediction.float(), target.detach().float(), dim=1)  # (B,)
     return (2 - 2 * cosine).mean()
+
+
+def _checkpointed(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    contexts = (contextlib.nullcontext(), _without_running_statistics(block))
+    return checkpoint(forward, x, use_reentrant=False, context_fn=lambda: contexts)
+
+
+@contextlib.contextmanager
+def _without_running_statistics(block: nn.Module) -> Iterator[None]:
+    """Let batch normalization use the batch's statistics, as ever, but not count the batch a second time."""
+    before = [(m, m.momentum, m.num_batches_tracked) for m in block.modules() if isinstance(m, _BatchNorm)]
+    for norm, _, count in before:
+        norm.momentum, norm.num_batches_tracked = 0.0, None if count is None else count.clone()
+    try:
+        yield
+    finally:
+        for norm, momentum, count in before:
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 class TwinNetworks(nn.Module):
@@ -55,6 +78,28 @@ class TwinNetworks(nn.Module):
             target1, target2 = self.target(view1), self.target(view2)  # (B, dim)
         loss = negative_cosine(predictor(projection1), target2) + negative_cosine(predictor(projection2), target1)
         return loss, projection1.detach()
+
+    def save_memory(self) -> None:
+        """Let each residual block of the online backbone compute its activations twice instead of keeping them.
+
+        Losses, gradients and running statistics stay what they are.
+
+        Raises:
+            OrlError: the backbone is not made of residual blocks.
+        """
+        found = [getattr(self.online.backbone, f"layer{number}", None) for number in range(1, 5)]
+        layers = [layer for layer in found if isinstance(layer, nn.Sequential)]
+        if len(layers) < 4:
+            raise OrlError(
+                f"gradient checkpointing knows only ResNets, not {self.settings.backbone!r}: leave it off for this one"
+            )
+        for block in (block for layer in layers for block in layer):
+            block.forward = partial(_checkpointed, block, block.forward)
+
+    def compile_backbones(self) -> None:
+        """Compile both backbones at their first use; names and weights stay as they are."""
+        for encoder in (self.online, self.target):
+            encoder.backbone.compile(dynamic=False)  # views and patches have sizes of their own: one program for each
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from orl_explore.errors import OrlError
 
@@ -59,7 +59,31 @@ def read_bytes(path: Path) -> bytes:
 
 def decode(data: bytes, minimum_side: int = 1) -> Image.Image:
     """Turn a file's bytes into an upright RGB image, checking its size before decoding the pixels."""
-    # Damaged files make Pillow raise nearly every kind of exception, hence `except Exception` twice.
+    return _decoded(_open(data, minimum_side))
+
+
+def decode_pixels(data: bytes) -> NDArray[np.uint8]:
+    """The pixels of `decode`, uint8 (H, W, 3), writable; ordinary JPEG files in three quarters of the time."""
+    image = _open(data, 1)
+    if image.format == "JPEG" and image.mode == "RGB" and _is_upright(image):
+        import cv2
+
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if pixels is not None:  # else damaged: Pillow says how
+            return pixels
+    return np.array(_decoded(image))
+
+
+def _is_upright(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation) not in range(2, 9)
+    except Exception:  # only the EXIF block is damaged: see _upright
+        return True
+
+
+def _open(data: bytes, minimum_side: int) -> Image.Image:
+    # Damaged files make Pillow raise nearly every kind of exception, hence `except Exception` here and below.
     if not data:
         raise Unusable("empty file")
     try:
@@ -73,6 +97,10 @@ def decode(data: bytes, minimum_side: int = 1) -> Image.Image:
         raise Unusable(f"absurdly large: {width} x {height} px is over {MAX_PIXELS // 10**6} megapixels")
     if min(width, height) < minimum_side:
         raise Unusable(f"too small: edge of {min(width, height)} px is below {minimum_side}")
+    return image
+
+
+def _decoded(image: Image.Image) -> Image.Image:
     try:
         image.load()
         return _to_rgb(_upright(image))

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from orl_explore import views
 from orl_explore.errors import OrlError
+from orl_explore.resizing import crop_and_resize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,11 +153,30 @@ class _Crops(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Tensor:
-        image = self.images.load(self.rows[index])
+        row = self.rows[index]
         if self.boxes is None:
-            return views.to_tensor(views.center_view(image, self.size))[None]
-        crops = [views.crop_and_resize(image, tuple(box), self.size) for box in self.boxes[index].tolist()]
-        return torch.stack([views.to_tensor(crop) for crop in crops])
+            return views.to_tensor(views.center_view(self.images.load(row), self.size))[None]
+        pixels = self.images.load_pixels(row)
+        crops = [crop_and_resize(pixels, tuple(box), self.size) for box in self.boxes[index].tolist()]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+
+class _Files(Dataset):
+    """Item i: image file i -> uint8 (1, 3, size, size), the center crop or the whole image squeezed to a square."""
+
+    def __init__(self, files: Sequence[Path], size: int, *, squeeze: bool):
+        self.files, self.size, self.squeeze = files, size, squeeze
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        from orl_explore.decoding import load_rgb
+
+        image = load_rgb(self.files[index])
+        whole = (0, 0, image.width, image.height)
+        square = views.crop_and_resize(image, whole, self.size) if self.squeeze else views.center_view(image, self.size)
+        return views.to_tensor(square)[None]
 
 
 def _first(batch: list[Tensor]) -> Tensor:
@@ -182,7 +202,7 @@ def _batches(loader: DataLoader, batch_size: int, done: Callable[[], None]) -> I
 @torch.inference_mode()
 def _embed(
     forward: Callable[[Tensor], Tensor],
-    crops: _Crops,
+    crops: _Crops | _Files,
     *,
     device: torch.device,
     batch_size: int,
@@ -297,6 +317,51 @@ def embed_regions(
         batch_size=batch_size,
         workers=workers,
         bf16=bf16,
+        progress=progress,
+    ).numpy()
+
+
+def embed_files(
+    encoder: Encoder,
+    files: Sequence[Path],
+    *,
+    size: int = 224,
+    squeeze: bool = False,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Embed image files that are in no image set, with the pooled backbone feature, in fp32.
+
+    Args:
+        encoder: a frozen encoder; it is used in eval mode.
+        files: paths.
+        size: side of what the encoder sees, pixels.
+        squeeze: resize the whole image to a square; otherwise take the center crop, as `embed_images` does.
+        device: where the encoder runs.
+        batch_size: images per forward pass.
+        workers: processes that decode images; 0 decodes in this one.
+        progress: called as progress(images done, images in all).
+
+    Returns:
+        float32 (len(files), width), rows of length 1.
+
+    Raises:
+        OrlError: names the first file that cannot be used, and why.
+    """
+    device = torch.device(device)
+    if not len(files):
+        return np.zeros((0, encoder.width), np.float32)
+    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    crops = _Files(files, size, squeeze=squeeze)
+    return _embed(
+        encoder.features,
+        crops,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        bf16=False,
         progress=progress,
     ).numpy()
 

@@ -3,3 +3,9 @@
 
 class OrlError(Exception):
     """What is wrong and what to type next, in one or two lines; shown without a traceback."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if text.startswith("Caught OrlError in DataLoader worker"):  # torch puts a traceback around it
+            return text.rpartition("OrlError: ")[2].strip()
+        return text

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from orl_explore import views
 from orl_explore.boxes import jitter_box
 from orl_explore.byol import TwinNetworks
 from orl_explore.encoder import EncoderSettings
+from orl_explore.renderers import RENDERERS, Renderer, View
 from orl_explore.views import Box, ViewParameters, ViewSettings
 
 
@@ -103,18 +104,32 @@ def draw_sample(
 
 
 def render_sample(
-    sample: Sample, image: Image.Image, neighbor: Image.Image, *, image_size: int = 224, patch_size: int = 96
-) -> dict[str, Tensor]:
-    """Draw a sample: the six inputs of `ORL.forward` by name, each uint8 (3, S, S)."""
-    drawn = {
-        "view1": views.render_view(image, sample.views[0], image_size),
-        "view2": views.render_view(image, sample.views[1], image_size),
-        "intra1": views.render_view(image, sample.intra[0], patch_size),
-        "intra2": views.render_view(image, sample.intra[1], patch_size),
-        "inter1": views.render_view(image, sample.inter[0], patch_size),
-        "inter2": views.render_view(neighbor, sample.inter[1], patch_size),
+    sample: Sample,
+    image: Any,
+    neighbor: Any,
+    *,
+    image_size: int = 224,
+    patch_size: int = 96,
+    renderer: Renderer = RENDERERS["pil"],
+) -> dict[str, View]:
+    """Draw a sample: the six inputs of `ORL.forward` by name, each uint8 (3, S, S) or left to the device.
+
+    Args:
+        sample: what to draw.
+        image: the sample's image, as the renderer's `load` gives it: a Pillow image by default.
+        neighbor: its neighbor, likewise.
+        image_size: side of the views, pixels.
+        patch_size: side of the patches, pixels.
+        renderer: how to draw.
+    """
+    return {
+        "view1": renderer.draw(image, sample.views[0], image_size),
+        "view2": renderer.draw(image, sample.views[1], image_size),
+        "intra1": renderer.draw(image, sample.intra[0], patch_size),
+        "intra2": renderer.draw(image, sample.intra[1], patch_size),
+        "inter1": renderer.draw(image, sample.inter[0], patch_size),
+        "inter2": renderer.draw(neighbor, sample.inter[1], patch_size),
     }
-    return {name: views.to_tensor(view) for name, view in drawn.items()}
 
 
 def _box(values: np.ndarray) -> Box:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from orl_explore.rows import Groups, Slices
 from orl_explore.run import TABLES
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def match_regions(
     before the top is taken, so with them there may be fewer pairs, or none.
 
     Args:
-        query: (Q, D) region embeddings of the image, any float type; normalized here in float32.
+        query: (Q, D) region embeddings of the image, any float type and length.
         key: (R, D) region embeddings of the neighbor.
         ratio: pairs kept per query box.
         mutual: only pairs in which each region is the other's most similar one.
@@ -44,28 +46,58 @@ def match_regions(
     Raises:
         ValueError: shapes disagree, or an embedding has no direction (zero, NaN or infinite).
     """
+    return _choose(
+        similarity_matrix(query, key),
+        ratio=ratio,
+        mutual=mutual,
+        one_to_one=one_to_one,
+        min_similarity=min_similarity,
+    )
+
+
+def similarity_matrix(
+    query: NDArray[np.floating] | torch.Tensor, key: NDArray[np.floating] | torch.Tensor
+) -> NDArray[np.float32]:
+    """Cosine similarity (Q, R) of every query region (Q, D) with every key region (R, D), from which pairs are chosen.
+
+    Summed in float64 and then rounded: neither the number of threads nor what else is in the matrix shows in it, and
+    copies of a region are equally similar.
+    """
     query, key = _normalized(query), _normalized(key)
     if query.shape[1] != key.shape[1]:
         raise ValueError(f"query and key have different dimensions: {query.shape[1]} and {key.shape[1]}")
-    similarity = (query @ key.T).clip(-1, 1)  # (Q, R)
-    top = max(1, int(ratio * len(query)))
+    return (query @ key.T).astype(np.float32).clip(-1, 1)
 
-    candidate = np.ones(similarity.shape, dtype=bool)  # (Q, R)
-    if min_similarity is not None:
-        candidate &= similarity >= min_similarity
-    if mutual and similarity.size:
-        is_best_key = similarity.argmax(axis=1)[:, None] == np.arange(similarity.shape[1])
-        is_best_query = similarity.argmax(axis=0) == np.arange(similarity.shape[0])[:, None]
-        candidate &= is_best_key & is_best_query
 
-    flat = np.flatnonzero(candidate)
-    values = similarity.ravel()[flat]
-    if len(flat) > top and not one_to_one:
+def _choose(
+    similarity: NDArray[np.float32],
+    *,
+    ratio: float,
+    mutual: bool,
+    one_to_one: bool,
+    min_similarity: float | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Choose pairs from a similarity matrix (Q, R); see `match_regions`."""
+    top = max(1, int(ratio * len(similarity)))
+    values = similarity.ravel()
+    flat: NDArray[np.int64] | None = None  # all of them
+    if mutual or min_similarity is not None:
+        candidate = np.ones(similarity.shape, dtype=bool)  # (Q, R)
+        if min_similarity is not None:
+            candidate &= similarity >= min_similarity
+        if mutual and similarity.size:
+            is_best_key = similarity.argmax(axis=1)[:, None] == np.arange(similarity.shape[1])
+            is_best_query = similarity.argmax(axis=0) == np.arange(similarity.shape[0])[:, None]
+            candidate &= is_best_key & is_best_query
+        flat = np.flatnonzero(candidate)
+        values = values[flat]
+    if len(values) > top and not one_to_one:
         # Sorting only what can be in the top is several times faster than sorting the matrix.
-        in_reach = values >= np.partition(values, -top)[-top]
-        flat, values = flat[in_reach], values[in_reach]
-    best_first = np.argsort(-values, kind="stable")
-    query_index, key_index = np.divmod(flat[best_first], similarity.shape[1] or 1)
+        in_reach = np.flatnonzero(values >= np.partition(values, -top)[-top])
+        flat, values = in_reach if flat is None else flat[in_reach], values[in_reach]
+    order = np.argsort(-values, kind="stable")
+    best_first = order if flat is None else flat[order]
+    query_index, key_index = np.divmod(best_first, similarity.shape[1] or 1)
     if one_to_one:
         chosen = _one_to_one(query_index, key_index)
         query_index, key_index = query_index[chosen], key_index[chosen]
@@ -73,28 +105,21 @@ def match_regions(
     return query_index, key_index, similarity[query_index, key_index]
 
 
-def region_slices(image_ids: NDArray[np.int64] | pd.Series) -> dict[int, tuple[int, int]]:
-    """Where the regions of each image begin and end, by image id.
+def region_slices(image_ids: NDArray[np.int64] | pd.Series) -> Slices:
+    """Where the regions of each image begin and end: `region_slices(...)[image_id]` is (first, last + 1).
 
     Args:
         image_ids: column image_id of the regions table, which is grouped by image.
     """
-    ids = np.asarray(image_ids)
-    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, np.int64)
-    ends = [*starts[1:].tolist(), len(ids)]
-    return dict(zip(ids[starts].tolist(), zip(starts.tolist(), ends, strict=True), strict=True))
+    return Slices([np.asarray(image_ids, np.int64)])
 
 
 def pair_image(
     image_id: int,
     neighbors: pd.DataFrame,
-    slices: dict[int, tuple[int, int]],
+    slices: Mapping[int, tuple[int, int]],
     vectors: NDArray[np.floating],
-    *,
-    ratio: float = 0.1,
-    mutual: bool = False,
-    one_to_one: bool = False,
-    min_similarity: float | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
     """Match the regions of an image with those of each of its neighbors.
 
@@ -103,36 +128,89 @@ def pair_image(
         neighbors: its rows of the neighbors table.
         slices: what `region_slices` gives.
         vectors: embeddings of all regions, (R, D).
-        ratio: this and the switches: see `match_regions`.
-        mutual: see `match_regions`.
-        one_to_one: see `match_regions`.
-        min_similarity: see `match_regions`.
+        options: ratio and switches of `match_regions`.
 
     Returns:
         The image's rows of the pairs table.
     """
-    first, last = slices[image_id]
-    query = np.asarray(vectors[first:last], np.float32)
-    frames = []
-    for neighbor_id, neighbor_rank in neighbors[["neighbor_id", "rank"]].itertuples(index=False):
-        key_first, key_last = slices[neighbor_id]
-        key = np.asarray(vectors[key_first:key_last], np.float32)
-        q, k, similarity = match_regions(
-            query, key, ratio=ratio, mutual=mutual, one_to_one=one_to_one, min_similarity=min_similarity
-        )
-        columns = {
-            "image_id": image_id,
-            "neighbor_id": neighbor_id,
-            "neighbor_rank": neighbor_rank,
-            "rank": np.arange(len(q)),
-            "query_region": first + q,
-            "key_region": key_first + k,
-            "similarity": similarity,
+    return pair_images([image_id], neighbors.assign(image_id=image_id), slices, vectors, **options)
+
+
+def pair_images(
+    image_ids: Sequence[int] | NDArray[np.int64],
+    neighbors: pd.DataFrame,
+    slices: Mapping[int, tuple[int, int]],
+    vectors: NDArray[np.floating],
+    *,
+    ratio: float = 0.1,
+    mutual: bool = False,
+    one_to_one: bool = False,
+    min_similarity: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Match the regions of images with those of their neighbors: one matrix product an image, over all its neighbors.
+
+    Args:
+        image_ids: the query images; one without neighbors has no pairs.
+        neighbors: rows of the neighbors table; those of other images are passed over.
+        slices: what `region_slices` gives.
+        vectors: embeddings of all regions, (R, D), best memory-mapped: of them, one image's and its neighbors' regions
+            are in memory at a time.
+        ratio: this and the switches: see `match_regions`.
+        mutual: see `match_regions`.
+        one_to_one: see `match_regions`.
+        min_similarity: see `match_regions`.
+        progress: called as progress(images done, images in all).
+
+    Returns:
+        The pairs table of these images, in their order.
+
+    Raises:
+        KeyError: a neighbor has no regions.
+        ValueError: an embedding has no direction (zero, NaN or infinite).
+    """
+    groups = Groups(neighbors["image_id"].to_numpy())
+    neighbor_ids, ranks = neighbors["neighbor_id"].to_numpy(), neighbors["rank"].to_numpy()
+    header: list[tuple[int, int, int, int]] = []  # of each image and neighbor: ids, rank, number of pairs
+    found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
+    for done, image_id in enumerate(np.asarray(image_ids).tolist(), start=1):
+        rows = groups.rows(image_id)
+        if len(rows):  # max_image_similarity can leave it without neighbors
+            first, last = slices[image_id]
+            spans = [slices[neighbor_id] for neighbor_id in neighbor_ids[rows].tolist()]
+            keys = np.concatenate([vectors[start:end] for start, end in spans])  # (sum of R, D)
+            similarity = similarity_matrix(vectors[first:last], keys)
+            end = 0
+            for row, span in zip(rows, spans, strict=True):
+                begin, end = end, end + span[1] - span[0]
+                q, k, values = _choose(
+                    similarity[:, begin:end],
+                    ratio=ratio,
+                    mutual=mutual,
+                    one_to_one=one_to_one,
+                    min_similarity=min_similarity,
+                )
+                header.append((image_id, neighbor_ids[row], ranks[row], len(q)))
+                found.append((first + q, span[0] + k, values))
+        if progress:
+            progress(done, len(image_ids))
+    ids, others, of, counts = np.array(header, np.int64).reshape(-1, 4).T
+    nothing = np.zeros(0, np.int64)
+    query, key, values = (
+        np.concatenate([nothing.astype(kind), *(part[column] for part in found)])
+        for column, kind in enumerate((np.int64, np.int64, np.float32))
+    )
+    return pd.DataFrame(
+        {
+            "image_id": np.repeat(ids, counts),
+            "neighbor_id": np.repeat(others, counts),
+            "neighbor_rank": np.repeat(of, counts),
+            "rank": np.concatenate([nothing, *(np.arange(count) for count in counts)]),
+            "query_region": query,
+            "key_region": key,
+            "similarity": values,
         }
-        frames.append(pd.DataFrame(columns).astype(TABLES["pairs"].columns))
-    if not frames:
-        return pd.DataFrame(columns=list(TABLES["pairs"].columns)).astype(TABLES["pairs"].columns)
-    return pd.concat(frames, ignore_index=True)
+    ).astype(TABLES["pairs"].columns)
 
 
 def compare_pairs(stored: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -145,13 +223,6 @@ def compare_pairs(stored: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFra
 def similarity_text(value: float, digits: int = 3) -> str:
     """A similarity as people read it; `unknown` for those that an imported run does not have (NaN)."""
     return "unknown" if np.isnan(value) else f"{value:.{digits}f}"
-
-
-def similarity_matrix(
-    query: NDArray[np.floating] | torch.Tensor, key: NDArray[np.floating] | torch.Tensor
-) -> NDArray[np.float32]:
-    """Cosine similarity of every query region (Q, D) with every key region (R, D), from which pairs are chosen."""
-    return (_normalized(query) @ _normalized(key).T).clip(-1, 1)
 
 
 def _one_to_one(query_index: NDArray[np.int64], key_index: NDArray[np.int64]) -> list[int]:
@@ -167,14 +238,15 @@ def _one_to_one(query_index: NDArray[np.int64], key_index: NDArray[np.int64]) ->
     return chosen
 
 
-def _normalized(embeddings: NDArray[np.floating] | torch.Tensor) -> NDArray[np.float32]:
-    """Rows at length 1 in float32: stored as float16 they are off by up to 1e-3, and cosines with them."""
+def _normalized(embeddings: NDArray[np.floating] | torch.Tensor) -> NDArray[np.float64]:
+    """Rows at length 1: stored as float16 they are off by up to 1e-3, and cosines with them."""
     if not isinstance(embeddings, np.ndarray):
         embeddings = embeddings.detach().cpu().float().numpy()  # via float32: numpy has no bfloat16
     if embeddings.ndim != 2:
         raise ValueError(f"embeddings must be (N, D), not {embeddings.shape}")
-    rows = embeddings.astype(np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)  # (N, 1)
+    rows = embeddings.astype(np.float64)
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     if not (np.isfinite(lengths) & (lengths > 0)).all():
         raise ValueError("a region embedding is zero, NaN or infinite")
-    return rows / lengths
+    rows /= lengths[:, None]
+    return rows

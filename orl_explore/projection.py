@@ -280,12 +280,15 @@ def similarities(
         region_id: row of the region.
         rows: which regions; all by default.
     """
-    query = np.asarray(embeddings[region_id], np.float32)
+    import torch
+
+    query = torch.from_numpy(np.array(embeddings[region_id], np.float32))
     count = len(embeddings) if rows is None else len(rows)
     found = np.empty(count, np.float32)
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
-        found[block] = np.asarray(embeddings[block if rows is None else rows[block]], np.float32) @ query
+        vectors = np.array(embeddings[block if rows is None else rows[block]])
+        found[block] = torch.from_numpy(vectors).float() @ query  # NumPy takes five times as long to widen float16
     return found.clip(-1, 1)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -107,25 +107,27 @@ class _Task(NamedTuple):
     compiled: bool  # by Numba
 
 
-def propose(
-    images: ImageSet,
-    rows: Sequence[int],
-    *,
-    min_side: float = 96,
-    max_aspect: float = 3.0,
-    max_iou: float = 0.5,
-    max_boxes: int = 100,
-    method: Method = "fast",
-    max_side: int | None = None,
-    seed: int = 0,
-    workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> pd.DataFrame:
+def propose(images: ImageSet, rows: Sequence[int], **settings: Any) -> pd.DataFrame:
     """Run selective search on the images and judge every box by the filter.
 
     Args:
         images: where the pictures come from.
         rows: which rows of `images.table` to process; the table comes out in this order.
+        settings: those of `Proposer`, and `progress`.
+
+    Returns, raises: see `Proposer.propose`.
+    """
+    progress = settings.pop("progress", None)
+    settings["workers"] = min(settings.get("workers", 1), len(rows))
+    with Proposer(images, **settings) as proposer:
+        return proposer.propose(rows, progress)
+
+
+class Proposer:
+    """Selective search and filter for many images; a context, whose worker processes are started once for all calls.
+
+    Args:
+        images: where the pictures come from.
         min_side: see `filter_boxes`, as for the next three.
         max_aspect: longer by shorter side.
         max_iou: overlap with a box already kept.
@@ -135,71 +137,108 @@ def propose(
         seed: with the image's id it seeds the search, so neither order nor `workers` changes the table.
         workers: processes; 0 or 1 stays in this one. As ever with spawned processes, a script that asks for
             more needs the guard `if __name__ == "__main__":`.
-        progress: called as progress(images done, len(rows)).
-
-    Returns:
-        One row per raw box, in the order found: `image_id` int64, `rank` int32 (0 = first), `x`, `y`, `w`,
-        `h` int32, `reason` category over `boxes.REASONS`. Every image has at least one kept box: should the
-        search find nothing at all, that is the whole image, as "fallback".
 
     Raises:
-        OrlError: an image cannot be read or searched, or a worker process died.
         ValueError: a filter setting makes no sense.
     """
-    judge = partial(filter_boxes, min_side=min_side, max_aspect=max_aspect, max_iou=max_iou, max_boxes=max_boxes)
-    search = partial(selective_search, method=method, max_side=max_side)
-    images = images.subset(rows)
-    found: list[Judged] = []
-    for judged in _propose_all(_Task(images, search, judge, seed, compiled=method == "fast"), workers=workers):
-        found.append(judged)
-        if progress:
-            progress(len(found), len(images))
 
-    counts = [len(boxes) for boxes, _ in found]
-    boxes = np.concatenate([np.empty((0, 4), np.int32), *(boxes for boxes, _ in found)])
-    reasons = np.concatenate([np.empty(0, "U1"), *(reasons for _, reasons in found)])
-    return pd.DataFrame(
-        {
-            "image_id": np.repeat(images.table["image_id"].to_numpy(np.int64), counts),
-            "rank": np.concatenate([np.empty(0, np.int32), *(np.arange(n, dtype=np.int32) for n in counts)]),
-            **dict(zip("xywh", boxes.T, strict=True)),
-            "reason": pd.Categorical(reasons, categories=REASONS),
-        }
-    )
+    def __init__(
+        self,
+        images: ImageSet,
+        *,
+        min_side: float = 96,
+        max_aspect: float = 3.0,
+        max_iou: float = 0.5,
+        max_boxes: int = 100,
+        method: Method = "fast",
+        max_side: int | None = None,
+        seed: int = 0,
+        workers: int = 1,
+    ):
+        judge = partial(filter_boxes, min_side=min_side, max_aspect=max_aspect, max_iou=max_iou, max_boxes=max_boxes)
+        search = partial(selective_search, method=method, max_side=max_side)
+        self._task = _Task(images, search, judge, seed, compiled=method == "fast")
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def propose(self, rows: Sequence[int], progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+        """Run selective search on some images and judge every box by the filter.
+
+        Args:
+            rows: which rows of `images.table` to process; the table comes out in this order.
+            progress: called as progress(images done, len(rows)).
+
+        Returns:
+            One row per raw box, in the order found: `image_id` int64, `rank` int32 (0 = first), `x`, `y`, `w`,
+            `h` int32, `reason` category over `boxes.REASONS`. Every image has at least one kept box: should the
+            search find nothing at all, that is the whole image, as "fallback".
+
+        Raises:
+            OrlError: an image cannot be read or searched, or a worker process died.
+        """
+        found: list[Judged] = []
+        for judged in self._propose_all(rows):
+            found.append(judged)
+            if progress:
+                progress(len(found), len(rows))
+
+        counts = [len(boxes) for boxes, _ in found]
+        boxes = np.concatenate([np.empty((0, 4), np.int32), *(boxes for boxes, _ in found)])
+        reasons = np.concatenate([np.empty(0, "U1"), *(reasons for _, reasons in found)])
+        image_ids = self._task.images.table["image_id"].to_numpy(np.int64)[list(rows)]
+        return pd.DataFrame(
+            {
+                "image_id": np.repeat(image_ids, counts),
+                "rank": np.concatenate([np.empty(0, np.int32), *(np.arange(n, dtype=np.int32) for n in counts)]),
+                **dict(zip("xywh", boxes.T, strict=True)),
+                "reason": pd.Categorical(reasons, categories=REASONS),
+            }
+        )
+
+    def _propose_all(self, rows: Sequence[int]) -> Iterator[Judged]:
+        """Yield the boxes and reasons of images in order, worked out in this process or in several."""
+        if self._workers <= 1:
+            yield from (_propose_one(self._task, row) for row in rows)
+            return
+        if self._pool is None:
+            if self._task.compiled:
+                from orl_explore.selective_search import warm_up
+
+                warm_up()  # so that one process compiles it, and not all of them at once
+            # Spawned, not forked: a fork of a process in which torch or OpenCV have started threads can hang.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(
+                self._workers, mp_context=context, initializer=_start_worker, initargs=(self._task,)
+            )
+        try:
+            yield from self._pool.map(_propose_in_worker, rows, chunksize=4)
+        except BrokenProcessPool as error:
+            raise OrlError(
+                "A proposal worker died, most likely for lack of memory (large pictures need much of it): "
+                "run again with fewer workers, or with workers=1 to see its own error."
+            ) from error
 
 
-def regions_from(proposals: pd.DataFrame) -> pd.DataFrame:
+def regions_from(proposals: pd.DataFrame, *, first: int = 0) -> pd.DataFrame:
     """Number the kept boxes of a proposals table.
 
+    Args:
+        proposals: the table, or a part of it.
+        first: the number that begins: of a part, how many boxes the parts before it keep.
+
     Returns:
-        `region_id` int64 = 0 .. R-1 in table order, `image_id` int64, `x`, `y`, `w`, `h` int32.
+        `region_id` int64 = first, first + 1, ... in table order, `image_id` int64, `x`, `y`, `w`, `h` int32.
     """
     kept = proposals.loc[is_kept(proposals["reason"]), ["image_id", "x", "y", "w", "h"]].reset_index(drop=True)
-    kept.insert(0, "region_id", np.arange(len(kept), dtype=np.int64))
+    kept.insert(0, "region_id", np.arange(first, first + len(kept), dtype=np.int64))
     return kept
-
-
-def _propose_all(task: _Task, *, workers: int) -> Iterator[Judged]:
-    """Yield the boxes and reasons of all images in order, worked out in this process or in several."""
-    rows = range(len(task.images))
-    workers = min(workers, len(rows))
-    if workers <= 1:
-        yield from (_propose_one(task, row) for row in rows)
-        return
-    if task.compiled:
-        from orl_explore.selective_search import warm_up
-
-        warm_up()  # so that one process compiles it, and not all of them at once
-    # Spawned, not forked: a fork of a process in which torch or OpenCV have started threads can hang.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(task,)) as pool:
-            yield from pool.map(_propose_in_worker, rows, chunksize=4)
-    except BrokenProcessPool as error:
-        raise OrlError(
-            "A proposal worker died, most likely for lack of memory (large pictures need much of it): "
-            "run again with fewer workers, or with workers=1 to see its own error."
-        ) from error
 
 
 _worker_task: _Task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,15 +28,84 @@ class Groups:
         self._order = np.argsort(ids, kind="stable")
         ordered = ids[self._order]
         self._starts = _starts(ordered)
-        self._ids = ordered[self._starts]
+        self.ids = ordered[self._starts]
+        """The ids that occur, ascending."""
         self._ends = np.r_[self._starts[1:], len(ids)]
 
     def rows(self, image_id: int) -> NDArray[np.int64]:
         """Rows of an id, in table order; none where it has none."""
-        place = int(np.searchsorted(self._ids, image_id))
-        if place == len(self._ids) or self._ids[place] != image_id:
+        place = int(np.searchsorted(self.ids, image_id))
+        if place == len(self.ids) or self.ids[place] != image_id:
             return np.zeros(0, np.int64)
         return self._order[self._starts[place] : self._ends[place]]
+
+
+class Slices(Mapping[int, tuple[int, int]]):
+    """Where each id's rows begin and end in a column that is grouped by id; a few numbers an id, asked in microseconds.
+
+    Args:
+        pieces: the column of ids, int64, in pieces of any length.
+    """
+
+    def __init__(self, pieces: Iterable[NDArray[np.int64]]):
+        ids, starts, total = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
+        for piece in pieces:
+            first = _starts(piece)
+            if len(ids[-1]) and len(piece) and ids[-1][-1] == piece[0]:
+                first = first[1:]  # it goes on with the id that the piece before ended with
+            if len(first):
+                ids.append(piece[first])
+                starts.append(first + total)
+            total += len(piece)
+        order = np.argsort(all_ids := np.concatenate(ids), kind="stable")
+        bounds = np.r_[np.concatenate(starts), total]
+        self._ids, self._starts, self._ends = all_ids[order], bounds[:-1][order], bounds[1:][order]
+
+    def __getitem__(self, image_id: int) -> tuple[int, int]:
+        """First row of an id, and the row after its last.
+
+        Raises:
+            KeyError: it does not occur.
+        """
+        place = int(np.searchsorted(self._ids, image_id))
+        if place == len(self._ids) or self._ids[place] != image_id:
+            raise KeyError(image_id)
+        return int(self._starts[place]), int(self._ends[place])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ids.tolist())
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def span(self, image_ids: NDArray[np.int64]) -> tuple[int, int]:
+        """The rows that hold all rows of some ids: the first one, and the one after the last; (0, 0) for none."""
+        places = np.searchsorted(self._ids, image_ids)
+        places = places[(self._ids[np.minimum(places, len(self._ids) - 1)] == image_ids) if len(self._ids) else []]
+        return (int(self._starts[places].min()), int(self._ends[places].max())) if len(places) else (0, 0)
+
+
+def read_ids(file: Path, column: str = "image_id") -> Iterator[NDArray[np.int64]]:
+    """The ids of a Parquet file, a row group at a time."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as parquet:
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group, columns=[column])[column].to_numpy()
+
+
+def read_rows(file: Path, start: int, stop: int) -> pd.DataFrame:
+    """Read rows start..stop of a Parquet file, decoding only the row groups that they are in."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as parquet:
+        counts = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        ends = np.cumsum([0, *counts])
+        groups = [g for g in range(len(counts)) if ends[g] < stop and ends[g + 1] > start]
+        if not groups:
+            return parquet.schema_arrow.empty_table().to_pandas()
+        first = int(ends[groups[0]])
+        return parquet.read_row_groups(groups).slice(start - first, stop - start).to_pandas()
 
 
 class _Index:
@@ -47,22 +116,23 @@ class _Index:
     """
 
     def __init__(self, file: Path):
-        import pyarrow.parquet as pq
-
         ids, groups, first, count = [], [], [], []
-        with pq.ParquetFile(file) as parquet:
-            for group in range(parquet.num_row_groups):
-                column = parquet.read_row_group(group, columns=["image_id"])["image_id"].to_numpy()
-                starts = _starts(column)
-                ids.append(column[starts])
-                groups.append(np.full(len(starts), group))
-                first.append(starts)
-                count.append(np.diff(np.r_[starts, len(column)]))
+        for group, column in enumerate(read_ids(file)):
+            starts = _starts(column)
+            ids.append(column[starts])
+            groups.append(np.full(len(starts), group))
+            first.append(starts)
+            count.append(np.diff(np.r_[starts, len(column)]))
         nothing = np.zeros(0, np.int64)
         self._pieces = Groups(np.concatenate([nothing, *ids]))
         self._group, self._first, self._count = (
             np.concatenate([nothing, *part]).astype(np.int64) for part in (groups, first, count)
         )
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids that occur, ascending."""
+        return self._pieces.ids
 
     def pieces(self, image_id: int) -> list[tuple[int, int, int]]:
         """Row group, first row in it and number of rows of each piece of an image, in table order."""
@@ -73,6 +143,20 @@ class _Index:
 @lru_cache(maxsize=16)
 def _index(file: Path, _time: int, _size: int) -> _Index:
     return _Index(file)
+
+
+def _index_of(file: Path) -> _Index:
+    stat = file.stat()
+    return _index(file.absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+def image_ids(file: Path) -> NDArray[np.int64]:
+    """Ids that occur in a Parquet file with the column image_id, each once, ascending.
+
+    Raises:
+        OSError, ValueError: it is no such file.
+    """
+    return _index_of(file).ids
 
 
 def read_image(file: Path, image_id: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -92,8 +176,7 @@ def read_image(file: Path, image_id: int, columns: Sequence[str] | None = None) 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    stat = file.stat()
-    pieces = _index(file.absolute(), stat.st_mtime_ns, stat.st_size).pieces(image_id)
+    pieces = _index_of(file).pieces(image_id)
     with pq.ParquetFile(file) as parquet:
         if not pieces:
             table = parquet.schema_arrow.empty_table()

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +30,7 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
-from orl_explore.rows import read_image
+from orl_explore.rows import image_ids, read_image
 
 FORMAT = 1
 """Version of the run folder; raised whenever a table, column or file name changes."""
@@ -129,16 +131,58 @@ ARRAYS = {
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what was written there is flushed and renamed to `path` at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a temporary path beside `path`; what was written there is flushed and renamed to `path` at the end.
+
+    Raises:
+        OrlError: the disk is full, or is there no longer; what stood at `path` before is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with disk_trouble(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that is gone
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_trouble(path: Path) -> Iterator[None]:
+    """Say in words what became of the disk that `path` is written to, where that is why writing failed.
+
+    Raises:
+        OrlError: it is full, over quota, or gone.
+    """
+    try:
+        yield
+    except OrlError:
+        raise
+    except Exception as error:
+        # torch, NumPy and safetensors hide the number of the error, and some of them the words, too.
+        number = error.errno if isinstance(error, OSError) else None
+        known = re.search(
+            r"[Nn]o space left|[Qq]uota exceeded|os error (28|122)\b|requested and \d+ written", str(error)
+        )
+        if number in (errno.ENOSPC, errno.EDQUOT) or known or _is_full(path.parent):
+            what = "the disk is full"
+        elif number in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS, errno.ETIMEDOUT):
+            what = f"the disk does not answer ({os.strerror(number)})"
+        else:
+            raise
+        raise OrlError(
+            f"{path} could not be written, {what}: what was complete before is intact, and once there is room the same"
+            " command goes on from there"
+        ) from error
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < 1 << 16
+    except OSError:
+        return False
 
 
 def hash_file(path: Path) -> str:
@@ -166,16 +210,54 @@ def write_json(path: Path, value: object) -> None:
 
 def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
     """Write a table atomically with the columns and types of its schema first; further columns follow."""
-    extra = [name for name in frame.columns if name not in columns]
-    frame = frame[[*columns, *extra]].astype(dict(columns))
-    with atomic_write(path) as temporary:
-        frame.to_parquet(temporary, index=False, compression="zstd", engine="pyarrow", row_group_size=ROW_GROUP)
+    write_table_parts(path, [frame], columns)
+
+
+def write_table_parts(path: Path, parts: Iterable[pd.DataFrame], columns: Mapping[str, str]) -> None:
+    """Write a table as `write_table` does, from parts of which one at a time is in memory.
+
+    Where one part ends and the next begins leaves no trace: every row group but the last has `ROW_GROUP` rows.
+
+    Args:
+        path: the file.
+        parts: at least one; all with the same columns.
+        columns: the schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def table(frame: pd.DataFrame) -> pa.Table:
+        extra = [name for name in frame.columns if name not in columns]
+        return pa.Table.from_pandas(frame[[*columns, *extra]].astype(dict(columns)), preserve_index=False)
+
+    tables = map(table, parts)
+    waiting = next(tables)
+    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, waiting.schema, compression="zstd") as writer:
+        while True:
+            while len(waiting) >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
+                waiting = waiting.slice(ROW_GROUP)
+            following = next(tables, None)
+            if following is None:
+                break
+            waiting = pa.concat_tables([waiting, following.cast(waiting.schema)])
+        if len(waiting):
+            writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file atomically."""
+    write_array_parts(path, [array])
+
+
+def write_array_parts(path: Path, parts: Sequence[np.ndarray]) -> None:
+    """Write the rows of several arrays as one .npy file, atomically; memory-mapped parts are not read into memory."""
+    shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    header = {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            np.ascontiguousarray(part).tofile(file)
 
 
 class Run:
@@ -187,6 +269,9 @@ class Run:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -263,7 +348,8 @@ class Run:
             yield
         except BaseException as error:
             seconds = round(before + time.monotonic() - start, 2)
-            self.note(name, state="failed", error=f"{type(error).__name__}: {error}"[:2000], seconds=seconds)
+            with contextlib.suppress(OrlError):  # on a full disk this fails as well, and is not the reason
+                self.note(name, state="failed", error=f"{type(error).__name__}: {error}"[:2000], seconds=seconds)
             raise
         seconds = round(before + time.monotonic() - start, 2)
         self.note(name, state="finished", finished=now(), seconds=seconds)
@@ -331,6 +417,18 @@ class Run:
         except (OSError, ValueError, KeyError) as error:
             raise self._unreadable(name, error) from None
 
+    def image_ids(self, name: str) -> np.ndarray:
+        """Ids of the images that a table has rows of, ascending, int64.
+
+        Raises:
+            OrlError: the table is not there yet, or is damaged.
+        """
+        file = self.require(name)
+        try:
+            return image_ids(file)
+        except (OSError, ValueError, KeyError) as error:
+            raise self._unreadable(name, error) from None
+
     def count(self, name: str) -> int:
         """Number of rows of a table, which its file says without being read.
 
@@ -366,7 +464,10 @@ class Run:
         file = self.file(name)
         if not file.exists():
             if name in ARRAYS and self.imported("stage2"):
-                raise OrlError(f"{file} is not there: stage 2 was imported, and embeddings are no part of that")
+                raise OrlError(
+                    f"{file} is not there: stage 2 was imported, and embeddings are no part of that; `orl embed"
+                    f" {self.path}` makes them with the encoder of stage 1"
+                )
             raise OrlError(f"{file} is not there yet: run `{self._command(name)}` first")
         return file
 
@@ -412,8 +513,13 @@ class Run:
         return ImageSet(table, objects, skipped, tuple(Path(root) for root in facts["roots"]))
 
     def encoder_file(self, stage: str) -> Path:
-        """Where a training stage leaves its encoder."""
+        """Where a training stage leaves its encoder; that of stage 2 is one that took the place of stage 1's."""
         return self.path / stage / "encoder.safetensors"
+
+    def mining_encoder_file(self) -> Path:
+        """The encoder that stage 2 mines with: stage 1's, unless another took its place (setting stage2.encoder)."""
+        other = self.encoder_file("stage2")
+        return other if other.exists() else self.encoder_file("stage1")
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

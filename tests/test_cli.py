@@ -181,6 +181,7 @@ def test_ctrl_c_says_how_to_go_on(orl, new_run, tiny_yaml, monkeypatch):
     assert "stopped; the same command goes on from here" in err
 
 
+@pytest.mark.slow
 def test_no_traceback_from_the_real_command(tmp_path):
     """Once with everything around it: its own process, no terminal."""
     command = [sys.executable, "-m", "training.cli", "stage2", str(tmp_path / "none")]
@@ -189,6 +190,7 @@ def test_no_traceback_from_the_real_command(tmp_path):
     assert_short(done.stderr)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error():
     command = f"{sys.executable} -m training.cli config demo | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

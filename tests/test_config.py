@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orl_explore.byol import target_momentum
 from orl_explore.downloads import COCO as COCO_ARCHIVES
 from orl_explore.downloads import space_needed
 from orl_explore.errors import OrlError
@@ -69,6 +70,7 @@ PAPER_STAGE2 = {
     "max_image_similarity": None,
     "max_side": None,
 }
+PAPER_STAGE2["encoder"] = None  # stage 1's
 PAPER_STAGE3 = {"patch_size": 96, "image_weight": 1, "intra_weight": 1, "inter_weight": 1}
 
 
@@ -78,6 +80,23 @@ def flat(values, prefix=""):
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("augment", "pil"), ("augment", "device"), ("compile", True), ("gradient_checkpointing", True)]
+)
+def test_how_it_is_computed_is_recorded_but_refuses_no_run(stage, name, value, changed):
+    other = changed(stage, **{name: value})
+    assert other.stage_dict(stage) == changed().stage_dict(stage)  # so that a run goes on, older ones as well
+    assert name not in other.stage_dict(stage)
+    assert other.compute_dict(stage)[name] == value
+    assert other.compute_dict("stage2") == {}
+
+
+def test_unknown_way_to_draw(changed):
+    with pytest.raises(OrlError, match="choose one of pil, cpu, device"):
+        changed("stage1", augment="gpu")
 
 
 # ---- the paper ---------------------------------------------------------------------------------------------
@@ -90,10 +109,11 @@ def flat(values, prefix=""):
 def test_defaults_are_the_papers(stage, expected):
     found = dict(flat(Config().as_dict()[stage]))
     # What says how the work is done, and next to nothing about the result.
+    computing = {"checkpoint_steps", "augment", "compile", "gradient_checkpointing", "knn_every"}
     bookkeeping = {
-        "stage1": {"checkpoint_steps"},
-        "stage2": {"batch_size", "shard_images", "proposals"},
-        "stage3": {"checkpoint_steps", "reviews"},
+        "stage1": computing,
+        "stage2": {"batch_size", "shard_images", "proposals", "index"},
+        "stage3": {*computing, "reviews"},
     }
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
 
@@ -256,6 +276,63 @@ def test_recipes_by_hand(name, images, steps, rate, passes, hours):
 )
 def test_recipes_depart_from_the_paper_in_what_they_say(name, departures):
     assert load_config(name).differences() == departures
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "per_epoch", "warmup", "total"),
+    [
+        ("coco", COCO, 231, 924, 184_800),  # 118,287 // 512, 4 epochs, 800 epochs
+        ("cocoplus", COCOPLUS, 472, 1_888, 377_600),  # 241,690 // 512
+        ("coco_1gpu", COCO, 231, 924, 184_800),  # accumulation keeps the steps
+        ("coco_short", COCO, 231, 924, 23_100),
+    ],
+)
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_schedules_of_the_recipes(name, images, per_epoch, warmup, total, stage):
+    """Learning rate and EMA momentum of single steps against the formulas of the paper, written out."""
+    config = getattr(load_config(name), stage)
+    assert config.steps_per_epoch(images) == per_epoch
+    assert round(config.warmup_epochs * per_epoch) == warmup
+    assert config.total_steps(images) == total
+
+    def rate(step: int) -> float:
+        return config.learning_rate_at(step, images)
+
+    # Warm-up: a line from 1e-4 of 0.4 up to 0.4.
+    assert rate(0) == pytest.approx(0.00004)
+    assert rate(warmup // 4) == pytest.approx(0.4 * (0.0001 + 0.9999 / 4))
+    assert rate(warmup // 2) == pytest.approx(0.4 * (0.0001 + 0.9999 / 2))
+    assert rate(warmup - 1) < rate(warmup) == pytest.approx(0.4)
+    # Then half a cosine over the rest: cos(pi/4), cos(pi/2), cos(3 pi/4), and almost cos(pi) in the last step.
+    rest = total - warmup
+    for share, height in ((0.25, 0.853553), (0.5, 0.5), (0.75, 0.146447)):
+        assert rate(warmup + round(share * rest)) == pytest.approx(0.4 * height, rel=1e-4)
+    assert rate(total - 1) == pytest.approx(0.4 * (math.pi / rest) ** 2 / 4, rel=1e-3)  # 1 - cos x = x^2 / 2
+    # 1 - m goes from 0.01 to 0 along half a cosine over all steps.
+    for step, momentum in ((0, 0.99), (total // 2, 0.995), (total, 1.0)):
+        assert target_momentum(step, total, config.ema) == pytest.approx(momentum, abs=1e-9)
+    assert target_momentum(total // 4, total, config.ema) == pytest.approx(1 - 0.00853553, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["coco", "cocoplus", "coco_1gpu", "coco_short"])
+def test_recipes_have_the_papers_settings(name):
+    """Value by value, as the authors published them; nothing here is read from the defaults."""
+    config = load_config(name)
+    for stage in (config.stage1, config.stage3):
+        assert (stage.encoder.backbone, stage.encoder.hidden, stage.encoder.dim) == ("resnet50", 4096, 256)
+        assert (stage.batch_size, stage.base_lr, stage.warmup_epochs) == (512, 0.4, 4)
+        assert (stage.momentum, stage.weight_decay, stage.ema, stage.image_size) == (0.9, 1e-4, 0.99, 224)
+    mining = config.stage2
+    assert (mining.encoder, mining.image_size, mining.neighbors) == (None, 224, 10)
+    assert (mining.min_side, mining.max_aspect, mining.max_iou, mining.max_boxes) == (96, 3, 0.5, 100)
+    assert mining.pair_ratio == 0.1
+    assert (mining.mutual, mining.one_to_one, mining.min_similarity, mining.max_image_similarity) == (False,) * 2 + (
+        None,
+    ) * 2
+    assert mining.max_side is None
+    objects = config.stage3
+    assert (objects.patch_size, objects.image_weight, objects.intra_weight, objects.inter_weight) == (96, 1, 1, 1)
+    assert objects.reviews is None
 
 
 def test_photos():

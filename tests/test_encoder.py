@@ -317,7 +317,8 @@ def test_embed_regions_by_hand(encoder, images, regions):
         crops.append(views.Image.fromarray(pixels).resize((32, 32), views.Image.Resampling.BILINEAR))
     assert found.dtype == np.float32
     assert found.shape == (6, encoder.width)  # the pooled backbone feature, not the projection
-    np.testing.assert_allclose(found, by_hand(encoder, crops, projected=False), atol=1e-5)
+    # Pillow and torch round some pixels of a crop differently, by one level.
+    np.testing.assert_allclose(found, by_hand(encoder, crops, projected=False), atol=2e-3)
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (2, 0), (4, 2), (6, 0)])

@@ -150,6 +150,7 @@ def test_crops_have_the_shape_of_their_boxes(finished):
     assert picture.sizex / picture.sizey == pytest.approx(region["w"] / region["h"], rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_object_map_needs_a_projection(run):
     with pytest.raises(OrlError, match="orl project"):
         of_run.objects(run)

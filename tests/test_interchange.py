@@ -19,12 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from orl_explore import projection
+from orl_explore.encoder import Encoder, embed_images, embed_regions
 from orl_explore.errors import OrlError
 from orl_explore.interchange import jsonstream
 from orl_explore.interchange.jsonstream import stream_json
-from orl_explore.run import TABLES, Run
+from orl_explore.run import TABLES, Run, hash_file
 from training import cli, evaluate, stage2, stage3
 from training.config import load_config
+from training.embed import embed
 from training.interchange import export, import_files
 
 SIZES = [(40, 30), (40, 30), (60, 50), (20, 20)]
@@ -219,6 +222,8 @@ def test_proposals_of_two_files_and_neighbors_wait_for_stage_2(tmp_path, photos,
     assert len(run.read("regions")) == 6
     assert run.stage("stage2") == {}
     assert load_config(run.path / "config.yaml").stage2.min_side == 10
+    with pytest.raises(OrlError, match=r"neighbors of \S+ were imported with stage2\.neighbors 2, not 3"):
+        stage2.run(run, load_config(run.path / "config.yaml", ["--stage2.neighbors=3"]))
 
 
 def test_an_imported_run_goes_through_the_rest(imported, changed, tiny):
@@ -246,6 +251,70 @@ def test_the_app_opens_an_imported_run(imported, page, monkeypatch):
     needs = {"object_map": "embeddings are no part of that", "compare": "encoder"}
     assert len(app.warning) == (page in needs)
     assert needs.get(page, "") in "".join(warning.value for warning in app.warning)
+
+
+@pytest.fixture
+def weights(tmp_path, encoder_settings):
+    """Files of encoders, by seed."""
+
+    def make(seed: int) -> Path:
+        path = tmp_path / f"encoder-{seed}.safetensors"
+        Encoder.random(encoder_settings, seed).save(path, stage="stage1", image_size=32)
+        return path
+
+    return make
+
+
+def test_an_imported_run_is_embedded_by_an_imported_encoder(imported, tiny, weights, encoder_settings, capsys):
+    with pytest.raises(
+        OrlError, match=r"no encoder of stage 1: import one with `orl import \S+ WEIGHTS --stage stage1`"
+    ):
+        embed(imported, tiny)
+    tables = {name: hash_file(imported.file(name)) for name in ("neighbors", "proposals", "regions", "pairs")}
+    for seed in (1, 2):  # another encoder makes other embeddings, without being asked to
+        import_files(imported.path, [weights(seed)], overwrite=True)
+        embed(imported, tiny)
+        encoder, images, size = Encoder.random(encoder_settings, seed), imported.images(), tiny.stage2.image_size
+        np.testing.assert_allclose(
+            imported.read_array("image_embeddings"), embed_images(encoder, images, size=size), atol=1e-6
+        )
+        expected = embed_regions(encoder, images, imported.read("regions"), size=size)
+        np.testing.assert_allclose(imported.read_array("region_embeddings"), expected, atol=1e-3)  # kept in 16 bits
+        digest = hash_file(imported.encoder_file("stage1"))
+        assert imported.stage("stage2")["embedded"] == {"encoder": digest, "image_size": 32, "precision": "fp32"}
+        assert imported.stage("stage2")["inputs"]["encoder"] == digest
+    assert {name: hash_file(imported.file(name)) for name in tables} == tables
+    assert imported.imported("stage2")
+    before = imported.file("region_embeddings").stat().st_mtime_ns
+    assert cli.main(["embed", str(imported.path), "--stage2.image_size", "32", "--precision", "fp32"]) == 0
+    assert "are there: skipped" in capsys.readouterr().err
+    assert imported.file("region_embeddings").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_the_app_compares_the_boxes_of_an_embedded_run(imported, tiny, weights, monkeypatch):
+    from streamlit.testing.v1 import AppTest
+
+    import_files(imported.path, [weights(1)])
+    embed(imported, tiny)
+    shape = projection.Settings(neighbors=2, clusters=2)
+    made = projection.project_run(imported, shape)
+    projection.write_projection(imported, made, projection.fingerprint(imported))
+    monkeypatch.setenv("ORL_RUNS", str(imported.path.parent))
+    for page in ("neighbors", "pairs", "object_map"):
+        app = AppTest.from_file(str(Path(__file__).parent.parent / "app.py"), default_timeout=120)
+        app.query_params.update({"run": "theirs", "page": page})
+        app.run()
+        assert not app.exception
+        assert not [*app.error, *app.warning]
+        assert not [box.value for box in app.info if "embeddings" in box.value]
+
+
+def test_a_mined_run_has_embeddings_of_its_own(finished, new_run, tiny):
+    with pytest.raises(OrlError, match="was not imported: it has embeddings of its own"):
+        embed(finished, tiny)
+    with pytest.raises(OrlError, match="has no stage 2 to embed"):
+        embed(new_run(), tiny)
 
 
 def change(path: str, value: object):
@@ -447,6 +516,14 @@ def test_boxes_of_other_tools_become_proposals(tmp_path, photos, write, name, co
     boxes = run.read("proposals").groupby("image_id")[["x", "y", "w", "h"]].apply(lambda part: part.to_numpy().tolist())
     assert boxes.to_dict() == EXPECTED
     assert run.read("regions")["image_id"].tolist() == [90, 90, 40, 70, 20]
+    # The boxes were filtered with a least side of 10: stage 2 does not claim another one.
+    config = load_config(run.path / "config.yaml", ["--stage2.min_side=20"])
+    with pytest.raises(OrlError, match=r"proposals of \S+ were imported with stage2\.min_side 10, not 20"):
+        stage2.run(run, config)
+    assert run.stage("stage2") == {}
+    run.clear("stage2")  # as --overwrite does
+    with pytest.raises(OrlError, match="no encoder at"):
+        stage2.run(run, config)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,22 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from orl_explore import neighbors as module
 from orl_explore.errors import OrlError
-from orl_explore.neighbors import BLOCK, SLACK, nearest_neighbors
+from orl_explore.neighbors import SLACK, build_index, nearest_neighbors, open_index, recall
+
+BLOCK = 512
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """So that a few hundred rows are several blocks of queries and of the database."""
+    monkeypatch.setattr(module, "BLOCK", BLOCK)
+    monkeypatch.setattr(module, "DATABASE", 200)
+
 
 SIN60 = np.sqrt(0.75)
 # Directions at 0, 0, 60, 90 and 180 degrees; lengths differ, since only the direction may matter.
@@ -151,6 +163,60 @@ def test_progress_reaches_the_end():
     assert calls == [(BLOCK, total), (2 * BLOCK, total), (total, total)]
 
 
+def clustered(count, dim=16, seed=0):
+    """Vectors around forty places, as those of images are."""
+    rng = np.random.default_rng(seed)
+    places = rng.normal(size=(40, dim))
+    return (places[rng.integers(0, 40, count)] + 0.5 * rng.normal(size=(count, dim))).astype(np.float32)
+
+
+def test_some_images_at_a_time_are_all_of_them(tmp_path):
+    """From a file, in pieces, with a database in blocks or in one: the same bytes."""
+    embeddings, ids = clustered(700), np.random.default_rng(1).permutation(700)
+    whole = nearest_neighbors(embeddings, ids, k=5)
+    np.save(tmp_path / "e.npy", embeddings)
+    stored = np.load(tmp_path / "e.npy", mmap_mode="r")
+    pieces = [nearest_neighbors(stored, ids, k=5, rows=rows) for rows in (range(300), range(300, 301), range(301, 700))]
+    pd.testing.assert_frame_equal(pd.concat(pieces, ignore_index=True), whole)
+
+
+def test_torch_finds_what_faiss_finds():
+    """What is done on a GPU, done on the CPU."""
+    queries, database = clustered(20), clustered(300, seed=1)
+    values, rows = module._top(queries, database, 7)
+    others, those = module._top(queries, database, 7, device="cpu")
+    np.testing.assert_allclose(values, others, rtol=1e-5)
+    assert np.sort(rows).tolist() == np.sort(those).tolist()
+
+
+def test_an_index(tmp_path, monkeypatch):
+    embeddings, ids = clustered(2000), np.arange(2000) + 5
+    build_index(embeddings, tmp_path / "index", seed=3)
+    build_index(embeddings, tmp_path / "again", seed=3)
+    assert (tmp_path / "index").read_bytes() == (tmp_path / "again").read_bytes()
+    index, exact = open_index(tmp_path / "index"), nearest_neighbors(embeddings, ids, k=5)
+    assert index.nlist == index.nprobe == 51  # 2000 // 39; all of them are looked into, so nothing is missed
+    assert recall(embeddings, ids, index, k=5, sample=200) == 1
+    pd.testing.assert_frame_equal(nearest_neighbors(embeddings, ids, k=5, index=index), exact)
+
+    monkeypatch.setattr(module, "PROBES", 2)
+    few = open_index(tmp_path / "index")
+    found = nearest_neighbors(embeddings, ids, k=5, index=few)
+    assert len(found) == 5 * 2000  # lists too short for k neighbors are made good
+    hits = len(exact.merge(found, on=["image_id", "neighbor_id"])) / len(exact)
+    assert recall(embeddings, ids, few, k=5, sample=2000) == pytest.approx(hits, abs=1e-3)
+    assert 0.3 < hits < 1
+    both = exact.merge(found, on=["image_id", "neighbor_id"])
+    assert both["similarity_x"].equals(both["similarity_y"])  # exact, whoever found it
+
+
+def test_an_index_of_few_images(tmp_path):
+    build_index(EMBEDDINGS, tmp_path / "index")
+    table = nearest_neighbors(EMBEDDINGS, IDS, k=4, index=open_index(tmp_path / "index"))
+    pd.testing.assert_frame_equal(table, nearest_neighbors(EMBEDDINGS, IDS, k=4))
+
+
+@pytest.mark.slow
 def test_faiss_and_torch_live_in_one_process():
     """Each brings an OpenMP runtime; a clash ends in an abort or a hang. Other tests import torch first."""
     code = """

@@ -82,7 +82,7 @@ def repository_files() -> list[Path]:
 
 def test_constraints_satisfy_pyproject():
     pins = constraints()
-    for name, requirement in requirements("cpu", "dev", "notebooks").items():
+    for name, requirement in requirements("cpu", "dev", "notebooks", "docs", "onnx").items():
         assert name in pins, f"constraints.txt lacks {name}"
         assert requirement.specifier.contains(pins[name]), f"{name}=={pins[name]} is not {requirement}"
 
@@ -92,12 +92,13 @@ def test_constraints_leave_the_cuda_packages_to_torch():
 
 
 def test_every_dependency_has_a_lower_bound():
-    for requirement in requirements("cpu", "gpu", "dev", "notebooks").values():
+    for requirement in requirements("cpu", "gpu", "dev", "notebooks", "docs", "onnx").values():
         assert [s.operator for s in requirement.specifier] == [">="], requirement
 
 
 def test_conda_environment_is_in_step_with_pyproject():
-    wanted = {CONDA_NAMES.get(name, name): r.specifier for name, r in requirements("gpu", "dev", "notebooks").items()}
+    packages = requirements("gpu", "dev", "notebooks", "docs", "onnx")
+    wanted = {CONDA_NAMES.get(name, name): r.specifier for name, r in packages.items()}
     found = {name: r.specifier for name, r in conda().items() if name not in CONDA_ONLY}
     assert found == wanted
     assert set(conda()) >= CONDA_ONLY
@@ -122,6 +123,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     modules = {module.partition(".")[0] for path in PACKAGES for _, module in imports(path)} - own
     used = {canonicalize_name(MODULES.get(module, module)) for module in modules}
     used |= {"pyarrow"}  # pandas' engine for Parquet
+    used -= {"ipython"}  # only in a notebook, which has it
     assert used == set(requirements("cpu"))
 
 
@@ -179,6 +181,7 @@ print("heavy:", sorted(heavy & set(sys.modules)))
     assert printed.endswith("heavy: []\n")
 
 
+@pytest.mark.slow
 def test_training_imports_without_faiss_opencv_and_jsonargparse():
     # A training machine needs none of them: faiss and OpenCV belong to stage 2, jsonargparse to the command line.
     code = """
@@ -210,7 +213,7 @@ def make(*arguments: str) -> str:
 
 def test_make_says_what_it_can_do():
     lines = make().splitlines()  # without a target: help
-    for target in ("help", "setup", "demo", "lab", "notebooks", "test", "lint", "clean"):
+    for target in ("help", "setup", "demo", "lab", "notebooks", "docs", "docs-serve", "test", "lint", "clean"):
         assert any(line.startswith(f"  {target} ") for line in lines), target
     for variable in re.findall(r"^([A-Z]+) *\?=", (ROOT / "Makefile").read_text(), flags=re.MULTILINE):
         assert any(line.startswith(f"  {variable} ") for line in lines), variable
@@ -233,7 +236,7 @@ def test_make_test_checks_style_and_types_before_the_tests():
 
 def test_torch_is_installed_first_in_the_version_of_the_constraints():
     commands = make("--dry-run", "setup", "VENV=no-such-folder")
-    assert commands.index("'^(torch|torchvision)=='") < commands.index("-e '.[cpu,dev,notebooks]'")
+    assert commands.index("'^(torch|torchvision)=='") < commands.index("-e '.[cpu,dev,notebooks,docs,onnx]'")
     assert {"torch", "torchvision"} <= set(constraints())
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from orl_explore.pairs import match_regions
+from orl_explore.pairs import match_regions, pair_image, pair_images, region_slices, similarity_matrix
+from orl_explore.run import TABLES
 
 
 def embeddings_with(similarity):
@@ -167,3 +169,54 @@ def test_shapes_must_agree():
         match_regions(np.ones((3, 4)), np.ones((3, 5)))
     with pytest.raises(ValueError, match=r"\(N, D\)"):
         match_regions(np.ones(4), np.ones((3, 4)))
+
+
+# ---- images with all their neighbors -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"ratio": 0.5}, {"mutual": True}, {"one_to_one": True, "ratio": 1.0}, {"min_similarity": 0.2}]
+)
+def test_all_neighbors_at_once_are_one_after_the_other(tmp_path, options):
+    """Every (image, neighbor) as `match_regions` pairs it alone, from a file, in whatever company: the same bytes."""
+    rng = np.random.default_rng(0)
+    counts, ids = rng.integers(1, 15, 12), rng.permutation(100)[:12]
+    of_region = np.repeat(ids, counts)
+    vectors = rng.normal(size=(len(of_region), 24)).astype(np.float16)
+    vectors[rng.permutation(len(vectors))[:20]] = vectors[3]  # copies, so that there are ties
+    np.save(tmp_path / "v.npy", vectors)
+    stored, slices = np.load(tmp_path / "v.npy", mmap_mode="r"), region_slices(of_region)
+    neighbors = pd.DataFrame(
+        [(i, rank, j, 0.5) for i in ids[:10] for rank, j in enumerate(rng.permutation(ids[ids != i])[:4])],
+        columns=["image_id", "rank", "neighbor_id", "similarity"],
+    )
+    whole = pair_images(ids, neighbors, slices, stored, **options)
+    expected = []
+    for image_id, rank, neighbor_id, _ in neighbors.itertuples(index=False):
+        (a, b), (c, d) = slices[image_id], slices[neighbor_id]
+        q, k, similarity = match_regions(vectors[a:b], vectors[c:d], **options)
+        expected += [
+            (image_id, neighbor_id, rank, place, a + i, c + j, s)
+            for place, (i, j, s) in enumerate(zip(q, k, similarity, strict=True))
+        ]
+    assert list(whole.itertuples(index=False, name=None)) == expected
+    halves = [pair_images(part, neighbors, slices, stored, **options) for part in (ids[:5], ids[5:])]
+    pd.testing.assert_frame_equal(pd.concat(halves, ignore_index=True), whole)
+    own = neighbors[neighbors["image_id"] == ids[4]]
+    alone = pair_image(int(ids[4]), own, slices, stored, **options)
+    pd.testing.assert_frame_equal(alone, whole[whole["image_id"] == ids[4]].reset_index(drop=True))
+
+
+def test_copies_are_equally_similar_wherever_they_stand():
+    """A product in float32 gives the columns of a matrix other last bits, by where they stand in it."""
+    rng = np.random.default_rng(1)
+    query, key = rng.normal(size=(9, 2048)), rng.normal(size=2048)
+    matrix = similarity_matrix(query.astype(np.float16), np.tile(key, (37, 1)).astype(np.float16))
+    assert (matrix == matrix[:, :1]).all()
+
+
+def test_no_pairs():
+    neighbors = pd.DataFrame({"image_id": [], "rank": [], "neighbor_id": [], "similarity": []}, dtype=np.int64)
+    table = pair_images([1], neighbors, region_slices(np.array([1, 2])), np.eye(2))
+    assert len(table) == 0
+    assert {name: str(kind) for name, kind in table.dtypes.items()} == TABLES["pairs"].columns

@@ -11,7 +11,7 @@ from torch import nn
 from orl_explore.errors import OrlError
 from orl_explore.run import Run
 from training import cli
-from training.plan import activations, combined, duration, gigabytes, plan
+from training.plan import LIST_COST, activations, combined, duration, gigabytes, list_search_share, plan
 
 NAMES = [
     "reading images",
@@ -105,6 +105,31 @@ def test_stage_2_takes_what_it_took(finished):
     assert steps["proposals"].disk == pytest.approx(2 * size["proposals"] + regions, rel=0.05)
     rows = len(finished.read("pairs"))
     assert steps["pairs"].disk == pytest.approx(2 * finished.file("pairs").stat().st_size, rel=0.5), rows
+
+
+def test_memory_of_stage_2_does_not_grow(finished, monkeypatch):
+    """As many images a thousand times over: of each a few bytes more, however long its vectors are."""
+    from training.plan import PER_IMAGE, _Measurement
+
+    few = {step.name: step for step in plan(finished.path, seconds=0.01).steps}
+    start = _Measurement.__init__
+
+    def more(self, config, images, total, *rest):
+        start(self, config, images, 1000 * total, *rest)
+
+    monkeypatch.setattr(_Measurement, "__init__", more)
+    many = {step.name: step for step in plan(finished.path, seconds=0.01).steps}
+    for name in ("image embeddings", "proposals", "region embeddings", "pairs"):
+        # 24 images were parts of 7 as well; some boxes more or fewer, as each time other images are looked at.
+        assert many[name].memory - few[name].memory < 24_000 * PER_IMAGE + few[name].memory, name
+        assert many[name].disk > 400 * few[name].disk, name
+    # Neighbors: 24,000 rows of 16 numbers, and 4096 that are searched for, twice, against 24 and 24.
+    assert many["neighbors"].memory == 24_000 * PER_IMAGE + (24_000 + 4096) * 2 * 16 * 4
+
+
+def test_the_share_of_an_index():
+    # A million images: 4,000 lists of 250. Each is compared with 2 x 4,000 centers and 64 x 250 images.
+    assert list_search_share(1_000_000) == pytest.approx((8000 + LIST_COST * 16_000) / 1e6)
 
 
 def test_more_epochs_and_more_accumulation(finished, tiny_yaml):

@@ -17,7 +17,7 @@ from PIL import Image
 from orl_explore.boxes import filter_boxes
 from orl_explore.errors import OrlError
 from orl_explore.images import open_images
-from orl_explore.proposals import propose, regions_from, selective_search
+from orl_explore.proposals import Proposer, propose, regions_from, selective_search
 
 SETTINGS = {"min_side": 16, "max_aspect": 3.0, "max_iou": 0.5, "max_boxes": 20}
 
@@ -147,6 +147,7 @@ def test_the_table(images, proposals):
     assert {"kept", "side", "iou"} <= set(proposals.reason)  # the scenes put the filter to work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_do_not_change_a_byte(images, proposals, workers):
     calls = []
@@ -169,6 +170,15 @@ def test_an_image_gets_the_same_boxes_in_any_company(images, proposals):
     ids = images.table.image_id.iloc[rows].tolist()
     expected = pd.concat([proposals[proposals.image_id == image_id] for image_id in ids], ignore_index=True)
     pd.testing.assert_frame_equal(table, expected)
+
+
+def test_workers_are_started_once(images, proposals):
+    with Proposer(images, **SETTINGS, seed=3, workers=2) as proposer:
+        first = proposer.propose([0, 1])
+        processes = list(proposer._pool._processes)
+        rest = proposer.propose(range(2, len(images)))
+        assert set(processes) <= set(proposer._pool._processes)  # those that were idle do the rest
+    pd.testing.assert_frame_equal(pd.concat([first, rest], ignore_index=True).astype(proposals.dtypes), proposals)
 
 
 def test_method_and_max_side_reach_the_search(images, proposals):
@@ -231,6 +241,10 @@ def test_regions_are_the_kept_boxes_in_order(proposals):
     kept = proposals[proposals.reason.isin(["kept", "fallback"])]
     columns = ["image_id", "x", "y", "w", "h"]
     assert regions[columns].values.tolist() == kept[columns].values.tolist()
+    half = len(proposals) // 2
+    first = regions_from(proposals[:half])
+    parts = [first, regions_from(proposals[half:], first=len(first))]
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), regions)
 
 
 class Fatal:
@@ -255,6 +269,7 @@ class Unreadable(Fatal):
         raise OrlError(f"cannot read {row}.png: run orl verify")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(("images", "message"), [(Fatal(), "fewer workers"), (Unreadable(), "0.png: run orl")])
 def test_trouble_in_a_worker_is_a_clear_error(images, message):

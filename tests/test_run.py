@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +16,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from orl_explore import run as run_module
 from orl_explore.errors import OrlError
 from orl_explore.images import open_images
 from orl_explore.run import (
@@ -28,8 +34,10 @@ from orl_explore.run import (
     hash_file,
     versions,
     write_array,
+    write_array_parts,
     write_json,
     write_table,
+    write_table_parts,
 )
 
 CONFIG = {"epochs": 2, "views": {"scale": (0.1, 1.0), "flip": 0.5}}
@@ -463,3 +471,113 @@ def test_the_lock_file_is_all_that_locking_leaves(run):
     with run.lock():
         pass
     assert os.listdir(run.path) == [".lock"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [0, 4, 8], [5, 5, 6], [1, 2, 3, 4, 5, 6, 7, 8, 9]])
+def test_parts_leave_no_trace(tmp_path, monkeypatch, cuts):
+    monkeypatch.setattr(run_module, "ROW_GROUP", 4)
+    frame = pd.DataFrame({"image_id": np.arange(10) // 3, "rank": np.arange(10), "note": list("abcdefghij")})
+    columns = {"image_id": "int64", "rank": "int16"}
+    write_table(tmp_path / "whole", frame, columns)
+    ends = [0, *cuts, 10]
+    parts = [frame[a:b] for a, b in itertools.pairwise(ends)]
+    write_table_parts(tmp_path / "joined", iter(parts), columns)
+    assert (tmp_path / "joined").read_bytes() == (tmp_path / "whole").read_bytes()
+    metadata = pq.read_metadata(tmp_path / "joined")
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [4, 4, 2]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "joined"), frame.astype(columns))
+
+    array = np.arange(30, dtype=np.float16).reshape(10, 3)
+    np.save(tmp_path / "whole.npy", array)
+    write_array_parts(tmp_path / "joined.npy", [array[a:b] for a, b in itertools.pairwise(ends)])
+    assert (tmp_path / "joined.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_a_part_that_cannot_be_read_leaves_no_file(tmp_path):
+    def parts():
+        yield pd.DataFrame({"image_id": [1]})
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        write_table_parts(tmp_path / "joined", parts(), {"image_id": "int64"})
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- disks that are full or gone ------------------------------------------------------------------------------------
+
+
+def write_half(path, error):
+    with atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (OSError("1048576 requested and 131056 written"), "the disk is full"),  # NumPy's, without a number
+        (ValueError("I/O error: No space left on device (os error 28)"), "the disk is full"),  # as of safetensors
+        (OSError(errno.EIO, "Input/output error"), "the disk does not answer (Input/output error)"),
+        (OSError(errno.ESTALE, "Stale file handle"), "the disk does not answer (Stale file handle)"),
+    ],
+)
+def test_a_disk_that_fails(error, said, tmp_path):
+    path = tmp_path / "table.json"
+    write_json(path, "before")
+    with pytest.raises(OrlError, match=re.escape(f"{path} could not be written, {said}: what was complete")):
+        write_half(path, error)
+    assert [file.name for file in tmp_path.iterdir()] == ["table.json"]
+    assert json.loads(path.read_text()) == "before"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("wrong"), PermissionError(errno.EACCES, "Permission denied"), KeyError(1)]
+)
+def test_other_errors_are_not_taken_for_a_full_disk(error, tmp_path):
+    with pytest.raises(type(error)):
+        write_half(tmp_path / "file", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITERS = {
+    "checkpoint": lambda file: torch.save({"weights": torch.zeros(1 << 19)}, file),
+    "encoder": lambda file: save_file({"weights": torch.zeros(1 << 19)}, file),
+    "array": lambda file: np.save(file.open("wb"), np.zeros(1 << 18)),
+    "table": lambda file: pd.DataFrame({"x": np.random.default_rng(0).random(1 << 18)}).to_parquet(file),
+    "text": lambda file: file.write_text("x" * (1 << 21)),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+def test_a_disk_of_one_megabyte(tmp_path):
+    """Every library says in its own words that a disk is full, and some hardly do."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("this machine allows no mount")
+    try:
+        for name, write in WRITERS.items():
+            with (
+                pytest.raises(OrlError, match=f"{name} could not be written, the disk is full"),
+                atomic_write(tmp_path / name) as temporary,
+            ):
+                write(temporary)
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_failure_that_cannot_be_recorded_is_still_the_one_that_is_told(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+
+    def full(*args, **facts):
+        raise OrlError("the disk is full")
+
+    def fail():
+        with run.working_on("stage1", config={}, seed=0, inputs={}):
+            monkeypatch.setattr(run, "note", full)
+            raise RuntimeError("the reason")
+
+    with pytest.raises(RuntimeError, match="the reason"):
+        fail()
+    assert Run(tmp_path).stage("stage1")["state"] == "running"  # the same command goes on

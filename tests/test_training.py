@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from orl_explore.views import normalize
 from training import modules, stage1, stage2, stage3
 from training.data import ImageViews, ObjectViews, StepSampler
 from training.modules import MetricsLog, TwinTraining, latest_checkpoint
+from training.parts import Crew, Parts
 
 STAGES = {"stage1": stage1, "stage2": stage2, "stage3": stage3}
 MINED = ["image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs"]
@@ -326,6 +329,7 @@ def test_an_interruption_leaves_no_trace(stage, step, resumed_from, unfinished, 
     assert run.stage(stage)["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_accumulated_steps_keep_the_schedule(stage, unfinished, finished, changed, stop_at):
     """As many steps, at the same rates and momenta, saved at the same steps; killed in mid-step, the same result."""
@@ -396,9 +400,91 @@ def test_a_failed_save_keeps_the_older_checkpoint(new_run, finished, tiny, monke
         save(checkpoint, path)
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OrlError, match=r"step=4.ckpt could not be written, the disk is full: what was complete before"):
         stage1.run(run, tiny)
     assert [path.name for path in (run.path / "stage1/checkpoints").iterdir()] == ["step=2.ckpt"]
+    monkeypatch.undo()
+    stage1.run(run, tiny)
+    assert outputs(run, "stage1") == outputs(finished, "stage1")
+
+
+def test_no_room_for_a_row_of_the_metrics(new_run, finished, tiny, monkeypatch):
+    run = new_run()
+    flush = modules.MetricsLog.on_train_batch_end
+
+    def full_disk(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == 4:
+            self.file = types.SimpleNamespace(flush=fail, close=fail)
+        flush(self, trainer, module, outputs, batch, batch_idx)
+
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(modules.MetricsLog, "on_train_batch_end", full_disk)
+    with pytest.raises(OrlError, match=r"metrics.csv could not be written, the disk is full"):
+        stage1.run(run, tiny)
+    assert latest_checkpoint(run.path / "stage1/checkpoints")[1] == 2
+    monkeypatch.undo()
+    stage1.run(run, tiny)
+    assert outputs(run, "stage1") == outputs(finished, "stage1")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_vanishes_while_training(workers, annotations, finished, changed, tmp_path, monkeypatch):
+    """As when a network drive is lost: the file is named, and once it is back training goes on as if nothing was."""
+    from orl_explore.images import open_images
+
+    scenes = Path(shutil.copytree(annotations.parent, tmp_path / "scenes"))
+    run = Run(tmp_path / "run")
+    run.set_images(open_images([scenes / annotations.name]), [str(scenes)])
+    lost = run.images().path(5)
+    step = TwinTraining.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 2:
+            lost.rename(tmp_path / "away")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TwinTraining, "training_step", training_step)
+    config = changed(workers=workers)
+    config = dataclasses.replace(config, stage1=dataclasses.replace(config.stage1, epochs=4))
+    with pytest.raises(OrlError) as error:
+        stage1.run(run, config)
+    assert str(error.value).startswith(f"{lost} was usable before (")
+    assert "Traceback" not in str(error.value)
+    assert run.stage("stage1")["error"] == f"OrlError: {error.value}"
+    _, saved = latest_checkpoint(run.path / "stage1/checkpoints")
+    assert saved >= 2
+    monkeypatch.undo()
+    (tmp_path / "away").rename(lost)
+    stage1.run(run, config)
+    undisturbed = Run(tmp_path / "undisturbed")
+    undisturbed.set_images(run.images(), [str(scenes)])
+    stage1.run(undisturbed, dataclasses.replace(config, workers=0))
+    assert outputs(run, "stage1") == outputs(undisturbed, "stage1")
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "step", "saved"),
+    [
+        (signal.SIGTERM, "SIGTERM", 1, 2),  # heard in step 1, which is done and saved: two are behind it
+        (signal.SIGUSR1, "SIGUSR1", 3, 4),  # a step that is saved anyway
+    ],
+)
+def test_preemption(number, name, step, saved, new_run, tiny, finished, monkeypatch):
+    original = TwinTraining.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == step:
+            os.kill(os.getpid(), number)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(TwinTraining, "training_step", training_step)
+    run, handlers = new_run(), [signal.getsignal(each) for each in modules.Preemption.SIGNALS]
+    with pytest.raises(modules.Stopped, match=f"stopped by {name}: step {saved} of 6 is saved, and the same command"):
+        stage1.run(run, tiny)
+    assert [signal.getsignal(each) for each in modules.Preemption.SIGNALS] == handlers
+    assert [path.name for path in (run.path / "stage1/checkpoints").iterdir()] == [f"step={saved}.ckpt"]
     monkeypatch.undo()
     stage1.run(run, tiny)
     assert outputs(run, "stage1") == outputs(finished, "stage1")
@@ -563,6 +649,7 @@ class _StopWriting(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monkeypatch):
     """Let every attempt write one more file and no other, until it gets through."""
     run = unfinished("stage2")
@@ -585,8 +672,9 @@ def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monke
             stage2.run(run, tiny)
         except _StopWriting:
             assert run.stage("stage2")["state"] == "failed"
-    # Four parts (7 + 7 + 7 + 3 images) of image embeddings, proposals, region embeddings and pairs, and six tables.
-    assert attempts == 4 * 4 + 6
+    # Four parts (7 + 7 + 7 + 3 images) of image embeddings, proposals, region embeddings and pairs, one of neighbors
+    # (searched for by thousands), and six tables.
+    assert attempts == 4 * 4 + 1 + 6
     assert outputs(run, "stage2") == outputs(finished, "stage2")
     assert not (run.path / "stage2/parts").exists()
 
@@ -744,6 +832,104 @@ def test_two_processes_through_torchrun(two_processes, images, unfinished, tiny_
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     out = two_processes(launcher, "stage3", run.path, "--config", tiny_yaml, "--devices", 2)
     check_two(run, out, images, "stage3")
+
+
+SHARED = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+from training import cli
+from training.parts import Parts
+
+torch.set_num_threads(1)
+out, rank = Path(os.environ["TEST_OUT"]), os.environ["RANK"]
+save, count = Parts._save, 0
+
+def logged(self, path, name, part):
+    global count
+    count += 1
+    if rank == "1" and (out / "fatal").exists():
+        (out / "fatal").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    while rank == "0" and count == 2 and "1 " not in (out / "parts").read_text():
+        time.sleep(0.05)  # with one part made and one in hand, until the other process has made one
+    save(self, path, name, part)
+    with (out / "parts").open("a") as file:
+        file.write(f"{rank} {path.name}\\n")
+
+Parts._save = logged
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fatal", [False, True])
+def test_two_processes_share_stage_2(fatal, unfinished, finished, tiny_yaml, tmp_path):
+    """One process's bytes, no part made twice; likewise when one is killed with a part in hand and both begin again."""
+    run, script = unfinished("stage2"), tmp_path / "shared.py"
+    script.write_text(SHARED)
+    if fatal:
+        (tmp_path / "fatal").touch()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "--max-restarts", "1", str(script), "stage2", str(run.path), "--config", str(tiny_yaml)]
+    environment = {**os.environ, "TEST_OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "fatal").exists()
+    assert outputs(run, "stage2") == outputs(finished, "stage2")
+    made = [line.split() for line in (tmp_path / "parts").read_text().splitlines()]
+    assert {rank for rank, _ in made} == {"0", "1"}
+    names = [name for _, name in made]
+    assert len(names) == len(set(names)) == 4 * 4 + 1
+
+
+def test_a_part_in_the_hands_of_another_process_is_left_to_it(new_run, monkeypatch):
+    run, made = new_run(), []
+    parts = [Parts(run, "stage2", Crew(rank, 2)) for rank in (0, 1)]
+    lock = (run.path / ".parts.lock").open("w")
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, time; fcntl.lockf(0, fcntl.LOCK_EX, 1, 1); print(flush=True); time.sleep(60)",
+        ],
+        stdin=lock,
+        stdout=subprocess.PIPE,
+    )
+    holder.stdout.readline()
+    lock.close()
+
+    def build(rows, progress):
+        made.append(rows.start)
+        return np.full((len(rows), 1), rows.start, np.float32)
+
+    def wait():
+        holder.kill()  # and its lock with it
+        holder.wait()
+
+    monkeypatch.setattr(parts[0], "wait", wait)
+    parts[0].make("image_embeddings", 10, 4, build)
+    assert made == [0, 8, 4]  # the part that was held comes when its holder is dead
+    assert run.read_array("image_embeddings").ravel().tolist() == [0] * 4 + [4] * 4 + [8] * 2
+    parts[1].make("image_embeddings", 10, 4, build)
+    assert len(made) == 3
+    assert list((run.path / "stage2/parts").iterdir()) == []
+
+
+def test_without_its_leader_a_process_ends(new_run, monkeypatch):
+    parts = Parts(new_run(), "stage2", Crew(1, 2))
+    monkeypatch.setattr(os, "getppid", lambda: -1)
+    with pytest.raises(OrlError, match="has ended: type the command again"):
+        parts.wait_for(Path("never"))
+
+
+@pytest.mark.slow
+def test_neighbors_by_an_index_are_recorded(unfinished, changed, finished, capsys):
+    run = unfinished("stage2")
+    stage2.run(run, changed("stage2", index="ivf"))
+    assert run.stage("stage2")["neighbor_index"] == {"lists": 1, "probes": 1, "recall": 1.0}  # so few fill one list
+    assert "looking into 1 of 1 lists: it finds 100.0% of the 3 nearest images" in capsys.readouterr().err
+    assert outputs(run, "stage2") == outputs(finished, "stage2")
 
 
 def test_only_the_first_process_writes_to_the_run(new_run, tiny, monkeypatch):

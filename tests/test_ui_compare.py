@@ -100,3 +100,26 @@ def test_many_images_are_embedded_on_request_only(runs, monkeypatch, visit):
     app = next(button for button in app.button if button.label == "Embed them now").click().run()
     assert sound(app), text(app)
     assert len(list((runs / "one" / "comparison").glob("*.npy"))) == 4
+
+
+def test_results_of_transfer_protocols(run, visit):
+    result = {
+        "protocol": "knn",
+        "encoder": {"name": "stage1"},
+        "score": {"name": "accuracy", "title": "kNN, accuracy", "value": 0.5},
+        "figures": {"accuracy": 0.5, "accuracy_chance": 0.1},
+        "settings": {"k": [20]},
+        "data": {"paths": ["<b>data</b>"], "fingerprint": "x"},
+        "seed": 0,
+        "date": "2026-01-01T00:00:00+00:00",
+    }
+    folder = run.path / "evaluation" / "transfer"
+    folder.mkdir(parents=True)
+    (folder / "knn-stage1-0.json").write_text(json.dumps(result))
+    (folder / "damaged.json").write_text("{")
+    (folder / "other.json").write_text("[]")
+    app = visit()
+    assert sound(app), text(app)
+    shown = app.dataframe[-2].value
+    assert list(shown.columns) == ["", "stage 1", "chance", "data"]
+    assert shown.iloc[0].tolist() == ["kNN, accuracy", 0.5, 0.1, "b>"]  # of a path, its last part

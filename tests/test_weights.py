@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import json
 import os
 import pickle
 import zipfile
@@ -21,9 +22,12 @@ from orl_explore.byol import BYOL
 from orl_explore.encoder import Encoder, EncoderSettings
 from orl_explore.errors import OrlError
 from orl_explore.interchange import weights
-from orl_explore.interchange.weights import detectron2_name, read_encoder
+from orl_explore.interchange.card import resnet_shape
+from orl_explore.interchange.weights import read_encoder
 from orl_explore.orl import ORL
-from training.interchange import export, import_files
+from training.cli import EXPORT_NAMES
+from training.cli import EXPORTS as EXPORT_HELP
+from training.interchange import EXPORTS, export, import_files
 
 SETTINGS = EncoderSettings("resnet18", hidden=24, dim=8)
 State = dict[str, torch.Tensor]
@@ -349,15 +353,10 @@ def test_timm_gives_the_same_features(with_encoder, tmp_path):
 
 
 class ArraysOnly(pickle.Unpickler):
-    """Reads numpy arrays and plain values, as Detectron2's checkpointer needs them, and nothing else."""
+    """Reads arrays and plain values, by names that every version of NumPy has, and nothing else."""
 
     def find_class(self, module, name):
-        assert (module.partition(".")[0], name) in {
-            ("numpy", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy", "_frombuffer"),
-        }
+        assert (module, name) in {("numpy", "ndarray"), ("builtins", "bytearray")}
         return super().find_class(module, name)
 
 
@@ -380,19 +379,81 @@ def test_detectron2_has_its_names_and_shapes(with_encoder, tmp_path):
     assert "DEPTH: 18" in card.read_text()
 
 
-def test_detectron2_names_of_a_resnet50_are_those_of_its_zoo():
-    # BottleneckBlock has conv1..conv3 with a norm each; res2..res5 have 3, 4, 6, 3 blocks, the first with a shortcut.
-    expected = {"stem.conv1"} | {
-        f"res{stage}.{block}.{layer}"
-        for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
-        for block in range(blocks)
-        for layer in ("conv1", "conv2", "conv3", *(("shortcut",) if block == 0 else ()))
-    }
-    with torch.device("meta"):
-        model = torchvision.models.resnet50()
-    found = {detectron2_name(name) for name in model.state_dict() if not name.startswith("fc.") and "num_" not in name}
+def resnet50_shapes() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of Detectron2's ResNet-50: written down from its BasicStem, BottleneckBlock and get_norm."""
+    shapes: dict[str, tuple[int, ...]] = {"stem.conv1": (64, 3, 7, 7)}
+    before = 64
+    for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3)):
+        out = 256 * 2 ** (stage - 2)
+        for block in range(blocks):
+            name = f"res{stage}.{block}"
+            if block == 0:
+                shapes[f"{name}.shortcut"] = (out, before, 1, 1)
+            shapes[f"{name}.conv1"] = (out // 4, before, 1, 1)
+            shapes[f"{name}.conv2"] = (out // 4, out // 4, 3, 3)
+            shapes[f"{name}.conv3"] = (out, out // 4, 1, 1)
+            before = out
     norms = ("weight", "bias", "running_mean", "running_var")
-    assert found == {f"{name}.weight" for name in expected} | {f"{n}.norm.{part}" for n in expected for part in norms}
+    return {f"{name}.weight": shape for name, shape in shapes.items()} | {
+        f"{name}.norm.{part}": shape[:1] for name, shape in shapes.items() for part in norms
+    }
+
+
+def test_a_resnet50_has_the_keys_and_shapes_of_detectron2(tmp_path):
+    weights.for_detectron2(Encoder.random(EncoderSettings("resnet50", 0, 2048), seed=0), tmp_path / "w.pkl")
+    with (tmp_path / "w.pkl").open("rb") as file:
+        model = ArraysOnly(file).load()["model"]
+    assert {key: array.shape for key, array in model.items()} == resnet50_shapes()
+    assert {(array.dtype.str, array.flags.writeable) for array in model.values()} == {("<f4", True)}
+    assert len(model) == 53 * 5  # 1 + 16 x 3 + 4 convolutions, each with a norm of four
+
+
+def test_a_resnet50_has_the_keys_and_shapes_of_mmdetection():
+    # Its ResNet has conv1 and bn1, layer1 .. layer4 of blocks with conv1, bn1 .. conv3, bn3, and downsample.0 and .1.
+    with torch.device("meta"):
+        state = Encoder(EncoderSettings("resnet50", 0, 2048)).backbone.state_dict()
+    expected = {}
+    for key, shape in resnet50_shapes().items():
+        name = key.removeprefix("stem.")
+        for theirs, ours in (("shortcut.norm", "downsample.1"), ("shortcut.", "downsample.0.")):
+            name = name.replace(theirs, ours)
+        for number in "123":
+            name = name.replace(f"conv{number}.norm", f"bn{number}")
+        for stage in "2345":
+            name = name.replace(f"res{stage}.", f"layer{int(stage) - 1}.")
+        expected[name] = shape
+        if name.endswith("running_var"):
+            expected[f"{name.removesuffix('running_var')}num_batches_tracked"] = ()
+    assert {key: tuple(tensor.shape) for key, tensor in state.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "detectron2", "mmdetection"),
+    [
+        # Detectron2 insists on 64 channels in res2 of the small ones, and widens by width per group.
+        ("resnet18", "DEPTH: 18, RES2_OUT_CHANNELS: 64", 'type="ResNet", depth=18'),
+        ("resnet50", "DEPTH: 50", 'type="ResNet", depth=50'),
+        (
+            "resnext50_32x4d",
+            "DEPTH: 50, NUM_GROUPS: 32, WIDTH_PER_GROUP: 4",
+            'type="ResNeXt", depth=50, groups=32, base_width=4',
+        ),
+        # MMDetection's networks of one group have no other width.
+        ("wide_resnet50_2", "DEPTH: 50, NUM_GROUPS: 1, WIDTH_PER_GROUP: 128", None),
+    ],
+)
+def test_the_card_spells_the_shape_of_the_network(name, detectron2, mmdetection):
+    assert resnet_shape(name, "detectron2") == detectron2
+    if mmdetection:
+        assert resnet_shape(name, "mmdetection") == mmdetection
+    else:
+        with pytest.raises(OrlError, match=f"MMDetection has no {name}"):
+            resnet_shape(name, "mmdetection")
+
+
+def test_every_resnet_of_torchvision_has_a_shape_to_spell():
+    names = [name for name in torchvision.models.list_models(module=torchvision.models) if "resne" in name]
+    assert len([resnet_shape(name, "detectron2") for name in names]) == len(names) >= 9
 
 
 def test_mmdetection_has_torchvisions_names(with_encoder, tmp_path):
@@ -404,16 +465,49 @@ def test_mmdetection_has_torchvisions_names(with_encoder, tmp_path):
     assert difference(model.eval(), encoder().features) < 1e-5
 
 
-def test_onnx_says_what_it_needs(with_encoder, tmp_path):
-    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxscript"):
-        onnxruntime = pytest.importorskip("onnxruntime")
-        out, _ = export(with_encoder, "onnx", tmp_path / "w.onnx")
-        found = onnxruntime.InferenceSession(str(out)).run(None, {"images": pictures().numpy()})[0]
-        assert np.abs(found - encoder().features(pictures()).detach().numpy()).max() < 1e-5
-        return
-    with pytest.raises(OrlError, match="pip install onnx onnxscript"):
+@pytest.mark.slow
+def test_onnx_gives_the_same_features_and_projections(with_encoder, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    out, card = export(with_encoder, "onnx", tmp_path / "w.onnx")
+    session = onnxruntime.InferenceSession(str(out))
+    for number, side in ((1, 64), (2, 64), (5, 96)):
+        images = torch.randn(number, 3, side, side, generator=torch.Generator().manual_seed(number))
+        found = session.run(["features", "projection"], {"images": images.numpy()})
+        with torch.inference_mode():
+            expected = encoder().features(images), encoder()(images)
+        for ours, theirs in zip(expected, found, strict=True):
+            assert np.abs(ours.numpy() - theirs).max() < 1e-5
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["mean"]) == [0.485, 0.456, 0.406]
+    assert json.loads(told["std"]) == [0.229, 0.224, 0.225]
+    assert "divided by 255" in told["input"]
+    assert json.loads(told["encoder"]) == {"backbone": "resnet18", "hidden": 24, "dim": 8}
+    assert sorted(path.name for path in tmp_path.glob("w*")) == ["w.md", "w.onnx"]  # no weights beside it
+    assert "`projection`: the projector's output of 8" in card.read_text()
+
+
+def test_onnx_says_what_it_needs(with_encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(OrlError, match="by means of onnx and onnxscript: pip install onnx onnxscript"):
         export(with_encoder, "onnx", tmp_path / "w.onnx")
     assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_every_export_can_be_typed():
+    assert {*EXPORTS, *weights.TARGETS} == set(EXPORT_NAMES)
+    assert all(name in EXPORT_HELP for name in EXPORT_NAMES)
+
+
+@pytest.mark.parametrize("name", ["stage1/encoder.safetensors", "new.safetensors", "stage9/new.safetensors"])
+def test_an_export_takes_the_place_of_nothing_in_a_run(with_encoder, tmp_path, name):
+    before = {path: path.read_bytes() for path in with_encoder.path.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(with_encoder.path)
+    for folder in (with_encoder.path, tmp_path / "link"):
+        with pytest.raises(OrlError, match=r"lies among the files of the run run: export to .*/run/exports/"):
+            export(with_encoder, "torchvision", folder / name)
+    assert {path: path.read_bytes() for path in with_encoder.path.rglob("*") if path.is_file()} == before
+    assert export(with_encoder, "torchvision", with_encoder.path / "exports" / "w.safetensors")[0].exists()
 
 
 def test_weights_that_a_library_cannot_hold_are_refused(new_run, tmp_path):

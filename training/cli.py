@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orl_explore import __version__
@@ -54,6 +56,28 @@ WHAT is one of
                                                weights for that library, with a model card beside them
 """
 
+PROTOCOLS = """\
+Protocols judge encoders on other tasks, with the settings of the literature:
+  voc07              mAP of linear SVMs: --data VOCdevkit (or VOC2007)
+  voc07-lowshot      the same with 1 to 96 positive images per class
+  knn                accuracy of the vote of the nearest neighbors: object crops of the run, or of --data COCO.json;
+                     or whole images, --data DIR with train/CLASS/ and val/CLASS/
+  linear             accuracy of a linear classifier on the frozen backbone: --data DIR
+  semi               accuracy after fine-tuning on 1% and 10% of the labels: --data DIR with 1percent.txt, 10percent.txt
+  retrieval          mAP of ranking object crops by a query crop: of the run, or of --data COCO.json
+  detection          Mask R-CNN, AP of boxes and masks: of the run, or of --data TRAIN.json TEST.json (COCO's layout)
+
+  orl evaluate runs/demo --protocol knn --encoder random stage1 stage3 supervised
+  orl evaluate runs/demo --protocol knn --knn.k [10]
+
+--encoder takes random (untrained), stage1, stage3, supervised (trained with the run's labels: an upper bound) or FILE;
+without it random and the stages that are there. What was judged before is not judged again.
+`orl config PROTOCOL` shows the settings of a protocol, such as --knn.k; docs/transfer.md says what each does.
+
+"""
+
+PROTOCOL_NAMES = ("voc07", "voc07-lowshot", "knn", "linear", "semi", "retrieval", "detection")
+
 EXPORT_NAMES = (
     *("proposals", "neighbors", "correspondences", "coco", "pairs", "bundle"),
     *("torchvision", "timm", "detectron2", "mmdetection", "onnx"),
@@ -61,7 +85,12 @@ EXPORT_NAMES = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted."""
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted (Ctrl+C), 143 ended by SIGTERM or, in training,
+        SIGUSR1.
+    """
     parser, commands = _parser()
     arguments, overrides = parser.parse_known_args(_join_settings(sys.argv[1:] if argv is None else argv, commands))
     if overrides and not getattr(arguments, "takes_settings", False):
@@ -70,13 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     arguments.overrides = overrides
     try:
-        arguments.function(arguments)
+        with _terminated():
+            arguments.function(arguments)
     except OrlError as error:
         from training.console import console
 
+        code = getattr(error, "EXIT_CODE", 1)
+        console.quiet &= code != 1  # what went wrong is said by whichever process it was; that all end, by the first
         console.print("[bold red]orl:[/] ", end="")
         console.print(str(error), markup=False)
-        return 1
+        return code
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -84,6 +116,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[None]:
+    """End in order on SIGTERM, as jobs get it before their machine is taken away; training does so by itself."""
+
+    def end(number: int, frame: object) -> None:
+        from training.console import console
+
+        if os.getpid() == own:
+            console.print("orl: stopped by SIGTERM; the same command goes on from here", markup=False)
+        raise SystemExit(128 + number)
+
+    own = os.getpid()  # workers inherit the handler, and have nothing to say
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _join_settings(argv: Sequence[str], commands: Mapping[str, argparse.ArgumentParser]) -> list[str]:
@@ -149,6 +203,14 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         help="which instances the scenes show (default: all)",
     )
 
+    scenes.add_argument(
+        "--layout",
+        nargs="+",
+        choices=("voc", "imagefolder"),
+        default=[],
+        help="write them, too, as transfer protocols want data: OUT/VOC2007, or object crops in OUT/imagefolder",
+    )
+
     data = command("data", _data, "download COCO and lay it out")
     data.add_argument("what", metavar="WHAT", choices=("coco",), help="coco")
     data.add_argument("--root", type=Path, required=True, metavar="DIR", help="where it goes")
@@ -175,19 +237,25 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "evaluate": (_evaluate, "say how good each step was"),
     }
     for name, (function, summary) in stages.items():
-        added = command(name, function, summary, epilog=SETTINGS)
+        added = command(name, function, summary, epilog=(PROTOCOLS if name == "evaluate" else "") + SETTINGS)
         added.set_defaults(takes_settings=True)
         added.add_argument("run", type=Path, metavar="RUN", help="the run folder")
         added.add_argument(
             "--config", help="a config by name (`orl config` lists them) or a YAML file; default: the run's own"
         )
-        if name in ("run", "stage1"):
+        if name in ("run", "stage1", "stage2"):
             _add_images(added, positional=False)
         if name != "evaluate":
             added.add_argument(
                 "--overwrite", action="store_true", help="make the stage anew (with run: all of them); nothing is kept"
             )
         if name == "stage2":
+            added.add_argument(
+                "--encoder",
+                metavar="WHICH",
+                help="mine with another encoder than stage 1's: timm:NAME, timm:NAME@FILE, torchvision:NAME[.WEIGHTS],"
+                " or a file of weights (stage2.encoder)",
+            )
             added.add_argument(
                 "--proposals",
                 choices=("fast", "opencv"),
@@ -204,6 +272,19 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
             added.add_argument(
                 "--reviews", choices=("use",), help="train on the pairs as reviewed in the dashboard (stage3.reviews)"
             )
+        if name == "evaluate":
+            added.add_argument(
+                "--protocol",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help=f"judge by a transfer protocol instead: {', '.join(PROTOCOL_NAMES)}; may be given several times",
+            )
+            added.add_argument(
+                "--data", nargs="+", type=Path, default=[], metavar="PATH", help="what the protocol reads"
+            )
+            added.add_argument("--encoder", nargs="+", default=[], metavar="ENCODER", help="which encoders; see below")
+            added.add_argument("--overwrite", action="store_true", help="judge by the protocol anew")
         if name in ("run", "evaluate"):
             added.add_argument("--json", action="store_true", help="print every figure as one JSON object")
 
@@ -245,6 +326,14 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         "--stage", choices=("stage1", "stage3"), help="whose weights (default: stage3 where there is one)"
     )
 
+    embedding = command(
+        "embed", _embed, "embed the images and boxes of an imported stage 2, to compare them", epilog=SETTINGS
+    )
+    embedding.set_defaults(takes_settings=True)
+    embedding.add_argument("run", type=Path, metavar="RUN", help="the run folder; it needs an encoder of stage 1")
+    embedding.add_argument("--config", help="a config by name or a YAML file; default: the run's own")
+    embedding.add_argument("--overwrite", action="store_true", help="make the embeddings anew")
+
     app = command("app", _app, "open the dashboard over a folder of runs")
     app.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="a folder of runs (default: runs)")
     app.add_argument("--port", type=int, default=8501, help="the first port to try (default: 8501)")
@@ -256,7 +345,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
 
     config = command("config", _config, "list the configs, or show one with every value")
     config.set_defaults(takes_settings=True)
-    config.add_argument("name", nargs="?", help="a config by name, or a YAML file")
+    config.add_argument("name", nargs="?", help="a config by name, a YAML file, or a transfer protocol")
     return parser, commands.choices
 
 
@@ -277,6 +366,7 @@ def _scenes(arguments: argparse.Namespace) -> None:
     Every step of ORL can be judged on them. Objects of a category share their shape, never their color; a context
     (such as a kitchen) has objects and a kind of background of its own, so that image neighbors mean something.
     """
+    from orl_explore.layouts import LAYOUTS
     from orl_explore.scenes import make_scenes
     from training.console import console, progress_bar
 
@@ -294,6 +384,10 @@ def _scenes(arguments: argparse.Namespace) -> None:
             progress=progress,
         )
     console.print(f"{arguments.count} scenes: {path}")
+    for layout in arguments.layout:
+        with progress_bar(layout) as progress:
+            folder = LAYOUTS[layout](path, arguments.out, seed=arguments.seed, progress=progress)
+        console.print(f"{layout} layout: {folder}", markup=False)
     console.print(f"next: orl run runs/demo --config demo --images {path}")
 
 
@@ -349,7 +443,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _stage(arguments: argparse.Namespace) -> None:
     """Do one stage, or go on with it where it was stopped.
 
-    Stage 1 needs --images the first time; stages 2 and 3 use what the run already has.
+    A new run needs --images, with stage1 or, with an encoder from elsewhere, stage2.
     """
     from training import pipeline
 
@@ -365,7 +459,7 @@ def _stage(arguments: argparse.Namespace) -> None:
 
 def _stage_options(arguments: argparse.Namespace) -> list[str]:
     """A stage's own options as the settings that they stand for."""
-    own = {"stage2": ("proposals", "max_side"), "stage3": ("reviews",)}.get(arguments.command, ())
+    own = {"stage2": ("encoder", "proposals", "max_side"), "stage3": ("reviews",)}.get(arguments.command, ())
     given = {name: getattr(arguments, name) for name in own if getattr(arguments, name) is not None}
     return [f"--{arguments.command}.{name}={value}" for name, value in given.items()]
 
@@ -373,12 +467,48 @@ def _stage_options(arguments: argparse.Namespace) -> list[str]:
 def _evaluate(arguments: argparse.Namespace) -> None:
     """Say what each step was worth, for a random encoder, stage 1 and stage 3.
 
-    With annotations (practice scenes, COCO) every figure; without them what needs no labels.
+    With annotations (practice scenes, COCO) every figure; without them what needs no labels. With --protocol, judge
+    encoders by a protocol of the literature instead; every result becomes a file in RUN/evaluation/transfer/.
     """
     from training import pipeline
 
+    if arguments.protocol:
+        _transfer(arguments)
+        return
+    if arguments.data or arguments.encoder or arguments.overwrite:
+        raise OrlError(f"--data, --encoder and --overwrite belong to a protocol: add --protocol {PROTOCOL_NAMES[0]}")
     run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
     _show(pipeline.judge(run, config), arguments)
+
+
+def _transfer(arguments: argparse.Namespace) -> None:
+    from training import pipeline
+    from training.modules import is_main_process
+    from training.transfer import evaluate as transfer
+
+    for name in arguments.protocol:
+        transfer.protocol_named(name)
+    overrides, settings = transfer.split_overrides(arguments.overrides, arguments.protocol)
+    run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=overrides)
+    results = transfer.evaluate(
+        run,
+        config,
+        list(dict.fromkeys(arguments.protocol)),
+        encoders=list(dict.fromkeys(arguments.encoder)),
+        data=arguments.data,
+        settings=settings,
+        overwrite=arguments.overwrite,
+    )
+    if not is_main_process():
+        return
+    if arguments.json:
+        import json
+
+        print(json.dumps(results))
+    else:
+        from rich.console import Console
+
+        Console().print(transfer.results_table(results))
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -478,6 +608,20 @@ def _export(arguments: argparse.Namespace) -> None:
         console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False)
 
 
+def _embed(arguments: argparse.Namespace) -> None:
+    """Embed the images and boxes of a stage 2 that was imported, with the encoder of stage 1.
+
+    Pairs and neighbors stay as they were imported. The dashboard's map, matrix of similarities and search then work.
+    """
+    from training import pipeline
+    from training.embed import embed
+    from training.modules import is_main_process
+
+    run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
+    with run.lock() if is_main_process() else contextlib.nullcontext():
+        embed(run, config, overwrite=arguments.overwrite)
+
+
 def _app(arguments: argparse.Namespace) -> None:
     """Open the dashboard in the browser: neighbors, boxes, pairs and curves of every run in a folder.
 
@@ -507,9 +651,17 @@ def _free_port(host: str, first: int) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> None:
-    """List the configs that come with the project, or print one with every value, as YAML."""
+    """List the configs that come with the project, or print one with every value, as YAML.
+
+    With the name of a protocol of `orl evaluate --protocol`, or `supervised`: its settings.
+    """
     from training.config import CONFIGS, config_names, config_parser, load_config
 
+    if arguments.name in (*PROTOCOL_NAMES, "supervised"):
+        from training.transfer.evaluate import print_settings
+
+        print_settings(arguments.name)
+        return
     if arguments.name or arguments.overrides:
         print(load_config(arguments.name, arguments.overrides).to_yaml(), end="")
         return

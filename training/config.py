@@ -18,10 +18,16 @@ import yaml
 from orl_explore.byol import learning_rate_factor
 from orl_explore.encoder import EncoderSettings
 from orl_explore.errors import OrlError
+from orl_explore.renderers import RENDERERS, Augment
 from orl_explore.run import atomic_write, differing_keys
 from orl_explore.views import ViewSettings
 
 CONFIGS = Path(__file__).parent / "configs"
+COMPUTE = ("augment", "compile", "gradient_checkpointing")
+"""Settings of stages 1 and 3 that change nothing beyond rounding: a run may go on with others."""
+
+EXACT_IMAGES = 1_000_000
+"""Images up to which `stage2.index: auto` searches exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,16 @@ class TrainConfig:
     """EMA momentum of the target network at the first step; it rises to 1."""
     checkpoint_steps: int = 500
     """Optimizer steps between checkpoints: what a killed job loses at most."""
+    augment: Augment = "cpu"
+    """Where views are drawn, all the same to within rounding. "pil": Pillow, the reference; "cpu": OpenCV and torch,
+    faster; "device": crops on the CPU, the rest where the network is."""
+    compile: bool = False
+    """Compile the backbone with torch.compile: minutes at the start, faster steps afterwards."""
+    gradient_checkpointing: bool = False
+    """Compute the backbone's activations twice instead of keeping them: less memory, slower steps, the same result."""
+    knn_every: int = 0
+    """Not in the paper: epochs between kNN accuracies on object crops while training, in knn.csv; 0: never. Labels
+    are looked at for that alone."""
 
     def learning_rate(self) -> float:
         """Full learning rate, after the warm-up."""
@@ -88,6 +104,8 @@ class TrainConfig:
         _check_positive(
             self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps"
         )
+        if self.augment not in RENDERERS:
+            raise OrlError(f"{self._stage}.augment is {self.augment!r}: choose one of {', '.join(RENDERERS)}")
         if self.batch_size < 2:
             raise OrlError(f"{self._stage}.batch_size is 1: batch normalization needs at least 2 images")
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
@@ -95,6 +113,8 @@ class TrainConfig:
                 f"{self._stage}.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size} into"
                 " equal passes of at least 2 images"
             )
+        if self.knn_every < 0:
+            raise OrlError(f"{self._stage}.knn_every is {self.knn_every}: it must be 0 or more epochs")
         for name in ("ema", "momentum", "weight_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must lie between 0 and 1")
@@ -113,10 +133,15 @@ class Stage1Config(TrainConfig):
 class Stage2Config:
     """Stage 2: which regions of which images correspond (paper section 3.2)."""
 
+    encoder: str | None = None
+    """Another encoder in place of stage 1's: timm:NAME, timm:NAME@FILE, torchvision:NAME[.WEIGHTS] or a file."""
     image_size: int = 224
     """Side that image crops and regions are resized to before embedding, pixels."""
     neighbors: int = 10
     """K: nearest neighbors kept for each image."""
+    index: Literal["auto", "exact", "ivf"] = "auto"
+    """Neighbor search: "exact" compares all images with all; "ivf" looks into the likely lists of an index and misses
+    some neighbors (run.json says how many); "auto" takes it above a million images."""
     proposals: Literal["fast", "opencv"] = "fast"
     """Selective search: "fast" is this project's own, compiled; "opencv" the reference, several times slower."""
     max_side: int | None = None
@@ -150,6 +175,10 @@ class Stage2Config:
             _check_positive(self, "stage2", "max_side")
         if not 0 < self.pair_ratio <= 1:
             raise OrlError(f"stage2.pair_ratio is {self.pair_ratio}: it must lie above 0 and at most at 1")
+
+    def searches_lists(self, images: int) -> bool:
+        """Whether neighbors of so many images are searched by an inverted file."""
+        return self.index == "ivf" or (self.index == "auto" and images > EXACT_IMAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,10 +246,19 @@ class Config:
 
     def stage_dict(self, stage: str) -> dict[str, Any]:
         """What a stage's result depends on; how it is spread over workers and devices is not part of that."""
-        settings = self.as_dict()[stage]
+        settings = {name: value for name, value in self.as_dict()[stage].items() if name not in COMPUTE}
         if settings.get("accumulate") == 1:  # the same as before this setting existed: such runs go on
             del settings["accumulate"]
+        if settings.get("index") == "auto":  # likewise
+            del settings["index"]
+        settings.pop("knn_every", None)  # looks on, changes nothing
+        if stage == "stage2" and settings["encoder"] is None:  # likewise
+            del settings["encoder"]
         return {"precision": self.precision, "seed": self.seed, **settings}
+
+    def compute_dict(self, stage: str) -> dict[str, Any]:
+        """How a stage is computed, where there is a choice: part of its record, though not of what it depends on."""
+        return {name: value for name, value in self.as_dict()[stage].items() if name in COMPUTE}
 
     def to_yaml(self) -> str:
         """The resolved config, every value written out."""

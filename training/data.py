@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from orl_explore import views
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.orl import Sample, draw_sample, render_sample
+from orl_explore.renderers import RENDERERS, View
 from training.config import Stage1Config, Stage3Config
 
 Index = tuple[int, int]
@@ -61,20 +62,23 @@ class StepSampler(Sampler[list[Index]]):
 
 
 class ImageViews(Dataset):
-    """Stage 1: two views of an image, uint8 (3, S, S) each."""
+    """Stage 1: two views of an image, uint8 (3, S, S) each, or left to the device: see `renderers`."""
 
     def __init__(self, images: ImageSet, config: Stage1Config, seed: int):
         self.images, self.config, self.seed = images, config, seed
         self.image_ids = images.table["image_id"].to_numpy()
+        self.image_sizes = images.table[["width", "height"]].to_numpy()
+        self.renderer = RENDERERS[config.augment]
 
-    def __getitem__(self, index: Index) -> dict[str, Tensor | int]:
+    def __getitem__(self, index: Index) -> dict[str, View | int]:
         epoch, row = index
         image_id = int(self.image_ids[row])
         rng = np.random.default_rng([self.seed, epoch, image_id])
-        image = self.images.load(row)
+        image = self.renderer.load(self.images, row)
         settings, size = self.config.views, self.config.image_size
-        sampled = [views.sample_view(rng, settings, view=view, image_size=image.size) for view in (0, 1)]
-        view1, view2 = (views.to_tensor(views.render_view(image, view, size)) for view in sampled)
+        width, height = (int(side) for side in self.image_sizes[row])
+        sampled = [views.sample_view(rng, settings, view=view, image_size=(width, height)) for view in (0, 1)]
+        view1, view2 = (self.renderer.draw(image, view, size) for view in sampled)
         return {"image_id": image_id, "view1": view1, "view2": view2}
 
 
@@ -83,32 +87,56 @@ def _order(rows: np.ndarray) -> np.ndarray | slice:
     return slice(None) if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
 
 
+class Pairs(Protocol):
+    """Where stage 3 finds the pairs of an image."""
+
+    rows: np.ndarray
+    """Rows of the images that have a pair, ascending."""
+
+    def of(self, row: int) -> np.ndarray:
+        """Pairs of an image in the order of the table, (n, 3): row of the neighbor, region here, region there."""
+
+
+class HeldPairs:
+    """All pairs, held as arrays in 32 bits: COCO has ten million."""
+
+    def __init__(self, pairs: pd.DataFrame, row_of: pd.Series):
+        rows = row_of[pairs["image_id"]].to_numpy()
+        order = _order(rows)
+        columns = (row_of[pairs["neighbor_id"]], pairs["query_region"], pairs["key_region"])
+        self._pairs = np.stack([column.to_numpy(np.int32)[order] for column in columns], axis=1)
+        self._starts = np.searchsorted(rows[order], np.arange(len(row_of) + 1))
+        self.rows = np.flatnonzero(np.diff(self._starts))
+
+    def of(self, row: int) -> np.ndarray:
+        """As `Pairs.of`."""
+        return self._pairs[self._starts[row] : self._starts[row + 1]]
+
+
 class ObjectViews(Dataset):
     """Stage 3: two views of an image, a box and its jittered copy, and a pair of corresponding boxes.
 
     Images without any pair (possible only with stage 2's optional switches) are left out; `rows` are the others.
     """
 
-    def __init__(self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame, config: Stage3Config, seed: int):
+    def __init__(
+        self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame | Pairs, config: Stage3Config, seed: int
+    ):
         self.images, self.config, self.seed = images, config, seed
         self.image_ids = images.table["image_id"].to_numpy()
         self.image_sizes = images.table[["width", "height"]].to_numpy()
+        self.renderer = RENDERERS[config.augment]
         row_of = pd.Series(np.arange(len(images)), index=self.image_ids)
-        # Regions and pairs stand grouped by image, in any order of images: keep arrays and where each image begins.
+        # Regions stand grouped by image, in any order of images: keep arrays and where each image begins.
         starts = np.arange(len(images) + 1)
         region_rows = row_of[regions["image_id"]].to_numpy()
         order = _order(region_rows)
         self.all_boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int32)
         self.boxes = self.all_boxes[order]
         self.box_starts = np.searchsorted(region_rows[order], starts)
-        pair_rows = row_of[pairs["image_id"]].to_numpy()
-        order = _order(pair_rows)
-        # Row of the neighbor, region in the image, region in the neighbor; in 32 bits, as COCO has ten million pairs.
-        columns = (row_of[pairs["neighbor_id"]], pairs["query_region"], pairs["key_region"])
-        self.pairs = np.stack([column.to_numpy(np.int32)[order] for column in columns], axis=1)
-        self.pair_starts = np.searchsorted(pair_rows[order], starts)
+        self.pairs = HeldPairs(pairs, row_of) if isinstance(pairs, pd.DataFrame) else pairs
         self.row_of = row_of.to_dict()
-        self.rows = np.flatnonzero(np.diff(self.pair_starts))
+        self.rows = self.pairs.rows
         if not len(self.rows):
             raise OrlError(
                 "stage 2 left no pair: loosen its switches (mutual, one_to_one, min_similarity, max_image_similarity)"
@@ -121,8 +149,7 @@ class ObjectViews(Dataset):
     def sample(self, epoch: int, row: int) -> Sample:
         """Decide what stage 3 sees of an image in an epoch; `row` counts the images table."""
         boxes = self.boxes[self.box_starts[row] : self.box_starts[row + 1]]
-        pairs = self.pairs[self.pair_starts[row] : self.pair_starts[row + 1]]
-        neighbor, query, key = pairs.T
+        neighbor, query, key = self.pairs.of(row).T
         pairs = np.column_stack([self.image_ids[neighbor], self.all_boxes[query], self.all_boxes[key]])
         image_id = int(self.image_ids[row])
         width, height = self.image_sizes[row]
@@ -135,11 +162,16 @@ class ObjectViews(Dataset):
             pairs=pairs,
         )
 
-    def __getitem__(self, index: Index) -> dict[str, Tensor | int]:
+    def __getitem__(self, index: Index) -> dict[str, View | int]:
         epoch, row = index[0], int(self.rows[index[1]])
         sample = self.sample(epoch, row)
-        image, neighbor = self.images.load(row), self.images.load(self.row_of[sample.neighbor_id])
+        image, neighbor = (self.renderer.load(self.images, r) for r in (row, self.row_of[sample.neighbor_id]))
         drawn = render_sample(
-            sample, image, neighbor, image_size=self.config.image_size, patch_size=self.config.patch_size
+            sample,
+            image,
+            neighbor,
+            image_size=self.config.image_size,
+            patch_size=self.config.patch_size,
+            renderer=self.renderer,
         )
         return {"image_id": sample.image_id, **drawn}

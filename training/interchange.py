@@ -177,6 +177,7 @@ def _move(run: Run, old: Run | None, path: Path, overwrite: bool) -> None:
     mine, theirs = run.manifest(), old.manifest()
     theirs["stages"] |= mine["stages"]
     theirs["imports"] = [*theirs.get("imports", []), *mine["imports"]]
+    theirs["imported_tables"] = theirs.get("imported_tables", {}) | mine["imported_tables"]
     shutil.copyfile(run.path / "config.yaml", path / "config.yaml")
     write_json(path / "run.json", theirs)
 
@@ -197,6 +198,7 @@ class _Import:
         self.scratch.mkdir()
         self.stages: dict[str, dict[str, Any]] = {}
         self.files: list[dict[str, str]] = []
+        self.tables: dict[str, dict[str, Any]] = {}
 
     @cached_property
     def images(self) -> ImageSet:
@@ -216,6 +218,11 @@ class _Import:
         facts = {"kind": kind, "file": path.name, "blake2b": hash_file(path), "time": now()}
         self.files.append(facts)
         return facts
+
+    def made_with(self, table: str, names: Sequence[str]) -> None:
+        """Remember the settings that an imported table of an unfinished stage 2 stands for: it cannot have others."""
+        settings = {name: getattr(self.config.stage2, name) for name in names}
+        self.tables[table] = {"settings": settings, "hash": hash_file(self.run.file(table))}
 
     def mined_with(self, settings: dict[str, Any], path: Path) -> None:
         """Make the settings of stage 2 that a file tells those of the run; checked as if they had been typed."""
@@ -283,12 +290,15 @@ class _Import:
         files = [self.source(path, "proposals") for path in proposal_files]
         if found is None:
             self._write_proposals(raw, None)
+            self.made_with("proposals", FILTER)
             return
         files += [self.source(path, "neighbors or correspondences") for path in mined_files]
         authors.write_neighbors(self.run, self.images, found)
         if found.boxes is None:
+            self.made_with("neighbors", ("neighbors",))
             if raw is not None:
                 self._write_proposals(raw, None)
+                self.made_with("proposals", FILTER)
             return
         authors.check_inside(self.images, found.boxes, f"{found.path}: pseudo_annotations.bbox")
         empty = np.flatnonzero(np.diff(found.boxes.starts) == 0)
@@ -341,6 +351,7 @@ class _Import:
         """Import boxes of another tool as proposals."""
         self._write_proposals(foreign.collect(read(path, self.images), self.images, self.scratch), None)
         self.source(path, kind)
+        self.made_with("proposals", FILTER)
 
     def weights(self, path: Path, stage: str | None, backbone: str | None, network: str | None) -> None:
         """Import an encoder as that of a stage."""
@@ -376,6 +387,7 @@ class _Import:
                 self.run.note(name, outputs=outputs, imported=facts)
         manifest = self.run.manifest()
         manifest["imports"] = self.files
+        manifest["imported_tables"] = self.tables
         write_json(self.run.path / "run.json", manifest)
 
 
@@ -396,10 +408,22 @@ def export(run: Run, what: str, out: Path, *, stage: str | None = None) -> list[
     """
     if out.is_dir():
         raise OrlError(f"{out} is a folder: name the file to write")
+    _refuse_run_file(out)
     if what in EXPORTS:
         EXPORTS[what](run, out)
         return [out]
     return _export_weights(run, what, out, stage)
+
+
+def _refuse_run_file(out: Path) -> None:
+    """Let no export take the place of what a run, this one or another, is made of."""
+    out = out.resolve()
+    for folder in out.parents:
+        if (folder / "run.json").exists() and not out.is_relative_to(folder / "exports"):
+            raise OrlError(
+                f"{out} lies among the files of the run {folder.name}: export to {folder / 'exports' / out.name}, or"
+                " to a place outside it"
+            )
 
 
 def _proposals(run: Run, out: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
+import functools
 import logging
+import multiprocessing
 import os
+import re
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,6 +20,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
@@ -26,11 +32,13 @@ from orl_explore import diagnostics
 from orl_explore.byol import TwinNetworks, learning_rate_factor, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.run import Run, atomic_write, hash_file
+from orl_explore.renderers import collate, finish
+from orl_explore.run import Run, atomic_write, disk_trouble, hash_file
 from orl_explore.views import normalize
 from training.config import Config, TrainConfig
-from training.console import bar, console
+from training.console import NotebookBar, bar, console
 from training.data import StepSampler
+from training.notebook import LiveLoss, LossPlot
 
 COLLAPSED = 0.1
 """Representation std, as a share of that of a spread-out representation, below which training has collapsed."""
@@ -57,10 +65,10 @@ class TwinTraining(lightning.LightningModule):
         """Whether this forward pass was the last one of an optimizer step; each is, unless gradients accumulate."""
         return (batch_idx + 1) % self.config.accumulate == 0
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
-        """Losses of one batch of uint8 views, by name."""
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Losses of one batch of views, by name."""
         image_ids = batch.pop("image_id")
-        losses, projection = self.networks(**{name: normalize(view) for name, view in batch.items()})
+        losses, projection = self.networks(**{name: normalize(finish(view)) for name, view in batch.items()})
         loss = sum(self.weights[name] * losses[name] for name in losses)
         if not torch.isfinite(loss):
             raise OrlError(
@@ -77,6 +85,7 @@ class TwinTraining(lightning.LightningModule):
             lr=config.learning_rate(),
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda",
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, self.total_steps, self.warmup_steps)
@@ -97,6 +106,13 @@ class TwinTraining(lightning.LightningModule):
                     f"weights of {name} are no longer finite at step {self.global_step}:"
                     " the last good checkpoint is kept; try a lower base_lr, or precision fp32"
                 )
+
+
+class Stopped(OrlError):
+    """Somebody, such as Slurm before it takes the machine away, asked for an end; a checkpoint of this step exists."""
+
+    EXIT_CODE = 143
+    """What commands end with then: 128 + SIGTERM, as shells count."""
 
 
 class MetricsLog(Callback):
@@ -162,8 +178,9 @@ class MetricsLog(Callback):
                     f"[bold red]The representation has collapsed[/]: in epoch {epoch} its standard deviation is"
                     f" {std:.1%} of a spread-out one's. Lower base_lr, or raise ema; the loss says nothing about this."
                 )
-        self.writer.writerow(row)
-        self.file.flush()  # before the checkpoint of this step: a resumed run keeps the rows up to there
+        with disk_trouble(self.path):
+            self.writer.writerow(row)
+            self.file.flush()  # before the checkpoint of this step: a resumed run keeps the rows up to there
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs for the same std and rank."""
@@ -174,12 +191,13 @@ class MetricsLog(Callback):
         self.projections = state_dict["projections"]
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
-        """Close the file."""
-        self.file.close()
+        """Close the file; a row that found no room on the disk cannot be written now, either."""
+        with contextlib.suppress(OSError):
+            self.file.close()
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Close the file."""
-        self.file.close()
+        self.teardown(trainer, module, "fit")
 
 
 class TrainingProgress(Callback):
@@ -190,12 +208,15 @@ class TrainingProgress(Callback):
         self.bar = bar(TextColumn("epoch {task.fields[epoch]}"), TextColumn("loss {task.fields[loss]}"))
         self.steps_per_epoch, self.epochs = steps_per_epoch, total // steps_per_epoch
         self.task = self.bar.add_task(title, total=total, completed=done, epoch=f"0/{self.epochs}", loss="...")
+        self.in_notebook: NotebookBar | None = None
+        self.text = title
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Show the bar (in the first process only)."""
         self.start = time.monotonic()
         if trainer.is_global_zero:
             self.bar.start()
+            self.in_notebook = NotebookBar(self.title) if console.is_jupyter else None
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the bar."""
@@ -205,17 +226,24 @@ class TrainingProgress(Callback):
         epoch = f"{(step - 1) // self.steps_per_epoch + 1}/{self.epochs}"
         loss = f"{float(outputs['loss']) * module.config.accumulate:.3f}"
         self.bar.update(self.task, completed=step, epoch=epoch, loss=loss)
-        if not console.is_terminal and trainer.is_global_zero and step % self.steps_per_epoch == 0:
-            left = (time.monotonic() - self.start) / (step - self.done) * (self.total - step)
-            console.print(f"{self.title}: epoch {epoch}, loss {loss}, {left:.0f} s left")
+        left = (time.monotonic() - self.start) / (step - self.done) * (self.total - step)
+        self.text = f"{self.title}: epoch {epoch}, loss {loss}, {left:.0f} s left"
+        if step == self.total:
+            self.text = f"{self.title}: loss {loss} after {step} steps, {time.monotonic() - self.start:.0f} s"
+        if self.in_notebook:
+            self.in_notebook.update(self.text, step / self.total)
+        elif not console.is_terminal and trainer.is_global_zero and step % self.steps_per_epoch == 0:
+            console.print(self.text)
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         """Leave the bar as it stands."""
         self.bar.stop()
+        if self.in_notebook:
+            self.in_notebook.finish(self.text)
 
     def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
         """Leave the bar as it stands."""
-        self.bar.stop()
+        self.teardown(trainer, module, "fit")
 
 
 class Checkpoints(Callback):
@@ -223,18 +251,71 @@ class Checkpoints(Callback):
 
     def __init__(self, folder: Path, *, every: int):
         self.folder, self.every = folder, every
+        self.saved: Path | None = None
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save when it is time, then delete the older one."""
         step = trainer.global_step
-        if not module.ends_step(batch_idx) or (step % self.every and step != module.total_steps):
+        if module.ends_step(batch_idx) and (step % self.every == 0 or step == module.total_steps):
+            self.save(trainer)
+
+    def save(self, trainer: Any) -> None:
+        """Save the step that has just ended, unless that was done already, then delete the older one."""
+        path = self.folder / f"step={trainer.global_step}.ckpt"
+        if path == self.saved:
             return
-        path = self.folder / f"step={step}.ckpt"
         trainer.save_checkpoint(path)
+        self.saved = path
         if trainer.is_global_zero:
             for older in self.folder.glob("step=*.ckpt"):
                 if older != path:
                     older.unlink()
+
+
+class Preemption(Callback):
+    """On SIGTERM or SIGUSR1, ends training with the step that is being done, once a checkpoint of it is saved.
+
+    Processes that train together hear a signal at different moments, and some never: they agree after every step. It
+    stands in for Lightning's own handlers, which talk to the other processes in the middle of whatever they are doing.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self, checkpoints: Checkpoints):
+        self.checkpoints = checkpoints
+        self.heard = 0
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Listen, where that can be done: in a main thread."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in self.SIGNALS}
+
+    def _hear(self, number: int, frame: Any) -> None:
+        self.heard = number
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After a step, ask all processes whether one of them has heard a signal."""
+        if not module.ends_step(batch_idx) or trainer.global_step == module.total_steps:
+            return
+        if not trainer.strategy.reduce_boolean_decision(bool(self.heard), all=False):
+            return
+        self.checkpoints.save(trainer)
+        name = signal.Signals(self.heard).name if self.heard else "a signal to another process"
+        raise Stopped(
+            f"stopped by {name}: step {trainer.global_step} of {module.total_steps} is saved, and the same command goes"
+            " on from there"
+        )
+
+    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+        """Listen no more."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        """Listen no more."""
+        self.teardown(trainer, module, "fit")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -267,6 +348,33 @@ def data_workers(config: Config) -> int:
     return min(8, cores)
 
 
+def _prepare_worker(_: int) -> None:
+    """Let a worker use one core, and go on until the process that it works for ends: Slurm signals every process."""
+    with contextlib.suppress(ImportError):  # Pillow's way does without OpenCV
+        import cv2
+
+        cv2.setNumThreads(0)  # its threads do not live on in a forked process
+    for number in Preemption.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@functools.cache
+def _workers_end_with_us() -> None:
+    """At exit kill workers of a loader that an error kept: they ignore the signal that Python sends and waits on."""
+    atexit.register(lambda: [child.kill() for child in multiprocessing.active_children() if child.daemon])
+
+
+def launched(config: Config) -> tuple[int | str, int]:
+    """Devices per machine and machines: as torchrun or Slurm started processes for them, or as the settings say."""
+    if TorchElasticEnvironment.detect():
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    if SLURMEnvironment.detect():
+        nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
+    return (config.devices if torch.cuda.is_available() or config.devices != "auto" else 1), 1
+
+
 def fit(
     networks: TwinNetworks,
     dataset: Dataset,
@@ -293,17 +401,29 @@ def fit(
     quiet_lightning()
     checkpoint, start_step = latest_checkpoint(folder / "checkpoints")
     networks = networks.to(memory_format=torch.channels_last)
+    if stage.gradient_checkpointing:
+        networks.save_memory()
+    if stage.compile:
+        networks.compile_backbones()
     module = TwinTraining(networks, stage, images=images, weights=weights)
     if checkpoint and start_step == module.total_steps:  # killed between the last step and what follows it
         module.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
         return
+    checkpoints = Checkpoints(folder / "checkpoints", every=stage.checkpoint_steps)
     callbacks: list[Callback] = [
         TrainingProgress(title, total=module.total_steps, steps_per_epoch=module.steps_per_epoch, done=start_step),
-        Checkpoints(folder / "checkpoints", every=stage.checkpoint_steps),
+        checkpoints,
+        Preemption(checkpoints),
     ]
+    if stage.knn_every:
+        from training.transfer.watching import KnnWatch
+
+        callbacks.append(KnnWatch(dataset.images, config, stage, folder / "knn.csv", start_step=start_step))  # type: ignore[attr-defined]
+    devices, nodes = launched(config)
     trainer = lightning.Trainer(
         accelerator="auto",
-        devices=config.devices if torch.cuda.is_available() or config.devices != "auto" else 1,
+        devices=devices,
+        num_nodes=nodes,
         precision=precision_flag(config.precision),  # type: ignore[arg-type]
         sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
         accumulate_grad_batches=stage.accumulate,
@@ -328,6 +448,8 @@ def fit(
         )
         log = MetricsLog(folder / "metrics.csv", start_step=start_step, names=list(weights))
         trainer.callbacks.insert(0, log)  # type: ignore[attr-defined]
+        if console.is_jupyter:
+            trainer.callbacks.append(LiveLoss(LossPlot(log.path, f"{title}: loss")))  # type: ignore[attr-defined]
     sampler = StepSampler(
         images,
         batch_size=stage.batch_size,
@@ -342,15 +464,34 @@ def fit(
     loader = DataLoader(
         dataset,
         batch_sampler=sampler,
+        collate_fn=collate,
         num_workers=workers,
+        worker_init_fn=_prepare_worker,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
+    _workers_end_with_us()
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl+C, after which it would have all further ones ignored
+    except SystemExit as error:
+        if error.code != 1:  # not Lightning's answer to Ctrl+C, after which it would have all further ones ignored
+            raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
+    except OrlError as error:
+        raise type(error)(own_words(error)) from error
+    except RuntimeError as error:
+        if trainer.world_size > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset)|ProcessGroup", str(error)):
+            raise OrlError(
+                f"one of the {trainer.world_size} processes that train together was lost: the last checkpoint is"
+                " intact, and the same command goes on from there"
+            ) from error
+        raise
+
+
+def own_words(error: OrlError) -> str:
+    """The message of an error, without what a data loader's worker wraps around it."""
+    return str(error).rpartition("orl_explore.errors.OrlError: ")[2].strip()
 
 
 def is_main_process() -> bool:
@@ -366,6 +507,8 @@ def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str
         return
     config.save(run.path / "config.yaml")
     with run.working_on(stage, config=config.stage_dict(stage), seed=config.seed, inputs=inputs):
+        if compute := config.compute_dict(stage):
+            run.note(stage, compute=compute)
         yield
 
 

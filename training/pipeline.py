@@ -16,6 +16,8 @@ from training import evaluate, stage1, stage2, stage3
 from training.config import Config, load_config
 from training.console import console, progress_bar
 from training.modules import is_main_process
+from training.notebook import processes, train_in_processes
+from training.parts import crew
 
 STAGES: dict[str, Callable[[Run, Config], Run]] = {"stage1": stage1.run, "stage2": stage2.run, "stage3": stage3.run}
 
@@ -40,9 +42,18 @@ def prepare(
     Raises:
         OrlError: no images named for a new run, or other images or a bad config.
     """
+    console.quiet = not is_main_process()
     run = Run(path)
-    stored = path / "config.yaml"
+    stored = path / "config.yaml"  # asked for before the first process stores it: all then read the same
     settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
+    with crew() as together:
+        together.decide(lambda: _begin(run, settings, images, root))
+    return run, settings
+
+
+def _begin(run: Run, settings: Config, images: Sequence[Path] | None, root: Path | None) -> bool:
+    """Read the images of a new run, as the first process does for all."""
+    stored = run.path / "config.yaml"
     if images and is_main_process():
         with run.lock():
             with progress_bar("reading images") as progress:
@@ -52,16 +63,19 @@ def prepare(
                 console.print(report(image_set), markup=False)
     elif run.manifest()["images"] is None:
         raise OrlError(
-            f"{path} has no images yet: `orl run {path} --images PATH` begins with those of a folder, a COCO json"
-            " or a list file"
+            f"{run.path} has no images yet: `orl run {run.path} --images PATH` begins with those of a folder, a COCO"
+            " json or a list file"
         )
     if is_main_process() and not stored.exists():
         settings.save(stored)
-    return run, settings
+    return True
 
 
 def run_stage(name: str, run: Run, config: Config, *, overwrite: bool = False) -> None:
     """Do one stage; with `overwrite`, anew. Processes that train along leave the run folder to the first one."""
+    if processes(config) > 1:
+        train_in_processes(name, run, config, overwrite=overwrite)  # it takes the lock
+        return
     with run.lock() if is_main_process() else contextlib.nullcontext():
         if overwrite and is_main_process():
             run.clear(name)
@@ -76,6 +90,9 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
             for name in STAGES:
                 run.clear(name)
     for name in STAGES:
+        if name == "stage1" and config.stage2.encoder is not None:
+            console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
+            continue
         run_stage(name, run, config)
     if not is_main_process():
         raise SystemExit  # the first process goes on alone

@@ -22,16 +22,17 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from orl_explore import views
 from orl_explore.byol import BYOL, TwinNetworks
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet, sample_images
-from orl_explore.neighbors import nearest_neighbors
+from orl_explore.neighbors import BLOCK, DATABASE, PROBES, list_count, nearest_neighbors
 from orl_explore.orl import ORL
 from orl_explore.proposals import propose, regions_from
+from orl_explore.renderers import collate
 from orl_explore.run import TABLES, Run, write_table
 from training.config import Config, TrainConfig, load_config
 from training.data import ImageViews, ObjectViews
@@ -42,6 +43,10 @@ SAMPLE: Final = 48
 """Images that are looked at."""
 SECONDS: Final = 8.0
 """Time given to a measurement; a training step gets twice that. Each is done at least once."""
+PER_IMAGE: Final = 200
+"""Bytes that stage 2 keeps of every image, roughly: its row of the images table, and where its regions are."""
+LIST_COST: Final = 4.0
+"""How many times as long a product takes in the lists of an index as in the exact search, roughly."""
 METRICS_ROW: Final = 100
 """Bytes of a step in metrics.csv, roughly."""
 
@@ -200,6 +205,8 @@ class _Measurement:
         loading, loaded = self.timed(lambda row: samples[0, row], rows)
         pass_size = -(-stage.batch_size // (stage.accumulate * self.devices))
         networks = networks_type(stage.encoder).to(memory_format=torch.channels_last)
+        if stage.gradient_checkpointing:
+            networks.save_memory()
         weights = dict.fromkeys(("image", "intra", "inter") if networks_type is ORL else ("image",), 1.0)
         module = TwinTraining(networks, stage, images=self.total, weights=weights).to(self.device)
         optimizer = module.configure_optimizers()["optimizer"]
@@ -273,8 +280,8 @@ class _Measurement:
     def batch(self, samples: Dataset, rows: Sequence[int], size: int) -> dict[str, Tensor]:
         """A batch on the device; few samples are repeated."""
         drawn = [samples[0, rows[n % len(rows)]] for n in range(min(size, 8))]
-        collated: dict[str, Tensor] = default_collate([drawn[n % len(drawn)] for n in range(size)])
-        return {name: view.to(self.device) for name, view in collated.items()}
+        batch: dict[str, Any] = self.fabric.to_device(collate([drawn[n % len(drawn)] for n in range(size)]))
+        return batch
 
     # ---- stage 2 -----------------------------------------------------------------------------------------------
 
@@ -291,14 +298,16 @@ class _Measurement:
             lambda row: views.to_tensor(views.center_view(images.load(row), size)), range(len(images))
         )
         vectors = self.total * dim * 4
+        part = min(self.total, stage.shard_images)
+        known_of_each = PER_IMAGE * self.total
         self.note(
             "image embeddings",
             self.total * self.combined(forward, loading),
-            2 * vectors,
+            known_of_each + 2 * part * dim * 4,  # in batches, and joined
             2 * vectors,
             f"{crops} crops embedded, {1 / forward:.3g}/s; {count} images loaded,"
             f" {loading * 1000:.0f} ms of a core each",
-            f"images; float32 x {dim}, twice, as parts and whole",
+            f"images; float32 x {dim}, on disk twice, as parts and whole; in memory {part} images",
         )
 
         known = min(self.total, 8192)
@@ -308,13 +317,21 @@ class _Measurement:
         seconds = time.perf_counter() - start
         nearest = nearest_neighbors(rng.standard_normal((len(ids), dim)), ids, k=stage.neighbors)
         degree = min(stage.neighbors, self.total - 1)
+        table = math.ceil(self.total * degree * _row_bytes("neighbors", nearest))
+        blocks = (min(self.total, DATABASE) + min(self.total, BLOCK)) * 2 * dim * 4
+        rule, share, index = "images squared", 1.0, 0
+        if stage.searches_lists(self.total):
+            share = list_search_share(self.total)
+            index = self.total * (2 * dim + 8)
+            rule = f"images squared, of which an index looks at what costs {share:.1%}"
         self.note(
             "neighbors",
-            seconds * (self.total / known) ** 2,
-            5 * vectors,  # as given, float64, float32 and in the index
-            math.ceil(self.total * degree * _row_bytes("neighbors", nearest)),
+            seconds * (self.total / known) ** 2 * share,
+            known_of_each + blocks + index,
+            2 * table + index,
             f"{known:,} random vectors in {seconds:.2f} s",
-            f"({self.total:,} / {known:,}) squared",
+            f"({self.total:,} / {known:,}) squared: {rule}; in memory {min(self.total, DATABASE):,} vectors"
+            f"{' and the index' if index else ''}",
         )
 
         if stage.proposals == "fast":
@@ -338,11 +355,13 @@ class _Measurement:
         self.note(
             "proposals",
             self.total * seconds / max(1, min(self.workers, self.cores)),
-            round(2 * raw * proposals.memory_usage(index=False).sum() / len(proposals)),
+            known_of_each
+            + round(2 * raw * part / self.total * proposals.memory_usage(index=False).sum() / len(proposals)),
             round(raw * 2 * _row_bytes("proposals", proposals) + kept * _row_bytes("regions", regions)),
             f"{count} images searched, {seconds * 1000:.0f} ms of a core each; {raw / self.total:.0f} boxes an image,"
             f" {kept / self.total:.1f} kept",
-            f"images, by {max(1, min(self.workers, self.cores))} processes; the table twice, as parts and whole",
+            f"images, by {max(1, min(self.workers, self.cores))} processes; the table twice on disk, as parts and"
+            f" whole; in memory {part} images",
         )
 
         boxes = {image_id: group[["x", "y", "w", "h"]].to_numpy() for image_id, group in regions.groupby("image_id")}
@@ -355,14 +374,16 @@ class _Measurement:
         seconds, looked = self.timed(crop, range(count))
         loading = seconds * looked / sum(len(boxes[i]) for i in ids[:looked])
         vectors = round(kept * encoder.width * 2)
+        part_vectors = vectors * part / self.total
         self.note(
             "region embeddings",
             kept * self.combined(forward, loading),
-            2 * vectors,
+            known_of_each + round(5 * part_vectors),  # float32 in batches and joined, then float16
             2 * vectors,
             f"{crops} crops embedded, {1 / forward:.3g}/s; regions of {looked} images cropped,"
             f" {loading * 1000:.1f} ms of a core each",
-            f"{kept:,.0f} regions; float16 x {encoder.width}, twice, as parts and whole",
+            f"{kept:,.0f} regions; float16 x {encoder.width}, on disk twice, as parts and whole; in memory those of"
+            f" {part} images",
         )
 
         few = (
@@ -383,10 +404,14 @@ class _Measurement:
         self.note(
             "pairs",
             self.total * seconds * share,
-            vectors + round(2 * rows * pairs.memory_usage(index=False).sum() / max(1, len(pairs))),
+            # What is mapped of the embeddings for a part, and the part's table.
+            known_of_each
+            + round(min(vectors, (1 + degree) * part_vectors))
+            + round(2 * rows * part / self.total * pairs.memory_usage(index=False).sum() / max(1, len(pairs))),
             round(2 * rows * _row_bytes("pairs", pairs)),
             f"regions of {paired} images paired with {min(stage.neighbors, count - 1)} others each",
-            f"images x {degree} neighbors; the table twice, as parts and whole",
+            f"images x {degree} neighbors; the table twice on disk, as parts and whole; in memory {part} images"
+            " with their neighbors",
         )
         return regions, pairs
 
@@ -495,6 +520,16 @@ def combined(compute: float, loading: float, *, gpu: bool, workers: int, cores: 
     if not gpu:  # on the same cores
         return compute + loading / cores
     return max(compute / devices, loading / min(workers * devices, cores))
+
+
+def list_search_share(images: int) -> float:
+    """Products of a search by an index, weighted by what they cost, as a share of those of the exact search.
+
+    Every image is compared with all lists twice, when it is sorted in and when it is searched for, and then with the
+    images of the lists that are looked into.
+    """
+    lists = list_count(images)
+    return (2 * lists + LIST_COST * PROBES * images / lists) / images
 
 
 def _bytes(tensors: Any) -> int:

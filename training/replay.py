@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,6 +18,8 @@ from orl_explore.encoder import EncoderSettings
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
 from orl_explore.orl import ORL
+from orl_explore.renderers import collate, finish
+from orl_explore.reviews import KEY
 from orl_explore.run import Run
 from orl_explore.views import ViewSettings, normalize
 from training.config import Stage3Config, load_config
@@ -42,6 +45,7 @@ def stage3_settings(run: Run) -> tuple[Stage3Config, int]:
             name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("views").items()
         }
         own = {name: value for name, value in values.items() if name in names}
+        own |= record.get("compute", {"augment": "pil"})  # before there was a choice
         return Stage3Config(encoder=encoder, views=ViewSettings(**views), **own), int(record["seed"])
     stored = run.path / "config.yaml"
     if not stored.exists():
@@ -50,15 +54,46 @@ def stage3_settings(run: Run) -> tuple[Stage3Config, int]:
     return config.stage3, config.seed
 
 
+class StoredPairs:
+    """The pairs of a run, read from its table when they are asked for: to look at some images of many."""
+
+    def __init__(self, run: Run, images: ImageSet):
+        self._run = run
+        self._ids = images.table["image_id"].to_numpy()
+        self._row_of = pd.Series(np.arange(len(images)), index=self._ids)
+        self.rows = np.sort(self._row_of[run.image_ids("pairs")].to_numpy())
+
+    def of(self, row: int) -> np.ndarray:
+        """As `Pairs.of`."""
+        pairs = self._run.read("pairs", image_id=int(self._ids[row]), columns=KEY[1:])
+        return np.column_stack([self._row_of[pairs["neighbor_id"]], pairs[["query_region", "key_region"]]])
+
+
 def object_views(run: Run, images: ImageSet) -> ObjectViews:
-    """What stage 3 draws from.
+    """What stage 3 draws from, for looking at single images: pairs are read as they are needed.
 
     Raises:
         OrlError: stage 2 is missing, or left no pair.
     """
     config, seed = stage3_settings(run)
     regions = run.read("regions", columns=["image_id", "x", "y", "w", "h"])
-    return ObjectViews(images, regions, pairs_to_train_on(run, config), config, seed)
+    pairs = pairs_to_train_on(run, config) if config.reviews else StoredPairs(run, images)
+    return ObjectViews(images, regions, pairs, config, seed)
+
+
+def pictures(samples: ObjectViews, epoch: int, row: int) -> dict[str, Tensor]:
+    """The six pictures that stage 3 sees of an image in an epoch, by name, drawn as training draws them.
+
+    Args:
+        samples: what `object_views` gives.
+        epoch: from 0.
+        row: of the images table; one of `samples.rows`.
+
+    Returns:
+        The inputs of `ORL.forward`, uint8 (3, S, S) each.
+    """
+    drawn = collate([samples[epoch, int(np.searchsorted(samples.rows, row))]])
+    return {name: finish(drawn[name])[0] for pair in PAIRS.values() for name in pair}
 
 
 def step_of(samples: ObjectViews, epoch: int, row: int) -> tuple[int | None, np.ndarray]:
@@ -111,9 +146,8 @@ def current_losses(run: Run, samples: ObjectViews, epoch: int, row: int, *, limi
     if len(rows) < 2:  # left over alone at the end of an epoch
         rows += [int(other) for other in samples.rows if other != row][: max(2, limit) - 1]
     numbers = np.searchsorted(samples.rows, rows)
-    drawn = [samples[epoch, int(number)] for number in numbers]
-    names = [name for pair in PAIRS.values() for name in pair]
-    found = per_image_losses(networks, {name: torch.stack([item[name] for item in drawn]) for name in names})  # type: ignore[misc]
+    drawn = collate([samples[epoch, int(number)] for number in numbers])
+    found = per_image_losses(networks, {name: finish(drawn[name]) for pair in PAIRS.values() for name in pair})
     return Losses(
         image={name: float(values[0]) for name, values in found.items()},
         batch={name: float(values.mean()) for name, values in found.items()},

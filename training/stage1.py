@@ -10,6 +10,8 @@ from training.config import Config
 from training.console import console
 from training.data import ImageViews
 from training.modules import fit, save_encoder, working_on
+from training.notebook import processes, train_in_processes
+from training.parts import crew
 
 STAGE = "stage1"
 
@@ -27,21 +29,16 @@ def run(run: Run, config: Config) -> Run:
     Raises:
         OrlError: other settings or images than the run was begun with; too few images; a loss that is not finite.
     """
-    if run.imported(STAGE):
-        console.print(f"stage 1 of {run.path} was imported: skipped")
-        return run
+    if processes(config) > 1:
+        return train_in_processes(STAGE, run, config)
+    with crew() as together:
+        if not together.decide(lambda: _is_due(run, config)):
+            return run
     images = run.images()
-    settings = config.stage_dict(STAGE)
-    inputs = {"images": images.fingerprint}
-    if run.check(STAGE, config=settings, inputs=inputs):
-        console.print(f"stage 1 of {run.path} is finished: skipped")
-        return run
-    images.check_files()
-    config.stage1.steps_per_epoch(len(images))  # raises if they are too few, before anything is recorded
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         networks = BYOL(config.stage1.encoder)
-    with working_on(run, STAGE, config, inputs=inputs):
+    with working_on(run, STAGE, config, inputs=_inputs(run)):
         fit(
             networks,
             ImageViews(images, config.stage1, config.seed),
@@ -54,3 +51,21 @@ def run(run: Run, config: Config) -> Run:
         )
         save_encoder(run, STAGE, networks.online, config.stage1.image_size)
     return run
+
+
+def _inputs(run: Run) -> dict[str, str]:
+    return {"images": run.images().fingerprint}
+
+
+def _is_due(run: Run, config: Config) -> bool:
+    """Whether there is anything left to do, as the first process decides for all."""
+    if run.imported(STAGE):
+        console.print(f"stage 1 of {run.path} was imported: skipped")
+        return False
+    images = run.images()
+    if run.check(STAGE, config=config.stage_dict(STAGE), inputs=_inputs(run)):
+        console.print(f"stage 1 of {run.path} is finished: skipped")
+        return False
+    images.check_files()
+    config.stage1.steps_per_epoch(len(images))  # raises if they are too few, before anything is recorded
+    return True

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import shutil
-import time
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 
 from orl_explore.encoder import Encoder, embed_images, embed_regions
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
-from orl_explore.neighbors import nearest_neighbors
-from orl_explore.pairs import pair_image, region_slices
-from orl_explore.proposals import propose, regions_from
-from orl_explore.run import TABLES, Run, hash_file, write_array, write_table
+from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
+from orl_explore.pairs import pair_images, region_slices
+from orl_explore.prior import Prior, load_prior, source_file
+from orl_explore.proposals import Proposer, regions_from
+from orl_explore.rows import Slices, read_ids, read_rows
+from orl_explore.run import ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table_parts
 from training.config import Config, Stage2Config
-from training.console import console, progress_bar
+from training.console import console
 from training.modules import data_workers, is_main_process, precision_flag, working_on
+from training.notebook import processes, train_in_processes
+from training.parts import Crew, Parts, crew
 
 STAGE = "stage2"
 
 
 def run(run: Run, config: Config) -> Run:
     """Mine correspondences, or go on where a killed job stopped.
+
+    Processes that torchrun or Slurm started share the work; the result is that of one process.
 
     Args:
         run: a run whose stage 1 is finished.
@@ -40,127 +47,205 @@ def run(run: Run, config: Config) -> Run:
     Raises:
         OrlError: stage 1 is missing; other settings or another encoder than the stage was begun with.
     """
-    if not is_main_process():
-        return _wait(run)
+    if processes(config) > 1:
+        return train_in_processes(STAGE, run, config)
+    with crew() as together:
+        if is_main_process():
+            _lead(run, config, together)
+            return run
+        parts = Parts(run, STAGE, together)
+        if together.agree():
+            mine(run, run.images(), Encoder.load(run.mining_encoder_file()), config, parts)
+        while not run.finished(STAGE):
+            parts.wait()
+    return run
+
+
+def _lead(run: Run, config: Config, together: Crew) -> None:
+    """What the first process does: decide whether there is work, take part in it, and keep the record."""
     if run.imported(STAGE):
         console.print(f"stage 2 of {run.path} was imported: skipped")
-        return run
+        together.agree(False)
+        return
+    _check_imported_tables(run, config)
     images = run.images()
-    settings = config.stage_dict(STAGE)
-    encoder_file = run.encoder_file("stage1")
-    encoder = Encoder.load(encoder_file)
-    inputs = {"images": images.fingerprint, "encoder": hash_file(encoder_file)}
-    if run.check(STAGE, config=settings, inputs=inputs):
+    encoder, digest, prior = _encoder(run, config.stage2)
+    inputs = {"images": images.fingerprint, "encoder": digest}
+    if run.check(STAGE, config=config.stage_dict(STAGE), inputs=inputs):
         console.print(f"stage 2 of {run.path} is finished: skipped")
-        return run
+        together.agree(False)
+        return
     images.check_files()
     with working_on(run, STAGE, config, inputs=inputs):
-        mine(run, images, encoder, config)
+        if prior:
+            adopt(run, prior)
+        together.agree(True)
+        mine(run, images, encoder, config, Parts(run, STAGE, together))
         names = ["image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs"]
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in names})
         shutil.rmtree(run.path / STAGE / "parts", ignore_errors=True)
-    return run
 
 
-def _wait(run: Run) -> Run:
-    """What a process that trains along does meanwhile: wait until the first one, its parent, has mined."""
-    parent = os.getppid()
-    while not run.finished(STAGE):
-        if os.getppid() != parent:
-            raise OrlError(f"the process that mines stage 2 of {run.path} has ended: type the command again")
-        time.sleep(1)
-    return run
+def _encoder(run: Run, config: Stage2Config) -> tuple[Encoder, str, Prior | None]:
+    """The encoder to mine with, the hash of its file, and the prior to be stored with the run, unless it is already."""
+    name, stored = config.encoder, run.encoder_file(STAGE)
+    if name is None:
+        return Encoder.load(run.encoder_file("stage1")), hash_file(run.encoder_file("stage1")), None
+    known, file = run.stage(STAGE).get("prior", {}), source_file(name)
+    unchanged = file is None or not file.is_file() or known.get("source") == hash_file(file)
+    if known.get("encoder") == name and unchanged and stored.exists():
+        return Encoder.load(stored), hash_file(stored), None
+    prior = load_prior(name, image_size=config.image_size)
+    with tempfile.TemporaryDirectory() as folder:
+        prior.encoder.save(Path(folder) / "encoder", stage=STAGE, prior=name)
+        return prior.encoder, hash_file(Path(folder) / "encoder"), prior
 
 
-def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config) -> None:
-    """The five steps of stage 2, in order; each is skipped when its table is complete."""
+def adopt(run: Run, prior: Prior) -> None:
+    """Store an encoder from elsewhere with the run, and say what that costs."""
+    with atomic_write(run.encoder_file(STAGE)) as temporary:
+        prior.encoder.save(temporary, stage=STAGE, prior=prior.name)
+    file = source_file(prior.name)
+    run.note(STAGE, prior={**prior.facts(), "source": hash_file(file) if file else None})
+    console.print(f"stage 2 uses {prior.name} in place of stage 1's encoder:", markup=False)
+    for sentence in prior.differs:
+        console.print(f"  {sentence}", markup=False)
+
+
+def _check_imported_tables(run: Run, config: Config) -> None:
+    """Refuse settings that an imported table was not made with, as it would be taken for one that was."""
+    for name, made in run.manifest().get("imported_tables", {}).items():
+        file = run.file(name)
+        for key, value in made["settings"].items():
+            given = getattr(config.stage2, key)
+            if given != value and file.exists() and hash_file(file) == made["hash"]:
+                raise OrlError(
+                    f"the {name} of {run.path} were imported with stage2.{key} {value}, not {given}:"
+                    f" import them into a new run with --stage2.{key} {given}"
+                )
+
+
+def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, parts: Parts) -> None:
+    """The five steps of stage 2, in order; each is skipped when its table is complete.
+
+    Whatever the number of images, memory holds the images table, a part, and a few numbers an image.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_device(parts.crew.local_rank)
+    embed_all(run, images, encoder, config, parts)
+    find_neighbors(run, config, parts)
+    propose_all(run, images, config, parts)
+    embed_all_regions(run, images, encoder, config, parts)
+    pair_all(run, config, parts)
+
+
+def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, parts: Parts) -> None:
+    """Step 1a: embeddings of the images."""
+    options = _embedding(config)
+    parts.make(
+        "image_embeddings",
+        len(images),
+        config.stage2.shard_images,
+        lambda rows, progress: embed_images(encoder, images, rows, progress=progress, **options),
+    )
+
+
+def find_neighbors(run: Run, config: Config, parts: Parts) -> None:
+    """Step 1b: the neighbors of each image, by exact search or by an index, whose recall is then recorded."""
+    if run.file("neighbors").exists():
+        return
     stage = config.stage2
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    embedding: dict[str, Any] = {
-        "size": stage.image_size,
-        "device": device,
-        "batch_size": stage.batch_size,
-        "workers": data_workers(config),
-        "bf16": precision_flag(config.precision) == "bf16-mixed",
-    }
-    ids = images.table["image_id"].to_numpy()
+    ids, embeddings = _image_ids(run), run.read_array("image_embeddings")
+    index = None
+    if stage.searches_lists(len(ids)):
+        file = parts.folder / "neighbor_index"
 
-    if not run.file("image_embeddings").exists():
-        parts = _shards(
-            run,
-            "image embeddings",
-            len(images),
-            stage.shard_images,
-            lambda rows, progress: embed_images(encoder, images, rows, progress=progress, **embedding),
-            save=write_array,
-        )
-        write_array(run.file("image_embeddings"), np.concatenate([np.load(part) for part in parts]))
+        def build() -> None:
+            with atomic_write(file) as temporary:
+                build_index(embeddings, temporary, seed=config.seed)
 
-    if not run.file("neighbors").exists():
-        with progress_bar("neighbors") as progress:
-            run.write(
-                "neighbors",
-                nearest_neighbors(
-                    np.array(run.read_array("image_embeddings")),
-                    ids,
-                    k=stage.neighbors,
-                    max_similarity=stage.max_image_similarity,
-                    progress=progress,
-                ),
+        parts.once(file, build)
+        index = open_index(file)
+        if parts.crew.rank == 0:
+            found = recall(embeddings, ids, index, k=stage.neighbors, seed=config.seed)
+            facts = {"lists": index.nlist, "probes": index.nprobe, "recall": round(found, 4)}
+            run.note(STAGE, neighbor_index=facts)
+            console.print(
+                f"neighbors by an index, looking into {index.nprobe} of {index.nlist:,} lists: it finds {found:.1%} of"
+                f" the {stage.neighbors} nearest images (`--stage2.index exact` finds all)"
             )
+    parts.make(
+        "neighbors",
+        len(ids),
+        BLOCK,
+        lambda rows, progress: nearest_neighbors(
+            embeddings,
+            ids,
+            k=stage.neighbors,
+            max_similarity=stage.max_image_similarity,
+            rows=rows,
+            index=index,
+            progress=progress,
+        ),
+    )
 
-    if not run.file("proposals").exists():
-        parts = _shards(
-            run,
-            "proposals",
-            len(images),
-            stage.shard_images,
-            lambda rows, progress: propose(
-                images,
-                rows,
-                min_side=stage.min_side,
-                max_aspect=stage.max_aspect,
-                max_iou=stage.max_iou,
-                max_boxes=stage.max_boxes,
-                method=stage.proposals,
-                max_side=stage.max_side,
-                seed=config.seed,
-                workers=data_workers(config),
-                progress=progress,
-            ),
-            save=_save("proposals"),
-        )
-        run.write("proposals", pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True))
 
-    if not run.file("regions").exists():
-        run.write("regions", regions_from(run.read("proposals")))
-    regions = run.read("regions")
+def propose_all(run: Run, images: ImageSet, config: Config, parts: Parts) -> None:
+    """Steps 2 and 3: proposals, and the regions that the filter keeps of them."""
+    stage = config.stage2
+    without_objects = dataclasses.replace(images, objects=images.objects.iloc[:0])  # a copy goes to every worker
+    with Proposer(
+        without_objects,
+        min_side=stage.min_side,
+        max_aspect=stage.max_aspect,
+        max_iou=stage.max_iou,
+        max_boxes=stage.max_boxes,
+        method=stage.proposals,
+        max_side=stage.max_side,
+        seed=config.seed,
+        workers=data_workers(config),
+    ) as proposer:
+        parts.make("proposals", len(images), stage.shard_images, proposer.propose)
 
-    if not run.file("region_embeddings").exists():
+    def number() -> Any:
+        first = 0
+        with pq.ParquetFile(run.file("proposals")) as proposals:
+            for batch in proposals.iter_batches(ROW_GROUP):
+                kept = regions_from(batch.to_pandas(), first=first)
+                first += len(kept)
+                yield kept
+
+    parts.once(run.file("regions"), lambda: write_table_parts(run.file("regions"), number(), TABLES["regions"].columns))
+
+
+def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Config, parts: Parts) -> None:
+    """Step 4: embeddings of the regions."""
+    if run.file("region_embeddings").exists():
+        return
+    options, ids, slices = _embedding(config), _image_ids(run), Slices(read_ids(run.file("regions")))
+
+    def embed(rows: range, progress: Callable[[int, int], None]) -> np.ndarray:
         # Regions stand in the order of the images, so rows a..b of the images are one slice of the regions.
-        bounds = pd.Series(ids).map(regions.groupby("image_id").size()).cumsum().to_numpy()
+        regions = read_rows(run.file("regions"), *slices.span(ids[rows.start : rows.stop]))
+        return embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
 
-        def embed(rows: range, progress: Callable[[int, int], None]) -> np.ndarray:
-            first = bounds[rows.start - 1] if rows.start else 0
-            part = regions.iloc[first : bounds[rows.stop - 1]]
-            return embed_regions(encoder, images, part, progress=progress, **embedding).astype(np.float16)
+    parts.make("region_embeddings", len(ids), config.stage2.shard_images, embed)
 
-        parts = _shards(run, "region embeddings", len(images), stage.shard_images, embed, save=write_array)
-        write_array(run.file("region_embeddings"), np.concatenate([np.load(part) for part in parts]))
 
-    if not run.file("pairs").exists():
-        vectors, neighbors = run.read_array("region_embeddings"), run.read("neighbors")
-        parts = _shards(
-            run,
-            "pairs",
-            len(images),
-            stage.shard_images,
-            lambda rows, progress: pair_regions(
-                ids[rows.start : rows.stop], neighbors, regions, vectors, stage, progress
-            ),
-            save=_save("pairs"),
-        )
-        run.write("pairs", pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True))
+def pair_all(run: Run, config: Config, parts: Parts) -> None:
+    """Step 5: pairs of regions."""
+    if run.file("pairs").exists():
+        return
+    ids, options = _image_ids(run), pairing(config.stage2)
+    slices, of_neighbors = (Slices(read_ids(run.file(name))) for name in ("regions", "neighbors"))
+
+    def pair(rows: range, progress: Callable[[int, int], None]) -> pd.DataFrame:
+        own = ids[rows.start : rows.stop]
+        neighbors = read_rows(run.file("neighbors"), *of_neighbors.span(own))
+        # Mapped anew for each part: its pages are given back after it, whatever the size of the file.
+        return pair_images(own, neighbors, slices, run.read_array("region_embeddings"), progress=progress, **options)
+
+    parts.make("pairs", len(ids), config.stage2.shard_images, pair)
 
 
 def pair_regions(
@@ -171,7 +256,7 @@ def pair_regions(
     stage: Stage2Config,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
-    """Match the regions of images with those of their neighbors (step 5).
+    """Match the regions of images with those of their neighbors (step 5), from tables in memory.
 
     Args:
         image_ids: the query images.
@@ -185,63 +270,28 @@ def pair_regions(
         The pairs table of these images.
     """
     slices = region_slices(regions["image_id"])
-    neighbors = neighbors[neighbors["image_id"].isin(image_ids)]
-    of_image = {image_id: group for image_id, group in neighbors.groupby("image_id", sort=False)}  # noqa: C416
-    frames = []
-    for done, image_id in enumerate(image_ids.tolist(), start=1):
-        if image_id in of_image:  # max_image_similarity can leave it without neighbors
-            frames.append(
-                pair_image(
-                    image_id,
-                    of_image[image_id],
-                    slices,
-                    vectors,
-                    ratio=stage.pair_ratio,
-                    mutual=stage.mutual,
-                    one_to_one=stage.one_to_one,
-                    min_similarity=stage.min_similarity,
-                )
-            )
-        if progress:
-            progress(done, len(image_ids))
-    columns = TABLES["pairs"].columns
-    return (
-        pd.concat(frames, ignore_index=True).astype(columns)
-        if frames
-        else pd.DataFrame(columns=list(columns)).astype(columns)
-    )
+    return pair_images(image_ids, neighbors, slices, vectors, progress=progress, **pairing(stage))
 
 
-def _save(table: str) -> Callable[[Path, pd.DataFrame], None]:
-    return lambda path, frame: write_table(path, frame, TABLES[table].columns)
+def pairing(stage: Stage2Config) -> dict[str, Any]:
+    """Ratio and switches, as `pair_images` takes them."""
+    return {
+        "ratio": stage.pair_ratio,
+        "mutual": stage.mutual,
+        "one_to_one": stage.one_to_one,
+        "min_similarity": stage.min_similarity,
+    }
 
 
-def _shards(
-    run: Run,
-    name: str,
-    count: int,
-    size: int,
-    make: Callable[[range, Callable[[int, int], None]], Any],
-    *,
-    save: Callable[[Path, Any], None],
-) -> list[Path]:
-    """Make numbered parts of a long step, with a bar; parts that a killed job finished are not made again.
+def _embedding(config: Config) -> dict[str, Any]:
+    return {
+        "size": config.stage2.image_size,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "batch_size": config.stage2.batch_size,
+        "workers": data_workers(config),
+        "bf16": precision_flag(config.precision) == "bf16-mixed",
+    }
 
-    Args:
-        run: the run; parts go to stage2/parts.
-        name: the step, for the bar and the parts' names.
-        count: images in all.
-        size: images per part.
-        make: rows and a progress function -> one part.
-        save: writes a part atomically.
-    """
-    parts = []
-    with progress_bar(name) as progress:
-        for number, start in enumerate(range(0, count, size)):
-            part = run.path / STAGE / "parts" / f"{name.replace(' ', '_')}-{number:05d}"
-            rows = range(start, min(start + size, count))
-            if not part.exists():
-                save(part, make(rows, lambda done, _, start=start: progress(start + done, count)))  # type: ignore[misc]
-            progress(rows.stop, count)
-            parts.append(part)
-    return parts
+
+def _image_ids(run: Run) -> np.ndarray:
+    return run.read("images", columns=["image_id"])["image_id"].to_numpy()

@@ -12,6 +12,8 @@ from training.config import Config, Stage3Config
 from training.console import console
 from training.data import ObjectViews
 from training.modules import fit, is_main_process, save_encoder, working_on
+from training.notebook import processes, train_in_processes
+from training.parts import crew
 
 STAGE = "stage3"
 
@@ -41,22 +43,12 @@ def run(run: Run, config: Config) -> Run:
         OrlError: stage 2 is missing, or the reviews that the settings ask for; other settings, pairs or reviews than
             the stage was begun with; a loss that is not finite.
     """
-    if run.imported(STAGE):
-        console.print(f"stage 3 of {run.path} was imported: skipped")
-        return run
+    if processes(config) > 1:
+        return train_in_processes(STAGE, run, config)
+    with crew() as together:
+        if not together.decide(lambda: _is_due(run, config)):
+            return run
     images = run.images()
-    settings = config.stage_dict(STAGE)
-    inputs = {
-        "images": images.fingerprint,
-        "regions": hash_file(run.require("regions")),
-        "pairs": hash_file(run.require("pairs")),
-    }
-    if config.stage3.reviews:
-        inputs["reviews"] = hash_file(run.require("reviews"))
-    if run.check(STAGE, config=settings, inputs=inputs):
-        console.print(f"stage 3 of {run.path} is finished: skipped")
-        return run
-    images.check_files()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         networks = ORL(config.stage3.encoder)
@@ -72,7 +64,7 @@ def run(run: Run, config: Config) -> Run:
         "intra": config.stage3.intra_weight,
         "inter": config.stage3.inter_weight,
     }
-    with working_on(run, STAGE, config, inputs=inputs):
+    with working_on(run, STAGE, config, inputs=_inputs(run, config)):
         fit(
             networks,
             samples,
@@ -87,3 +79,26 @@ def run(run: Run, config: Config) -> Run:
             run.note(STAGE, images_without_pairs=len(images) - len(samples))
         save_encoder(run, STAGE, networks.online, config.stage3.image_size)
     return run
+
+
+def _inputs(run: Run, config: Config) -> dict[str, str]:
+    inputs = {
+        "images": run.images().fingerprint,
+        "regions": hash_file(run.require("regions")),
+        "pairs": hash_file(run.require("pairs")),
+    }
+    if config.stage3.reviews:
+        inputs["reviews"] = hash_file(run.require("reviews"))
+    return inputs
+
+
+def _is_due(run: Run, config: Config) -> bool:
+    """Whether there is anything left to do, as the first process decides for all."""
+    if run.imported(STAGE):
+        console.print(f"stage 3 of {run.path} was imported: skipped")
+        return False
+    if run.check(STAGE, config=config.stage_dict(STAGE), inputs=_inputs(run, config)):
+        console.print(f"stage 3 of {run.path} is finished: skipped")
+        return False
+    run.images().check_files()
+    return True

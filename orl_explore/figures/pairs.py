@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -115,28 +116,29 @@ def joined(
     )
     pictures = ((left, left_boxes, 0.0), (right, right_boxes, 1 + GAP))
     placed: list[NDArray[np.float64]] = []
+    # Given to Plotly all at once: it copies and checks everything there is with each single one that is added.
+    images, notes, traces = [], [], []
     for picture, boxes, start in pictures:
         scale = 1 / max(picture.size)
         width, tall = picture.size[0] * scale, picture.size[1] * scale
         x, y = start + (1 - width) / 2, (1 - tall) / 2
         source = "data:image/jpeg;base64," + base64.b64encode(picture.jpeg).decode()
-        made.add_layout_image(
-            source=source, x=x, y=y, sizex=width, sizey=tall, xref="x", yref="y", sizing="stretch", layer="below"
-        )
-        made.add_annotation(
-            x=start + 0.5, y=y, text=style.escape(picture.title), showarrow=False, yanchor="bottom", yshift=2
-        )
+        place = {"x": x, "y": y, "sizex": width, "sizey": tall, "xref": "x", "yref": "y"}
+        images.append({"source": source, **place, "sizing": "stretch", "layer": "below"})
+        title = {"text": style.escape(picture.title), "showarrow": False, "yanchor": "bottom", "yshift": 2}
+        notes.append({"x": start + 0.5, "y": y, **title})
         placed.append(np.asarray(boxes, float).reshape(-1, 4) * scale + (x, y, 0, 0))
     if all_boxes:
         for every in placed:
-            xs, ys = _outlines(every)
-            made.add_scatter(x=xs, y=ys, mode="lines", hoverinfo="skip", line={"color": GRAY, "width": 1}, opacity=0.9)
+            traces.append(_outline(every, hoverinfo="skip", line={"color": GRAY, "width": 1}, opacity=0.9))
     for link in sorted(
         links, key=lambda link: (link.strong, list(CHANGES).index(link.change or "kept"))
     ):  # on top last
-        _link(made, link, placed[0][link.query], placed[1][link.key])
+        traces += _link(link, placed[0][link.query], placed[1][link.key])
     for side, every in enumerate(placed):
-        _tags(made, [(link.number, (link.query, link.key)[side]) for link in links if not link.change], every)
+        notes += _tags([(link.number, (link.query, link.key)[side]) for link in links if not link.change], every)
+    made.add_traces(traces)
+    made.update_layout(images=images, annotations=notes)
     made.update_xaxes(range=[-0.01, 2 + GAP + 0.01], visible=False, constrain="domain")
     half = max(picture.size[1] / max(picture.size) for picture, _, _ in pictures) / 2
     limits = [0.5 + half + 0.01, 0.5 - half - 0.06]  # the title is above the picture
@@ -144,7 +146,8 @@ def joined(
     return made
 
 
-def _link(made: go.Figure, link: Link, query: NDArray, key: NDArray) -> None:
+def _link(link: Link, query: NDArray, key: NDArray) -> list[dict[str, Any]]:
+    """Traces of a pair: its two boxes, and the line that joins them."""
     name = "not accepted" if link.number is None else f"pair {link.number}"
     line = {
         "color": color(link.number),
@@ -154,47 +157,43 @@ def _link(made: go.Figure, link: Link, query: NDArray, key: NDArray) -> None:
     if link.change:
         name = link.change
         line = dict(zip(("color", "dash", "width"), CHANGES[link.change], strict=True))
-    common = {
-        "mode": "lines",
-        "hovertemplate": f"{name}<br>similarity {similarity_text(link.similarity)}<extra></extra>",
-    }
+    hover = {"hovertemplate": f"{name}<br>similarity {similarity_text(link.similarity)}<extra></extra>"}
+    rims = []
     if link.strong:  # a rim of white, so that it stands out from any picture
-        for box in (query, key):
-            xs, ys = _outlines(box[None])
-            made.add_scatter(
-                x=xs, y=ys, mode="lines", hoverinfo="skip", line={"color": "white", "width": 8}, opacity=0.8
-            )
-    for box in (query, key):
-        xs, ys = _outlines(box[None])
-        made.add_scatter(x=xs, y=ys, line=line, **common)
-    made.add_scatter(
-        x=[query[0] + query[2], key[0]],
-        y=[query[1] + query[3] / 2, key[1] + key[3] / 2],
-        line=line if link.change else {**line, "width": 4 if link.strong else 1.5},
-        opacity=0.95 if link.strong else 0.8,
-        **common,
-    )
+        white = {"hoverinfo": "skip", "line": {"color": "white", "width": 8}, "opacity": 0.8}
+        rims = [_outline(box[None], **white) for box in (query, key)]
+    join = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [query[0] + query[2], key[0]],
+        "y": [query[1] + query[3] / 2, key[1] + key[3] / 2],
+        "line": line if link.change else {**line, "width": 4 if link.strong else 1.5},
+        "opacity": 0.95 if link.strong else 0.8,
+        **hover,
+    }
+    return [*rims, *(_outline(box[None], line=line, **hover) for box in (query, key)), join]
 
 
-def _tags(made: go.Figure, numbered: Sequence[tuple[int | None, int]], boxes: NDArray) -> None:
-    """Numbers in the corner of each box; a box of several pairs has several."""
+def _tags(numbered: Sequence[tuple[int | None, int]], boxes: NDArray) -> list[dict[str, Any]]:
+    """Annotations: numbers in the corner of each box; a box of several pairs has several."""
     of_box: dict[int, list[int]] = {}
     for number, row in numbered:
         if number is not None:
             of_box.setdefault(row, []).append(number)
-    for row, numbers in of_box.items():
-        background = color(numbers[0])
-        made.add_annotation(
-            x=boxes[row, 0],
-            y=boxes[row, 1],
-            text="<b>" + " ".join(map(str, sorted(numbers))) + "</b>",
-            showarrow=False,
-            xanchor="left",
-            yanchor="top",
-            bgcolor=background,
-            font={"color": letters(background), "size": 13},
-            borderpad=2,
-        )
+    return [
+        {
+            "x": boxes[row, 0],
+            "y": boxes[row, 1],
+            "text": "<b>" + " ".join(map(str, sorted(numbers))) + "</b>",
+            "showarrow": False,
+            "xanchor": "left",
+            "yanchor": "top",
+            "bgcolor": color(numbers[0]),
+            "font": {"color": letters(color(numbers[0])), "size": 13},
+            "borderpad": 2,
+        }
+        for row, numbers in of_box.items()
+    ]
 
 
 def matrix(
@@ -253,21 +252,23 @@ def matrix(
         hovertemplate="box %{y} with the neighbor's box %{x}<br>similarity %{text}<extra></extra>",
         name="cells",
     )
-    for link in links:
-        if link.number is None:
-            continue
-        background = color(link.number)
-        made.add_annotation(
-            x=link.key + 1,
-            y=link.query + 1,
-            text=f"<b>{link.number}</b>",
-            showarrow=False,
-            bgcolor=background,
-            bordercolor="#FFFFFF",
-            font={"color": letters(background), "size": 9 if many else 12},
-            borderpad=1,
-            captureevents=False,
-        )
+    made.update_layout(
+        annotations=[
+            {
+                "x": link.key + 1,
+                "y": link.query + 1,
+                "text": f"<b>{link.number}</b>",
+                "showarrow": False,
+                "bgcolor": color(link.number),
+                "bordercolor": "#FFFFFF",
+                "font": {"color": letters(color(link.number)), "size": 9 if many else 12},
+                "borderpad": 1,
+                "captureevents": False,
+            }
+            for link in links
+            if link.number is not None
+        ]
+    )
     if chosen is not None:
         y, x = chosen[0] + 1, chosen[1] + 1
         for rim, width in (("#FFFFFF", 5), (style.REJECTED, 3)):
@@ -294,11 +295,11 @@ def _tick(count: int) -> int:
     return 1 if count <= 12 else 5 if count <= 60 else 10
 
 
-def _outlines(boxes: NDArray) -> tuple[list[float | None], list[float | None]]:
-    """Corners of boxes (N, 4), as one line with gaps."""
+def _outline(boxes: NDArray, **look: Any) -> dict[str, Any]:
+    """A trace: the edges of boxes (N, 4), as one line with gaps."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     for x, y, w, h in boxes.tolist():
         xs += [x, x + w, x + w, x, x, None]
         ys += [y, y, y + h, y + h, y, None]
-    return xs, ys
+    return {"type": "scatter", "mode": "lines", "x": xs, "y": ys, **look}

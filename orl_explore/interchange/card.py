@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
 from orl_explore.run import Run, atomic_write, hash_file
 
 LOADING: Final = {
@@ -25,17 +27,42 @@ MODEL:
   WEIGHTS: {file}
   PIXEL_MEAN: [123.675, 116.28, 103.53]
   PIXEL_STD: [58.395, 57.12, 57.375]
-  RESNETS: {{DEPTH: {depth}, STRIDE_IN_1X1: false}}
+  RESNETS: {{{shape}, STRIDE_IN_1X1: false, NORM: SyncBN}}
+  BACKBONE: {{FREEZE_AT: 0}}
+  FPN: {{NORM: SyncBN}}
 INPUT: {{FORMAT: RGB}}""",
     "mmdetection": """\
 # config of MMDetection
-backbone=dict(type="ResNet", depth={depth}, style="pytorch",
+backbone=dict({shape}, style="pytorch",
               init_cfg=dict(type="Pretrained", checkpoint="{file}"))""",
     "onnx": """\
 import onnxruntime
 session = onnxruntime.InferenceSession("{file}")
-features = session.run(None, {{"images": images}})[0]""",
+(features,) = session.run(["features"], {{"images": images}})  # float32 (N, 3, H, W), normalized as above""",
 }
+
+
+def resnet_shape(name: str, target: str) -> str:
+    """How Detectron2's or MMDetection's config spells the shape of one of torchvision's ResNets.
+
+    Raises:
+        OrlError: that library has no such network.
+    """
+    found = re.fullmatch(r"(?:wide_)?resnex?t(\d+)(?:_(\d+)(?:x(\d+)d)?)?", name)
+    assert found, name
+    depth, groups, width = found.groups()
+    if name.startswith("wide"):
+        groups, width = "1", str(64 * int(groups))
+    if target == "detectron2":
+        settings = f"DEPTH: {depth}"
+        if int(depth) < 50:
+            return f"{settings}, RES2_OUT_CHANNELS: 64"
+        return f"{settings}, NUM_GROUPS: {groups}, WIDTH_PER_GROUP: {width}" if groups else settings
+    if name.startswith("wide"):
+        raise OrlError(f"MMDetection has no {name}: export it for torchvision or detectron2")
+    if groups:
+        return f'type="ResNeXt", depth={depth}, groups={groups}, base_width={width}'
+    return f'type="ResNet", depth={depth}'
 
 
 def write_card(path: Path, *, weights: Path, target: str, encoder: Encoder, run: Run, stage: str) -> None:
@@ -51,7 +78,7 @@ def write_card(path: Path, *, weights: Path, target: str, encoder: Encoder, run:
     """
     manifest, record = run.manifest(), run.stage(stage)
     name = encoder.settings.backbone.removeprefix("timm:")
-    depth = "".join(character for character in name.partition("_")[0] if character.isdigit())
+    shape = resnet_shape(name, target) if target in ("detectron2", "mmdetection") else ""
     images = manifest["images"]
     imported = record.get("imported")
     config = record.get("config", {})
@@ -66,7 +93,11 @@ def write_card(path: Path, *, weights: Path, target: str, encoder: Encoder, run:
 seed {record.get("seed")} |
 | images | {images["count"]:,} (fingerprint {images["fingerprint"]}) |
 | trained at | {config.get("image_size", "?")} px |"""
-    code = LOADING[target].format(name=name, file=weights.name, depth=depth)
+    code = LOADING[target].format(name=name, file=weights.name, shape=shape)
+    output, left_out = f"pooled feature of {encoder.width} numbers", "The projector and the predictors"
+    if target == "onnx" and encoder.settings.hidden:
+        output = f"`features`: {output}; `projection`: the projector's output of {encoder.settings.dim}"
+        left_out = "The predictors"
     text = f"""\
 # {weights.name}
 
@@ -75,7 +106,7 @@ A {name} backbone without a classifier, {kind}: {stage} of the run `{run.path.na
 | | |
 | --- | --- |
 {rows}
-| output | pooled feature of {encoder.width} numbers |
+| output | {output} |
 | input | RGB, divided by 255, mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225) |
 | file | {target}, blake2b {hash_file(weights)} |
 
@@ -93,7 +124,7 @@ A {name} backbone without a classifier, {kind}: {stage} of the run `{run.path.na
 
 - It was trained on pictures that nobody checked for bias or consent: look at what it does before it decides anything.
 - The licenses of those pictures and, for imported weights, of their authors go on to hold; this file adds none.
-- The projector and the predictors of the training are not in the file.
+- {left_out} of the training are not in the file.
 """
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

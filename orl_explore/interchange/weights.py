@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
 import pickle
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from orl_explore.encoder import Encoder, EncoderSettings, build_backbone
 from orl_explore.errors import OrlError
+from orl_explore.interchange.card import resnet_shape
 from orl_explore.run import atomic_write
+from orl_explore.views import IMAGENET_MEAN, IMAGENET_STD
 
 State = dict[str, Tensor]
 
@@ -387,7 +391,16 @@ def for_detectron2(encoder: Encoder, path: Path) -> None:
     }
     content = {"model": model, "__author__": "ORL Explore", "matching_heuristics": True}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        pickle.dump(content, file, protocol=4)
+        _ArrayPickler(file, protocol=4).dump(content)
+
+
+class _ArrayPickler(pickle.Pickler):
+    """Writes arrays as calls of `numpy.ndarray`: NumPy's own way names a module that older versions do not have."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return np.ndarray, (value.shape, value.dtype.str, bytearray(value.tobytes()))
+        return NotImplemented
 
 
 def detectron2_name(name: str) -> str:
@@ -400,34 +413,64 @@ def detectron2_name(name: str) -> str:
 
 
 def for_mmdetection(encoder: Encoder, path: Path) -> None:
-    """Write `.pth` for MMDetection's `init_cfg=dict(type="Pretrained", checkpoint=PATH)` of its ResNet."""
+    """Write `.pth` for MMDetection's `init_cfg=dict(type="Pretrained", checkpoint=PATH)` of its ResNet.
+
+    Raises:
+        OrlError: it has no such network.
+    """
     _require_torchvision(encoder)
+    resnet_shape(encoder.settings.backbone, "mmdetection")
     with atomic_write(path) as temporary:
         torch.save({"meta": {"source": "ORL Explore"}, "state_dict": backbone_state(encoder)}, temporary)
 
 
-def for_onnx(encoder: Encoder, path: Path, *, size: int = 224) -> None:
-    """Write ONNX: normalized images (N, 3, size, size) -> pooled features (N, width), any N.
+class _Outputs(nn.Module):
+    """What an ONNX file computes: the pooled feature and, where there is a projector, the projection."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder, self.names = encoder, ["features", "projection"] if encoder.settings.hidden else ["features"]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        features = self.encoder.features(images)
+        return (features, self.encoder.projector(features))[: len(self.names)]
+
+
+def for_onnx(encoder: Encoder, path: Path) -> None:
+    """Write ONNX: normalized images (N, 3, H, W), any N, H and W -> features (N, width), and projection (N, dim).
+
+    How images are normalized stands in the file's metadata: `input`, `mean` and `std`.
 
     Raises:
         OrlError: torch's exporter needs the packages onnx and onnxscript, which are not here.
     """
-    try:
-        with atomic_write(path) as temporary:
-            torch.onnx.export(
-                encoder.backbone.eval(),
-                (torch.zeros(2, 3, size, size),),
-                str(temporary),
-                input_names=["images"],
-                output_names=["features"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                external_data=False,
-                dynamo=True,
-            )
-    except (ModuleNotFoundError, torch.onnx.errors.OnnxExporterError) as error:
-        if "onnx" not in str(error):
-            raise
-        raise OrlError(f"torch writes ONNX with two more packages ({error}): pip install onnx onnxscript") from None
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise OrlError(
+            f"torch writes ONNX by means of {' and '.join(missing)}: pip install onnx onnxscript onnxruntime"
+        )
+    model = _Outputs(encoder.cpu()).eval()
+    dynamic = torch.export.Dim.DYNAMIC
+    program = torch.onnx.export(
+        model,
+        (torch.zeros(2, 3, 64, 64),),
+        input_names=["images"],
+        output_names=model.names,
+        dynamic_shapes={"images": {0: torch.export.Dim("batch"), 2: dynamic, 3: dynamic}},
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.model.metadata_props.update(
+        {
+            "input": "RGB, divided by 255, minus mean, divided by std; (N, 3, H, W) float32",
+            "mean": json.dumps(IMAGENET_MEAN),
+            "std": json.dumps(IMAGENET_STD),
+            "encoder": json.dumps(asdict(encoder.settings)),
+        }
+    )
+    with atomic_write(path) as temporary:
+        program.save(temporary, external_data=False)
 
 
 TARGETS: Final[dict[str, tuple[str, Callable[[Encoder, Path], None]]]] = {

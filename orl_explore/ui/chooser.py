@@ -127,9 +127,9 @@ def _object_rows(run: Run, image_id: int) -> np.ndarray:
     return _objects_by_image(str(run.path), state.version(run.require("objects"))).rows(image_id)
 
 
-def objects_of(run: Run, image_id: int) -> pd.DataFrame:
-    """Annotated objects of an image; no rows without annotations."""
-    return state.images(run).objects.iloc[_object_rows(run, image_id)]
+def objects_of(run: Run, *image_ids: int) -> pd.DataFrame:
+    """Annotated objects of some images; no rows without annotations."""
+    return state.images(run).objects.iloc[np.concatenate([_object_rows(run, image_id) for image_id in image_ids])]
 
 
 def labels(run: Run, image_id: int) -> Labels:

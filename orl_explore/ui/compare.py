@@ -344,6 +344,13 @@ def _judged(run: Run) -> None:
         )
         if "chance" in table and table["chance"].isna().all():
             st.caption("Without annotations nothing can be judged by labels.")
+    transfer = comparison.transfer_table(comparison.read_results(run))
+    if len(transfer):
+        st.markdown("**Transfer protocols, measured on this run's encoders**")
+        scores = transfer.select_dtypes("number").columns
+        config = {name: st.column_config.NumberColumn(name, format="%.3f") for name in scores}
+        st.dataframe(transfer, hide_index=True, column_config=config)
+        st.caption(state.sentence("From evaluation/transfer/; docs/transfer.md says how each is measured."))
     st.markdown("**Published (paper, ResNet-50 on COCO), not measured here**")
     st.dataframe(comparison.published_table(), hide_index=True)
     st.caption(

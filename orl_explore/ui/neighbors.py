@@ -191,10 +191,10 @@ def _twins(run: Run) -> None:
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the encoder …")
 def _encoder(run_path: str, version: tuple[str, int, int]) -> tuple[Any, str]:
-    """The stage 1 encoder and the hash of its file."""
+    """The encoder that stage 2 mined with and the hash of its file."""
     from orl_explore.encoder import Encoder
 
-    file = Run(run_path).encoder_file("stage1")
+    file = Run(run_path).mining_encoder_file()
     return Encoder.load(file), hash_file(file)
 
 
@@ -211,16 +211,17 @@ def match(run: Run, data: bytes) -> tuple[Any, pd.DataFrame]:
     except Unusable as error:
         raise OrlError(f"this file cannot be used ({error}): choose another one") from None
     embeddings = run.read_array("image_embeddings")
-    file = run.encoder_file("stage1")
+    file = run.mining_encoder_file()
     if not file.exists():
         raise OrlError(f"there is no encoder to look with: run `orl stage1 {run.path}` first")
     encoder, digest = _encoder(str(run.path), state.version(file))
     record = run.stage("stage2")
     if record.get("inputs", {}).get("encoder", digest) != digest:
-        raise OrlError(f"stage 2 was made with another encoder: `orl stage2 {run.path} --overwrite` makes it anew")
+        command = "embed" if run.imported("stage2") else "stage2"
+        raise OrlError(f"stage 2 was made with another encoder: `orl {command} {run.path} --overwrite` makes it anew")
     from orl_explore.encoder import embed_picture
 
-    config = record.get("config", {})
+    config = record.get("config", {}) | record.get("embedded", {})
     vector = embed_picture(encoder, picture, size=int(config.get("image_size", 224)))
     ids = state.images(run).table["image_id"].to_numpy()
     return picture, library.nearest_to(vector, embeddings, ids, k=int(config.get("neighbors", 10)))

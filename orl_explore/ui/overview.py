@@ -63,6 +63,8 @@ def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
                 st.caption("from " + ", ".join(state.plain(file["file"]) for file in record["imported"]["files"]))
             elif current == "finished":
                 st.markdown(f":green-badge[:material/check: finished] in {duration(record.get('seconds', 0))}")
+                if "prior" in record:
+                    st.caption("with " + state.plain(record["prior"]["encoder"]) + " in place of stage 1")
             elif current == "failed":
                 st.markdown(":red-badge[:material/close: stopped]")
                 st.caption(state.sentence(str(record.get("error"))[:300]))
@@ -100,13 +102,19 @@ def _curves(run: Run) -> None:
 
 
 def _tiles(summary: Mapping[str, Any]) -> None:
+    values = {tile: (summary.get(tile[0]) or {}).get(tile[1]) for tile in TILES}
+    known = [tile for tile, value in values.items() if value is not None]
     st.subheader("Key figures", anchor=False)
-    for column, (part, key, label, meaning) in zip(st.columns(len(TILES)), TILES, strict=True):
-        value = (summary.get(part) or {}).get(key)
+    if not known:
+        st.caption("These images have no labels to judge the stages by.")
+        return
+    columns = st.columns(3)  # more would cut the words off
+    for number, tile in enumerate(known):
+        _, key, label, meaning = tile
         chance = (summary.get("chance") or {}).get(key, (summary.get("stage2") or {}).get(f"{key}_chance"))
-        column.metric(
+        columns[number % 3].metric(
             label,
-            "-" if value is None else f"{value:.1%}",
+            f"{values[tile]:.1%}",
             help=meaning + ("" if chance is None else f"; by chance {chance:.1%}"),
             border=True,
         )
@@ -149,8 +157,13 @@ def _facts(run: Run) -> None:
         st.markdown(f"{len(skipped)} files were skipped.")
         if len(skipped):
             st.dataframe(skipped, hide_index=True)
-    with st.expander("Settings that differ from the paper's", icon=":material/compare_arrows:"):
-        _differences(run)
+    # Comparing takes PyTorch, which takes seconds to load: only for those who look.
+    differences = st.expander(
+        "Settings that differ from the paper's", icon=":material/compare_arrows:", key="differences", on_change="rerun"
+    )
+    if differences.open:
+        with differences, st.spinner("Comparing ..."):
+            _differences(run)
     with st.expander("All settings of the stages", icon=":material/tune:"):
         for name, title in STAGES.items():
             if record := manifest["stages"].get(name):

@@ -15,8 +15,9 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.pairs import region_slices, similarity_matrix, similarity_text
 from orl_explore.reviews import Pair
+from orl_explore.rows import Slices
 from orl_explore.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import chooser, state
 
 SIDE = 560
 """Longer side of the two pictures, pixels."""
@@ -32,7 +33,7 @@ class Scene:
     image_id: int
     neighbors: pd.DataFrame
     pairs: pd.DataFrame
-    slices: dict[int, tuple[int, int]]
+    slices: Slices
     boxes: np.ndarray
     """Boxes of all regions of the run, row = region_id."""
 
@@ -61,7 +62,7 @@ def _version(run: Run, name: str) -> tuple[str, int, int]:
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _regions(run_path: str, stamp: tuple[str, int, int]) -> tuple[dict[int, tuple[int, int]], np.ndarray]:
+def _regions(run_path: str, stamp: tuple[str, int, int]) -> tuple[Slices, np.ndarray]:
     regions = Run(run_path).read("regions", columns=["image_id", *BOX])
     return region_slices(regions["image_id"]), regions[BOX].to_numpy(np.int32)
 
@@ -133,8 +134,7 @@ def categories_of(scene: Scene, image_ids: Sequence[int]) -> pd.Series | None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _labels(run_path: str, image_ids: tuple[int, ...], objects_stamp: object, boxes_stamp: object) -> pd.Series | None:
     run = Run(run_path)
-    objects = state.table(run, "objects")
-    objects = objects[objects["image_id"].isin(image_ids)]
+    objects = chooser.objects_of(run, *image_ids)
     if not len(objects):
         return None
     slices, boxes = _regions(run_path, _version(run, "regions"))

@@ -13,7 +13,7 @@ from orl_explore import overview, views
 from orl_explore.boxes import iou
 from orl_explore.errors import OrlError
 from orl_explore.figures import style
-from orl_explore.orl import Sample, render_sample
+from orl_explore.orl import Sample
 from orl_explore.pairs import similarity_text
 from orl_explore.run import Run
 from orl_explore.ui import state
@@ -38,7 +38,7 @@ def render(run: Run) -> None:
     sample = samples.sample(epoch, row)
     image, neighbor = (state.images(run).load(state.row_of(run, i)) for i in (image_id, sample.neighbor_id))
     config = samples.config
-    drawn = render_sample(sample, image, neighbor, image_size=config.image_size, patch_size=config.patch_size)
+    drawn = replay.pictures(samples, epoch, row)
     patches = {name: Image.fromarray(view.permute(1, 2, 0).numpy()) for name, view in drawn.items()}
 
     _where(run, samples, epoch, row)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,6 +82,9 @@ PAGES = (
 )
 
 
+WARM_UP = 3.0
+"""Seconds that the first page has to itself, until the libraries of the others are loaded."""
+
 STYLE = (
     ".stMainBlockContainer{padding-top:3rem;padding-bottom:3rem}"
     f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
@@ -125,6 +131,23 @@ def _follow_link(key: str, options: list[str], otherwise: str) -> None:
         st.session_state[key] = options[0]
 
 
+@lru_cache(maxsize=1)
+def _warm_up() -> None:
+    """Load the other pages' libraries while the first page is being read: PyTorch alone takes seconds."""
+    timer = threading.Timer(WARM_UP, _load_pages)
+    timer.daemon = True
+    timer.start()
+
+
+def _load_pages() -> None:
+    with suppress(ImportError):  # the page that needs it says so
+        for page in PAGES:
+            importlib.import_module(f"orl_explore.ui.{page.name}")
+    # Streamlit looks for garbage after every run of the script, and looked through these libraries for 0.2 s each time.
+    gc.collect()
+    gc.freeze()
+
+
 def main() -> None:
     """Show the page that the address names, of the run that it names."""
     st.set_page_config(page_title="ORL Explore", page_icon=_icon(), layout="wide")
@@ -159,3 +182,4 @@ def main() -> None:
     except Exception:
         logging.getLogger(__name__).exception("page %s of %s", page.name, name)
         st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")
+    _warm_up()

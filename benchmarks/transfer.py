@@ -1,0 +1,86 @@
+"""Every transfer protocol on a finished run and practice scenes: random, stage 1, stage 3 and the supervised bound.
+
+    orl scenes data/practice --count 400 --seed 11 --layout voc imagefolder
+    python benchmarks/transfer.py runs/demo data/practice
+
+What was judged before is not judged again. Writes benchmarks/results/transfer.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+
+import report
+
+from orl_explore.comparison import read_results, transfer_table
+from orl_explore.run import Run
+from training import cli
+
+ENCODERS = ["random", "stage1", "stage3", "supervised"]
+
+COMMANDS = [  # and whether the practice data are needed
+    ("--protocol retrieval --protocol knn", False),
+    ("--protocol voc07", True),
+    ("--protocol semi", True),
+    ("--protocol voc07-lowshot --voc07-lowshot.k [1,2,4,8]", True),
+    ("--protocol linear --linear.batch_size 32 --linear.epochs 10 --linear.steps [4,8]", True),
+    (
+        "--protocol detection --detection.iterations 200 --detection.batch_size 4 --detection.train_sizes [96]"
+        " --detection.channels 32 --detection.regions 32 --detection.warmup 20",
+        False,
+    ),
+]
+"""Settings depart from the literature's only where the practice data are too few for these."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("practice", type=Path)
+    arguments = parser.parse_args()
+    commands = []
+    for words, needs_data in COMMANDS:
+        data = ["--data", str(arguments.practice)] if needs_data else []
+        command = ["evaluate", str(arguments.run), *shlex.split(words), "--encoder", *ENCODERS, *data]
+        commands.append(shlex.join(["orl", *command]))
+        if cli.main(command):
+            raise SystemExit(1)
+        save(arguments.run, arguments.practice, commands)  # what is there by now
+
+
+def save(run: Path, practice: Path, commands: list[str]) -> None:
+    """Write the table of all results there are."""
+    results = [
+        result
+        for result in read_results(Run(run))
+        if result["encoder"]["name"] in ENCODERS and set(result["data"]["paths"]) <= {str(practice)}
+    ]
+    frame = transfer_table(results)
+    rows: list[list[object]] = [list(frame.columns)]
+    rows += [[f"{v:.1%}" if isinstance(v, float) else v for v in row] for row in frame.itertuples(index=False)]
+    info = json.loads((practice / "annotations.json").read_text())["info"]
+    seconds = sum(result["seconds"] for result in results)
+    report.save(
+        "transfer",
+        "Transfer protocols on practice scenes",
+        "\n".join(
+            [
+                "```sh",
+                f"orl scenes {practice} --count {info['count']} --size {info['size']} --seed {info['seed']}"
+                " --layout voc imagefolder",
+                *commands,
+                "```",
+                "",
+                report.markdown_table(rows),
+                "",
+                f"Seed {results[0]['seed']}; {seconds:.0f} s in all, without the training of the supervised encoder.",
+            ]
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The documentation: everything that is linked is there, every page of the dashboard is shown, and the site builds."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from orl_explore.ui.shell import PAGES
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+PROSE = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted(DOCS.glob("*.md")),
+    *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
+    *sorted((ROOT / "notebooks").glob("*.ipynb")),
+]
+NOTEBOOKS = [path.stem for path in PROSE if path.suffix == ".ipynb"]
+
+
+def entries(nav: Any) -> Iterator[str]:
+    """Paths and patterns of the navigation."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from entries(part)
+
+
+def prose(path: Path) -> str:
+    """A page's Markdown without code, in which brackets mean something else."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells)
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`\n]*`", "code", text)
+
+
+def links(path: Path) -> list[str]:
+    """What a page links to, other sites apart."""
+    found = re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", prose(path))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def anchors(path: Path) -> set[str]:
+    """Anchors of a page's headings: lower case, punctuation away, spaces as hyphens."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ +(.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def test_anchors_are_those_of_code_hosts_and_of_the_site(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# What it is worth\n## `run.json`, and more\n```sh\n# not a heading\n```\n")
+    assert anchors(page) == {"what-it-is-worth", "runjson-and-more"}
+
+
+def test_links_are_found_and_code_is_not_taken_for_them(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("[a](b.md#c), ![d](e.png), [`f`](../g.py), [h](https://i.org), `x[0](1)`\n```\n[j](k.md)\n```\n")
+    assert links(page) == ["b.md#c", "e.png", "../g.py"]
+
+
+def test_everything_in_the_navigation_is_there():
+    for entry in entries(CONFIG["nav"]):
+        assert list(ROOT.glob(entry)), entry
+
+
+def test_every_written_page_is_in_the_navigation():
+    assert {path.relative_to(ROOT).as_posix() for path in DOCS.glob("*.md")} <= set(entries(CONFIG["nav"]))
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_relative_links_resolve(path):
+    for link in links(path):
+        target, _, anchor = link.partition("#")
+        file = (path.parent / target).resolve() if target else path
+        assert file.is_file(), link
+        assert ROOT in file.parents, link
+        if anchor:
+            assert anchor in anchors(file), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_page_of_the_dashboard_is_in_the_guide(page):
+    picture = f"images/app-{page.name.replace('_', '-')}.png"
+    section = (DOCS / "dashboard.md").read_text().partition(f"\n## {page.title}\n")[2].partition("\n## ")[0]
+    assert f"]({picture})" in section
+    assert Image.open(DOCS / picture).size == (1280, 800)
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("images/*-*.png")), ids=lambda path: path.name)
+def test_pictures_are_small_and_used(path):
+    assert path.stat().st_size < 300_000
+    assert any(f"images/{path.name})" in page.read_text() for page in PROSE if page.suffix == ".md")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("mkdocs")
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_has_every_page(site):
+    sources = [path for package in ("orl_explore", "training") for path in (ROOT / package).rglob("*.py")]
+    public = [path for path in sources if not path.name.startswith("_") and "ui" not in path.parts]
+    modules = [path.relative_to(ROOT) for path in public]
+    assert [module for module in modules if not (site / module.with_suffix(".html")).is_file()] == []
+    assert [path.stem for path in sorted(site.glob("notebooks/*.html"))] == NOTEBOOKS
+    # Home is docs/index.md, and a link to a notebook's source file leads to its page.
+    assert 'href="notebooks/01_quickstart.html"' in (site / "index.html").read_text()
+    assert "match_regions" in (site / "orl_explore" / "pairs.html").read_text()
+
+
+@pytest.mark.slow
+def test_no_page_needs_the_network(site):
+    # Links may lead anywhere; what a browser fetches by itself has to come from the site.
+    by_page = re.compile(r"<(script|img|iframe|source)\b[^>]*\bsrc=[\"']?(https?:)?//|<link\b[^>]*\bhref=[\"']?https?:")
+    by_style = re.compile(r"(url\(|@import )[\"']?https?:")
+    assert [str(page) for page in site.rglob("*.html") if by_page.search(page.read_text())] == []
+    assert [str(style) for style in site.rglob("*.css") if by_style.search(style.read_text())] == []
+
+
+@pytest.mark.slow
+def test_formulas_are_drawn_without_a_script(site):
+    for page in (site / "how-it-works.html", site / "notebooks" / "02_stage1_byol.html"):
+        text = page.read_text()
+        assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in text
+        assert "arithmatex" not in text

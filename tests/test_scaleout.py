@@ -1,0 +1,170 @@
+"""Several processes: started by Slurm or torchrun, lost, sent away, and started again, they leave the same files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from orl_explore.errors import OrlError
+from orl_explore.run import Run
+from training.modules import Stopped, latest_checkpoint, launched, own_words
+
+DRIVER = """
+import os, sys
+from pathlib import Path
+import torch
+from training import cli
+
+torch.set_num_threads(1)
+rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
+Path(os.environ["TEST_OUT"], f"pid{rank}").write_text(str(os.getpid()))
+run, config, images = sys.argv[1:]
+for stage, *more in (["stage1", "--images", images], ["stage2"], ["stage3"]):
+    code = cli.main([stage, run, "--config", config, *more])
+    if code:
+        sys.exit(code)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+class Job:
+    """Commands on two processes, with their output in a file."""
+
+    def __init__(self, folder: Path, run: Run, config: Path, images: Path):
+        self.folder, self.run = folder, run
+        (folder / "driver.py").write_text(DRIVER)
+        self.arguments = [str(folder / "driver.py"), str(run.path), str(config), str(images)]
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "TEST_OUT": str(folder)}
+
+    def start(self, command: list[str], more: Mapping[str, str] | None = None) -> subprocess.Popen:
+        self.log = (self.folder / "log").open("w+")
+        environment = {**self.environment, **(more or {})}
+        return subprocess.Popen([*command, *self.arguments], env=environment, stdout=self.log, stderr=self.log)
+
+    def torchrun(self) -> subprocess.Popen:
+        return self.start([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+
+    def slurm(self) -> list[subprocess.Popen]:
+        """Two tasks with the variables that srun gives them."""
+        shared = {
+            "SLURM_NTASKS": "2",
+            "SLURM_NTASKS_PER_NODE": "2",
+            "SLURM_NNODES": "1",
+            "SLURM_NODEID": "0",
+            "SLURM_JOB_ID": "4711",
+            "SLURM_JOB_NAME": "orl",
+            "SLURM_NODELIST": "localhost",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()),
+        }
+        return [
+            self.start([sys.executable], {**shared, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)})
+            for rank in (0, 1)
+        ]
+
+    def said(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def wait_for_rows(self, stage: str, rows: int, process: subprocess.Popen) -> None:
+        file = self.run.path / stage / "metrics.csv"
+        while not file.exists() or len(file.read_text().splitlines()) <= rows:
+            assert process.poll() is None, self.said()
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def job(tmp_path, changed, annotations) -> Callable[[str], Job]:
+    shared = {"epochs": 8, "checkpoint_steps": 5}  # of 3 steps each
+    config = changed("stage1", **shared)
+    file = tmp_path / "config.yaml"
+    text = config.to_yaml()
+    head, _, tail = text.partition("stage3:")
+    tail = tail.replace("epochs: 2\n", "epochs: 8\n", 1).replace("checkpoint_steps: 2\n", "checkpoint_steps: 5\n", 1)
+    file.write_text(f"{head}stage3:{tail}")
+
+    def make(name: str) -> Job:
+        folder = tmp_path / name
+        folder.mkdir()
+        return Job(folder, Run(folder / "run"), file, annotations)
+
+    return make
+
+
+def outputs(run: Run) -> dict[str, bytes]:
+    names = [f"{stage}/{name}" for stage in ("stage1", "stage3") for name in ("metrics.csv", "encoder.safetensors")]
+    return {
+        name: (run.path / name).read_bytes() for name in [*names, "stage2/neighbors.parquet", "stage2/pairs.parquet"]
+    }
+
+
+@pytest.mark.slow
+def test_a_lost_process_and_a_preemption_leave_no_trace(job):
+    """Slurm's processes, undisturbed, against torchrun's, one of which is killed, and all of which are sent away."""
+    undisturbed, disturbed = job("undisturbed"), job("disturbed")
+    tasks = undisturbed.slurm()
+    assert [task.wait() for task in tasks] == [0, 0], undisturbed.said()
+    assert undisturbed.said().count("stage 1: 8 epochs of 24 images, 24 steps") == 1  # one of the two speaks
+    assert "32-true on 2 x cpu" in undisturbed.said()
+
+    process = disturbed.torchrun()
+    disturbed.wait_for_rows("stage1", 7, process)
+    os.kill(int((disturbed.folder / "pid1").read_text()), signal.SIGKILL)
+    assert process.wait() == 1
+    assert "the same command goes on from" in disturbed.said()  # a lost peer, or torchrun's SIGTERM: whichever is first
+    assert latest_checkpoint(disturbed.run.path / "stage1/checkpoints")[1] % 5 == 0
+
+    process = disturbed.torchrun()
+    disturbed.wait_for_rows("stage3", 7, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() != 0
+    _, step = latest_checkpoint(disturbed.run.path / "stage3/checkpoints")
+    assert f"orl: stopped by SIGTERM: step {step} of 24 is saved, and the same command" in disturbed.said()
+    assert step >= 7
+    assert disturbed.run.stage("stage3")["error"].startswith("Stopped: stopped by SIGTERM")
+
+    assert disturbed.torchrun().wait() == 0, disturbed.said()
+    assert f"going on from step {step}" in disturbed.said()
+    assert outputs(disturbed.run) == outputs(undisturbed.run)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (1, 1)),  # no GPU here
+        ({"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "8", "SLURM_JOB_NAME": "orl"}, (8, 2)),
+        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "orl"}, (1, 1)),
+        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "bash"}, (1, 1)),  # a shell on a node, not a task
+        ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "12"}, (4, 3)),
+    ],
+)
+def test_devices_and_machines(environment, expected, tiny, monkeypatch):
+    for name in ("SLURM_NTASKS", "SLURM_NNODES", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert launched(tiny) == expected
+
+
+def test_messages_from_workers_are_unwrapped():
+    inner = "images/7.jpg was usable before (No such file): put it back, or begin a new run"
+    wrapped = (
+        "Caught OrlError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n"
+        f'  File "worker.py", line 349, in _worker_loop\norl_explore.errors.OrlError: {inner}\n'
+    )
+    assert own_words(OrlError(wrapped)) == inner
+    assert own_words(OrlError(inner)) == inner
+    assert Stopped.EXIT_CODE == 128 + signal.SIGTERM

@@ -1,0 +1,70 @@
+"""Embeddings for a stage 2 that was imported, so that its boxes can be compared, mapped and searched."""
+
+from __future__ import annotations
+
+import shutil
+
+from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
+from orl_explore.run import Run, hash_file
+from training.config import Config
+from training.console import console
+from training.modules import is_main_process
+from training.parts import Parts, crew
+from training.stage2 import STAGE, embed_all, embed_all_regions
+
+NAMES = ("image_embeddings", "region_embeddings")
+
+
+def embed(run: Run, config: Config, *, overwrite: bool = False) -> Run:
+    """Embed the images and regions of an imported stage 2 with the encoder of stage 1; the tables stay as they are.
+
+    Processes that torchrun or Slurm started share the work. A killed one goes on where it was.
+
+    Args:
+        run: its stage 2 was imported.
+        config: settings; `stage2.image_size` and the run-wide ones are used.
+        overwrite: make them anew.
+
+    Returns:
+        The run, with both arrays, and with encoder and settings in the record of stage 2 (`embedded`).
+
+    Raises:
+        OrlError: stage 2 was not imported, or there is no encoder.
+    """
+    if not run.finished(STAGE):
+        raise OrlError(f"{run.path} has no stage 2 to embed: run `orl stage2 {run.path}`, which embeds, too")
+    if not run.imported(STAGE):
+        raise OrlError(f"stage 2 of {run.path} was not imported: it has embeddings of its own")
+    file = run.encoder_file("stage1")
+    if not file.exists():
+        raise OrlError(
+            f"{run.path} has no encoder of stage 1: import one with `orl import {run.path} WEIGHTS --stage stage1`, or"
+            f" run `orl stage1 {run.path}`"
+        )
+    images, encoder = run.images(), Encoder.load(file)
+    made = {"encoder": hash_file(file), "image_size": config.stage2.image_size, "precision": config.precision}
+    with crew() as together:
+        parts = Parts(run, STAGE, together)
+        if is_main_process():
+            images.check_files()
+            if overwrite or run.stage(STAGE).get("embedded", made) != made:  # of another encoder, or other settings
+                _clear(run)
+            run.note(STAGE, embedded=made)
+        if together.agree(not all(run.file(name).exists() for name in NAMES)):
+            embed_all(run, images, encoder, config, parts)
+            embed_all_regions(run, images, encoder, config, parts)
+        elif is_main_process():
+            console.print(f"the embeddings of {run.path} are there: skipped", markup=False)
+        if is_main_process():
+            record = run.stage(STAGE)
+            outputs = record.get("outputs", {}) | {name: hash_file(run.file(name)) for name in NAMES}
+            run.note(STAGE, outputs=outputs, inputs=record.get("inputs", {}) | {"encoder": made["encoder"]})
+            shutil.rmtree(parts.folder, ignore_errors=True)
+    return run
+
+
+def _clear(run: Run) -> None:
+    for name in NAMES:
+        run.file(name).unlink(missing_ok=True)
+    shutil.rmtree(run.path / STAGE / "parts", ignore_errors=True)

@@ -1,0 +1,202 @@
+"""Long steps in numbered parts, made by one process or by several, of which any may be killed and started again."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.utilities import rank_zero_only
+from torch.distributed.rendezvous import rendezvous
+
+from orl_explore.errors import OrlError
+from orl_explore.run import ARRAYS, TABLES, Run, write_array, write_array_parts, write_table, write_table_parts
+from training.console import progress_bar
+
+POLL = 0.2
+"""Seconds between two looks at what the other processes have made."""
+
+PATIENCE = timedelta(hours=2)
+"""That processes have with one another: the first one may look for a million files before it agrees."""
+
+Progress = Callable[[int, int], None]
+
+
+class Crew(NamedTuple):
+    """The processes that were started together, as one of them sees it."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    """Counted on this machine: which of its GPUs is this process's."""
+    group: Any = None
+    """Connects them; None when there is one alone, or this one was started for training only."""
+
+    def agree(self, value: bool | None = None) -> bool:
+        """What the first process says, to all; the others wait for it, and end in silence where it has ended."""
+        message = torch.tensor([int(bool(value))])
+        if self.group is not None:
+            try:
+                dist.broadcast(message, src=0, group=self.group)
+            except RuntimeError:
+                if self.rank == 0:
+                    raise
+                raise SystemExit(1) from None  # the first process has said why
+        return bool(message)
+
+    def decide(self, question: Callable[[], bool]) -> bool:
+        """Answer a question in the first process, for all; a process that knows no others answers for itself."""
+        if self.group is None:
+            return question()
+        return self.agree(question() if self.rank == 0 else None)
+
+
+@contextlib.contextmanager
+def crew() -> Iterator[Crew]:
+    """Meet the other processes that torchrun or Slurm started, or Lightning for the training just before.
+
+    They stay connected until the process ends: to part and to meet again at the same address is a race.
+    """
+    environment = next((kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
+    known = dist.is_available() and dist.is_initialized()
+    if not known and (environment is None or environment.world_size() == 1):
+        yield Crew(rank=rank_zero_only.rank)  # type: ignore[attr-defined]
+        return
+    if not known:
+        assert environment is not None
+        os.environ.setdefault("MASTER_ADDR", environment.main_address)
+        os.environ.setdefault("MASTER_PORT", str(environment.main_port))
+        rank, world = environment.global_rank(), environment.world_size()
+        store, _, _ = next(iter(rendezvous("env://", rank, world, timeout=PATIENCE)))
+        # torchrun's store may outlive processes that it starts again, and with it the addresses of the dead.
+        attempt = dist.PrefixStore(f"orl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # Lightning trains with what it finds
+        dist.init_process_group(backend, store=attempt, rank=rank, world_size=world)
+        atexit.register(dist.destroy_process_group)
+    local_rank = environment.local_rank() if environment else int(os.environ.get("LOCAL_RANK", "0"))
+    # Training on GPUs leaves a group that speaks through them; this one need not.
+    yield Crew(dist.get_rank(), dist.get_world_size(), local_rank, _patient_group())
+
+
+@functools.cache
+def _patient_group() -> Any:
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+class Parts:
+    """Tables and arrays of a run that are made part by part.
+
+    Every process goes through the same steps and makes whichever parts are missing and not in another's hands; the
+    first one joins them. A part depends on its number alone, so nobody can tell afterwards who made it. A process holds
+    the part that it makes by a lock that ends with the process: what a killed one was at is made by another, or when it
+    is started again.
+
+    Args:
+        run: parts go to FOLDER/parts.
+        folder: of the stage.
+        crew: who works on it.
+    """
+
+    def __init__(self, run: Run, folder: str, crew: Crew | None = None):
+        self.run, self.folder, self.crew = run, run.path / folder / "parts", crew or Crew()
+        self._parent = os.getppid()
+
+    def make(self, name: str, count: int, size: int, build: Callable[[range, Progress], Any]) -> None:
+        """Make a table or array of the run, unless it is there, with a bar.
+
+        Args:
+            name: which.
+            count: images in all.
+            size: images per part.
+            build: rows and a progress function -> one part, a frame or an array.
+        """
+        file = self.run.file(name)
+        if file.exists():
+            return
+        rows = [range(start, min(start + size, count)) for start in range(0, count, size)]
+        files = [self.folder / f"{name}-{number:05d}" for number in range(len(rows))]
+        with progress_bar(name.replace("_", " "), shown=self.crew.rank == 0) as progress:
+            while missing := [number for number, part in enumerate(files) if not part.exists()]:
+                if file.exists():  # joined and removed meanwhile
+                    return
+                before = count - sum(len(rows[number]) for number in missing)
+                progress(before, count)
+                begin = len(missing) * self.crew.rank // self.crew.world  # each begins elsewhere
+                worked = 0
+                for number in missing[begin:] + missing[:begin]:
+                    with self._held(number) as held:
+                        if not held or files[number].exists() or file.exists():
+                            continue
+                        done = before + worked
+                        part = build(rows[number], lambda n, _, done=done: progress(done + n, count))  # type: ignore[misc]
+                        self._save(files[number], name, part)
+                        worked += len(rows[number])
+                if not worked:
+                    self.wait()
+            progress(count, count)
+            if self.crew.rank == 0:
+                self._join(file, name, files)
+                for part in files:
+                    part.unlink()
+        self.wait_for(file)
+
+    def once(self, file: Path, build: Callable[[], None]) -> None:
+        """Make a file in the first process, while the others wait for it."""
+        if self.crew.rank == 0 and not file.exists():
+            build()
+        self.wait_for(file)
+
+    def wait_for(self, file: Path) -> None:
+        """Wait until the first process has made a file."""
+        while not file.exists():
+            self.wait()
+
+    def wait(self) -> None:
+        """Let a moment pass.
+
+        Raises:
+            OrlError: whoever started this process has ended meanwhile.
+        """
+        if self.crew.rank and os.getppid() != self._parent:
+            raise OrlError(f"the process that leads the work on {self.run.path} has ended: type the command again")
+        time.sleep(POLL)
+
+    @contextlib.contextmanager
+    def _held(self, number: int) -> Iterator[bool]:
+        """Keep the other processes from a part; whether that worked."""
+        if self.crew.world == 1:
+            yield True
+            return
+        with (self.run.path / ".parts.lock").open("a") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+            except (BlockingIOError, PermissionError):
+                yield False
+                return
+            except OSError:  # a file system without locks: at worst a part is made twice, and comes out the same
+                pass
+            yield True
+
+    def _save(self, path: Path, name: str, part: Any) -> None:
+        if name in ARRAYS:
+            write_array(path, part)
+        else:
+            write_table(path, part, TABLES[name].columns)
+
+    def _join(self, file: Path, name: str, parts: list[Path]) -> None:
+        if name in ARRAYS:
+            write_array_parts(file, [np.load(part, mmap_mode="r") for part in parts])
+        else:
+            write_table_parts(file, (pd.read_parquet(part) for part in parts), TABLES[name].columns)

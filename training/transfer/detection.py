@@ -1,0 +1,356 @@
+"""Detection and segmentation: Mask R-CNN with a feature pyramid, all layers fine-tuned, judged by COCO's AP."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import pandas as pd
+from pycocotools import mask as coco_mask
+
+from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
+from orl_explore.images import ImageSet, open_images
+from orl_explore.masks import to_rle
+from training.console import console, progress_bar
+from training.evaluate import held_out_images
+from training.transfer.average_precision import average_precision
+from training.transfer.setup import Setup, fingerprint
+
+if TYPE_CHECKING:
+    from training.transfer.mask_rcnn import DetectionTraining
+
+SCHEDULES: Final = {"1x": 90_000, "2x": 180_000}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How Mask R-CNN is fine-tuned; the defaults are those of COCO's 1x."""
+
+    schedule: Literal["1x", "2x"] = "1x"
+    """90,000 or 180,000 steps."""
+    iterations: int | None = None
+    """Not in the protocol: another number of steps than the schedule's."""
+    batch_size: int = 16
+    """Images per optimizer step, over all devices."""
+    accumulate: int = 1
+    """Not in the protocol: forward passes that a step is split into, to fit the memory."""
+    lr: float = 0.02
+    """Learning rate, for a batch of 16; for another batch, change it in proportion."""
+    warmup: int = 1000
+    """Steps of linear warm-up from 1e-3 of the learning rate; it falls to a tenth after 2/3 and 8/9 of all steps."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay of all but batch normalization."""
+    train_sizes: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
+    """Shorter side that images are resized to, drawn for each; tests use the last one. Pixels."""
+    max_size: int = 1333
+    """Longer side at most, pixels."""
+    anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
+    """Side of the anchors on each of the five levels, pixels."""
+    channels: int = 256
+    """Width of the pyramid and of the mask head; the box head is four times as wide."""
+    regions: int = 512
+    """Regions of an image that the heads' losses are made of."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32"
+    """Number format of the forward passes."""
+    checkpoint_steps: int = 1000
+    """Steps between checkpoints: what a killed job loses at most."""
+
+    def __post_init__(self):
+        for name in ("batch_size", "accumulate", "lr", "max_size", "channels", "regions", "checkpoint_steps"):
+            if not getattr(self, name) > 0:
+                raise OrlError(f"detection.{name} is {getattr(self, name)}: it must be above 0")
+        if self.iterations is not None and self.iterations < 1:
+            raise OrlError(f"detection.iterations is {self.iterations}: it must be 1 or more")
+        if self.batch_size % self.accumulate:
+            raise OrlError(f"detection.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size}")
+        if len(self.anchors) != 5 or min(self.anchors) < 1:
+            raise OrlError(f"detection.anchors is {list(self.anchors)}: it needs a side for each of the five levels")
+        if not self.train_sizes or not 32 <= min(self.train_sizes) <= max(self.train_sizes) <= self.max_size:
+            raise OrlError(
+                f"detection.train_sizes is {list(self.train_sizes)}: give sides of 32 px or more, and at most"
+                f" max_size, {self.max_size}"
+            )
+
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.iterations or SCHEDULES[self.schedule]
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Share of the learning rate that a step (from 0) uses."""
+        warm = 1.0 if step >= self.warmup else 1e-3 + (1 - 1e-3) * step / self.warmup
+        steps = self.steps()
+        return warm * 0.1 ** ((3 * step >= 2 * steps) + (9 * step >= 8 * steps))
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Images with objects that have masks, and what is true of the test images.
+
+    Attributes:
+        train: images with at least one object.
+        test: images that AP is measured on, with or without objects.
+        categories: of both, sorted; labels count from 1.
+        truth: of the test images, as a COCO json: annotations have masks as compressed RLE; with crowds.
+        without_mask: objects that were left out, as their masks are missing or damaged.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    categories: tuple[str, ...]
+    truth: dict[str, Any]
+    without_mask: int
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Category -> label, from 1; 0 is the background."""
+        return {name: number for number, name in enumerate(self.categories, start=1)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the images, the objects and their masks."""
+        columns = ["image_id", "x", "y", "w", "h", "category", "segmentation"]
+        objects = self.train.objects[columns].to_numpy().tolist()
+        return fingerprint([self.train.fingerprint, self.test.fingerprint, self.categories, objects, self.truth])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Numbers of images, objects and categories."""
+        return {
+            "kind": "objects with masks",
+            "train": len(self.train),
+            "test": len(self.test),
+            "train_objects": len(self.train.objects),
+            "test_objects": sum(not item["iscrowd"] for item in self.truth["annotations"]),
+            "without_mask": self.without_mask,
+            "skipped": len(self.train.skipped) + len(self.test.skipped),
+            "classes": list(self.categories),
+        }
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+
+def read(setup: Setup, settings: Settings) -> Detections:
+    """Read COCO jsons, `--data TRAIN.json TEST.json`, or split the run's own annotated images.
+
+    Raises:
+        OrlError: no objects with masks, or too few images.
+    """
+    if not setup.data:
+        images = setup.run.images()
+        images.check_files()
+        held_out = images.table["image_id"].isin(held_out_images(images, setup.config)).to_numpy()
+        train, test = (images.subset(part.nonzero()[0].tolist()) for part in (~held_out, held_out))
+        where, crowds = str(setup.run.path), []
+    else:
+        if len(setup.data) != 2 or any(path.suffix.lower() != ".json" for path in setup.data):
+            raise OrlError("detection is trained on one COCO json and tested on another: --data TRAIN.json TEST.json")
+        with progress_bar("reading images") as progress:
+            train, test = (open_images([path], progress=progress) for path in setup.data)
+        where = " and ".join(map(str, setup.data))
+        crowds = _crowds(setup.data[1], test)
+    return _with_masks(train, test, crowds, settings, where)
+
+
+def _with_masks(
+    train: ImageSet, test: ImageSet, crowds: list[dict[str, Any]], settings: Settings, where: str
+) -> Detections:
+    parts = [images.objects for images in (train, test)]
+    # Boxes below half a pixel have no corners left once they are rounded.
+    masked = [part[part["segmentation"].notna() & (part[["w", "h"]].min(axis=1) >= 0.5)] for part in parts]
+    if not all(map(len, masked)):
+        raise OrlError(
+            f"{where}: training and test images both need objects with masks (`segmentation`): annotate more of them,"
+            " or name COCO jsons with --data TRAIN.json TEST.json"
+        )
+    categories = tuple(sorted(set(pd.concat(masked)["category"])))
+    with_objects = train.table["image_id"].isin(masked[0]["image_id"]).to_numpy().nonzero()[0].tolist()
+    train = _with_objects(train, masked[0]).subset(with_objects)
+    if len(train) < settings.batch_size:
+        raise OrlError(
+            f"{where}: {len(train)} training images with objects do not fill a batch of {settings.batch_size}: add"
+            f" images, or a smaller batch, such as --detection.batch_size {max(1, len(train) // 2)}"
+        )
+    test = _with_objects(test, masked[1])
+    truth = ground_truth(test, categories, crowds)
+    return Detections(train, test, categories, truth, sum(map(len, parts)) - sum(map(len, masked)))
+
+
+def _with_objects(images: ImageSet, objects: pd.DataFrame) -> ImageSet:
+    return ImageSet(images.table, objects.reset_index(drop=True), images.skipped, images.roots)
+
+
+def ground_truth(images: ImageSet, categories: tuple[str, ...], crowds: list[dict[str, Any]]) -> dict[str, Any]:
+    """The objects of images as the content of a COCO json; the area of an object is that of its mask.
+
+    Args:
+        images: all objects have masks.
+        categories: their ids count from 1, in this order.
+        crowds: regions that are ignored: image_id, category, bbox, segmentation (compressed RLE).
+    """
+    columns = (images.table[name].tolist() for name in ("image_id", "width", "height"))
+    sizes = {image_id: [height, width] for image_id, width, height in zip(*columns, strict=True)}
+    fields = (images.objects[name].tolist() for name in ("image_id", "category", "segmentation"))
+    boxes = images.objects[["x", "y", "w", "h"]].to_numpy(np.float64).tolist()
+    objects: list[dict[str, Any]] = [
+        {
+            "image_id": image_id,
+            "category": category,
+            "bbox": box,
+            "segmentation": {"size": sizes[image_id], "counts": counts},
+            "iscrowd": 0,
+        }
+        for image_id, category, counts, box in zip(*fields, boxes, strict=True)
+    ]
+    number = {name: number for number, name in enumerate(categories, start=1)}
+    annotations: list[dict[str, Any]] = []
+    for item in objects + [{**crowd, "iscrowd": 1} for crowd in crowds if crowd["category"] in number]:
+        mask = item["segmentation"]
+        annotations.append(
+            {
+                **{key: item[key] for key in ("image_id", "bbox", "segmentation", "iscrowd")},
+                "id": len(annotations) + 1,  # pycocotools takes 0 for no match
+                "category_id": number[item["category"]],
+                "area": float(coco_mask.area(mask)),
+            }
+        )
+    return {
+        "images": [{"id": image_id, "height": size[0], "width": size[1]} for image_id, size in sizes.items()],
+        "categories": [{"id": number, "name": name} for name, number in number.items()],
+        "annotations": annotations,
+    }
+
+
+def _crowds(path: Path, images: ImageSet) -> list[dict[str, Any]]:
+    """Regions of a COCO json that hold many objects of a category and are ignored, where they have a mask."""
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    columns = (images.table[name].tolist() for name in ("image_id", "width", "height"))
+    size_of = {image_id: (width, height) for image_id, width, height in zip(*columns, strict=True)}
+    crowds = []
+    for item in content["annotations"]:
+        if not isinstance(item, dict) or not item.get("iscrowd") or item.get("image_id") not in size_of:
+            continue
+        width, height = size_of[item["image_id"]]
+        counts = to_rle(item.get("segmentation"), (width, height), coco_mask)
+        if counts is not None:
+            mask = {"size": [height, width], "counts": counts}
+            box = [float(value) for value in coco_mask.toBbox(mask)]
+            category = names.get(item.get("category_id"), "")
+            crowds.append({"image_id": item["image_id"], "category": category, "bbox": box, "segmentation": mask})
+    return crowds
+
+
+# ---- judging ---------------------------------------------------------------------------------------------------------
+
+
+def judge(encoder: Encoder, data: Detections, settings: Settings, setup: Setup) -> dict[str, Any]:
+    """Fine-tune Mask R-CNN on the training images, and measure AP of boxes and masks on the test images.
+
+    A killed training goes on from its last checkpoint.
+    """
+    from training.modules import is_main_process
+    from training.transfer.mask_rcnn import DetectionTraining, mask_rcnn
+
+    model = mask_rcnn(encoder, len(data.categories), settings, seed=setup.seed)
+    training = DetectionTraining(model, settings, seed=setup.seed)
+    try:
+        figures = _fit_and_test(training, data, settings, setup)
+    except SystemExit:  # Lightning's answer to Ctrl+C, after which it would have all further ones ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+    if is_main_process():
+        shutil.rmtree(setup.folder, ignore_errors=True)  # of no use once the figures are there
+    return figures
+
+
+def _fit_and_test(training: DetectionTraining, data: Detections, settings: Settings, setup: Setup) -> dict[str, Any]:
+    import lightning
+    import torch
+    from torch.utils.data import DataLoader
+
+    from training.data import StepSampler
+    from training.modules import (
+        AtomicCheckpointIO,
+        Checkpoints,
+        TrainingProgress,
+        latest_checkpoint,
+        precision_flag,
+        quiet_lightning,
+    )
+    from training.transfer.mask_rcnn import DetectionImages, collate
+
+    quiet_lightning()
+    checkpoint, start = latest_checkpoint(setup.folder / "checkpoints")
+    steps, steps_per_epoch = settings.steps(), len(data.train) // settings.batch_size
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        devices=setup.config.devices if torch.cuda.is_available() or setup.config.devices != "auto" else 1,
+        precision=precision_flag(settings.precision),  # type: ignore[arg-type]
+        sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
+        accumulate_grad_batches=settings.accumulate,
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,  # Checkpoints does it
+        max_epochs=1,  # the sampler walks through all epochs in one pass
+        max_steps=steps,
+        callbacks=[
+            TrainingProgress(setup.title, total=steps, steps_per_epoch=steps_per_epoch, done=start),
+            Checkpoints(setup.folder / "checkpoints", every=settings.checkpoint_steps),
+        ],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=setup.folder,
+    )
+    rank, world = trainer.global_rank, trainer.world_size
+    if settings.batch_size % (world * settings.accumulate):
+        raise OrlError(
+            f"detection.batch_size is {settings.batch_size}: {world} devices and {settings.accumulate} passes do not"
+            " divide it"
+        )
+    if trainer.is_global_zero:
+        going_on = f", going on from step {start}" if start else ""
+        console.print(f"{setup.title}: {steps} steps of {settings.batch_size} images{going_on}", markup=False)
+    loading: Mapping[str, Any] = {
+        "collate_fn": collate,
+        "num_workers": setup.workers,
+        "pin_memory": torch.cuda.is_available(),
+    }
+    if checkpoint is not None and start == steps:  # stopped while it was tested
+        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
+    else:
+        sampler = StepSampler(
+            len(data.train),
+            batch_size=settings.batch_size,
+            epochs=-(-steps // steps_per_epoch),
+            seed=setup.seed,
+            start_step=start,
+            rank=rank,
+            world=world,
+            accumulate=settings.accumulate,
+        )
+        images = DetectionImages(data.train, data.labels, setup.seed)
+        loader = DataLoader(images, batch_sampler=sampler, **loading)
+        trainer.fit(training, loader, ckpt_path=checkpoint, weights_only=True)
+    # Every process has its share of the test images; no image is tested twice.
+    rows = [[(0, row)] for row in range(rank, len(data.test), world)]
+    test = DataLoader(DetectionImages(data.test, data.labels, None), batch_sampler=rows, **loading)
+    trainer.test(training, test, verbose=False)
+    detections = training.detections
+    if world > 1:
+        parts: list[Any] = [None] * world
+        torch.distributed.all_gather_object(parts, detections)
+        detections = [item for part in parts for item in part]
+    return trainer.strategy.broadcast(average_precision(data.truth, detections) if trainer.is_global_zero else {})

@@ -1,0 +1,239 @@
+"""`orl evaluate RUN --protocol NAME`: judge encoders by protocols, one file for every result."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from orl_explore.comparison import read_results, transfer_table
+from orl_explore.errors import OrlError
+from orl_explore.run import Run, git_sha, now, versions, write_json
+from training.config import Config
+from training.console import console
+from training.modules import is_main_process
+from training.transfer import encoders as of
+from training.transfer import supervised
+from training.transfer.protocols import PROTOCOLS, Protocol
+from training.transfer.setup import Data, Setup, fingerprint
+
+FOLDER = "evaluation/transfer"
+
+
+def evaluate(
+    run: Run,
+    config: Config,
+    names: Sequence[str],
+    *,
+    encoders: Sequence[str] = (),
+    data: Sequence[Path] = (),
+    settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> list[dict[str, Any]]:
+    """Judge encoders by protocols; what was judged before, with the same settings, data and weights, is read instead.
+
+    Args:
+        run: the run.
+        config: its settings, for the seed, the machine and the size that its encoders were trained with.
+        names: of protocols, such as ["voc07", "knn"].
+        encoders: `random`, `stage1`, `stage3`, `supervised` or files; default: untrained, and every stage there is.
+        data: what the protocols read; default: the images of the run, where a protocol can.
+        settings: an instance of a protocol's settings by its name; defaults for those not named.
+        overwrite: judge anew.
+
+    Returns:
+        Every result, as its file in evaluation/transfer/ has it (docs/formats.md).
+
+    Raises:
+        OrlError: an unknown protocol or encoder, data that are missing or malformed.
+    """
+    for name in names:
+        protocol_named(name)
+    wanted = list(encoders) or of.available(run)
+    of.check_names(wanted, run)
+    given = settings or {}
+    place = Setup(run, config, tuple(data), "", run.path / FOLDER)
+    work = []
+    for name in names:  # all data are read first: what is wrong with them shows before hours of work
+        protocol = PROTOCOLS[name]
+        if protocol.distributed or is_main_process():  # the first process does the others alone
+            chosen = _resolved(given.get(name) or protocol.settings(), config)
+            work.append((name, chosen, protocol.read(dataclasses.replace(place, title=name), chosen)))
+    bound = None
+    if "supervised" in wanted:  # here, where all processes come by
+        bound = supervised.supervised_file(place, given.get("supervised") or supervised.Settings())
+    results = []
+    for name, chosen, read in work:
+        for encoder in wanted:
+            judged = of.load(encoder, run, config, bound)
+            results.append(_judge(name, PROTOCOLS[name], judged, read, chosen, place, overwrite=overwrite))
+    return results
+
+
+def _judge(
+    name: str, protocol: Protocol, judged: of.Judged, data: Data, settings: Any, setup: Setup, *, overwrite: bool
+) -> dict[str, Any]:
+    run, config = setup.run, setup.config
+    values = _plain(dataclasses.asdict(settings))
+    key = fingerprint([name, values, data.fingerprint, judged.hash, config.seed])[:10]
+    stem = f"{name}-{judged.name}-{key}"
+    file = run.path / FOLDER / f"{stem}.json"
+    if not overwrite and (before := read_results(run, file.name)):
+        console.print(f"{name} of {judged.name} is there: skipped ({file})", markup=False)
+        return before[0]
+    start = time.monotonic()
+    place = dataclasses.replace(setup, title=f"{name} {judged.name}", folder=run.path / FOLDER / stem)
+    figures = _plain(protocol.judge(judged.encoder, data, settings, place))
+    result = {
+        "protocol": name,
+        "encoder": {
+            "name": judged.name,
+            "file": None if judged.file is None else str(judged.file),
+            "hash": judged.hash,
+            "backbone": judged.encoder.settings.backbone,
+        },
+        "score": {"name": protocol.score, "title": protocol.title, "value": figures[protocol.score]},
+        "figures": figures,
+        "settings": values,
+        "data": {"paths": [str(path) for path in setup.data], "fingerprint": data.fingerprint, **data.facts},
+        "seed": config.seed,
+        "seconds": round(time.monotonic() - start, 1),
+        "date": now(),
+        "command": shlex.join(["orl", *sys.argv[1:]]),
+        "versions": versions(),
+        "git": git_sha(),
+    }
+    if is_main_process():
+        write_json(file, result)
+        shutil.rmtree(place.folder, ignore_errors=True)
+    return result
+
+
+def _resolved(settings: Any, config: Config) -> Any:
+    if getattr(settings, "image_size", 0) is None:
+        return dataclasses.replace(settings, image_size=config.stage1.image_size)
+    return settings
+
+
+def _plain(value: Any) -> Any:
+    """JSON values; floats rounded to six digits."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+# ---- settings ------------------------------------------------------------------------------------------------------
+
+
+def protocol_named(name: str) -> Protocol:
+    """Look a protocol up.
+
+    Raises:
+        OrlError: there is none; names the nearest.
+    """
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    near = difflib.get_close_matches(name, PROTOCOLS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PROTOCOLS)}"
+    raise OrlError(f"no protocol {name!r}: {hint}")
+
+
+def settings_class(name: str) -> type:
+    """The dataclass of a protocol's settings, or of those of the supervised encoder."""
+    return supervised.Settings if name == "supervised" else protocol_named(name).settings
+
+
+def split_overrides(overrides: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take the protocols' settings out of what was typed.
+
+    Args:
+        overrides: such as ["--knn.k=[5]", "--seed=3"].
+        names: the protocols that will be run; settings of the supervised encoder may always be given.
+
+    Returns:
+        What is left, and the settings of every protocol by its name.
+
+    Raises:
+        OrlError: an unknown key (with the nearest valid one), a bad value, or a setting of a protocol that is not run.
+    """
+    left: list[str] = []
+    own: dict[str, list[str]] = {name: [] for name in (*names, "supervised")}
+    for word in overrides:
+        prefix, dot, rest = word.removeprefix("--").partition(".")
+        if not dot or prefix not in (*PROTOCOLS, "supervised") or not word.startswith("--"):
+            left.append(word)
+        elif prefix not in own:
+            raise OrlError(f"{word.partition('=')[0]} is a setting of {prefix}: add --protocol {prefix}")
+        else:
+            own[prefix].append(f"--{rest}")
+    return left, {name: parse_settings(name, words) for name, words in own.items()}
+
+
+def parse_settings(name: str, words: Sequence[str]) -> Any:
+    """Settings of a protocol with what was typed, such as ["--k=[5]"], in place of its defaults.
+
+    Raises:
+        OrlError: an unknown key (with the nearest valid one), or a bad value.
+    """
+    import jsonargparse
+
+    kind = settings_class(name)
+    known = [field.name for field in dataclasses.fields(kind)]
+    for word in words:
+        key = word.removeprefix("--").partition("=")[0]
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {name}.{near[0]}?" if near else f"it has {', '.join(known)}"
+            raise OrlError(f"unknown setting '{name}.{key}' on the command line: {hint}")
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
+    try:
+        return kind(**vars(parser.instantiate(parser.parse_args(list(words)))))
+    except jsonargparse.ArgumentError as error:
+        raise OrlError(f"{name}: {' '.join(str(error).split())}") from None
+
+
+def print_settings(name: str) -> None:
+    """Print every setting of a protocol, its default and what it means."""
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(prog="orl", usage=argparse.SUPPRESS, add_help=False)
+    parser.add_class_arguments(settings_class(name), name)
+    parser.print_help()
+
+
+# ---- on the console ------------------------------------------------------------------------------------------------
+
+
+def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
+    """Scores with a row a protocol and a column an encoder; chance and the data last.
+
+    Args:
+        results: what `evaluate` gives.
+    """
+    frame = transfer_table(results)
+    table = Table(title="Transfer", title_justify="left")
+    for name in frame.columns:
+        table.add_column(name, justify="right" if frame[name].dtype == float else "left")
+    for _, row in frame.iterrows():
+        table.add_row(*[_cell(value) for value in row.tolist()])
+    return table
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None or value != value else f"{value:.1%}"

@@ -1,0 +1,265 @@
+"""Training with labels, on any number of devices: what linear, semi-supervised and supervised training share."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from orl_explore import views
+from orl_explore.errors import OrlError
+from orl_explore.views import ViewSettings, normalize
+from training.console import progress_bar
+from training.data import Index, StepSampler
+from training.modules import (
+    AtomicCheckpointIO,
+    Checkpoints,
+    is_main_process,
+    latest_checkpoint,
+    precision_flag,
+    quiet_lightning,
+)
+from training.transfer.setup import Setup
+
+CROP_AND_FLIP = ViewSettings(color_jitter=0.0, gray=0.0, blur=(0.0, 0.0), solarize=(0.0, 0.0))
+"""The augmentation of supervised training on ImageNet: a random crop of 8% to 100% of the area, flipped or not."""
+
+
+class LabeledViews(Dataset):
+    """Item (epoch, row): a random view of an image, decided by (seed, epoch, row); item row: its center crop.
+
+    Args:
+        load: gives the image of a row.
+        labels: (N,) class of each row.
+        size: side of the view, pixels.
+        seed: of the random views.
+        augment: how views are drawn.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[int], Image.Image],
+        labels: NDArray[np.int64],
+        *,
+        size: int,
+        seed: int,
+        augment: ViewSettings = CROP_AND_FLIP,
+    ):
+        self.load, self.labels, self.size, self.seed, self.augment = load, labels, size, seed, augment
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Index | int) -> dict[str, Any]:
+        if isinstance(index, tuple):
+            epoch, row = index
+            image = self.load(row)
+            rng = np.random.default_rng([self.seed, epoch, row])
+            view = views.sample_view(rng, self.augment, view=0, image_size=image.size)
+            image = views.render_view(image, view, self.size)
+        else:
+            row = index
+            image = views.center_view(self.load(row), self.size)
+        return {"image": views.to_tensor(image), "label": int(self.labels[row])}
+
+
+class EachOnce(Sampler[int]):
+    """Every world-th row from `rank` on: together the processes see every row once, none twice."""
+
+    def __init__(self, count: int, *, rank: int, world: int):
+        self.rows = range(rank, count, world)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.rows)
+
+
+class Heads(lightning.LightningModule):
+    """SGD on the summed cross entropy of one or several classifiers.
+
+    Args:
+        network: normalized images (B, 3, S, S) -> logits (B, C) by the name of the classifier.
+        groups: parameters and learning rates, as torch's optimizers take them.
+        factor: epoch, with a fraction -> what learning rates are multiplied by.
+        steps_per_epoch: optimizer steps.
+        epochs: passes.
+        sgd: further arguments of SGD.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        groups: Sequence[Mapping[str, Any]],
+        factor: Callable[[float], float],
+        steps_per_epoch: int,
+        epochs: int,
+        sgd: Mapping[str, Any],
+    ):
+        super().__init__()
+        self.network, self.groups, self.factor, self.sgd = network, groups, factor, sgd
+        self.steps_per_epoch, self.total_steps = steps_per_epoch, epochs * steps_per_epoch
+
+    def ends_step(self, batch_idx: int) -> bool:
+        """Each batch is an optimizer step."""
+        return True
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Sum of the classifiers' cross entropies."""
+        logits = self.network(normalize(batch["image"]))
+        losses = [nn.functional.cross_entropy(each.float(), batch["label"]) for each in logits.values()]
+        loss = torch.stack(losses).sum()
+        if not torch.isfinite(loss):
+            raise OrlError(f"the loss became {loss.item()} at step {self.global_step}: lower the learning rate")
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Count images whose class is among the best one and the best five."""
+        label = batch["label"][:, None]
+        totals = {"count": torch.tensor(float(len(label)))}
+        for name, logits in self.network(normalize(batch["image"])).items():
+            best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+            totals[f"{name}/top1"] = (best[:, :1] == label).sum().float()
+            totals[f"{name}/top5"] = (best == label).sum().float()
+        for name, total in totals.items():
+            self.log(
+                name,
+                total.to(self.device),
+                on_step=False,
+                on_epoch=True,
+                reduce_fx="sum",
+                sync_dist=True,
+                batch_size=len(label),
+            )
+
+    def configure_optimizers(self) -> Any:
+        """SGD whose learning rates follow `factor`."""
+        optimizer = torch.optim.SGD([dict(group) for group in self.groups], **self.sgd)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step / self.steps_per_epoch))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Bar(Callback):
+    """Moves a bar with every optimizer step (in the first process)."""
+
+    def __init__(self, update: Callable[[int, int], None]):
+        self.update = update
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.is_global_zero:
+            self.update(trainer.global_step, module.total_steps)
+
+
+def step_decay(milestones: Sequence[int], gamma: float) -> Callable[[float], float]:
+    """Learning-rate factor that is multiplied by gamma when each of these epochs begins."""
+    return lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones)
+
+
+def fit(
+    network: nn.Module,
+    train: LabeledViews,
+    val: LabeledViews | None,
+    *,
+    groups: Sequence[Mapping[str, Any]],
+    factor: Callable[[float], float],
+    epochs: int,
+    batch_size: int,
+    sgd: Mapping[str, Any],
+    setup: Setup,
+    precision: str,
+    folder: Path,
+) -> dict[str, dict[str, float]]:
+    """Train a network with labels, from the newest checkpoint in the folder if there is one, and test it.
+
+    Args:
+        network: normalized images -> logits by the name of the classifier; holds the trained weights afterwards.
+        train: what it learns.
+        val: what it is tested on; None: nothing.
+        groups: parameters and learning rates.
+        factor: epoch -> what learning rates are multiplied by.
+        epochs: passes over the training images.
+        batch_size: images per optimizer step over all devices; of fewer images, all.
+        sgd: further arguments of SGD.
+        setup: seed, devices, workers and the title of the bar.
+        precision: one of Config.precision.
+        folder: gets `checkpoints/` while it trains; removed at the end.
+
+    Returns:
+        Accuracies `top1` and `top5` on `val` by the name of the classifier.
+
+    Raises:
+        OrlError: the loss is no longer finite, or an image cannot be read.
+    """
+    quiet_lightning()
+    for message in (".*no `val_dataloader`.*", ".*in eval mode at the start of training.*"):  # both on purpose
+        warnings.filterwarnings("ignore", message)
+    config = setup.config
+    batch_size = min(batch_size, len(train))
+    steps = len(train) // batch_size
+    module = Heads(network, groups=groups, factor=factor, steps_per_epoch=steps, epochs=epochs, sgd=sgd)
+    checkpoint, start_step = latest_checkpoint(folder / "checkpoints")
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        devices=config.devices if torch.cuda.is_available() or config.devices != "auto" else 1,
+        precision=precision_flag(precision),  # type: ignore[arg-type]
+        sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,  # Checkpoints does it
+        max_epochs=1,  # the sampler walks through all epochs in one pass: see StepSampler
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0,
+        default_root_dir=folder,
+    )
+    rank, world = trainer.global_rank, trainer.world_size
+    loading: dict[str, Any] = {"num_workers": setup.workers, "pin_memory": torch.cuda.is_available()}
+    sampler = StepSampler(
+        len(train),
+        batch_size=batch_size,
+        epochs=epochs,
+        seed=setup.seed,
+        start_step=start_step,
+        rank=rank,
+        world=world,
+    )
+    try:
+        if checkpoint and start_step == module.total_steps:  # killed between the last step and the test
+            module.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
+        else:
+            with progress_bar(setup.title) as progress:
+                trainer.callbacks += [_Bar(progress), Checkpoints(folder / "checkpoints", every=max(steps, 100))]  # type: ignore[attr-defined]
+                loader = DataLoader(train, batch_sampler=sampler, **loading)
+                trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        found: dict[str, dict[str, float]] = {}
+        if val is not None:
+            rows = EachOnce(len(val), rank=rank, world=world)
+            totals = trainer.validate(
+                module, DataLoader(val, sampler=rows, batch_size=min(256, batch_size), **loading), verbose=False
+            )[0]
+            for key, total in totals.items():
+                name, _, kind = key.rpartition("/")
+                if name:
+                    found.setdefault(name, {})[kind] = float(total) / float(totals["count"])
+    except SystemExit:  # Lightning's answer to Ctrl+C, after which it would have all further ones ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+    if is_main_process():
+        shutil.rmtree(folder, ignore_errors=True)  # of no use once the figures are there
+    return found

@@ -1,0 +1,75 @@
+"""What every protocol is given: the run, where the data are, and the machine to work on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from orl_explore.run import Run
+from training.config import Config
+from training.modules import data_workers
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where and how a protocol works.
+
+    Attributes:
+        run: the run whose encoders are judged.
+        config: its settings; seed, precision, workers, devices, split and the shape of the encoder.
+        data: what `--data` named; empty: the run's own images.
+        title: what progress bars say, such as "knn stage1".
+        folder: for checkpoints of this protocol and encoder; removed when its result is written.
+    """
+
+    run: Run
+    config: Config
+    data: tuple[Path, ...]
+    title: str
+    folder: Path
+
+    def named(self, part: str) -> Setup:
+        """The same for a part of the protocol's work, with a title and a folder of its own."""
+        return dataclasses.replace(self, title=f"{self.title} {part}", folder=self.folder / part)
+
+    @property
+    def seed(self) -> int:
+        """Everything random derives from it."""
+        return self.config.seed
+
+    @property
+    def device(self) -> str:
+        """Where encoders run."""
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def workers(self) -> int:
+        """Processes that prepare images or fit classifiers, for each training process."""
+        return data_workers(self.config)
+
+
+class Data(Protocol):
+    """What a protocol reads before it judges any encoder."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a result could change: of names, sizes and labels of all that is used."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the result says of the data, such as the numbers of images and classes; JSON values."""
+
+
+def fingerprint(values: Iterable[Any]) -> str:
+    """Hash JSON values, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for value in values:
+        digest.update(json.dumps(value).encode() + b"\n")
+    return digest.hexdigest()
