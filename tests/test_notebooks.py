@@ -77,7 +77,8 @@ def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def solutions(notebook: nbformat.NotebookNode) -> list[str]:
     """Code of the folded solutions."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    folded = "\n".join(re.findall(r"<details>(.*?)</details>", text, flags=re.DOTALL))
+    return re.findall(r"```python\n(.*?)```", folded, flags=re.DOTALL)
 
 
 def warnings_of_ours(notebook: nbformat.NotebookNode) -> list[str]:
