@@ -98,13 +98,19 @@ def knn_accuracy(
     block = max(1, min(1024, 2**26 // len(train_x)))  # keeps the cosine matrix small
     for start in range(0, len(test_x), block):
         cosine = test_x[start : start + block] @ train_x.T  # (B, N)
-        nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]  # (B, k), in any order
+        nearest = np.stack([_largest(row, k) for row in cosine])  # (B, k)
         similarity = np.take_along_axis(cosine, nearest, axis=1)
         weight = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / temperature)  # at most 1: no overflow
         votes = np.zeros((len(cosine), len(classes)))
         np.add.at(votes, (np.arange(len(cosine))[:, None], codes[nearest]), weight)
         right += int((classes[votes.argmax(axis=1)] == test_y[start : start + block]).sum())
     return right / len(test_y)
+
+
+def _largest(values: Features, k: int) -> NDArray[np.intp]:
+    """Where the k largest values are, the largest first, of equals the first; without sorting all of them."""
+    candidates = np.flatnonzero(values >= np.partition(values, -k)[-k])
+    return candidates[np.argsort(-values[candidates], kind="stable")[:k]]
 
 
 @one_thread

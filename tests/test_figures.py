@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +13,10 @@ from orl_explore import projection
 from orl_explore.boxes import KEPT, filter_boxes
 from orl_explore.errors import OrlError
 from orl_explore.figures import gallery, lines, of_run, style
+from orl_explore.orl import Sample
 from orl_explore.run import Run
 from orl_explore.source import Source
+from orl_explore.views import ViewParameters
 
 
 def texts(figure) -> list[str]:
@@ -123,6 +127,20 @@ def test_pairs_are_those_of_the_table(finished, image_id):
     assert np.shape(heat.z) == (counts[image_id], counts[found["neighbor_id"].iat[0]])
     with pytest.raises(OrlError, match="no pairs with its neighbor 10"):
         of_run.pairs(finished, image_id, neighbor=9)
+
+
+def test_a_training_sample_is_boxes_outside_and_views_inside(finished, image_id):
+    plain = ViewParameters((0, 0, 80, 80), False, (), False, None, False)
+    box, key = dataclasses.replace(plain, box=(10, 20, 30, 40)), dataclasses.replace(plain, box=(0, 0, 20, 20))
+    neighbor_id = int(finished.images().table["image_id"].iat[1])
+    drawn = Sample(image_id, neighbor_id, views=(plain, plain), intra=(box, box), inter=(box, key))
+    made = of_run.sample(finished, drawn, image_size=32, patch_size=16)
+    assert texts(made)[4:8] == ["a kept box", "intra1", "intra2", "its jittered copy"]
+    assert len(made.layout.images) == 12
+    assert [shape.line.color for shape in made.layout.shapes] == [style.color(0), style.color(1)] * 3
+    # The two crops of the last row come from two pictures: image and neighbor, of 80 pixels, drawn at 300.
+    outer = [made.layout.images[place].source for place in (8, 11)]
+    assert outer[0] != outer[1]
 
 
 def test_crops_have_the_shape_of_their_boxes(finished):

@@ -35,12 +35,20 @@ SMALL = [
 ]
 """Settings for a first notebook of seconds."""
 
+TINY = {"encoder.backbone": "timm:test_resnet", "encoder.hidden": 32, "encoder.dim": 16, "epochs": 2}
+
+WARMUP = ["--stage1.warmup_epochs", "1", "--stage3.warmup_epochs", "1"]
+
 PARAMETERS: dict[str, dict[str, Any]] = {
     "01_quickstart": {"SCENES": 24, "SETTINGS": SMALL},
     "02_stage1_byol": {"STEPS": 3, "IMAGES": 8},
     "03_stage2_correspondence": {"NEIGHBORS": [1, 2], "RATIOS": [0.1, 0.5]},
+    "04_stage3_orl": {"SEEDS": [0, 1], "SMALL": TINY},
+    "05_explore_embeddings": {"LIMIT": 200, "CLUSTERS": 4},
+    "06_debugging": {"SCENES": 32, "EPOCHS": 2},
+    "07_your_own_images_and_coco": {"TILES": 16, "SECONDS": 0.05, "SETTINGS": [*SMALL, *WARMUP]},
 }
-"""What shrinks a notebook; `RUN` and `DATA`, where it has them, are set for all."""
+"""What shrinks a notebook."""
 
 
 @pytest.fixture(scope="module")
@@ -223,17 +231,19 @@ def test_warnings_of_our_code_are_told_from_those_of_others():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_notebook_runs(name, execute, tmp_path, request):
-    # The first notebook makes its own run, the others look at one that is finished.
-    places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run")}
+def test_the_notebook_and_its_solutions_run(name, execute, tmp_path, request):
+    # The first notebook makes the run that most of the others go on with; they get one that is finished.
+    work = tmp_path / "work"
+    work.mkdir()
     if name != NAMES[0]:
         finished: Run = request.getfixturevalue("finished")
-        shutil.copytree(finished.path, places["RUN"])
-    given = "\n".join(cell.source for cell in code_cells(read(name)) if "parameters" in cell.metadata.get("tags", []))
-    parameters = {key: value for key, value in places.items() if re.search(rf"^{key} =", given, flags=re.MULTILINE)}
-    parameters |= PARAMETERS.get(name, {})
-    for key in parameters:
+        shutil.copytree(finished.path, tmp_path / "runs" / "quickstart")
+    notebook = read(name)
+    given = "\n".join(cell.source for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
+    for key in PARAMETERS[name]:
         assert re.search(rf"^{key} =", given, flags=re.MULTILINE), f"{key} is no parameter of {name}"
-    made = execute.run_notebook(ROOT / "notebooks" / f"{name}.ipynb", tmp_path, parameters)
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in solutions(notebook)]
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    made = execute.run_notebook(tmp_path / "notebook.ipynb", work, PARAMETERS[name])
     assert not warnings_of_ours(made)
     assert [output for output in outputs(made) if FIGURE in output.get("data", {})]

@@ -28,6 +28,7 @@ CONDA_NAMES = {
     "opencv-contrib-python": "py-opencv",
     "playwright": "playwright-python",
     "kaleido": "python-kaleido",
+    "duckdb": "python-duckdb",
 }
 """Packages with another name on conda-forge; py-opencv has the contrib modules."""
 
@@ -122,6 +123,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     modules = {module.partition(".")[0] for path in PACKAGES for _, module in imports(path)} - own
     used = {canonicalize_name(MODULES.get(module, module)) for module in modules}
     used |= {"pyarrow"}  # pandas' engine for Parquet
+    used -= {"ipython"}  # only in a notebook, which has it
     assert used == set(requirements("cpu"))
 
 

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.linear_model import RidgeCV
 
 from orl_explore import probes
@@ -170,3 +172,10 @@ def test_shapes_that_do_not_fit_are_refused():
         linear_probe(x, y, np.ones((3, 5)), y, seed=0)
     with pytest.raises(ValueError, match="do not fit together"):
         knn_accuracy(x, y[:2], x, y)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.data())
+def test_largest_are_those_of_a_stable_sort(values, data):
+    k = data.draw(st.integers(1, len(values)))
+    array = np.array(values, np.float32)  # many equals
+    assert probes._largest(array, k).tolist() == np.argsort(-array, kind="stable")[:k].tolist()

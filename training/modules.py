@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
+import functools
 import logging
+import multiprocessing
 import os
 import re
 import signal
@@ -355,6 +358,17 @@ def _prepare_worker(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@functools.cache
+def _workers_end_with_us() -> None:
+    """At exit kill workers of a loader that an error kept: they ignore the signal that Python sends and waits on."""
+
+    @atexit.register
+    def end() -> None:
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.kill()
+
+
 def launched(config: Config) -> tuple[int | str, int]:
     """Devices per machine and machines: as torchrun or Slurm started processes for them, or as the settings say."""
     if TorchElasticEnvironment.detect():
@@ -461,6 +475,7 @@ def fit(
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
+    _workers_end_with_us()
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as error:

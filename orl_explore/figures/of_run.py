@@ -15,8 +15,11 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import boxes, gallery, object_map, style
 from orl_explore.figures.pairs import Link, Picture, joined, matrix
 from orl_explore.images import ImageSet
+from orl_explore.orl import Sample, render_sample
+from orl_explore.overview import draw_boxes
 from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.projection import read_projection, region_labels
+from orl_explore.renderers import finish
 from orl_explore.run import Run
 
 
@@ -167,6 +170,37 @@ def crops(run: Run, region_ids: Sequence[int], captions: Sequence[str], *, colum
     for image_id, x, y, w, h in regions.loc[list(region_ids), ["image_id", *BOX]].to_numpy(np.int64).tolist():
         pictures.append(images.load(row_of(images, image_id)).crop((x, y, x + w, y + h)))
     return gallery.gallery(pictures, captions, columns=columns)
+
+
+def sample(run: Run, drawn: Sample, *, image_size: int = 224, patch_size: int = 96) -> go.Figure:
+    """What stage 3 sees of an image in an epoch, a row for each loss: two boxes, and between them the two views.
+
+    Args:
+        run: whose images the sample is of.
+        drawn: the sample.
+        image_size: side of the views of the whole image, pixels.
+        patch_size: side of the patches, pixels.
+    """
+    images = run.images()
+    image, neighbor = (images.load(row_of(images, image_id)) for image_id in (drawn.image_id, drawn.neighbor_id))
+    seen = render_sample(drawn, image, neighbor, image_size=image_size, patch_size=patch_size)
+    rows = (
+        ("view", drawn.views, (image, image), ("first crop", "second crop")),
+        ("intra", drawn.intra, (image, image), ("a kept box", "its jittered copy")),
+        ("inter", drawn.inter, (image, neighbor), ("query box", "key box in a neighbor")),
+    )
+    pictures, captions = [], []
+    for name, parameters, originals, titles in rows:
+        boxed = []
+        for number, (original, view) in enumerate(zip(originals, parameters, strict=True)):
+            scale = 2 * gallery.SIDE / max(original.size)
+            large = original.resize((round(original.width * scale), round(original.height * scale)))
+            boxed.append(draw_boxes(large, np.array([view.box]) * scale, [""], [style.color(number)], line=6))
+        patches = [Image.fromarray(finish(seen[f"{name}{number}"]).permute(1, 2, 0).numpy()) for number in (1, 2)]
+        pictures += [boxed[0], *patches, boxed[1]]
+        captions += [titles[0], f"{name}1", f"{name}2", titles[1]]
+    frames = {place: style.color(place % 4 - 1) for place in range(len(pictures)) if place % 4 in (1, 2)}
+    return gallery.gallery(pictures, captions, columns=4, frames=frames, width=640)
 
 
 def objects(run: Run) -> go.Figure:
