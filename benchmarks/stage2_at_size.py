@@ -344,20 +344,22 @@ def decoding(folder: Path, *, seed: int, count: int = 40) -> None:
     images = open_images([make_scenes(path, count=count, size=640, seed=seed)])
     spent = dict.fromkeys(("decoding", "image crop", "proposals", "region crops"), 0.0)
 
-    def timed(name: str, do: Callable[[], Any]) -> Any:
+    def timed(name: str, do: Callable[..., Any], *arguments: Any) -> Any:
         start = time.process_time()
-        result = do()
+        result = do(*arguments)
         spent[name] += 1000 * (time.process_time() - start) / count
         return result
 
     propose(images, [0])  # compiles
     regions = 0
     for row in range(count):
-        image = timed("decoding", lambda row=row: images.load(row))
-        timed("image crop", lambda image=image: views.to_tensor(views.center_view(image, 224)))
-        boxes = regions_from(timed("proposals", lambda row=row: propose(images, [row], seed=seed)))
+        image = timed("decoding", images.load, row)
+        timed("image crop", lambda image: views.to_tensor(views.center_view(image, 224)), image)
+        boxes = regions_from(timed("proposals", lambda row: propose(images, [row], seed=seed), row))
         for box in boxes[["x", "y", "w", "h"]].itertuples(index=False, name=None):
-            timed("region crops", lambda image=image, box=box: views.to_tensor(views.crop_and_resize(image, box, 224)))
+            timed(
+                "region crops", lambda image, box: views.to_tensor(views.crop_and_resize(image, box, 224)), image, box
+            )
         regions += len(boxes)
     spent["proposals"] -= spent["decoding"]  # `propose` decodes, too
     size = f"{images.table['width'].iloc[0]} x {images.table['height'].iloc[0]}"
