@@ -380,6 +380,35 @@ def launched(config: Config) -> tuple[int | str, int]:
     return (config.devices if torch.cuda.is_available() or config.devices != "auto" else 1), 1
 
 
+def make_trainer(config: Config, folder: Path, *, precision: str, **options: Any) -> lightning.Trainer:
+    """Lightning's Trainer for whatever is trained here; checkpoints, samplers and bars are our own.
+
+    Args:
+        config: for the devices.
+        folder: of the training.
+        precision: as `Config.precision`.
+        options: further arguments of the Trainer.
+    """
+    devices, nodes = launched(config)
+    return lightning.Trainer(
+        accelerator="auto",
+        devices=devices,
+        num_nodes=nodes,
+        precision=precision_flag(precision),  # type: ignore[arg-type]
+        sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,  # Checkpoints does it
+        max_epochs=1,  # the sampler walks through all epochs in one pass: see StepSampler
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+        **options,
+    )
+
+
 def fit(
     networks: TwinNetworks,
     dataset: Dataset,
@@ -424,24 +453,8 @@ def fit(
         from training.transfer.watching import KnnWatch
 
         callbacks.append(KnnWatch(dataset.images, config, stage, folder / "knn.csv", start_step=start_step))  # type: ignore[attr-defined]
-    devices, nodes = launched(config)
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=devices,
-        num_nodes=nodes,
-        precision=precision_flag(config.precision),  # type: ignore[arg-type]
-        sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
-        accumulate_grad_batches=stage.accumulate,
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=False,  # Checkpoints does it
-        max_epochs=1,  # the sampler walks through all epochs in one pass: see StepSampler
-        callbacks=callbacks,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
+    trainer = make_trainer(
+        config, folder, precision=config.precision, accumulate_grad_batches=stage.accumulate, callbacks=callbacks
     )
     if trainer.is_global_zero:
         passes = f" in {stage.accumulate} passes" if stage.accumulate > 1 else ""

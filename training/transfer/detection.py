@@ -275,44 +275,26 @@ def judge(encoder: Encoder, data: Detections, settings: Settings, setup: Setup) 
 
 
 def _fit_and_test(training: DetectionTraining, data: Detections, settings: Settings, setup: Setup) -> dict[str, Any]:
-    import lightning
     import torch
     from torch.utils.data import DataLoader
 
     from training.data import StepSampler
-    from training.modules import (
-        AtomicCheckpointIO,
-        Checkpoints,
-        TrainingProgress,
-        latest_checkpoint,
-        precision_flag,
-        quiet_lightning,
-    )
+    from training.modules import Checkpoints, TrainingProgress, latest_checkpoint, make_trainer, quiet_lightning
     from training.transfer.mask_rcnn import DetectionImages, collate
 
     quiet_lightning()
     checkpoint, start = latest_checkpoint(setup.folder / "checkpoints")
     steps, steps_per_epoch = settings.steps(), len(data.train) // settings.batch_size
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=setup.config.devices if torch.cuda.is_available() or setup.config.devices != "auto" else 1,
-        precision=precision_flag(settings.precision),  # type: ignore[arg-type]
-        sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
+    trainer = make_trainer(
+        setup.config,
+        setup.folder,
+        precision=settings.precision,
         accumulate_grad_batches=settings.accumulate,
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=False,  # Checkpoints does it
-        max_epochs=1,  # the sampler walks through all epochs in one pass
         max_steps=steps,
         callbacks=[
             TrainingProgress(setup.title, total=steps, steps_per_epoch=steps_per_epoch, done=start),
             Checkpoints(setup.folder / "checkpoints", every=settings.checkpoint_steps),
         ],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        default_root_dir=setup.folder,
     )
     rank, world = trainer.global_rank, trainer.world_size
     if settings.batch_size % (world * settings.accumulate):

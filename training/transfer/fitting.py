@@ -23,14 +23,7 @@ from orl_explore.errors import OrlError
 from orl_explore.views import ViewSettings, normalize
 from training.console import progress_bar
 from training.data import Index, StepSampler
-from training.modules import (
-    AtomicCheckpointIO,
-    Checkpoints,
-    is_main_process,
-    latest_checkpoint,
-    precision_flag,
-    quiet_lightning,
-)
+from training.modules import Checkpoints, is_main_process, latest_checkpoint, make_trainer, quiet_lightning
 from training.transfer.setup import Setup
 
 CROP_AND_FLIP = ViewSettings(color_jitter=0.0, gray=0.0, blur=(0.0, 0.0), solarize=(0.0, 0.0))
@@ -212,22 +205,7 @@ def fit(
     steps = len(train) // batch_size
     module = Heads(network, groups=groups, factor=factor, steps_per_epoch=steps, epochs=epochs, sgd=sgd)
     checkpoint, start_step = latest_checkpoint(folder / "checkpoints")
-    trainer = lightning.Trainer(
-        accelerator="auto",
-        devices=config.devices if torch.cuda.is_available() or config.devices != "auto" else 1,
-        precision=precision_flag(precision),  # type: ignore[arg-type]
-        sync_batchnorm=torch.cuda.is_available(),  # PyTorch has none for CPUs
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=False,  # Checkpoints does it
-        max_epochs=1,  # the sampler walks through all epochs in one pass: see StepSampler
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=1.0,
-        default_root_dir=folder,
-    )
+    trainer = make_trainer(config, folder, precision=precision, limit_val_batches=1.0)
     rank, world = trainer.global_rank, trainer.world_size
     loading: dict[str, Any] = {"num_workers": setup.workers, "pin_memory": torch.cuda.is_available()}
     sampler = StepSampler(
