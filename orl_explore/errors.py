@@ -7,5 +7,5 @@ class OrlError(Exception):
     def __str__(self) -> str:
         text = super().__str__()
         if text.startswith("Caught OrlError in DataLoader worker"):  # torch puts a traceback around it
-            return text.rpartition("OrlError: ")[2].strip()
+            return text.rpartition("orl_explore.errors.OrlError: ")[2].strip()
         return text

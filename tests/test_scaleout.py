@@ -15,7 +15,7 @@ import pytest
 
 from orl_explore.errors import OrlError
 from orl_explore.run import Run
-from training.modules import Stopped, latest_checkpoint, launched, own_words
+from training.modules import Stopped, latest_checkpoint, launched
 
 DRIVER = """
 import os, sys
@@ -165,6 +165,6 @@ def test_messages_from_workers_are_unwrapped():
         "Caught OrlError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n"
         f'  File "worker.py", line 349, in _worker_loop\norl_explore.errors.OrlError: {inner}\n'
     )
-    assert own_words(OrlError(wrapped)) == inner
-    assert own_words(OrlError(inner)) == inner
+    assert str(OrlError(wrapped)) == inner
+    assert str(OrlError(inner)) == inner
     assert Stopped.EXIT_CODE == 128 + signal.SIGTERM

@@ -496,8 +496,6 @@ def fit(
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
-    except OrlError as error:
-        raise type(error)(own_words(error)) from error
     except RuntimeError as error:
         if trainer.world_size > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset)|ProcessGroup", str(error)):
             raise OrlError(
@@ -505,11 +503,6 @@ def fit(
                 " intact, and the same command goes on from there"
             ) from error
         raise
-
-
-def own_words(error: OrlError) -> str:
-    """The message of an error, without what a data loader's worker wraps around it."""
-    return str(error).rpartition("orl_explore.errors.OrlError: ")[2].strip()
 
 
 def is_main_process() -> bool:
