@@ -16,6 +16,7 @@ from torch import nn
 from orl_explore import views
 from orl_explore.encoder import Encoder, EncoderSettings, build_backbone, embed_images, embed_regions, mlp
 from orl_explore.errors import OrlError
+from orl_explore.resizing import crop_and_resize
 
 
 def fill(module: nn.Module, seed: int = 0) -> None:
@@ -311,14 +312,16 @@ def regions(images):
 
 def test_embed_regions_by_hand(encoder, images, regions):
     found = embed_regions(encoder, images, regions, size=32)
-    crops = []
+    crops, pillows = [], []
     for row, (_, x, y, w, h) in zip([4, 4, 4, 1, 9, 9], regions.itertuples(index=False), strict=True):
-        pixels = np.array(images.load(row))[y : y + h, x : x + w]  # nothing outside the box
-        crops.append(views.Image.fromarray(pixels).resize((32, 32), views.Image.Resampling.BILINEAR))
+        pixels = np.array(images.load(row))[y : y + h, x : x + w].copy()  # nothing outside the box
+        crops.append(crop_and_resize(pixels, (0, 0, w, h), 32))
+        pillows.append(views.Image.fromarray(pixels).resize((32, 32), views.Image.Resampling.BILINEAR))
     assert found.dtype == np.float32
     assert found.shape == (6, encoder.width)  # the pooled backbone feature, not the projection
+    np.testing.assert_allclose(found, by_hand(encoder, crops, projected=False), atol=1e-5)
     # Pillow and torch round some pixels of a crop differently, by one level.
-    np.testing.assert_allclose(found, by_hand(encoder, crops, projected=False), atol=2e-3)
+    np.testing.assert_allclose(found, by_hand(encoder, pillows, projected=False), atol=2e-3)
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (2, 0), (4, 2), (6, 0)])
