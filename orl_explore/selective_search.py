@@ -19,8 +19,8 @@ Importing this module imports Numba; what it compiles is kept in `__pycache__`, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numba
@@ -72,13 +72,33 @@ def search(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.int32]:
     """
     boxes, levels = [], []
     for space in (cv2.COLOR_RGB2HSV, cv2.COLOR_RGB2LAB):
-        for found, level in _hierarchies(np.asarray(cv2.cvtColor(np.ascontiguousarray(image), space), np.uint8)):
-            boxes.append(found)
-            levels.append(level)
+        for found in _hierarchies(np.asarray(cv2.cvtColor(np.ascontiguousarray(image), space), np.uint8)):
+            boxes.append(found.boxes)
+            levels.append(found.levels)
     level = np.concatenate(levels)
     rank = np.random.default_rng(seed).random(len(level)) * level
     ordered = np.concatenate(boxes)[np.argsort(rank, kind="stable")]
     return pd.DataFrame(ordered).drop_duplicates().to_numpy(np.int32)
+
+
+def regions_left(image: NDArray[np.uint8], counts: Sequence[int]) -> list[NDArray[np.int32]]:
+    """The regions of one of the starts, the finest one in HSV, when merging has left so many: to see how it goes on.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        counts: how many regions; more than there are at first: those of the start.
+
+    Returns:
+        For each count a map (H, W) int32: the number of the region that a pixel belongs to.
+    """
+    start = next(_hierarchies(np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV), np.uint8)))
+    maps = []
+    for count in counts:
+        labels = start.labels.copy()
+        for kept, gone in start.merges[: max(0, len(start.merges) + 1 - count)]:
+            labels[labels == gone] = kept
+        maps.append(labels)
+    return maps
 
 
 def warm_up() -> None:
@@ -86,8 +106,17 @@ def warm_up() -> None:
     search(np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3), seed=0)
 
 
-def _hierarchies(picture: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Yield the boxes (N, 4) and levels (N,) of each scale and of each of the two ways to measure similarity."""
+class _Hierarchy(NamedTuple):
+    """First regions, and all that they are merged to."""
+
+    labels: NDArray[np.int32]  # (H, W), first region of each pixel
+    boxes: NDArray[np.int32]  # (N, 4) of all regions, the first ones first
+    levels: NDArray[np.int32]  # (N,)
+    merges: NDArray[np.int32]  # (M, 2), numbers of first regions: what the second is part of joins what the first is
+
+
+def _hierarchies(picture: NDArray[np.uint8]) -> Iterator[_Hierarchy]:
+    """Yield what each scale and each of the two ways to measure similarity makes."""
     height, width = picture.shape[:2]
     blurred = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), SIGMA)
     edges, weights = _sorted_edges(blurred)
@@ -99,7 +128,7 @@ def _hierarchies(picture: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.int32]
         pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
         histograms = _histograms(features, resting, labels.ravel(), sizes)
         for first in (0, COLOR):
-            yield _merge(histograms, first, sizes, corners, pairs, height * width)
+            yield _Hierarchy(labels, *_merge(histograms, first, sizes, corners, pairs, height * width))
 
 
 # ---- what regions look like -------------------------------------------------------------------------------------
@@ -415,13 +444,15 @@ def _merge(counts, first, sizes, corners, pairs, pixels):
 
     Returns:
         Boxes (R + merges, 4) int32 xywh of all regions, the first ones first; their levels: 1 for a first region, else
-        one more than the higher of the two that it was made of.
+        one more than the higher of the two that it was made of; and which two were merged (merges, 2) int32, where the
+        new one goes by the lower number.
     """
     counts, sizes, corners = counts.copy(), sizes.copy(), corners.copy()
     regions, total = len(sizes), len(pairs)
     shares = np.empty((regions, COLUMNS), np.int32)
     level = np.ones(regions, np.int32)
     boxes, levels = np.empty((2 * regions, 4), np.int32), np.empty(2 * regions, np.int32)
+    merged = np.empty((regions, 2), np.int32)
     for region in range(regions):
         _normalize(counts, shares, region, first, sizes[region])
         boxes[region], levels[region] = corners[region], 1
@@ -462,6 +493,7 @@ def _merge(counts, first, sizes, corners, pairs, pixels):
         corners[a, 2], corners[a, 3] = max(corners[a, 2], corners[b, 2]), max(corners[a, 3], corners[b, 3])
         level[a] = max(level[a], level[b]) + 1
         boxes[made], levels[made] = corners[a], level[a]
+        merged[made - regions, 0], merged[made - regions, 1] = a, b
 
         follow[tail[a]] = head[b]
         at, last = head[a], -1
@@ -491,4 +523,4 @@ def _merge(counts, first, sizes, corners, pairs, pixels):
     boxes, levels = boxes[:made], levels[:made]
     boxes[:, 2] -= boxes[:, 0]
     boxes[:, 3] -= boxes[:, 1]
-    return boxes, levels
+    return boxes, levels, merged[: made - regions]

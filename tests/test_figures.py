@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 
 import numpy as np
 import pandas as pd
@@ -104,6 +106,16 @@ def test_proposals_by_verdict(finished, image_id):
     assert names == [f"kept ({counts[KEPT]})", f"overlapping ({counts['iou']})", f"annotated object ({objects})"]
     first = of_run.proposals(finished, image_id, show=["side", "aspect", KEPT, "iou"], count=3, truth=False)
     assert sum(int(trace.name.split("(")[1].rstrip(")")) for trace in first.data if trace.name) == 3
+
+
+def test_merging_ends_with_the_mean_color(finished, image_id):
+    made = of_run.merging(finished, image_id, [2, 1])
+    assert texts(made) == ["the image", "2 regions", "1 region"]
+    payload = base64.b64decode(made.layout.images[-1].source.partition(",")[2])
+    images = finished.images()
+    mean = np.asarray(images.load(of_run.row_of(images, image_id))).mean(axis=(0, 1))
+    shown = np.asarray(Image.open(io.BytesIO(payload)).convert("RGB")).reshape(-1, 3)
+    assert np.abs(shown - mean).max() < 4  # what a JPEG changes
 
 
 def test_other_settings_of_the_filter(finished, image_id):

@@ -41,8 +41,8 @@ WARMUP = ["--stage1.warmup_epochs", "1", "--stage3.warmup_epochs", "1"]
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "01_quickstart": {"SCENES": 24, "SETTINGS": SMALL},
-    "02_stage1_byol": {"STEPS": 3, "IMAGES": 8},
-    "03_stage2_correspondence": {"NEIGHBORS": [1, 2], "RATIOS": [0.1, 0.5]},
+    "02_stage1_byol": {"STEPS": 3, "IMAGES": 8, "SMALL": SMALL},
+    "03_stage2_correspondence": {"NEIGHBORS": [1, 2], "RATIOS": [0.1, 0.5], "EPOCHS": 1},
     "04_stage3_orl": {"SEEDS": [0, 1], "SMALL": TINY},
     "05_explore_embeddings": {"LIMIT": 200, "CLUSTERS": 4},
     "06_debugging": {"SCENES": 32, "EPOCHS": 2},

@@ -130,6 +130,15 @@ def test_first_regions_are_those_of_opencv():
         assert count == expected.max() + 1 > 1
 
 
+def test_regions_that_are_alike_are_merged_first():
+    """Two reds above two greens, each light and dark: two of one hue join before all are the picture."""
+    image = np.repeat(np.array([RED, (154, 21, 42), GREEN, (28, 112, 63)], np.uint8), 32, axis=0)[:, None]
+    maps = compiled.regions_left(np.repeat(image, 96, axis=1), [9, 4, 2, 1])
+    assert [len(np.unique(labels)) for labels in maps] == [4, 4, 2, 1]
+    inside = [labels[[16, 48, 80, 112], 48].tolist() for labels in maps]
+    assert inside == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 0, 2, 2], [0, 0, 0, 0]]
+
+
 def test_histograms_count_every_pixel_once():
     """By hand: a region's color bins hold 3 counts for each of its pixels, its texture bins 2 for each gradient."""
     labels = np.repeat([0, 1], [40, 60]).astype(np.int32)

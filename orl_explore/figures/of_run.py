@@ -92,6 +92,29 @@ def proposals(
     return boxes.image_with_boxes(images.load(row), drawn, looks, labels, height=440)
 
 
+def merging(run: Run, image_id: int, counts: Sequence[int]) -> go.Figure:
+    """An image, and the regions of one start of selective search when so many are left, each in its mean color.
+
+    Args:
+        run: a run.
+        image_id: the image.
+        counts: how many regions, a picture each; a large number: those of the start.
+    """
+    from orl_explore.selective_search import regions_left
+
+    images = run.images()
+    image = images.load(row_of(images, image_id))
+    pixels = np.asarray(image)
+    painted, captions = [], []
+    for labels in regions_left(pixels, counts):
+        _, region, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        colors = [np.bincount(region.ravel(), channel.ravel()) / sizes for channel in np.moveaxis(pixels, 2, 0)]
+        means = np.stack(colors, axis=1).astype(np.uint8)  # (regions, 3)
+        painted.append(Image.fromarray(means[region.reshape(labels.shape)]))
+        captions.append(f"{len(sizes)} regions" if len(sizes) > 1 else "1 region")
+    return gallery.gallery([image, *painted], ["the image", *captions], columns=len(painted) + 1)
+
+
 def refiltered(run: Run, image_id: int, **settings: float) -> tuple[go.Figure, go.Figure]:
     """An image with the boxes that other settings of the filter keep, and what each of its tests leaves.
 
