@@ -2,7 +2,7 @@
 
 A table's footer says how large it unpacks to, and can lie: a page of a few kilobytes may hold gigabytes. So nothing in
 the file is believed. `bundle.py` runs this file as a script, which imports no other module of this project: it decodes
-the table in small pieces, counts what comes out, and writes it again. The main process reads only what was written here.
+the table in small pieces, counts what comes out, and writes it again. The main process reads only what it wrote.
 """
 
 from __future__ import annotations
