@@ -295,7 +295,7 @@ def test_an_imported_run_is_embedded_by_an_imported_encoder(imported, tiny, weig
 
 
 @pytest.mark.slow
-def test_the_app_compares_the_boxes_of_an_embedded_run(imported, tiny, weights, monkeypatch):
+def test_the_app_shows_every_page_of_an_embedded_run(imported, tiny, weights, monkeypatch):
     from streamlit.testing.v1 import AppTest
 
     import_files(imported.path, [weights(1)])
@@ -304,7 +304,7 @@ def test_the_app_compares_the_boxes_of_an_embedded_run(imported, tiny, weights, 
     made = projection.project_run(imported, shape)
     projection.write_projection(imported, made, projection.fingerprint(imported))
     monkeypatch.setenv("ORL_RUNS", str(imported.path.parent))
-    for page in ("neighbors", "pairs", "object_map"):
+    for page in ("overview", "neighbors", "proposals", "pairs", "object_map", "compare", "sample"):
         app = AppTest.from_file(str(Path(__file__).parent.parent / "app.py"), default_timeout=120)
         app.query_params.update({"run": "theirs", "page": page})
         app.run()
