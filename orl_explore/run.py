@@ -555,6 +555,9 @@ def versions() -> dict[str, str]:
         "opencv-contrib-python",
         "numba",
         "faiss-cpu",
+        "scikit-learn",
+        "pycocotools",
+        "timm",
     )
     found = {"python": platform.python_version()}
     for name in names:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +25,7 @@ from PIL import Image
 from orl_explore import projection
 from orl_explore.encoder import Encoder, embed_images, embed_regions
 from orl_explore.errors import OrlError
-from orl_explore.interchange import jsonstream
+from orl_explore.interchange import jsonstream, unpacking
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.run import TABLES, Run, hash_file
 from training import cli, evaluate, stage2, stage3
@@ -292,7 +295,7 @@ def test_an_imported_run_is_embedded_by_an_imported_encoder(imported, tiny, weig
 
 
 @pytest.mark.slow
-def test_the_app_compares_the_boxes_of_an_embedded_run(imported, tiny, weights, monkeypatch):
+def test_the_app_shows_every_page_of_an_embedded_run(imported, tiny, weights, monkeypatch):
     from streamlit.testing.v1 import AppTest
 
     import_files(imported.path, [weights(1)])
@@ -301,7 +304,7 @@ def test_the_app_compares_the_boxes_of_an_embedded_run(imported, tiny, weights, 
     made = projection.project_run(imported, shape)
     projection.write_projection(imported, made, projection.fingerprint(imported))
     monkeypatch.setenv("ORL_RUNS", str(imported.path.parent))
-    for page in ("neighbors", "pairs", "object_map"):
+    for page in ("overview", "neighbors", "proposals", "pairs", "object_map", "compare", "sample"):
         app = AppTest.from_file(str(Path(__file__).parent.parent / "app.py"), default_timeout=120)
         app.query_params.update({"run": "theirs", "page": page})
         app.run()
@@ -354,7 +357,10 @@ MINED = "pseudo_annotations"
         ),
         (change(f"{MINED}.bbox.2.1", [30, 20, 3, 1e99]), r"bbox\[2\] has a number beyond"),
         (change(f"{MINED}.bbox.2.1", [30, 20, 3, 10**30]), r"bbox\[2\] is no list of 4 whole"),
+        (change(f"{MINED}.bbox.2.1", [30, 20, 3, True]), r"bbox\[2\] is no list of 4 whole numbers"),
+        (change(f"{MINED}.knn_bbox_pair.2.1.0.7", True), r"knn_bbox_pair\[2\]\[1\] is no list of 8 whole numbers"),
         (change(f"{MINED}.bbox.3", []), r"bbox\[3\] has no box"),
+        (change(f"{MINED}.bbox.3", [[]]), r"bbox\[3\] is no list of 4 whole numbers"),
         (change(f"{MINED}.image_id.1", 41), r"image_id\[1\] is 41, but images.id\[1\] is 40"),
         (change("images.id.1", 90), r"images.id has an id twice|image_id\[1\]"),
         (change("images.id.1", 4.5), r"images.id\[1\] is 4.5, no whole number"),
@@ -375,6 +381,14 @@ MINED = "pseudo_annotations"
         (change("info.bbox_min_size", -1), r"info.bbox_min_size is -1"),
         (change("info.knn_image_num", 3), r"knn_image_id\[0\] has 2 neighbors instead of 3"),
         (change("info", []), r"info is no object"),
+        (
+            lambda content: json.dumps(content).replace('"knn_image_num"', '"knn_image_num": 2, "knn_image_num"'),
+            r"has the key 'knn_image_num' twice, at info",
+        ),
+        (
+            lambda content: '{"bbox": ["' + "x" * (1 << 24) + '"]}',
+            r"a value of more than 8,388,608 characters, at bbox\[0\]",
+        ),
         (lambda content: json.dumps(content)[:-40], r"ends too early or is no JSON .*knn_bbox_pair\[3\]"),
         (lambda content: json.dumps(content) + "{}", r"goes on after its end"),
         (change(f"{MINED}.knn_image_id", [[]] * 4), r"knn_image_id\[0\] is no list of neighbors"),
@@ -535,12 +549,23 @@ def test_boxes_of_other_tools_become_proposals(tmp_path, photos, write, name, co
         ("r.json", [{"image_id": 90, "bbox": [0, 0, 90, 1]}], r"\[0\] has the box .* outside its image of 80 x 60"),
         ("r.json", [{"image_id": 90, "bbox": [0, 0, 0, 1]}], r"\[0\] has the box .* empty or outside"),
         ("r.json", [{"image_id": 90, "bbox": [0, 0, 1, 1], "score": "x"}], r"\[0\].score is 'x', which is no number"),
+        ("r.json", [{"image_id": 90, "bbox": [0, 0, "1", 1]}], r"\[0\]: box is '1', which is no number"),
+        (
+            "r.json",
+            '[{"image_id": 90, "bbox": [0, 0, 1, 1], "bbox": [0, 0, 2, 2]}]',
+            r"has the key 'bbox' twice, at \[0\]",
+        ),
         ("r.json", '[{"image_id": 90, "bbox": [0, 0, Infinity, 1]}]', r"holds Infinity, which is no number, at \[0\]"),
         ("s.json", {"samples": [{"filepath": "8.jpg"}]}, r"samples\[0\] is '8.jpg', which is not in the run"),
         ("s.json", {"samples": 5}, r"samples is no list"),
         ("s.json", {"samples": [{}]}, r"samples\[0\] has no filepath"),
         ("b.csv", "a,b\n1,2\n", r"needs a first line with the columns"),
-        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,nan\n", r"line 2: box is 'nan', which is no number"),
+        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,nan\n", r"line 2: box is nan, which is no number"),
+        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,one\n", r"line 2: box is 'one', which is no number"),
+        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,1,1\n", r"line 2 has more values than the first line has columns"),
+        ("b.csv", "file_name,x,x,y,w,h\n9.jpg,0,0,0,1,1\n", r"has a column twice in its first line"),
+        ("b.csv", "file_name,x,y,w,h\n", r"b.csv has no box in it"),
+        ("s.json", {"samples": [{"filepath": "9.jpg"}]}, r"s.json has no box in it"),
         ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0\n", r"line 2: box is None, which is no number"),
         ("b.csv", "file_name,x,y,w,h\n../9.png,0,0,1,1\n", r"line 2 is of image '../9.png', which is not in the run"),
     ],
@@ -682,20 +707,101 @@ def forged(packed: Path, name: str, change: Callable[[Any], Any]) -> Path:
         ("manifest.json", lambda m: m["stage2"].update(imported=5), "has no manifest.json of a bundle"),
         ("manifest.json", lambda m: m["stage2"].update(imported={"info": "x"}), "has no manifest.json of a bundle"),
         ("manifest.json", lambda m: m["stage2"]["config"].update(evil=1), "unknown setting 'stage2.evil'"),
-        ("images.parquet", lambda t: t.assign(file_name=[None] * 4), "images.parquet has missing values|file_name"),
-        ("images.parquet", lambda t: t.assign(image_id=list("abcd")), "column image_id of images.parquet is str"),
+        (
+            "images.parquet",
+            lambda t: t.assign(file_name=[None, *t["file_name"][1:]]),
+            "images.parquet has missing values in file_name",
+        ),
+        (
+            "images.parquet",
+            lambda t: pd.concat([t, t]),
+            "is about 8 images, and --images has 4",
+        ),
+        (
+            "stage2/regions.parquet",
+            lambda t: pd.concat([t] * 10_000),  # 6 rows
+            "stage2/regions.parquet has more than 40,000 rows",
+        ),
+        (
+            "images.parquet",
+            lambda t: t.assign(image_id=list("abcd")),
+            "images.parquet has the column image_id str instead of int64",
+        ),
         (
             "images.parquet",
             lambda t: t.assign(file_name=["x" * 5001] * 4),
             "texts of more than 5,000 bytes in file_name",
         ),
-        ("stage2/pairs.parquet", lambda t: t.assign(evil=1), "column evil of stage2/pairs.parquet is int64 instead of"),
-        ("stage2/pairs.parquet", lambda t: t.drop(columns="rank"), "column rank of stage2/pairs.parquet is missing"),
-        ("stage2/pairs.parquet", lambda t: t.astype({"query_region": str}), "column query_region .* is str instead of"),
+        (
+            "stage2/pairs.parquet",
+            lambda t: t.assign(evil=1),
+            "stage2/pairs.parquet has the column evil int64 instead of missing",
+        ),
+        (
+            "stage2/pairs.parquet",
+            lambda t: t.drop(columns="rank"),
+            "stage2/pairs.parquet has the column rank missing instead of",
+        ),
+        (
+            "stage2/pairs.parquet",
+            lambda t: t.astype({"query_region": str}),
+            "has the column query_region str instead of",
+        ),
     ],
 )
 def test_forged_bundles_are_refused(packed, photos, tmp_path, name, change, sentence):
     other = forged(packed, name, change)
+    before = files_of(tmp_path)
+    with pytest.raises(OrlError, match=sentence):
+        import_files(tmp_path / "run", [other], images=[photos])
+    assert files_of(tmp_path) == before
+
+
+def lying(table: pa.Table) -> bytes:
+    """A Parquet file of one row group whose footer says that each column unpacks to 50 bytes, whatever it really is."""
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", use_dictionary=False, write_statistics=False)
+    data, group = out.getvalue(), pq.read_metadata(out).row_group(0)
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = data[-8 - length : -8]
+    for size in (group.total_byte_size, *(group.column(i).total_uncompressed_size for i in range(group.num_columns))):
+        if size > 10_000:
+            true = varint(size)
+            footer = footer.replace(true, varint(50, len(true)))
+    return data[: -8 - length] + footer + data[-8:]
+
+
+def varint(value: int, width: int = 1) -> bytes:
+    """A number above 0 as a footer holds it: doubled, seven bits a byte, and as many zeros as it takes."""
+    value, digits = 2 * value, []
+    while value or len(digits) < width:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits[:-1], digits[-1] & 127])
+
+
+@pytest.mark.parametrize(
+    ("size", "memory", "sentence"),
+    [
+        (3_000_000, None, "images.parquet unpacks to 3,000,[0-9]+ bytes in its first 4 rows, too many"),
+        pytest.param(
+            100_000_000,
+            48 << 20,
+            "images.parquet has a piece that unpacks to more memory than any table needs",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone"),
+        ),
+    ],
+)
+def test_a_footer_that_lies_about_its_pages_is_found_out(packed, photos, tmp_path, monkeypatch, size, memory, sentence):
+    if memory:
+        monkeypatch.setattr(unpacking, "MEMORY", memory)
+    with zipfile.ZipFile(packed) as archive:
+        images = pq.read_table(io.BytesIO(archive.read("images.parquet")))
+    names = pa.array(["a" * size, "b", "c", "d"], pa.string())
+    data = lying(images.set_column(images.schema.get_field_index("file_name"), "file_name", names))
+    assert len(data) < 100_000
+    assert pq.read_metadata(io.BytesIO(data)).row_group(0).total_byte_size == 50
+    other = repack(packed, signed=True, entries={"images.parquet": data})
     before = files_of(tmp_path)
     with pytest.raises(OrlError, match=sentence):
         import_files(tmp_path / "run", [other], images=[photos])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -333,6 +334,20 @@ def test_lists_in_the_forms_that_are_around(folders, form):
     assert part.labels.tolist() == data.train.labels[:5].tolist()
 
 
+def test_a_file_name_that_two_classes_have_is_refused_where_it_stands_alone(folders):
+    file = min((folders / "train" / "arrow").iterdir())
+    shutil.copy(file, folders / "train" / "fish" / file.name)
+    other = sorted((folders / "train" / "arrow").iterdir())[1]
+    (folders / "mine.txt").write_text(f"{other.name}\n{file.name}\n")
+    with pytest.raises(OrlError, match=r"line 2 is .*, which 2 classes have: write CLASS/FILE"):
+        read_list(read_folders((folders,)), folders / "mine.txt")
+    (folders / "mine.txt").write_text(f"fish/{file.name}\narrow/{file.name}\n")
+    assert [path.parent.name for path in read_list(read_folders((folders,)), folders / "mine.txt").files] == [
+        "fish",
+        "arrow",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -522,7 +537,7 @@ def test_every_protocol_from_end_to_end(copy, tiny, practice, name):
         assert 0 < result["figures"][f"{result['score']['name']}_chance"] < 1
         assert result["score"]["value"] == result["figures"][result["score"]["name"]]
         assert result["settings"].get("image_size", 32) == 32  # that of the run, not 224
-        assert {"seed", "seconds", "date", "command", "versions", "git"} <= result.keys()
+        assert {"seed", "seconds", "date", "command", "versions", "git", "code"} <= result.keys()
     assert len({result["encoder"]["hash"] for result in judged}) == len(encoders)
     stored = comparison.read_results(copy)
     assert sorted(stored, key=str) == sorted(judged, key=str)
@@ -566,7 +581,7 @@ def test_files_of_weights_have_names_of_their_own(file, name):
 
 
 def test_results_are_laid_side_by_side():
-    def result(encoder, value, date, protocol="knn", k=20, data="x"):
+    def result(encoder, value, date, protocol="knn", k=20, data="x", code="c1"):
         return {
             "protocol": protocol,
             "encoder": {"name": encoder},
@@ -576,22 +591,37 @@ def test_results_are_laid_side_by_side():
             "data": {"fingerprint": data, "paths": ["/data/voc"]},
             "seed": 0,
             "date": date,
+            "code": code,
         }
 
     table = comparison.transfer_table(
         [
             result("stage1", 0.5, "2"),
             result("stage1", 0.9, "1"),  # older
-            result("random", 0.2, "1"),
+            result("random", 0.2, "1", code="c2"),
             result("stage1", 0.6, "1", k=5),
             result("mine", 0.7, "1", protocol="linear"),
         ]
     )
     rows = table.set_index("").astype(object).where(table.set_index("").notna(), None).to_dict("index")
-    assert list(table.columns) == ["", "untrained", "stage 1", "mine", "chance", "data"]
-    assert rows["knn, k = 20"] == {"untrained": 0.2, "stage 1": 0.5, "mine": None, "chance": 0.1, "data": "voc"}
+    assert list(table.columns) == ["", "untrained", "stage 1", "mine", "chance", "data", "code"]
+    scores = {"untrained": 0.2, "stage 1": 0.5, "mine": None, "chance": 0.1}
+    assert rows["knn, k = 20"] == {**scores, "data": "voc", "code": "c2, c1"}  # by different code
+    assert rows["knn, k = 5"]["code"] == "c1"
     assert rows["knn, k = 5"]["stage 1"] == 0.6
     assert rows["linear"]["mine"] == 0.7
+
+
+def test_a_result_of_other_code_is_told(copy, tiny, capsys, monkeypatch):
+    judge = functools.partial(transfer.evaluate, copy, tiny, ["knn"], encoders=["random"], settings=SHORT)
+    old = judge()
+    assert judge() == old
+    assert "judged by other code" not in capsys.readouterr().err
+    monkeypatch.setattr(transfer, "code_hash", lambda: "0123456789")
+    assert judge() == old
+    assert "judged by other code; --overwrite judges it anew" in capsys.readouterr().err
+    assert judge(overwrite=True)[0]["code"] == "0123456789"
+    assert judge()[0]["code"] == "0123456789"
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------

@@ -121,5 +121,5 @@ def test_results_of_transfer_protocols(run, visit):
     app = visit()
     assert sound(app), text(app)
     shown = app.dataframe[-2].value
-    assert list(shown.columns) == ["", "stage 1", "chance", "data"]
-    assert shown.iloc[0].tolist() == ["kNN, accuracy", 0.5, 0.1, "b>"]  # of a path, its last part
+    assert list(shown.columns) == ["", "stage 1", "chance", "data", "code"]
+    assert shown.iloc[0].tolist() == ["kNN, accuracy", 0.5, 0.1, "b>", "unknown"]  # of a path, its last part

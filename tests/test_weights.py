@@ -234,6 +234,11 @@ def lacking(*keys: str) -> State:
         ),
         (lambda: {**plain(), "bn1.weight": torch.full((64,), torch.nan)}, r"1 not finite: bn1.weight$"),
         (
+            lambda: {**plain(), "bn1.weight": torch.full((64,), torch.nan).to(torch.float8_e4m3fn)},
+            r"1 not finite: bn1.weight$",
+        ),
+        (lambda: {**plain(), "bn1.running_var": -torch.ones(64)}, r"1 variances below 0: bn1.running_var$"),
+        (
             lambda: {**plain(), "bn1.weight": torch.ones(64, dtype=torch.int8)},
             r"of another type: bn1.weight torch.int8",
         ),

@@ -43,6 +43,7 @@ FILE can be, several at a time where they belong together:
   .zip                                         a mining bundle of `orl export RUN bundle OUT.zip`
 
   orl import runs/theirs correspondence.json --images annotations/instances_train2017.json
+  orl import runs/boxes detections.json --images annotations/instances_val2017.json --stage2.min_side 32
   orl import runs/mine byol.pth --images PHOTOS --stage stage1
 """
 

@@ -243,6 +243,10 @@ class _Import:
         """Adopt the tables of a bundle that has been unpacked into the run."""
         if self.old is not None:
             raise OrlError(f"a bundle begins a run of its own, and {self.old.path} exists: choose another folder")
+        if (count := self.run.count("images")) > len(self.images):
+            raise OrlError(
+                f"{path} is about {count:,} images, and --images has {len(self.images):,}: pass all that it is about"
+            )
         self.images = bundle.same_images(pd.concat(batches(self.run, "images")), self.images, path=path)
         check_stage2(self.run, self.images)
         before = {key: manifest["stage2"].get(key) for key in ("seed", "finished", "versions", "git")}
@@ -349,7 +353,10 @@ class _Import:
 
     def boxes(self, path: Path, kind: str, read: Callable[[Path, ImageSet], Iterator[foreign.Found]]) -> None:
         """Import boxes of another tool as proposals."""
-        self._write_proposals(foreign.collect(read(path, self.images), self.images, self.scratch), None)
+        found = foreign.collect(read(path, self.images), self.images, self.scratch)
+        if not len(found.values):
+            raise OrlError(f"{path} has no box in it: make it again, or let `orl stage2` find boxes")
+        self._write_proposals(found, None)
         self.source(path, kind)
         self.made_with("proposals", FILTER)
 

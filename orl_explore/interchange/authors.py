@@ -5,6 +5,7 @@ Formats and their quirks are in `docs/interchange.md`. Files of any size are rea
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -170,12 +171,15 @@ def read_proposals(paths: Sequence[Path], scratch: Path, *, progress: Progress |
 
 def _whole(value: Any, width: int, entry: str) -> NDArray[np.int32]:
     """Rows of whole numbers, int32 (n, width), of a list of lists; a single row may stand without its list."""
+    if value == []:
+        return np.zeros((0, width), np.int32)
     try:
         array = np.array(value)
-    except ValueError:  # rows of different lengths
+        kinds = set(map(type, value if array.ndim == 1 else itertools.chain.from_iterable(value)))
+    except (ValueError, TypeError):  # rows of different lengths, or no rows
         raise OrlError(f"{entry} is no list of {width} numbers each") from None
-    if array.size == 0 and array.ndim <= 2:
-        return np.zeros((0, width), np.int32)
+    if not kinds <= {int, float}:  # NumPy would take true for 1
+        raise OrlError(f"{entry} is no list of {width} whole numbers each")
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.rint(array)).all():
         array = array.clip(-(2**40), 2**40).astype(np.int64)
     if array.ndim == 1:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -15,13 +18,11 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
 from orl_explore.errors import OrlError
 from orl_explore.images import ImageSet
+from orl_explore.interchange import unpacking
 from orl_explore.interchange.names import match_images, renumber
 from orl_explore.run import ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table
 
@@ -32,8 +33,14 @@ TABLE_NAMES: Final = ("images", "neighbors", "proposals", "regions", "pairs")
 MEMBERS: Final = {TABLES[name].file: name for name in TABLE_NAMES}
 """File in the bundle -> table. Beside them there are only manifest.json, config.yaml and LICENSE-NOTE.md."""
 
-ROWS_PER_IMAGE: Final = {"images": 1, "neighbors": 1000, "proposals": 100_000, "regions": 10_000, "pairs": 1_000_000}
-"""Rows that a table may have at most: more are an attack on memory, or a mistake."""
+MOST_ROWS: Final = {
+    "images": 100_000_000,
+    "neighbors": 1000,
+    "proposals": 100_000,
+    "regions": 10_000,
+    "pairs": 1_000_000,
+}
+"""Rows that a table may have at most, the others for each image: more are an attack on memory, or a mistake."""
 
 TEXT: Final = 5000
 """Bytes that one text may have; a path has at most 4096."""
@@ -116,7 +123,7 @@ def unpack_bundle(path: Path, run: Run) -> dict[str, Any]:
             f"{path} is no zip file, or is damaged ({' '.join(str(error).split())}): fetch it again"
         ) from None
     _check_config(path, run.path / "config.yaml")
-    _check_rows(path, run)
+    _unpack_tables(path, run)
     return manifest
 
 
@@ -166,46 +173,35 @@ def _check_config(path: Path, file: Path) -> None:
         raise OrlError(f"{path}: config.yaml is no config that `orl` wrote: fetch the bundle again")
 
 
-def _check_rows(path: Path, run: Run) -> None:
-    """Look at the tables' sizes, columns, types and longest texts without reading them whole."""
-    count = 0
-    for file, name in MEMBERS.items():
-        try:
-            found = pq.read_metadata(run.path / file)
-            columns = {field.name: _kind(field.type) for field in pq.read_schema(run.path / file)}
-        except (OSError, ValueError) as error:
-            raise OrlError(f"{path}: {file} is no Parquet table ({' '.join(str(error).split())})") from None
-        count = found.num_rows if name == "images" else count
-        if name == "images" and count > 100_000_000:
-            raise OrlError(f"{path}: {file} has {count:,} rows: refuse it")
-        if found.num_rows > ROWS_PER_IMAGE[name] * count:
-            raise OrlError(f"{path}: {file} has {found.num_rows:,} rows for {count:,} images: refuse it")
-        size = sum(found.row_group(group).total_byte_size for group in range(found.num_row_groups))
-        if size > BYTES_PER_ROW * found.num_rows + (1 << 20):
-            raise OrlError(f"{path}: {file} unpacks to {size:,} bytes, too many for its rows: refuse it")
-        expected = dict(TABLES[name].columns)
-        if wrong := sorted(key for key in columns.keys() | expected if columns.get(key) != expected.get(key)):
-            raise OrlError(
-                f"{path}: the column {wrong[0]} of {file} is {columns.get(wrong[0], 'missing')} instead of"
-                f" {expected.get(wrong[0], 'missing')}: fetch the bundle again"
-            )
-        for column in (key for key, kind in expected.items() if kind == "str"):
-            if _longest(run.path / file, column) > TEXT:
-                raise OrlError(f"{path}: {file} has texts of more than {TEXT:,} bytes in {column}: refuse it")
-
-
-def _kind(kind: pa.DataType) -> str:
-    """The name that `TABLES` has for a column's type."""
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "str"
-    return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
-
-
-def _longest(file: Path, column: str) -> int:
-    """Bytes of a column's longest text. It is stored once, however many rows have it."""
-    with pq.ParquetFile(file, read_dictionary=[column]) as parquet:
-        dictionaries = (batch.column(0).dictionary for batch in parquet.iter_batches(ROW_GROUP, columns=[column]))
-        return max((pc.max(pc.binary_length(texts)).as_py() or 0 for texts in dictionaries), default=0)
+def _unpack_tables(path: Path, run: Run) -> None:
+    """Put tables of our own, and no larger than such tables can be, in the place of those of the bundle."""
+    tables = [
+        {
+            "source": str(run.path / file),
+            "target": str(run.path / f"{file}.own"),
+            "columns": dict(TABLES[name].columns),
+            "rows": MOST_ROWS[name],
+            "bytes_per_row": BYTES_PER_ROW,
+            "text": TEXT,
+            "row_group": ROW_GROUP,
+        }
+        for file, name in MEMBERS.items()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-P", unpacking.__file__],
+        input=json.dumps({"memory": unpacking.MEMORY, "tables": tables}),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | unpacking.ENVIRONMENT,
+    )
+    if done.returncode:  # no answer: ended by the system
+        raise OrlError(f"{path}: a table cannot be unpacked (exit status {done.returncode}): refuse the bundle")
+    if answer := json.loads(done.stdout):
+        file = list(MEMBERS)[answer["table"]]
+        raise OrlError(f"{path}: {file} {answer['problem']}: refuse it, or fetch the bundle again")
+    for file in MEMBERS:
+        (run.path / f"{file}.own").replace(run.path / file)
 
 
 def same_images(bundled: pd.DataFrame, images: ImageSet, *, path: Path) -> ImageSet:
@@ -214,8 +210,6 @@ def same_images(bundled: pd.DataFrame, images: ImageSet, *, path: Path) -> Image
     Raises:
         OrlError: names an image that is missing, or whose content is another.
     """
-    if bundled.isna().any(axis=None):
-        raise OrlError(f"{path}: images.parquet has missing values: fetch the bundle again")
     names = bundled["file_name"].tolist()
     rows = match_images(images, names, where=f"{path}: file_name of images.parquet")
     found = images.subset(rows.tolist())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +95,8 @@ def read_csv(path: Path, images: ImageSet) -> Iterator[Found]:
             columns = set(lines.fieldnames or ())
             if not {"x", "y", "w", "h"} <= columns or not {"image_id", "file_name"} & columns:
                 raise OrlError(f"{path} needs a first line with the columns file_name or image_id, and x, y, w, h")
+            if len(columns) < len(lines.fieldnames or ()):
+                raise OrlError(f"{path} has a column twice in its first line: write it again")
             for line in lines:
                 entry = f"{path}: line {lines.line_num}"
                 by_id = "image_id" in columns
@@ -103,8 +104,10 @@ def read_csv(path: Path, images: ImageSet) -> Iterator[Found]:
                 row = row_of.get(name.strip()) if by_id else names.row(name.strip())
                 if row is None:
                     raise OrlError(f"{entry} is of image {name!r}, which is not in the run")
-                box = _box([line[column] for column in ("x", "y", "w", "h")], entry)
-                yield Found(entry, row, box, _number(line.get("score") or 0.0, f"{entry}: score"))
+                if None in line:
+                    raise OrlError(f"{entry} has more values than the first line has columns")
+                box = _box([_parsed(line[column]) for column in ("x", "y", "w", "h")], entry)
+                yield Found(entry, row, box, _number(_parsed(line.get("score") or "0"), f"{entry}: score"))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OrlError(f"{path} cannot be read as CSV ({error}): write it again, as UTF-8") from None
 
@@ -148,11 +151,15 @@ def _box(value: Any, entry: str) -> tuple[float, float, float, float]:
     return x, y, w, h
 
 
-def _number(value: Any, entry: str) -> float:
+def _parsed(text: str | None) -> float | str | None:
+    """The number that a text spells, or else the text."""
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
+        return float(text or "")
+    except ValueError:
+        return text
+
+
+def _number(value: Any, entry: str) -> float:
+    if type(value) not in (int, float) or not -1e300 < value < 1e300:
         raise OrlError(f"{entry} is {value!r}, which is no number")
-    return number
+    return float(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -13,8 +14,10 @@ from orl_explore.errors import OrlError
 CHUNK: Final = 1 << 20
 """Characters read at a time."""
 
-LIMIT: Final = 1 << 26
-"""Characters that one value may have; an image with 100 boxes and 100 pairs has 10,000."""
+LIMIT: Final = 1 << 23
+"""Characters that one value may have, in memory up to 30 times as many bytes; 100 boxes and 100 pairs have 10,000."""
+
+SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 Event = tuple[str, int | None, Any]
 """Dotted path of a value; its place in its list, or None where the whole value is given; the value."""
@@ -43,19 +46,27 @@ def stream_json(path: Path, enter: Collection[str]) -> Iterator[Event]:
         raise OrlError(f"{path} cannot be read ({error.strerror}): check its name and permissions") from None
 
 
+class _NoValueError(ValueError):
+    """What Python's decoder takes and JSON has not, or not with one meaning."""
+
+
 def _no_constant(name: str) -> NoReturn:
-    raise _NotFiniteError(name)
+    raise _NoValueError(f"holds {name}, which is no number")
 
 
-class _NotFiniteError(ValueError):
-    pass
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _NoValueError(f"has the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+    return found
 
 
 class _Reader:
     def __init__(self, path: Path, file: Any):
         self.path, self.file = path, file
         self.text, self.at, self.ended = "", 0, False
-        self.decoder = json.JSONDecoder(parse_constant=_no_constant)
+        self.decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
 
     def walk(self, where: str, enter: Collection[str]) -> Iterator[Event]:
         opening = self._peek(where)
@@ -98,10 +109,11 @@ class _Reader:
     def _peek(self, where: str, *, or_end: bool = False) -> str:
         """The next character that is no space."""
         while True:
-            while self.at < len(self.text):
-                if self.text[self.at] not in " \t\r\n":
-                    return self.text[self.at]
-                self.at += 1
+            found = SPACE.match(self.text, self.at)
+            assert found  # it matches nothing, too
+            self.at = found.end()
+            if self.at < len(self.text):
+                return self.text[self.at]
             if self.ended:
                 if or_end:
                     return ""
@@ -122,8 +134,8 @@ class _Reader:
             except json.JSONDecodeError as error:
                 if self.ended:
                     self._refuse(where, f"ends too early or is no JSON ({error.msg})")
-            except _NotFiniteError as error:
-                self._refuse(where, f"holds {error}, which is no number")
+            except _NoValueError as error:
+                self._refuse(where, str(error))
             except (RecursionError, ValueError):
                 self._refuse(where, "is nested too deeply, or has a number of thousands of digits")
             else:

@@ -333,17 +333,23 @@ def _refuse_misfit(path: Path, backbone: str, expected: State, found: State, nam
         for name, tensor in expected.items()
         if name in found and tensor.is_floating_point() and not found[name].is_floating_point()
     ]
-    bad = [names[name] for name, tensor in found.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    bad = [names[name] for name, tensor in found.items() if tensor.is_floating_point() and not _is_finite(tensor)]
+    below = [names[name] for name, tensor in found.items() if name.endswith("running_var") and (tensor < 0).any()]
     problems = [
         ("missing", missing),
         ("unexpected", left),
         ("of another shape", shapes),
         ("of another type", kinds),
         ("not finite", bad),
+        ("variances below 0", below),
     ]
     if any(keys for _, keys in problems):
         said = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems if keys)
         raise OrlError(f"{path} does not fit {backbone}, and is not loaded in part: {said}")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(tensor.float().isfinite().all())  # in fp32, as torch has no such test for numbers of 8 bits
 
 
 def _some(keys: list[str], limit: int = 6) -> str:

@@ -351,8 +351,8 @@ def _judged(run: Run) -> None:
         config = {name: st.column_config.NumberColumn(name, format="%.3f") for name in scores}
         st.dataframe(transfer, hide_index=True, column_config=config)
         st.caption(state.sentence("From evaluation/transfer/; docs/transfer.md says how each is measured."))
-    st.markdown("**Published (paper, ResNet-50 on COCO), not measured here**")
+    st.markdown("**Published by others (ResNet-50 on COCO), not measured here**")
     st.dataframe(comparison.published_table(), hide_index=True)
     st.caption(
-        "The numbers are in the paper. They are of other data and networks: not to be compared with those above."
+        "Blank: in that source, but not copied here. Of other data and networks: not to be compared with those above."
     )

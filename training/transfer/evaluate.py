@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
+import hashlib
 import shlex
 import shutil
 import sys
@@ -15,6 +17,8 @@ from typing import Any
 
 from rich.table import Table
 
+import orl_explore
+import training
 from orl_explore.comparison import read_results, transfer_table
 from orl_explore.errors import OrlError
 from orl_explore.run import Run, git_sha, now, versions, write_json
@@ -88,7 +92,8 @@ def _judge(
     stem = f"{name}-{judged.name}-{key}"
     file = run.path / FOLDER / f"{stem}.json"
     if not overwrite and (before := read_results(run, file.name)):
-        console.print(f"{name} of {judged.name} is there: skipped ({file})", markup=False)
+        stale = "" if before[0].get("code") == code_hash() else ", judged by other code; --overwrite judges it anew"
+        console.print(f"{name} of {judged.name} is there: skipped ({file}){stale}", markup=False)
         return before[0]
     start = time.monotonic()
     place = dataclasses.replace(setup, title=f"{name} {judged.name}", folder=run.path / FOLDER / stem)
@@ -111,11 +116,28 @@ def _judge(
         "command": shlex.join(["orl", *sys.argv[1:]]),
         "versions": versions(),
         "git": git_sha(),
+        "code": code_hash(),
     }
     if is_main_process():
         write_json(file, result)
         shutil.rmtree(place.folder, ignore_errors=True)
     return result
+
+
+@functools.cache
+def code_hash() -> str:
+    """blake2b over the source of this project, its figures and pages apart: 10 hexadecimal digits.
+
+    Unlike the commit it tells what was changed since, too. Results of different code need not agree.
+    """
+    digest = hashlib.blake2b(digest_size=5)
+    for package in (orl_explore, training):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            name = file.relative_to(root).as_posix()
+            if not name.startswith(("ui/", "figures/")):
+                digest.update(f"{root.name}/{name}".encode() + hashlib.blake2b(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _resolved(settings: Any, config: Config) -> Any:
@@ -226,7 +248,7 @@ def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
     Args:
         results: what `evaluate` gives.
     """
-    frame = transfer_table(results)
+    frame = transfer_table(results).drop(columns="code")  # a terminal is narrow; what is skipped tells of other code
     table = Table(title="Transfer", title_justify="left")
     for name in frame.columns:
         table.add_column(name, justify="right" if frame[name].dtype == float else "left")

@@ -137,17 +137,21 @@ def read_list(data: Folders, file: Path) -> Labeled:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OrlError(f"the list {file} cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    row_of: dict[str, int] = {}
+    row_of = {f"{path.parent.name}/{path.name}": row for row, path in enumerate(data.train.files)}
+    rows_named: dict[str, list[int]] = {}
     for row, path in enumerate(data.train.files):
-        row_of[path.name] = row_of[f"{path.parent.name}/{path.name}"] = row
+        rows_named.setdefault(path.name, []).append(row)
     rows = []
     for number, line in enumerate(lines, start=1):
         if not (words := line.split()):
             continue
         name = words[0].removeprefix("train/")
-        if name not in row_of:
+        found = [row_of[name]] if name in row_of else rows_named.get(name, [])
+        if not found:
             raise OrlError(f"{file}, line {number} is {words[0]!r}, which is not in {data.root}/train")
-        rows.append(row_of[name])
+        if len(found) > 1:
+            raise OrlError(f"{file}, line {number} is {words[0]!r}, which {len(found)} classes have: write CLASS/FILE")
+        rows.append(found[0])
     if len(set(rows)) < 2:
         raise OrlError(f"the list {file} names {len(set(rows))} images: it takes two or more")
     if len(rows) != len(set(rows)):

@@ -58,7 +58,9 @@ class SemiData:
     @property
     def fingerprint(self) -> str:
         """Of the data set and the lists."""
-        lists = [[name, [file.name for file in part.files]] for name, part in self.labeled.items()]
+        lists = [
+            [name, [f"{file.parent.name}/{file.name}" for file in part.files]] for name, part in self.labeled.items()
+        ]
         return fingerprint([self.folders.fingerprint, lists])
 
     @property
@@ -98,6 +100,8 @@ def read(setup: Setup, settings: Settings) -> SemiData:
                 f"there is no list {file}: put one there, or name yours with --semi.lists, for example"
                 f" --semi.lists [{folders.root}/mine.txt]"
             )
+        if file.stem in labeled:
+            raise OrlError(f"two of the lists are called {file.stem}: give them names of their own")
         labeled[file.stem] = read_list(folders, file)
     return SemiData(folders, labeled)
 

@@ -199,9 +199,11 @@ def read_lowshot(setup: Setup, settings: LowShotSettings) -> Voc:
     fewest = int((data.trainval.labels == -1).sum(axis=0).min())
     if fewest < (wanted := (len(data.classes) - 1) * max(settings.k)):
         name = data.classes[int((data.trainval.labels == -1).sum(axis=0).argmin())]
+        largest = fewest // (len(data.classes) - 1)
         raise OrlError(
             f"k = {max(settings.k)} takes {wanted} images without the class, and {name!r} has {fewest} in trainval of"
-            f" {data.root}: name smaller ones, such as --voc07-lowshot.k [1,2,4]"
+            f" {data.root}: "
+            + (f"--voc07-lowshot.k [{largest}] is the largest that it allows" if largest else "add images")
         )
     return data
 
