@@ -1,5 +1,6 @@
 """The dashboard's frame and its overview: every state a run can be in, and links that lie."""
 
+import asyncio
 import json
 import shutil
 
@@ -8,7 +9,7 @@ import pytest
 
 from orl_explore.figures import curves
 from orl_explore.run import Run
-from orl_explore.ui import overview, shell, state
+from orl_explore.ui import overview, server, shell, state
 
 
 def texts(app):
@@ -30,6 +31,15 @@ def test_the_overview_of_a_finished_run(runs, visit):
     assert not app.error
     assert app.title[0].value == "Overview"
     assert sum("finished" in box.value for box in app.markdown) == 3
+
+
+def test_only_the_stage_that_is_looked_at_is_drawn(runs, visit):
+    """The last one at first, and the one at work as soon as one is."""
+    assert len(visit().get("plotly_chart")) == 3  # curves of stage 3
+    opened = visit({f"overview stage3 {runs / 'one'}": "Stage 2 · correspondences"})
+    assert len(opened.get("plotly_chart")) == 1  # the funnel
+    Run(runs / "one").note("stage2", state="running")
+    assert len(visit().get("plotly_chart")) == 1
 
 
 @pytest.mark.parametrize("page", [page.name for page in shell.PAGES])
@@ -56,7 +66,8 @@ def test_only_images_so_far(new_run, monkeypatch, page, visit):
 def test_a_damaged_table_is_a_sentence(runs, table, visit):
     (runs / "one" / "stage2" / f"{table}.parquet").write_bytes(b"PAR1 no more")
     pages = {"pairs": "pairs", "regions": "overview", "neighbors": "neighbors", "proposals": "proposals"}
-    app = visit(page=pages[table])
+    pages = {"pairs": "pairs", "regions": "overview", "neighbors": "neighbors", "proposals": "proposals"}
+    app = visit({f"overview stage3 {runs / 'one'}": "Stage 2 · correspondences"}, page=pages[table])
     assert not app.exception
     assert "--overwrite" in texts(app)
 
@@ -156,3 +167,27 @@ def test_a_table_that_was_made_anew_is_shown(runs):
     before = state.table(run, "pairs")
     run.write("pairs", before.iloc[:3])
     assert len(state.table(run, "pairs")) == 3 < len(before)
+
+
+@pytest.mark.parametrize(
+    ("headless", "host", "opened"),
+    [
+        (True, "localhost", []),
+        (False, "localhost", ["http://localhost:8501"]),
+        (False, "0.0.0.0", ["http://localhost:8501"]),
+        (False, "10.0.0.7", ["http://10.0.0.7:8501"]),
+    ],
+)
+def test_the_server_opens_the_browser(headless, host, opened, monkeypatch):
+    options = {"server.headless": headless, "server.address": host, "server.port": 8501}
+    calls = []
+    monkeypatch.setattr(server.st, "get_option", options.__getitem__)
+    monkeypatch.setattr(server.webbrowser, "open", calls.append)
+    monkeypatch.setattr(server, "WAIT", 0)
+
+    async def serve():
+        async with server.lifespan(None):
+            await asyncio.sleep(0.2)
+
+    asyncio.run(serve())
+    assert calls == opened

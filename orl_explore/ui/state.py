@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,18 @@ def sentence(text: str) -> str:
     if len(parts) % 2 == 0:  # a backtick without its partner
         return plain(text)
     return "".join(f"`{part}`" if number % 2 and part else plain(part) for number, part in enumerate(parts))
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Show errors as sentences where they occur; every part of a page that runs by itself stands in one of these."""
+    try:
+        yield
+    except OrlError as error:
+        st.warning(sentence(str(error)), icon=":material/info:")
+    except Exception:
+        logging.getLogger(__name__).exception("%s", what)
+        st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")
 
 
 def list_runs(root: Path) -> list[str]:
