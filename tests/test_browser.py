@@ -237,6 +237,7 @@ def test_a_click_in_the_matrix_shows_that_pair(page, address, runs):
 def test_other_settings_are_drawn(page, address):
     visit(page, address, run="one", page="pairs")
     expect(page.locator(".js-plotly-plot")).to_have_count(2)  # the pictures and the matrix
+    page.get_by_role("tab", name="What if stage 2 had other settings?").click()
     slider = page.get_by_test_id("stSlider").filter(has_text="Pairs per box").get_by_role("slider")
     slider.press("End")
     expect(page.get_by_text("Changes with")).to_be_visible()
@@ -298,6 +299,9 @@ def test_a_picture_of_ones_own(page, address, runs, tmp_path):
 
 def test_linked_maps_of_two_encoders(page, address):
     visit(page, address, run="one", page="compare")
+    page.get_by_role("tab", name="All images on two maps").click()
+    expect(page.locator(".js-plotly-plot")).to_have_count(3)  # the histogram and the maps
+    ready(page)
     draw_around_everything(page, 1)
     expect(page.get_by_text("24 images are marked.")).to_be_visible()
     shoot(page, "compare-marked")

@@ -165,14 +165,19 @@ def _judged(summary: Mapping[str, Any]) -> None:
         "effective rank of features": ("feature_rank", ".0f"),
     }
     parts = {name: title for name, title in PARTS.items() if summary.get(name)}
-    lines = [["", *parts.values()], ["---", *["---:"] * len(parts)]]
-    for title, (key, form) in rows.items():
-        values = [summary[part].get(key) for part in parts]
-        if any(value is not None for value in values):
-            lines.append([title, *("" if value is None else format(value, form) for value in values)])
-    if len(lines) > 2:
+    table = pd.DataFrame(
+        [[_text(summary[part].get(key), form) for part in parts] for key, form in rows.values()],
+        index=list(rows),
+        columns=list(parts.values()),
+    )
+    table = table[(table != "").any(axis=1)]
+    if len(table):
         st.subheader("What each encoder is worth", anchor=False)
-        st.markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        st.markdown(state.markdown_table(table))
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _funnel(run: Run) -> None:

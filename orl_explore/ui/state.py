@@ -39,6 +39,13 @@ def sentence(text: str) -> str:
     return "".join(f"`{part}`" if number % 2 and part else plain(part) for number, part in enumerate(parts))
 
 
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table of texts in Markdown, its index as the first column; nothing in it is markup."""
+    cells = [["", *table.columns], *([name, *row] for name, row in zip(table.index, table.to_numpy(), strict=True))]
+    lines = [f"| {' | '.join(plain(str(text)) for text in line)} |" for line in cells]
+    return "\n".join([lines[0], "|---|" + "---:|" * len(table.columns), *lines[1:]])
+
+
 @contextmanager
 def explained(what: str) -> Iterator[None]:
     """Show errors as sentences where they occur; every part of a page that runs by itself stands in one of these."""
