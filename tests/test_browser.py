@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
@@ -260,6 +261,22 @@ def test_click_and_lasso_on_the_map(page, address, runs):
     expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
     expect(page.get_by_alt_text(re.compile("^crop of region"))).not_to_have_count(0)
     shoot(page, "object_map-lasso")
+
+
+def test_the_crop_under_the_mouse(page, address, runs):
+    table = Run(runs / "one").read("projection")
+    visit(page, address, run="one", page="object_map")
+    card = page.get_by_alt_text("crop under the mouse")
+    expect(card).to_be_hidden()
+    for edge in (table.loc[table["x"].idxmax()], table.loc[table["x"].idxmin()]):
+        page.mouse.move(*at(page, 0, edge["x"], edge["y"]), steps=3)
+        expect(card).to_be_visible()
+        shown = table.loc[table["region_id"] == int(card.get_attribute("data-region"))].iloc[0]  # that, or one on top
+        assert np.hypot(shown["x"] - edge["x"], shown["y"] - edge["y"]) < 0.05 * np.ptp(table["x"])
+        page.mouse.move(5, 5)
+        expect(card).to_be_hidden()
+    assert "region" not in page.url  # nothing was chosen by it
+    expect(page.get_by_text("Nothing is chosen yet")).to_be_visible()
 
 
 def test_a_verdict_survives_a_reload(page, address, runs):

@@ -216,8 +216,8 @@ def test_matrix():
     heat, cells = figure.data
     np.testing.assert_array_equal(heat.z, similarity)
     at = dict(zip(zip(cells.x, cells.y, strict=True), cells.customdata, strict=True))
-    assert at[3, 2] == [11, 22]  # column 3, row 2
-    assert at[1, 1] == [10, 20]
+    assert at[3, 2].tolist() == [11, 22, 0.6]  # column 3, row 2
+    assert at[1, 1].tolist() == [10, 20, 0.1]
     (mark,) = figure.layout.annotations
     assert (mark.x, mark.y, mark.text) == (3, 2, "<b>1</b>")
     frame = figure.layout.shapes[-1]

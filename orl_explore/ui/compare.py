@@ -316,7 +316,8 @@ def _maps(run: Run, compared: Comparison, pair: tuple[Source, Source], titles: t
 
 def _mark(run: Run, letter: str, key: str) -> None:
     """Take over a selection; the other map forgets its own, of which only the last one counts."""
-    rows = list(dict.fromkeys(state.first_numbers(st.session_state[key]["selection"]["points"])))
+    found = state.custom_data(st.session_state[key]["selection"]["points"])
+    rows = list(dict.fromkeys(int(data[0]) for data in found))
     st.session_state.setdefault(MARKED, {})[str(run.path)] = rows
     st.session_state["compare turn"]["B" if letter == "A" else "A"] += 1
 

@@ -76,9 +76,9 @@ def _rank_changed() -> None:
 
 
 def _clicked(key: str) -> None:
-    points = st.session_state[key]["selection"]["points"]
-    if points and points[0].get("customdata"):
-        query, region = points[0]["customdata"][:2]
+    found = state.custom_data(st.session_state[key]["selection"]["points"])
+    if found:
+        query, region, _ = found[0]
         show_pair(int(query), int(region), by="matrix")
 
 

@@ -89,7 +89,7 @@ SWITCH = 0.0005
 """Seconds that loading libraries keeps the interpreter from a reader: a page takes turns with it hundreds of times."""
 
 STYLE = (
-    ".stMainBlockContainer{padding:2.5rem 3rem 3rem}"
+    ".stMainBlockContainer{padding:2.5rem 3rem 3rem}.stMain h1{padding-top:0}"
     f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
 )
 """Less white around the page; and pictures of any shape line up in rows, each in the middle of a square."""

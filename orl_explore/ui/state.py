@@ -155,13 +155,13 @@ def thumbnail(run: Run, image_id: int, *, side: int = 200, box: Sequence[int] | 
     return _jpeg(str(run.path), int(image_id), side, as_tuple, version(run.require("images")))
 
 
-def first_numbers(points: Sequence[Mapping[str, Any]]) -> list[int]:
-    """First number of the custom data of each point that was selected in a chart; points without any are left out.
+def custom_data(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """The custom data of each point that was selected in a chart; points without any are left out.
 
     The browser hands custom data back as a number, as a list, or, where it was sent as bytes, by position.
     """
     found = [point["customdata"] for point in points if point.get("customdata") is not None]
-    return [int(item["0"] if isinstance(item, dict) else np.ravel(item)[0]) for item in found]
+    return [list(item.values()) if isinstance(item, dict) else np.ravel(item).tolist() for item in found]
 
 
 def chosen_image(run: Run) -> int:
