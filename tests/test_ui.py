@@ -4,10 +4,12 @@ import asyncio
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from orl_explore.figures import curves
+from orl_explore.images import ImageSet
 from orl_explore.run import Run
 from orl_explore.ui import overview, server, shell, state
 
@@ -191,3 +193,49 @@ def test_the_server_opens_the_browser(headless, host, opened, monkeypatch):
 
     asyncio.run(serve())
     assert calls == opened
+
+
+def test_every_page_with_a_single_image(runs, visit):
+    """Which has no neighbor, and so no pair."""
+    run = Run(runs / "one")
+    first = int(run.read("images")["image_id"].iloc[0])
+    kept = run.read("regions", image_id=first)
+    vectors = {"image_embeddings": run.read_array("image_embeddings")[:1].copy()}
+    vectors["region_embeddings"] = run.read_array("region_embeddings")[: len(kept)].copy()
+    for name in ("images", "objects", "proposals", "regions"):
+        table = run.read(name)
+        run.write(name, table[table["image_id"] == first])
+    for name in ("neighbors", "pairs"):
+        run.write(name, run.read(name).iloc[:0])
+    for name, array in vectors.items():
+        np.save(run.file(name), array)
+    for page in shell.PAGES:
+        app = visit(page=page.name)
+        assert app.title[0].value == page.title
+        assert not app.exception
+
+
+def test_every_page_without_labels(runs, visit):
+    run = Run(runs / "one")
+    run.write("objects", run.read("objects").iloc[:0])
+    run.write("images", run.read("images").drop(columns="context"))
+    for page in shell.PAGES:
+        assert visit(page=page.name).title[0].value == page.title
+
+
+@pytest.mark.parametrize("page", ["neighbors", "pairs", "compare", "sample"])
+def test_names_of_files_are_text(runs, page, monkeypatch, visit):
+    """Streamlit's Markdown drops HTML anyway; what it would make a link or a picture of must not become one either."""
+    run, name = Run(runs / "one"), "<img src=x onerror=alert(1)>[a](https://b) ![c](https://d).jpg"
+    table = run.read("images")
+    files = table["file_name"].tolist()
+    path = run.images().path(0)
+    monkeypatch.setattr(ImageSet, "path", lambda *_: path)  # whatever it is called
+    run.write("images", table.assign(file_name=[name, *files[1:]]))
+    app = visit(page=page)
+    for box in [*app.markdown, *app.caption]:
+        assert "[a](https" not in box.value
+        assert "![c](" not in box.value
+    assert (
+        state.plain(name) in "".join(box.value for box in [*app.markdown, *app.caption, *app.text]) or page == "pairs"
+    )

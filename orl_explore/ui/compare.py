@@ -114,8 +114,11 @@ def _title(name: str) -> str:
 
 
 def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> Comparison | None:
-    """The two encoders' neighbors; None where the reader has not yet agreed to wait for them."""
+    """The two encoders' neighbors; None where there are none, or the reader has not yet agreed to wait for them."""
     images = state.images(run)
+    if len(images) < 2:
+        st.info("This run has a single image, which has no neighbors that encoders could agree on.")
+        return None
     missing = [source for source in dict.fromkeys(pair) if not comparison.is_cached(run, source, features=features)]
     if missing and len(images) >= ASK_FROM:
         st.info(
