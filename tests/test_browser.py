@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from orl_explore import projection
-from orl_explore.reviews import read_reviews
+from orl_explore.reviews import KEY, Pair, read_reviews, save_review
 from orl_explore.run import Run
 from orl_explore.ui.shell import PAGES
 
@@ -333,6 +334,37 @@ def test_pages_and_the_way_back(page, address):
     expect(page.get_by_role("heading", name="Proposals", level=1)).to_be_visible()
     ready(page)
     assert "page=proposals" in page.url
+
+
+def test_names_never_become_html(page, address, runs):
+    """Of the run, of files and labels, and a note: each would call home if a browser read it as HTML."""
+    attack = "<img src=x onerror=window.attacked=1>"
+    folder = runs / attack
+    run = Run(shutil.copytree(runs / "two", folder))
+    pictures = [run.images().path(row) for row in range(len(ids_of(runs)))]
+    links = [picture.with_name(attack + picture.name) for picture in pictures]
+    try:
+        for link, picture in zip(links, pictures, strict=True):
+            link.symlink_to(picture)
+        images, objects = run.read("images"), run.read("objects")
+        pair = Pair(*map(int, run.read("pairs").iloc[0][KEY]))
+        run.write("images", images.assign(context=attack, file_name=[attack + name for name in images["file_name"]]))
+        run.write("objects", objects.assign(category=attack))
+        save_review(run, pair, verdict="accepted", note=attack)
+        for name in (page.name for page in PAGES):
+            shown = f"image={pair.image_id}&rank=1&pair={pair.query_region}-{pair.key_region}"
+            page.goto(f"{address}/?run={quote(attack)}&page={name}&{shown}")
+            ready(page)
+            assert quote(attack, safe="") in page.url.replace("+", "%20")
+            assert page.evaluate("window.attacked") is None
+            assert page.locator("img[src=x]").count() == 0
+            expect(page.get_by_text("could not be drawn")).to_have_count(0)
+            if name == "pairs":
+                expect(page.get_by_label("Note")).to_have_value(attack)
+    finally:
+        for link in links:
+            link.unlink(missing_ok=True)
+        shutil.rmtree(folder)
 
 
 def test_two_readers_see_their_own_pages(browser, address):

@@ -254,7 +254,8 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int 
         return
     row = regions.iloc[region]
     image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
-    st.image(state.thumbnail(run, image_id, side=280, box=box), width=220, alt=f"crop of region {region}")
+    with st.container(key=f"{state.EVEN} chosen", width=220):  # a tall crop would push all else out of sight
+        st.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
     label = _label(points, region)
     st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
     st.caption(

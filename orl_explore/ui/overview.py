@@ -16,9 +16,6 @@ from orl_explore.run import Run
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
-PARTS = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3", "chance": "by chance"}
-REFRESH = 2.0
-"""Seconds between two looks at a stage that is running."""
 
 TILES = (
     ("random", "object_probe", "Linear probe, untrained", "share of object crops named right by a linear classifier"),
@@ -32,15 +29,6 @@ TILES = (
 PARTS = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3", "chance": "by chance"}
 REFRESH = 2.0
 """Seconds between two looks at a stage that is running."""
-
-TILES = (
-    ("stage3", "object_probe", "Linear probe, stage 3", "share of object crops named right by a linear classifier"),
-    ("stage1", "object_probe", "Linear probe, stage 1", "the same for the encoder that mined the pairs"),
-    ("random", "object_probe", "Linear probe, random", "the same for the untrained encoder"),
-    ("stage2", "context_agreement", "Neighbors of one context", "share of neighbors with the image's own context"),
-    ("stage2", "recall_50", "Objects with a box", "share of objects that a kept box meets at IoU 0.5 or more"),
-    ("stage2", "purity", "Pairs of one category", "of the pairs that join two objects, the share of one category"),
-)
 
 
 def render(run: Run) -> None:
