@@ -1,5 +1,15 @@
-"""The dashboard: `streamlit run app.py`, or `orl app`. Everything it shows is in `orl_explore/ui`."""
+"""The dashboard: `streamlit run app.py`, or `orl app`. Everything it shows is in `orl_explore/ui`.
 
-from orl_explore.ui.shell import main
+Streamlit imports this file as its server, and runs it as a script for every page that somebody opens.
+"""
 
-main()
+import streamlit as st
+
+if __name__ == "__main__":
+    from orl_explore.ui.shell import main
+
+    main()
+else:
+    from orl_explore.ui.server import lifespan
+
+    app = st.App(__file__, lifespan=lifespan)

@@ -67,7 +67,7 @@ MAIN = {
     "overview": ".js-plotly-plot",
     "neighbors": ".st-key-walk-0",
     "proposals": ".js-plotly-plot",
-    "pairs": ".st-key-what-if-ratio",
+    "pairs": ".st-key-Accept",
     "object_map": ".js-plotly-plot",
     "compare": ".st-key-compare-Next, .st-key-compare-embed",
     "sample": ".st-key-sample-Next",

@@ -69,11 +69,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Source:
-    """An encoder that can be compared: a trained stage of a run, or the untrained network that its stages start from.
+    """An encoder that can be compared: a trained stage of a run, another one that stage 2 mined with in place of stage
+    1, or the untrained network that the stages start from.
 
     Attributes:
         run: folder of the run.
-        stage: `random`, `stage1` or `stage3`.
+        stage: `random`, `stage1`, `stage2` or `stage3`.
         settings: shape of the untrained encoder; None for a trained one, whose file has it.
         seed: of the untrained encoder.
     """
@@ -121,7 +122,7 @@ def sources(run: Run) -> dict[str, Source]:
             settings = EncoderSettings(**record["config"]["encoder"])
             found["random"] = Source(run.path, "random", settings, int(record["seed"]))
             break
-    for stage in ("stage1", "stage3"):
+    for stage in ("stage1", "stage2", "stage3"):
         if run.encoder_file(stage).exists():
             found[stage] = Source(run.path, stage)
     return found

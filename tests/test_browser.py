@@ -16,13 +16,15 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from orl_explore import projection
-from orl_explore.reviews import read_reviews
+from orl_explore.reviews import KEY, Pair, read_reviews, save_review
 from orl_explore.run import Run
 from orl_explore.ui.shell import PAGES
 
@@ -237,6 +239,7 @@ def test_a_click_in_the_matrix_shows_that_pair(page, address, runs):
 def test_other_settings_are_drawn(page, address):
     visit(page, address, run="one", page="pairs")
     expect(page.locator(".js-plotly-plot")).to_have_count(2)  # the pictures and the matrix
+    page.get_by_role("tab", name="What if stage 2 had other settings?").click()
     slider = page.get_by_test_id("stSlider").filter(has_text="Pairs per box").get_by_role("slider")
     slider.press("End")
     expect(page.get_by_text("Changes with")).to_be_visible()
@@ -259,6 +262,22 @@ def test_click_and_lasso_on_the_map(page, address, runs):
     expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
     expect(page.get_by_alt_text(re.compile("^crop of region"))).not_to_have_count(0)
     shoot(page, "object_map-lasso")
+
+
+def test_the_crop_under_the_mouse(page, address, runs):
+    table = Run(runs / "one").read("projection")
+    visit(page, address, run="one", page="object_map")
+    card = page.get_by_alt_text("crop under the mouse")
+    expect(card).to_be_hidden()
+    for edge in (table.loc[table["x"].idxmax()], table.loc[table["x"].idxmin()]):
+        page.mouse.move(*at(page, 0, edge["x"], edge["y"]), steps=3)
+        expect(card).to_be_visible()
+        shown = table.loc[table["region_id"] == int(card.get_attribute("data-region"))].iloc[0]  # that, or one on top
+        assert np.hypot(shown["x"] - edge["x"], shown["y"] - edge["y"]) < 0.05 * np.ptp(table["x"])
+        page.mouse.move(5, 5)
+        expect(card).to_be_hidden()
+    assert "region" not in page.url  # nothing was chosen by it
+    expect(page.get_by_text("Nothing is chosen yet")).to_be_visible()
 
 
 def test_a_verdict_survives_a_reload(page, address, runs):
@@ -298,6 +317,9 @@ def test_a_picture_of_ones_own(page, address, runs, tmp_path):
 
 def test_linked_maps_of_two_encoders(page, address):
     visit(page, address, run="one", page="compare")
+    page.get_by_role("tab", name="All images on two maps").click()
+    expect(page.locator(".js-plotly-plot")).to_have_count(3)  # the histogram and the maps
+    ready(page)
     draw_around_everything(page, 1)
     expect(page.get_by_text("24 images are marked.")).to_be_visible()
     shoot(page, "compare-marked")
@@ -312,6 +334,37 @@ def test_pages_and_the_way_back(page, address):
     expect(page.get_by_role("heading", name="Proposals", level=1)).to_be_visible()
     ready(page)
     assert "page=proposals" in page.url
+
+
+def test_names_never_become_html(page, address, runs):
+    """Of the run, of files and labels, and a note: each would call home if a browser read it as HTML."""
+    attack = "<img src=x onerror=window.attacked=1>"
+    folder = runs / attack
+    run = Run(shutil.copytree(runs / "two", folder))
+    pictures = [run.images().path(row) for row in range(len(ids_of(runs)))]
+    links = [picture.with_name(attack + picture.name) for picture in pictures]
+    try:
+        for link, picture in zip(links, pictures, strict=True):
+            link.symlink_to(picture)
+        images, objects = run.read("images"), run.read("objects")
+        pair = Pair(*map(int, run.read("pairs").iloc[0][KEY]))
+        run.write("images", images.assign(context=attack, file_name=[attack + name for name in images["file_name"]]))
+        run.write("objects", objects.assign(category=attack))
+        save_review(run, pair, verdict="accepted", note=attack)
+        for name in (page.name for page in PAGES):
+            shown = f"image={pair.image_id}&rank=1&pair={pair.query_region}-{pair.key_region}"
+            page.goto(f"{address}/?run={quote(attack)}&page={name}&{shown}")
+            ready(page)
+            assert quote(attack, safe="") in page.url.replace("+", "%20")
+            assert page.evaluate("window.attacked") is None
+            assert page.locator("img[src=x]").count() == 0
+            expect(page.get_by_text("could not be drawn")).to_have_count(0)
+            if name == "pairs":
+                expect(page.get_by_label("Note")).to_have_value(attack)
+    finally:
+        for link in links:
+            link.unlink(missing_ok=True)
+        shutil.rmtree(folder)
 
 
 def test_two_readers_see_their_own_pages(browser, address):

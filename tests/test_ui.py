@@ -1,14 +1,17 @@
 """The dashboard's frame and its overview: every state a run can be in, and links that lie."""
 
+import asyncio
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from orl_explore.figures import curves
+from orl_explore.images import ImageSet
 from orl_explore.run import Run
-from orl_explore.ui import overview, shell, state
+from orl_explore.ui import overview, server, shell, state
 
 
 def texts(app):
@@ -30,6 +33,15 @@ def test_the_overview_of_a_finished_run(runs, visit):
     assert not app.error
     assert app.title[0].value == "Overview"
     assert sum("finished" in box.value for box in app.markdown) == 3
+
+
+def test_only_the_stage_that_is_looked_at_is_drawn(runs, visit):
+    """The last one at first, and the one at work as soon as one is."""
+    assert len(visit().get("plotly_chart")) == 3  # curves of stage 3
+    opened = visit({f"overview stage3 {runs / 'one'}": "Stage 2 · correspondences"})
+    assert len(opened.get("plotly_chart")) == 1  # the funnel
+    Run(runs / "one").note("stage2", state="running")
+    assert len(visit().get("plotly_chart")) == 1
 
 
 @pytest.mark.parametrize("page", [page.name for page in shell.PAGES])
@@ -56,7 +68,8 @@ def test_only_images_so_far(new_run, monkeypatch, page, visit):
 def test_a_damaged_table_is_a_sentence(runs, table, visit):
     (runs / "one" / "stage2" / f"{table}.parquet").write_bytes(b"PAR1 no more")
     pages = {"pairs": "pairs", "regions": "overview", "neighbors": "neighbors", "proposals": "proposals"}
-    app = visit(page=pages[table])
+    pages = {"pairs": "pairs", "regions": "overview", "neighbors": "neighbors", "proposals": "proposals"}
+    app = visit({f"overview stage3 {runs / 'one'}": "Stage 2 · correspondences"}, page=pages[table])
     assert not app.exception
     assert "--overwrite" in texts(app)
 
@@ -156,3 +169,73 @@ def test_a_table_that_was_made_anew_is_shown(runs):
     before = state.table(run, "pairs")
     run.write("pairs", before.iloc[:3])
     assert len(state.table(run, "pairs")) == 3 < len(before)
+
+
+@pytest.mark.parametrize(
+    ("headless", "host", "opened"),
+    [
+        (True, "localhost", []),
+        (False, "localhost", ["http://localhost:8501"]),
+        (False, "0.0.0.0", ["http://localhost:8501"]),
+        (False, "10.0.0.7", ["http://10.0.0.7:8501"]),
+    ],
+)
+def test_the_server_opens_the_browser(headless, host, opened, monkeypatch):
+    options = {"server.headless": headless, "server.address": host, "server.port": 8501}
+    calls = []
+    monkeypatch.setattr(server.st, "get_option", options.__getitem__)
+    monkeypatch.setattr(server.webbrowser, "open", calls.append)
+    monkeypatch.setattr(server, "WAIT", 0)
+
+    async def serve():
+        async with server.lifespan(None):
+            await asyncio.sleep(0.2)
+
+    asyncio.run(serve())
+    assert calls == opened
+
+
+def test_every_page_with_a_single_image(runs, visit):
+    """Which has no neighbor, and so no pair."""
+    run = Run(runs / "one")
+    first = int(run.read("images")["image_id"].iloc[0])
+    kept = run.read("regions", image_id=first)
+    vectors = {"image_embeddings": run.read_array("image_embeddings")[:1].copy()}
+    vectors["region_embeddings"] = run.read_array("region_embeddings")[: len(kept)].copy()
+    for name in ("images", "objects", "proposals", "regions"):
+        table = run.read(name)
+        run.write(name, table[table["image_id"] == first])
+    for name in ("neighbors", "pairs"):
+        run.write(name, run.read(name).iloc[:0])
+    for name, array in vectors.items():
+        np.save(run.file(name), array)
+    for page in shell.PAGES:
+        app = visit(page=page.name)
+        assert app.title[0].value == page.title
+        assert not app.exception
+
+
+def test_every_page_without_labels(runs, visit):
+    run = Run(runs / "one")
+    run.write("objects", run.read("objects").iloc[:0])
+    run.write("images", run.read("images").drop(columns="context"))
+    for page in shell.PAGES:
+        assert visit(page=page.name).title[0].value == page.title
+
+
+@pytest.mark.parametrize("page", ["neighbors", "pairs", "compare", "sample"])
+def test_names_of_files_are_text(runs, page, monkeypatch, visit):
+    """Streamlit's Markdown drops HTML anyway; what it would make a link or a picture of must not become one either."""
+    run, name = Run(runs / "one"), "<img src=x onerror=alert(1)>[a](https://b) ![c](https://d).jpg"
+    table = run.read("images")
+    files = table["file_name"].tolist()
+    path = run.images().path(0)
+    monkeypatch.setattr(ImageSet, "path", lambda *_: path)  # whatever it is called
+    run.write("images", table.assign(file_name=[name, *files[1:]]))
+    app = visit(page=page)
+    for box in [*app.markdown, *app.caption]:
+        assert "[a](https" not in box.value
+        assert "![c](" not in box.value
+    assert (
+        state.plain(name) in "".join(box.value for box in [*app.markdown, *app.caption, *app.text]) or page == "pairs"
+    )

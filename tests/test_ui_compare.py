@@ -14,6 +14,7 @@ from orl_explore.run import Run
 from orl_explore.ui import state
 
 PAGE = "compare"
+WORTH = {"compare tab": "What each encoder is worth"}
 
 
 def text(app: AppTest) -> str:
@@ -33,14 +34,17 @@ def test_a_finished_run(runs, visit):
     app = visit()
     assert sound(app), text(app)
     shown = text(app)
-    assert "not measured here" in shown
     assert ":blue-badge[:material/check: kept]" in shown
     assert len(app.metric) == 3
     a, b = app.main.selectbox[0], app.main.selectbox[1]
     assert (a.value, b.value) == ("stage1", "stage3")
-    measured, published = app.dataframe
-    assert list(measured.value.columns) == ["untrained", "stage 1", "stage 3", "chance"]
-    assert "source" in published.value.columns
+    worth = visit(WORTH)
+    assert "| Linear probe on object crops, accuracy | 0\\.500 | 0\\.500 | 0\\.500 | 0\\.100 |" in text(worth)
+    assert "not measured here" in text(worth)
+    (published,) = worth.dataframe
+    assert published.value["benchmark"].iloc[0] == "VOC07, linear SVM"
+    maps = visit({"compare tab": "All images on two maps"})
+    assert len(maps.get("plotly_chart")) == len(app.get("plotly_chart")) + 2
 
     app = a.set_value("stage3").run()  # the same encoder twice
     assert sound(app), text(app)
@@ -118,8 +122,8 @@ def test_results_of_transfer_protocols(run, visit):
     (folder / "knn-stage1-0.json").write_text(json.dumps(result))
     (folder / "damaged.json").write_text("{")
     (folder / "other.json").write_text("[]")
-    app = visit()
+    app = visit(WORTH)
     assert sound(app), text(app)
-    shown = app.dataframe[-2].value
+    shown = app.dataframe[0].value
     assert list(shown.columns) == ["", "stage 1", "chance", "data", "code"]
     assert shown.iloc[0].tolist() == ["kNN, accuracy", 0.5, 0.1, "b>", "unknown"]  # of a path, its last part

@@ -1,11 +1,15 @@
 """The object map in the app: with and without a map, a chosen region, a selection, no labels, no stage 2."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from orl_explore import projection
 from orl_explore.run import TABLES
-from orl_explore.ui import object_map
+from orl_explore.ui import map_hover, object_map, state
 
 PAGE = "object_map"
 
@@ -109,3 +113,17 @@ def test_more_regions_than_drawn(run, visit):
 def test_stage_2_missing(run, visit):
     run.clear("stage2")
     assert "orl stage2" in visit().warning[0].value
+
+
+@pytest.mark.parametrize("asked", [None, -1, 10**9, "3", "<b>", 1.5, [3]])
+def test_the_crop_under_the_mouse_is_of_a_region_or_none(run, asked):
+    """What the browser asks for is not to be trusted."""
+    assert map_hover.crop(run, state.table(run, "regions"), asked) is None
+
+
+def test_the_crop_under_the_mouse(run):
+    made = map_hover.crop(run, state.table(run, "regions"), 3)
+    assert made["region"] == 3
+    picture = Image.open(io.BytesIO(base64.b64decode(made["source"].removeprefix("data:image/jpeg;base64,"))))
+    w, h = run.read("regions").loc[3, ["w", "h"]]
+    assert abs(picture.width / picture.height - w / h) < 0.1

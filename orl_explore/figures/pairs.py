@@ -208,7 +208,7 @@ def matrix(
     """Similarity of every box of an image with every box of its neighbor; accepted pairs carry their number.
 
     A dashboard cannot be told of clicks on heat maps, so unseen markers lie on the cells: the first trace after the
-    heat map, with (query_region, key_region) as customdata.
+    heat map, with (query_region, key_region, similarity) as customdata.
 
     Args:
         similarity: (Q, R).
@@ -246,10 +246,10 @@ def matrix(
         marker={"symbol": "square", "size": 6 if many else 14, "opacity": 0, "color": style.QUIET},
         selected=unseen,
         unselected=unseen,
-        # A list: from an array, which is sent as bytes, a click would bring back something else than two numbers.
-        customdata=np.column_stack([np.asarray(query_regions)[rows], np.asarray(key_regions)[columns]]).tolist(),
-        text=[f"{value:.3f}" for value in similarity.ravel()],
-        hovertemplate="box %{y} with the neighbor's box %{x}<br>similarity %{text}<extra></extra>",
+        customdata=np.column_stack(
+            [np.asarray(query_regions)[rows], np.asarray(key_regions)[columns], similarity.ravel()]
+        ),
+        hovertemplate="box %{y} with the neighbor's box %{x}<br>similarity %{customdata[2]:.3f}<extra></extra>",
         name="cells",
     )
     made.update_layout(

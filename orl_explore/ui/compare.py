@@ -49,7 +49,7 @@ def render(run: Run) -> None:
     names = list(found)
     left, right, last = st.columns([2, 2, 2])
     # Stage 1 against stage 3 is what the paper is about; without stage 3, the untrained encoder against stage 1.
-    own = [name for name in ("stage3", "stage1", "random") if name in found]
+    own = [name for name in ("stage3", "stage1", "stage2", "random") if name in found]
     second, first = own[0], (own[1] if len(own) > 1 else own[0])
     a = left.selectbox("Encoder A", names, index=names.index(first), format_func=_title, key=f"a of {run.path}")
     b = right.selectbox("Encoder B", names, index=names.index(second), format_func=_title, key=f"b of {run.path}")
@@ -63,11 +63,28 @@ def render(run: Run) -> None:
         help="What describes an image: the projector's output, which stage 2 looks for neighbors with, or the"
         " pooled backbone feature, which the evaluation judges.",
     )
-    if a is not None and b is not None:
-        if "stage3" not in comparison.sources(run):
-            st.info(state.sentence(f"Stage 3 of this run is not there yet: `orl stage3 {run.path}` makes it."))
-        _compare(run, (found[a], found[b]), (_title(a), _title(b)), bool(features))
-    _judged(run)
+    if "stage3" not in comparison.sources(run):
+        st.info(state.sentence(f"Stage 3 of this run is not there yet: `orl stage3 {run.path}` makes it."))
+    pair, titles = (found[a], found[b]), (_title(a), _title(b))
+    compared = _compare(run, pair, titles, bool(features))
+    if compared is None:
+        _judged(run)
+        return
+    _figures(run, compared, titles)
+    near, maps, worth = st.tabs(
+        ["Neighbors of one image", "All images on two maps", "What each encoder is worth"],
+        key="compare tab",
+        on_change="rerun",
+    )
+    if near.open:
+        with near:
+            _neighbors(run, compared, titles)
+    if maps.open:
+        with maps:
+            _maps(run, compared, pair, titles, bool(features))
+    if worth.open:
+        with worth:
+            _judged(run)
 
 
 def _sources(run: Run) -> dict[str, Source]:
@@ -87,12 +104,21 @@ def _sources(run: Run) -> dict[str, Source]:
 
 def _title(name: str) -> str:
     head, _, stage = name.rpartition(" · ")
-    words = {"random": "untrained, where stage 1 starts", "stage1": "stage 1, images", "stage3": "stage 3, objects"}
+    words = {
+        "random": "untrained, where stage 1 starts",
+        "stage1": "stage 1, images",
+        "stage2": "another encoder in place of stage 1",
+        "stage3": "stage 3, objects",
+    }
     return f"{head} · {words[stage]}" if head else words[stage]
 
 
-def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> None:
+def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> Comparison | None:
+    """The two encoders' neighbors; None where there are none, or the reader has not yet agreed to wait for them."""
     images = state.images(run)
+    if len(images) < 2:
+        st.info("This run has a single image, which has no neighbors that encoders could agree on.")
+        return None
     missing = [source for source in dict.fromkeys(pair) if not comparison.is_cached(run, source, features=features)]
     if missing and len(images) >= ASK_FROM:
         st.info(
@@ -101,7 +127,7 @@ def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], fea
             icon=":material/hourglass:",
         )
         if not st.button("Embed them now", icon=":material/play_arrow:", key="compare embed"):
-            return
+            return None
     for source in missing:
         title = titles[pair.index(source)]
         bar = st.progress(0.0, text=f"Embedding {len(images):,} images: {state.plain(title)}")
@@ -113,11 +139,12 @@ def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], fea
         comparison.embeddings(run, source, features=features, progress=progress)
         bar.empty()
     with st.spinner("Finding neighbors ..."):
-        keys = tuple(comparison.cache_file(run, source, features=features).name for source in pair)
-        compared = _compared(str(run.path), keys, run, pair, features)
-    _figures(run, compared, titles)
-    _neighbors(run, compared, titles)
-    _maps(run, compared, pair, titles, features, keys)
+        return _compared(str(run.path), _keys(run, pair, features), run, pair, features)
+
+
+def _keys(run: Run, pair: tuple[Source, Source], features: bool) -> tuple[str, ...]:
+    """What identifies the two encoders for the caches."""
+    return tuple(comparison.cache_file(run, source, features=features).name for source in pair)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -166,7 +193,7 @@ def _figures(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
             st.metric(
                 f"Neighbors of one {name} by {letter}",
                 "-" if np.isnan(figure.value) else f"{figure.value:.1%}",
-                delta=f"{figure.value - judged[0].value:+.1%} against A" if letter == "B" else None,
+                delta=f"{100 * (figure.value - judged[0].value):+.1f} points against A" if letter == "B" else None,
                 help=f"{state.plain(title)}: share of neighbors with the image's own {name};"
                 f" by chance {figure.chance:.1%}",
                 border=True,
@@ -177,7 +204,6 @@ def _figures(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
 
 
 def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
-    st.subheader("Neighbors of one image", anchor=False)
     image_id = state.chosen_image(run)
     row = state.row_of(run, image_id)
     labels = _labels(run)
@@ -255,10 +281,7 @@ def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | Non
 # ---- two maps ------------------------------------------------------------------------------------------------------
 
 
-def _maps(
-    run: Run, compared: Comparison, pair: tuple[Source, Source], titles: tuple[str, str], features: bool, keys: Any
-) -> None:
-    st.subheader("The same images on two maps", anchor=False)
+def _maps(run: Run, compared: Comparison, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> None:
     st.caption(
         "Principal components of the embeddings by each encoder. Draw around points of one map: the same images are"
         " ringed in both."
@@ -271,6 +294,7 @@ def _maps(
     chosen = state.row_of(run, state.chosen_image(run))
     marked = [row for row in st.session_state.get(MARKED, {}).get(str(run.path), []) if row < count]
     turn = st.session_state.setdefault("compare turn", {"A": 0, "B": 0})
+    keys = _keys(run, pair, features)
     for column, letter, title, source, key in zip(st.columns(2), "AB", titles, pair, keys, strict=True):
         name = f"compare map {letter} {turn[letter]}"
         column.plotly_chart(
@@ -295,7 +319,8 @@ def _maps(
 
 def _mark(run: Run, letter: str, key: str) -> None:
     """Take over a selection; the other map forgets its own, of which only the last one counts."""
-    rows = list(dict.fromkeys(state.first_numbers(st.session_state[key]["selection"]["points"])))
+    found = state.custom_data(st.session_state[key]["selection"]["points"])
+    rows = list(dict.fromkeys(int(data[0]) for data in found))
     st.session_state.setdefault(MARKED, {})[str(run.path)] = rows
     st.session_state["compare turn"]["B" if letter == "A" else "A"] += 1
 
@@ -331,17 +356,13 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
 
 
 def _judged(run: Run) -> None:
-    st.subheader("What each encoder is worth", anchor=False)
     st.markdown("**Measured on this run**")
     try:
         table = comparison.evaluation_table(comparison.read_summary(run))
     except OrlError as error:
         st.info(state.sentence(str(error)))
     else:
-        st.dataframe(
-            table,
-            column_config={name: st.column_config.NumberColumn(name, format="%.3f") for name in table.columns},
-        )
+        st.markdown(state.markdown_table(table.map(_number)))
         if "chance" in table and table["chance"].isna().all():
             st.caption("Without annotations nothing can be judged by labels.")
     transfer = comparison.transfer_table(comparison.read_results(run))
@@ -356,3 +377,8 @@ def _judged(run: Run) -> None:
     st.caption(
         "Blank: in that source, but not copied here. Of other data and networks: not to be compared with those above."
     )
+
+
+def _number(value: float) -> str:
+    """A share or a loss with three digits, a count without; nothing where nothing was measured."""
+    return "" if pd.isna(value) else f"{value:.3f}" if value < 10 and value % 1 else f"{value:.0f}"

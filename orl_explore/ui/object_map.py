@@ -14,7 +14,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import object_map, style
 from orl_explore.projection import Projection, Settings
 from orl_explore.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import map_hover, state
 
 SIMILAR = 12
 LABELS = 20_000
@@ -47,6 +47,7 @@ def render(run: Run) -> None:
     left, right = st.columns([7, 3], gap="medium")
     with left:
         _map(run, made, points, region)
+        map_hover.show(run, regions)
     with right:
         _details(run, regions, points, region)
     if region is not None:
@@ -134,13 +135,12 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
         shown = f"A random sample of {len(points):,} of all {made.regions:,} regions"
     hint = " Pick the region to compare with: click a point." if color == "similarity" and region is None else ""
     st.caption(
-        f"{shown}. Click a point to see what it shows and what is similar. With the lasso or the box of the toolbar,"
-        " draw around points to list them; its cross of arrows goes back to clicking. Near points look alike;"
-        f" distances between groups mean little.{hint}"
+        f"{shown}; near points look alike, distances between groups mean little. Rest on a point, click it, or draw"
+        f" around some with the lasso of the toolbar; its cross of arrows goes back to clicking.{hint}"
     )
     st.plotly_chart(
         _figure(run, made, points, color, region),
-        key=_key(run, "chart"),
+        key=_key(run, "chart"),  # `map_hover` finds it by this
         on_select=lambda: _select(run),
         selection_mode=("points", "box", "lasso"),
         config={"scrollZoom": True, "displaylogo": False, "displayModeBar": True},
@@ -186,7 +186,7 @@ def _draw(
 def _select(run: Run) -> None:
     """Remember what was clicked or drawn around: the chart forgets it when its colors change."""
     event = st.session_state[_key(run, "chart")]["selection"]
-    regions = state.first_numbers(event["points"])
+    regions = [int(data[0]) for data in state.custom_data(event["points"])]
     if event.get("box") or event.get("lasso"):
         st.session_state[_key(run, "picked")] = regions
         st.session_state[_key(run, "page")] = 1
@@ -248,13 +248,14 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int 
         with st.container(border=True):
             st.markdown(":material/ads_click: **Nothing is chosen yet**")
             st.write(
-                "Click a point: its crop appears here, and below the map the most similar crops of the whole set."
-                " (A tooltip of the map cannot hold pictures.)"
+                "Rest on a point: its crop appears beside the mouse. Click it: the crop stays here, and below the map"
+                " stand the most similar crops of the whole set."
             )
         return
     row = regions.iloc[region]
     image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
-    st.image(state.thumbnail(run, image_id, side=280, box=box), width=220, alt=f"crop of region {region}")
+    with st.container(key=f"{state.EVEN} chosen", width=220):  # a tall crop would push all else out of sight
+        st.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
     label = _label(points, region)
     st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
     st.caption(

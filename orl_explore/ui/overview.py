@@ -16,38 +16,46 @@ from orl_explore.run import Run
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
-REFRESH = 2.0
-"""Seconds between two looks at a stage that is running."""
 
 TILES = (
-    ("stage3", "object_probe", "Linear probe, stage 3", "share of object crops named right by a linear classifier"),
+    ("random", "object_probe", "Linear probe, untrained", "share of object crops named right by a linear classifier"),
     ("stage1", "object_probe", "Linear probe, stage 1", "the same for the encoder that mined the pairs"),
-    ("random", "object_probe", "Linear probe, random", "the same for the untrained encoder"),
+    ("stage3", "object_probe", "Linear probe, stage 3", "the same for the encoder trained on objects"),
     ("stage2", "context_agreement", "Neighbors of one context", "share of neighbors with the image's own context"),
     ("stage2", "recall_50", "Objects with a box", "share of objects that a kept box meets at IoU 0.5 or more"),
     ("stage2", "purity", "Pairs of one category", "of the pairs that join two objects, the share of one category"),
 )
 
+PARTS = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3", "chance": "by chance"}
+REFRESH = 2.0
+"""Seconds between two looks at a stage that is running."""
+
 
 def render(run: Run) -> None:
     """Show the page."""
-    running = any(record.get("state") == "running" for record in run.manifest()["stages"].values())
+    running = _runs(run.manifest())
 
     @st.fragment(run_every=REFRESH if running else None)
+    @state.explained(f"overview of {run.path}")
     def live() -> None:
         manifest = run.manifest()
+        if running and not _runs(manifest):
+            st.rerun()  # the stage has ended: stop looking
         _stages(run, manifest)
-        if running and not any(record.get("state") == "running" for record in manifest["stages"].values()):
-            st.rerun()  # the stage has ended: draw the rest of the page, and stop looking
-        _curves(run)
+        summary = _summary(run)
+        if summary:
+            _tiles(summary)
+        _details(run, manifest)
+        if summary:
+            _judged(summary)
 
     live()
-    summary = _summary(run)
-    if summary:
-        _tiles(summary)
-        _judged(summary)
-    _funnel(run)
     _facts(run)
+
+
+def _runs(manifest: Mapping[str, Any]) -> bool:
+    """Whether a stage is at work."""
+    return any(record.get("state") == "running" for record in manifest["stages"].values())
 
 
 def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
@@ -89,22 +97,38 @@ def _progress(run: Run, name: str, record: Mapping[str, Any], *, images: int) ->
     st.progress(done, text=text)
 
 
-def _curves(run: Run) -> None:
-    for name in ("stage1", "stage3"):
-        metrics = read_metrics(run, name)
-        if metrics is None or not len(metrics):
-            continue
-        st.subheader(f"{STAGES[name]}: training", anchor=False)
-        left, middle, right = st.columns(3)
-        left.plotly_chart(curves.loss(metrics), key=f"loss {name}", alt="loss over steps")
-        middle.plotly_chart(curves.representation(metrics), key=f"std {name}", alt="spread and rank over epochs")
-        right.plotly_chart(curves.learning_rate(metrics), key=f"lr {name}", alt="learning rate over steps")
+def _details(run: Run, manifest: Mapping[str, Any]) -> None:
+    """How each stage went, in tabs; at first the one at work, or the last. Only what is looked at is drawn."""
+    begun = [name for name in STAGES if name in manifest["stages"]]
+    if not begun:
+        return
+    latest = next((name for name in begun if manifest["stages"][name].get("state") == "running"), begun[-1])
+    tabs = st.tabs(
+        list(STAGES.values()),
+        default=STAGES[latest],
+        key=f"overview {latest} {run.path}",  # a stage that begins comes to the front
+        on_change="rerun",
+    )
+    for name, tab in zip(STAGES, tabs, strict=True):
+        if tab.open:
+            with tab:
+                _funnel(run) if name == "stage2" else _curves(run, name)
+
+
+def _curves(run: Run, stage: str) -> None:
+    metrics = read_metrics(run, stage)
+    if metrics is None or not len(metrics):
+        st.info(state.sentence(f"There are no curves yet: `orl {stage} {run.path}` draws them."))
+        return
+    left, middle, right = st.columns(3)
+    left.plotly_chart(curves.loss(metrics), key=f"loss {stage}", alt="loss over steps")
+    middle.plotly_chart(curves.representation(metrics), key=f"std {stage}", alt="spread and rank over epochs")
+    right.plotly_chart(curves.learning_rate(metrics), key=f"lr {stage}", alt="learning rate over steps")
 
 
 def _tiles(summary: Mapping[str, Any]) -> None:
     values = {tile: (summary.get(tile[0]) or {}).get(tile[1]) for tile in TILES}
     known = [tile for tile, value in values.items() if value is not None]
-    st.subheader("Key figures", anchor=False)
     if not known:
         st.caption("These images have no labels to judge the stages by.")
         return
@@ -122,17 +146,26 @@ def _tiles(summary: Mapping[str, Any]) -> None:
 
 def _judged(summary: Mapping[str, Any]) -> None:
     rows = {
-        "linear probe on object crops": "object_probe",
-        "kNN on object crops": "object_knn",
-        "categories of a scene, mAP": "scene_map",
-        "spread of features": "feature_std",
-        "effective rank of features": "feature_rank",
+        "linear probe on object crops, accuracy": ("object_probe", ".1%"),
+        "kNN on object crops, accuracy": ("object_knn", ".1%"),
+        "categories of a scene, mAP": ("scene_map", ".1%"),
+        "spread of features (1 = spread out, 0 = collapsed)": ("feature_std", ".2f"),
+        "effective rank of features": ("feature_rank", ".0f"),
     }
-    parts = [part for part in ("random", "stage1", "stage3", "chance") if summary.get(part)]
-    table = pd.DataFrame({part: [summary[part].get(key) for key in rows.values()] for part in parts}, index=list(rows))
-    table = table.dropna(how="all")
+    parts = {name: title for name, title in PARTS.items() if summary.get(name)}
+    table = pd.DataFrame(
+        [[_text(summary[part].get(key), form) for part in parts] for key, form in rows.values()],
+        index=list(rows),
+        columns=list(parts.values()),
+    )
+    table = table[(table != "").any(axis=1)]
     if len(table):
-        st.dataframe(table, column_config={part: st.column_config.NumberColumn(part, format="%.3f") for part in parts})
+        st.subheader("What each encoder is worth", anchor=False)
+        st.markdown(state.markdown_table(table))
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _funnel(run: Run) -> None:
@@ -151,24 +184,29 @@ def _funnel(run: Run) -> None:
 def _facts(run: Run) -> None:
     manifest = run.manifest()
     facts = manifest["images"] or {}
-    with st.expander("The data", icon=":material/photo_library:"):
-        st.markdown(f"{facts.get('count', 0):,} images from " + ", ".join(map(state.plain, facts.get("sources", []))))
-        skipped = pd.DataFrame(facts.get("skipped", []), columns=["file_name", "reason"])
-        st.markdown(f"{len(skipped)} files were skipped.")
-        if len(skipped):
-            st.dataframe(skipped, hide_index=True)
+    skipped = pd.DataFrame(facts.get("skipped", []), columns=["file_name", "reason"])
+    title = f"The data: {facts.get('count', 0):,} images, {len(skipped):,} files skipped"
+    if (data := _opened("data", title, "photo_library")) is not None:
+        with data:
+            st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
+            if len(skipped):
+                st.dataframe(skipped, hide_index=True)
     # Comparing takes PyTorch, which takes seconds to load: only for those who look.
-    differences = st.expander(
-        "Settings that differ from the paper's", icon=":material/compare_arrows:", key="differences", on_change="rerun"
-    )
-    if differences.open:
+    if (differences := _opened("differences", "Settings that differ from the paper's", "compare_arrows")) is not None:
         with differences, st.spinner("Comparing ..."):
             _differences(run)
-    with st.expander("All settings of the stages", icon=":material/tune:"):
-        for name, title in STAGES.items():
-            if record := manifest["stages"].get(name):
-                st.markdown(f"**{title}**, seed {record['seed']}")
-                st.json(record["config"], expanded=1)
+    if (settings := _opened("settings", "All settings of the stages", "tune")) is not None:
+        with settings:
+            for name, title in STAGES.items():
+                if record := manifest["stages"].get(name):
+                    st.markdown(f"**{title}**, seed {record['seed']}")
+                    st.json(record["config"], expanded=1)
+
+
+def _opened(key: str, title: str, icon: str) -> Any:
+    """A section that can be opened; None while it is closed: nobody waits for what is not looked at."""
+    section = st.expander(title, icon=f":material/{icon}:", key=key, on_change="rerun")
+    return section if section.open else None
 
 
 def _differences(run: Run) -> None:

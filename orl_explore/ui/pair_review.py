@@ -150,8 +150,8 @@ def _write_note(scene: Scene, pair: Pair, key: str) -> None:
 def export(run: Run, reviews: pd.DataFrame | None) -> None:
     """What the reviews are for, and all of them as files."""
     if reviews is None or not len(reviews):
+        st.caption("No pair of this run has been reviewed yet.")
         return
-    st.subheader("Reviews", anchor=False)
     st.text("Stage 3 leaves rejected pairs out and adds accepted ones with this command:")
     st.code(f"orl stage3 {shlex.quote(str(run.path))} --reviews use --overwrite", language="sh")
     with st.container(horizontal=True):

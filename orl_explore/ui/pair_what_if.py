@@ -11,12 +11,14 @@ from orl_explore.diagnostics import same_category
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.pairs import compare_pairs, pair_image
-from orl_explore.ui.pair_scene import SHOWN, Scene, categories_of, crop_table, pictures, show_table
+from orl_explore.ui.pair_scene import SHOWN, Scene, categories_of, crop_table, has_embeddings, pictures, show_table
 
 
 def show(scene: Scene, neighbor_id: int) -> None:
     """Controls, and what they change in the pairs of the image; `neighbor_id` is the neighbor that the page shows."""
-    st.subheader("What if stage 2 had other settings?", anchor=False)
+    if not has_embeddings(scene):
+        st.caption("Other settings cannot be tried: this run was imported without embeddings of its boxes.")
+        return
     other = _pair_again(scene)
     gained, lost = compare_pairs(scene.pairs, other)
     gained = gained.sort_values("similarity", ascending=False, kind="stable")

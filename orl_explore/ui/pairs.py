@@ -32,10 +32,20 @@ def render(run: Run) -> None:
         _matrix(scene, neighbor_id, chosen, similarity)
     with right:
         pair_review.panel(scene, chosen, similarity, reviews)
-    _list(scene, reviews)
-    if pair_scene.has_embeddings(scene):
-        pair_what_if.show(scene, neighbor_id)
-    pair_review.export(run, reviews)
+    stored, other, reviewed = st.tabs(
+        ["Pairs with all neighbors", "What if stage 2 had other settings?", "Reviews"],
+        key="pairs tab",
+        on_change="rerun",
+    )
+    if stored.open:
+        with stored:
+            _list(scene, reviews)
+    if other.open:
+        with other:
+            pair_what_if.show(scene, neighbor_id)
+    if reviewed.open:
+        with reviewed:
+            pair_review.export(run, reviews)
 
 
 def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
@@ -66,9 +76,9 @@ def _rank_changed() -> None:
 
 
 def _clicked(key: str) -> None:
-    points = st.session_state[key]["selection"]["points"]
-    if points and points[0].get("customdata"):
-        query, region = points[0]["customdata"][:2]
+    found = state.custom_data(st.session_state[key]["selection"]["points"])
+    if found:
+        query, region, _ = found[0]
         show_pair(int(query), int(region), by="matrix")
 
 
@@ -188,7 +198,6 @@ def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray
 
 
 def _list(scene: Scene, reviews: pd.DataFrame | None) -> None:
-    st.subheader("Pairs of this image with all neighbors", anchor=False)
     if not len(scene.pairs):
         st.text("none")
         return

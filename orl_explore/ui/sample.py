@@ -216,7 +216,9 @@ def _part(
         columns = st.columns([2, 1, 1] if len(originals) == 1 else [1, 1, 1, 1], gap="medium")
         for column, (picture, boxes, labels, colors) in zip(columns, originals, strict=False):
             with column:
-                st.image(_marked(picture, boxes, labels, colors), width="stretch" if len(originals) > 1 else 360)
+                small = len(originals) > 1  # shown at a third of its size, so with larger numbers
+                marked = _marked(picture, boxes, labels, colors, font_size=40 if small else 18)
+                st.image(marked, width="stretch" if small else 360)
         for number, (patch, parameter) in enumerate(zip(patches, parameters, strict=True)):
             with columns[len(originals) + number]:
                 big = patch.resize((240, 240), Image.Resampling.NEAREST) if patch.width < 240 else patch
@@ -224,11 +226,15 @@ def _part(
                 st.caption(f"**{number + 1}** · " + ", ".join(describe(parameter)))
 
 
-def _marked(picture: Image.Image, boxes: Sequence[Any], labels: Sequence[str], colors: Sequence[str]) -> Image.Image:
+def _marked(
+    picture: Image.Image, boxes: Sequence[Any], labels: Sequence[str], colors: Sequence[str], *, font_size: int
+) -> Image.Image:
     scale = PICTURE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     large = picture.resize(size, Image.Resampling.LANCZOS)
-    return overview.draw_boxes(large, np.asarray(boxes, float) * scale, labels, colors, line=4, font_size=18)
+    return overview.draw_boxes(
+        large, np.asarray(boxes, float) * scale, labels, colors, line=font_size // 5 + 1, font_size=font_size
+    )
 
 
 def _framed(picture: Image.Image, color: str) -> Image.Image:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import importlib
-import logging
 import os
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image, ImageDraw
 
-from orl_explore.errors import OrlError
 from orl_explore.run import Run
 from orl_explore.ui import state
 
@@ -39,7 +38,7 @@ PAGES = (
         "overview",
         "Overview",
         ":material/dashboard:",
-        "What this run is, how far it is, and how good each of its three stages turned out to be.",
+        "What this run is, how far it is, and how good each stage turned out to be (paper sections 3 and 4).",
     ),
     Page(
         "neighbors",
@@ -65,7 +64,8 @@ PAGES = (
         "object_map",
         "Object map",
         ":material/scatter_plot:",
-        "Every kept box as one point: near points are boxes that look alike to the encoder.",
+        "Every kept box as one point: near points are boxes that look alike to the encoder, as in the search for pairs"
+        " (paper section 3.2).",
     ),
     Page(
         "compare",
@@ -82,14 +82,17 @@ PAGES = (
 )
 
 
-WARM_UP = 3.0
+WARM_UP = 1.5
 """Seconds that the first page has to itself, until the libraries of the others are loaded."""
 
+SWITCH = 0.0005
+"""Seconds that loading libraries keeps the interpreter from a reader: a page takes turns with it hundreds of times."""
+
 STYLE = (
-    ".stMainBlockContainer{padding-top:3rem;padding-bottom:3rem}"
+    ".stMainBlockContainer{padding:2.5rem 3rem 3rem}.stMain h1{padding-top:0}"
     f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
 )
-"""Less white at the top; and pictures of any shape line up in rows, each in the middle of a square."""
+"""Less white around the page; and pictures of any shape line up in rows, each in the middle of a square."""
 
 
 @lru_cache(maxsize=1)
@@ -140,9 +143,12 @@ def _warm_up() -> None:
 
 
 def _load_pages() -> None:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
     with suppress(ImportError):  # the page that needs it says so
         for page in PAGES:
             importlib.import_module(f"orl_explore.ui.{page.name}")
+    sys.setswitchinterval(usual)
     # Streamlit looks for garbage after every run of the script, and looked through these libraries for 0.2 s each time.
     gc.collect()
     gc.freeze()
@@ -175,11 +181,6 @@ def main() -> None:
     page = by_name[chosen]
     st.title(page.title)
     st.caption(page.sentence)
-    try:
+    with state.explained(f"page {page.name} of {name}"):
         page.render(state.open_run(root, name))
-    except OrlError as error:
-        st.warning(state.sentence(str(error)), icon=":material/info:")
-    except Exception:
-        logging.getLogger(__name__).exception("page %s of %s", page.name, name)
-        st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")
     _warm_up()

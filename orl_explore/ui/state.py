@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,25 @@ def sentence(text: str) -> str:
     if len(parts) % 2 == 0:  # a backtick without its partner
         return plain(text)
     return "".join(f"`{part}`" if number % 2 and part else plain(part) for number, part in enumerate(parts))
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table of texts in Markdown, its index as the first column; nothing in it is markup."""
+    cells = [["", *table.columns], *([name, *row] for name, row in zip(table.index, table.to_numpy(), strict=True))]
+    lines = [f"| {' | '.join(plain(str(text)) for text in line)} |" for line in cells]
+    return "\n".join([lines[0], "|---|" + "---:|" * len(table.columns), *lines[1:]])
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Show errors as sentences where they occur; every part of a page that runs by itself stands in one of these."""
+    try:
+        yield
+    except OrlError as error:
+        st.warning(sentence(str(error)), icon=":material/info:")
+    except Exception:
+        logging.getLogger(__name__).exception("%s", what)
+        st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")
 
 
 def list_runs(root: Path) -> list[str]:
@@ -134,13 +155,13 @@ def thumbnail(run: Run, image_id: int, *, side: int = 200, box: Sequence[int] | 
     return _jpeg(str(run.path), int(image_id), side, as_tuple, version(run.require("images")))
 
 
-def first_numbers(points: Sequence[Mapping[str, Any]]) -> list[int]:
-    """First number of the custom data of each point that was selected in a chart; points without any are left out.
+def custom_data(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """The custom data of each point that was selected in a chart; points without any are left out.
 
     The browser hands custom data back as a number, as a list, or, where it was sent as bytes, by position.
     """
     found = [point["customdata"] for point in points if point.get("customdata") is not None]
-    return [int(item["0"] if isinstance(item, dict) else np.ravel(item)[0]) for item in found]
+    return [list(item.values()) if isinstance(item, dict) else np.ravel(item).tolist() for item in found]
 
 
 def chosen_image(run: Run) -> int:

@@ -1,0 +1,31 @@
+"""What the dashboard's server does before it answers: load what the first page needs, and open the browser."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import webbrowser
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import streamlit as st
+
+WAIT = 0.5
+"""Seconds after which the server surely answers."""
+
+
+@asynccontextmanager
+async def lifespan(_: st.App) -> AsyncIterator[None]:
+    """Runs as long as the server does."""
+    importlib.import_module("orl_explore.ui.overview")  # not above: its caches want a server that is there
+    if not st.get_option("server.headless"):
+        opening = threading.Timer(WAIT, webbrowser.open, [address()])
+        opening.daemon = True
+        opening.start()
+    yield
+
+
+def address() -> str:
+    """Where a browser on this machine finds the dashboard."""
+    host = st.get_option("server.address")
+    return f"http://{'localhost' if host in (None, '0.0.0.0', '::') else host}:{st.get_option('server.port')}"
