@@ -13,8 +13,8 @@ started again.
 Memory is read from /proc twenty times a second, over the process and its children. *Private* memory (RssAnon) is what
 a process takes away from others; what a forked worker shares with its parent counts in each of them, and once in what
 the json calls *proportional* (Pss_Anon, since 2026-11-26). *Mapped* memory (RssFile) are pages of files that it has
-looked at, which the system drops when it needs the room. *Resident* is the peak of their sum. What was written to FOLDER
-is deleted at the end.
+looked at, which the system drops when it needs the room. *Resident* is the peak of their sum. What was written to
+FOLDER is deleted at the end.
 """
 
 from __future__ import annotations
