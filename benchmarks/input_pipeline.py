@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ from PIL import Image, ImageFilter, ImageOps
 from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
-from orl_explore import device_views, resizing, views
+from orl_explore import decoding, device_views, resizing, views
 from orl_explore.images import ImageSet, open_images
 from orl_explore.renderers import collate, finish
 from orl_explore.scenes import compose_scene
@@ -96,8 +97,12 @@ class Straightforward:
         self.crop = v2.RandomResizedCrop(224, (0.08, 1), (3 / 4, 4 / 3), antialias=True)
         self.distort = [distortions(0), distortions(1)]
 
-    def steps(self, row: int) -> tuple[list[float], Any]:
-        """One sample, and the processor time of its parts."""
+    def batch(self, rows: Sequence[int]) -> tuple[np.ndarray, list[Any]]:
+        """Samples, and the processor time of their parts, seconds for all."""
+        laps, samples = zip(*(self._one(row) for row in rows), strict=True)
+        return np.sum(laps, axis=0), list(samples)
+
+    def _one(self, row: int) -> tuple[list[float], Any]:
         clock = Clock()
         neighbor_row, query, key = random.choice(self.pairs[row * NEIGHBORS * PAIRS : (row + 1) * NEIGHBORS * PAIRS])
         box = random.choice(self.boxes[row * BOXES : (row + 1) * BOXES])
@@ -127,37 +132,42 @@ class Clock:
 
     def lap(self) -> None:
         """End a lap."""
-        now = time.process_time()
-        self.laps.append(now - self.last)
-        self.last = now
+        self.laps.append(self.since())
+
+    def since(self) -> float:
+        """End a lap without keeping it."""
+        before, self.last = self.last, time.process_time()
+        return self.last - before
 
 
 class Own:
-    """`ObjectViews`; its parts are timed by doing each once more, so the sample itself is what training draws."""
+    """`ObjectViews`, asked for a batch at once as a loader does; its parts are timed by doing each once more."""
 
-    def __init__(self, samples: ObjectViews, augment: str):
-        self.samples, self.augment = samples, augment
+    def __init__(self, samples: ObjectViews, *, augment: str, decoder: Callable[[bytes], Any]):
+        self.samples, self.augment, self.decoder = samples, augment, decoder
 
-    def steps(self, row: int) -> tuple[list[float], Any]:
-        """One sample, and the processor time of its parts."""
+    def batch(self, rows: Sequence[int]) -> tuple[np.ndarray, list[Any]]:
+        """Samples, and the processor time of their parts, seconds for all."""
         samples, renderer, config = self.samples, self.samples.renderer, self.samples.config
-        clock = Clock()
-        sample = samples.sample(0, row)
-        clock.lap()
-        image, neighbor = (renderer.load(samples.images, r) for r in (row, samples.row_of[sample.neighbor_id]))
-        clock.lap()
         resize: Any = views.crop_and_resize if self.augment == "pil" else resizing.crop_and_resize
-        patches = [sample.intra[0].box, sample.intra[1].box, sample.inter[0].box]
-        for view in sample.views:
-            resize(image, view.box, config.image_size)
-        for box in patches:
-            resize(image, box, config.patch_size)
-        resize(neighbor, sample.inter[1].box, config.patch_size)
-        clock.lap()
-        drawn = samples[0, row]
-        clock.lap()
-        draw, decode, crop, whole = clock.laps
-        return [draw, decode, crop, max(0.0, whole - draw - decode - crop)], drawn
+        with mock.patch.object(decoding, "jpeg_decoder", return_value=self.decoder):
+            clock = Clock()
+            drawn = [samples.sample(0, row) for row in rows]
+            clock.lap()
+            decode = crop = 0.0
+            for row, sample in zip(rows, drawn, strict=True):
+                image, neighbor = (renderer.load(samples.images, r) for r in (row, samples.row_of[sample.neighbor_id]))
+                decode += clock.since()
+                for view in sample.views:
+                    resize(image, view.box, config.image_size)
+                for box in (sample.intra[0].box, sample.intra[1].box, sample.inter[0].box):
+                    resize(image, box, config.patch_size)
+                resize(neighbor, sample.inter[1].box, config.patch_size)
+                crop += clock.since()
+            batch = samples.__getitems__([(0, row) for row in rows])
+            whole = clock.since()
+        draw = clock.laps[0]
+        return np.array([draw, decode, crop, max(0.0, whole - draw - decode - crop)]), batch
 
 
 def tables(images: ImageSet) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -281,36 +291,44 @@ def main() -> None:
             name: ObjectViews(images, regions, pairs, Stage3Config(augment=name), seed=0)  # type: ignore[arg-type]
             for name in WAYS
         }
+        fastest = decoding.jpeg_decoder()
         contenders: dict[str, Any] = {"straightforward": Straightforward(images, regions, pairs)}
-        contenders |= {f"augment {name}": Own(samples, name) for name, samples in own.items()}
-        rounds: dict[str, list[list[float]]] = {name: [] for name in contenders}
+        contenders |= {f"augment {name}": Own(s, augment=name, decoder=fastest) for name, s in own.items()}
+        if fastest is not decoding.decode_with_opencv:
+            contenders["augment device, without simplejpeg"] = Own(
+                own["device"], augment="device", decoder=decoding.decode_with_opencv
+            )
+        rounds: dict[str, list[np.ndarray]] = {name: [] for name in contenders}
         for turn in range(arguments.rounds + 1):
             for name, way in contenders.items():
-                steps = [way.steps(row) for row in range(len(images))]
+                parts, samples = way.batch(range(len(images)))
                 clock = Clock()
-                (default_collate if name == "straightforward" else collate)([sample for _, sample in steps])
-                clock.lap()
+                (default_collate if name == "straightforward" else collate)(samples)
                 if turn:  # the first one warms up
-                    parts = np.mean([laps for laps, _ in steps], axis=0)
-                    rounds[name].append([*parts.tolist(), clock.laps[0] / len(images)])
-        # Median over rounds of each part; the whole is their sum.
+                    rounds[name].append(np.array([*parts, clock.since()]) / len(images))
         cost = {name: np.median(found, axis=0) * 1000 for name, found in rounds.items()}
-        first = cost["straightforward"].sum()
+        wholes = {name: np.median(np.sum(found, axis=1)) * 1000 for name, found in rounds.items()}
+        first = wholes["straightforward"]
         rows: list[list[object]] = [["ms of a core per sample", *PARTS, "in all", "samples/s per core", "ratio"]]
         for name, parts in cost.items():
-            whole = parts.sum()
+            whole = wholes[name]
             cells = [f"{part:.2f}" for part in parts]
             rows.append([name, *cells, f"**{whole:.2f}**", f"{1000 / whole:.0f}", f"{first / whole:.1f}x"])
-        samples = own["device"]
-        shares = {"this project": device_share(samples, 64), "torchvision v2": device_share(samples, 64, one_by_one)}
+        views_left = own["device"]
+        shares = {
+            "this project": device_share(views_left, 64),
+            "torchvision v2": device_share(views_left, 64, one_by_one),
+        }
         with contextlib.suppress(ImportError):
-            shares["kornia"] = device_share(samples, 64, with_kornia)
+            shares["kornia"] = device_share(views_left, 64, with_kornia)
 
     on = torch.cuda.get_device_name() if torch.cuda.is_available() else "one CPU core, for want of a GPU"
     source = "photographs" if arguments.photos else "practice scenes"
     body = (
         f"{len(images)} {source} of {WIDTH} x {HEIGHT}, JPEG quality 90; {arguments.rounds} rounds, medians; views of"
-        f" 224, patches of 96; seed 0.\n\n{report.markdown_table(rows)}\n\n"
+        f" 224, patches of 96; seed 0. JPEG files are decoded by {fastest.__module__.partition('.')[0]} unless said"
+        f" otherwise. Augmenting is what remains of a batch when the other parts, each done alone, are taken off.\n\n"
+        f"{report.markdown_table(rows)}\n\n"
         f"Left to the device by `augment device`, ms per sample on {on}, batch 64: "
         + ", ".join(f"{name} {seconds * 1000:.2f}" for name, seconds in shares.items())
         + ". torchvision v2 takes an image after the other, kornia one order of the color steps for a whole batch."

@@ -22,9 +22,10 @@ def machine() -> str:
     if cpuinfo.exists():
         names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0))
+    count = len(os.sched_getaffinity(0))
+    cores = "1 core" if count == 1 else f"{count} cores"
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{cores} cores of {model}{gpu}; torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{cores} of {model}{gpu}; torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def markdown_table(rows: Sequence[Sequence[object]]) -> str:

@@ -11,8 +11,10 @@ own; a sample is compared with a direct computation. With `--kill` the second pr
 started again.
 
 Memory is read from /proc twenty times a second, over the process and its children. *Private* memory (RssAnon) is what
-a process takes away from others. *Mapped* memory (RssFile) are pages of files that it has looked at, which the system
-drops when it needs the room. *Resident* is the peak of their sum. What was written to FOLDER is deleted at the end.
+a process takes away from others; what a forked worker shares with its parent counts in each of them, and once in what
+the json calls *proportional* (Pss_Anon, since 2026-11-26). *Mapped* memory (RssFile) are pages of files that it has
+looked at, which the system drops when it needs the room. *Resident* is the peak of their sum. What was written to
+FOLDER is deleted at the end.
 """
 
 from __future__ import annotations
@@ -87,6 +89,8 @@ class Usage:
     private: int = 0
     mapped: int = 0
     resident: int = 0
+    proportional: int = 0
+    """Private memory with pages that forked processes share counted once."""
 
 
 # ---- measuring -----------------------------------------------------------------------------------------------------
@@ -104,6 +108,7 @@ def measure(run: Run, step: str, images: int, *, stop: Callable[[], bool] | None
             private, mapped = (sum(column) for column in zip(*memory, strict=True)) if memory else (0, 0)
             usage.private, usage.mapped = max(usage.private, private), max(usage.mapped, mapped)
             usage.resident = max(usage.resident, private + mapped)
+            usage.proportional = max(usage.proportional, sum(_share(pid) for pid in _tree(process.pid)))
             if stop and stop():
                 process.send_signal(signal.SIGKILL)
                 break
@@ -148,6 +153,14 @@ def _memory(pid: int) -> tuple[int, int]:
         return int(lines["RssAnon"].split()[0]) * 1024, int(lines["RssFile"].split()[0]) * 1024
     except (OSError, KeyError):  # it has just ended
         return 0, 0
+
+
+def _share(pid: int) -> int:
+    try:
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        return int(lines["Pss_Anon"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return 0
 
 
 # ---- simulated images ----------------------------------------------------------------------------------------------
@@ -398,6 +411,8 @@ def write_report() -> None:
         body += _cost_report("Practice scenes of 64 px, an untrained encoder of 32 px, 2 workers", found)
     if "decoding" in known:
         body += _decoding_report(known["decoding"])
+    if {"simulated", "decoding"} <= set(known):
+        body += _ahead_report(known)
     if {"simulated", "drawn"} <= set(known):
         draw_figure(known)
     report.save("stage2_at_size", "Stage 2 at COCO's size, and against the number of images", "\n\n".join(body))
@@ -439,6 +454,36 @@ def _decoding_report(facts: dict[str, Any]) -> list[str]:
     cells = [["part", "core-ms"], *([name, f"{value:.1f}"] for name, value in spent.items())]
     found = f"An image is decoded three times; once for all would save {saved:.1%} of the {total:.0f} ms."
     return ["## Decoding", text, report.markdown_table(cells), found]
+
+
+def _ahead_report(known: dict[str, Any]) -> list[str]:
+    """Core-hours of stage 2 for sizes that nobody here has: milliseconds an image, as measured, times images."""
+    spent, size = known["decoding"]["milliseconds"], SIZES[-1]
+    pixels = sum(spent.values()) + 2 * spent["decoding"]
+    milliseconds, power = {"images: decoding, crops, proposals": pixels}, {}
+    for step, exponent in (("neighbors", 2.0), ("neighbors by an index", 1.5), ("pairs", 1.0)):
+        milliseconds[step] = 1000 * known["simulated"][f"{size} {step}"]["step_core_seconds"] / size
+        power[step] = exponent
+    ahead = (10**6, 10**7, 10**8)
+    cells: list[list[object]] = [["core-hours", "core-ms an image", *(f"{images:,}" for images in ahead)]]
+    for step, each in milliseconds.items():
+        more = power.get(step, 1.0) - 1
+        hours = [each * (images / size) ** more * images / 3.6e6 for images in ahead]
+        at = f"{each:.2f} at {size:,}" if more else f"{each:.2f}"
+        cells.append([step, at, *(f"{value:,.0f}" if value >= 10 else f"{value:.1f}" for value in hours)])
+    passes = 1 + known["decoding"]["regions"]
+    text = (
+        "Core-milliseconds an image from the tables above, times the images, by 3,600,000: in proportion for decoding,"
+        " crops, proposals and pairs; for the exact search times images / 64,000 besides, for the index times its root."
+        " Pairs are those of 20 regions an image. Not measured, extrapolated. One of the two ways to the neighbors is"
+        " taken."
+    )
+    encoder = (
+        f"The encoder comes on top: {passes:.1f} pictures of 224 px an image ({passes - 1:.1f} regions and the whole),"
+        f" so {passes * 1e8 / 3600:,.0f} GPU-hours at 100 million images, divided by the pictures that a GPU embeds a"
+        " second: `orl plan` measures them, no GPU has here."
+    )
+    return ["## More images than that", text, report.markdown_table(cells), encoder]
 
 
 def _memory_cells(usage: dict[str, Any]) -> list[str]:

@@ -118,7 +118,7 @@ def jitter_box(
     shift = rng.uniform(-0.5, 0.5, (tries, 2))
     left, top = x + w / 2 + shift[:, 0] * w - sides[0] / 2, y + h / 2 + shift[:, 1] * h - sides[1] / 2
     # One of the first draws is mostly accepted, so plain numbers, one draw after the other, are fastest.
-    for x2, y2, w2, h2 in np.rint([left, top, *sides]).T.tolist():
+    for x2, y2, w2, h2 in map(np.ndarray.tolist, np.rint([left, top, *sides]).T):
         if x2 < 0 or y2 < 0 or x2 + w2 > image_size[0] or y2 + h2 > image_size[1]:
             continue
         common = max(0.0, min(x + w, x2 + w2) - max(x, x2)) * max(0.0, min(y + h, y2 + h2) - max(y, y2))

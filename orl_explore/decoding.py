@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
+import os
+import stat
+import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,14 +50,18 @@ def load_rgb(path: Path) -> Image.Image:
         raise OrlError(f"{path} cannot be used ({error}): choose another image") from None
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path | str) -> bytes:
     """Read a file of bearable size; raises Unusable with the reason."""
     try:
-        if not path.is_file():
+        facts = os.stat(path)  # noqa: PTH116 - a Path takes twice as long
+        if not stat.S_ISREG(facts.st_mode):
             raise Unusable("no such file")
-        if path.stat().st_size > MAX_BYTES:
+        if facts.st_size > MAX_BYTES:
             raise Unusable("absurdly large: over 1 GiB")
-        return path.read_bytes()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.readall()
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unusable("no such file") from None
     except (OSError, ValueError) as error:
         raise Unusable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
@@ -63,16 +72,55 @@ def decode(data: bytes, minimum_side: int = 1) -> Image.Image:
 
 
 def decode_pixels(data: bytes) -> NDArray[np.uint8]:
-    """The pixels of `decode`, uint8 (H, W, 3), writable; ordinary JPEG files in three quarters of the time."""
-    image = _open(data, 1)
-    if image.format == "JPEG" and image.mode == "RGB" and _is_upright(image):
-        import cv2
+    """The pixels of `decode`, uint8 (H, W, 3), writable; ordinary JPEG files in two thirds of the time."""
+    image = None
+    if not _is_plain_jpeg(data):
+        image = _open(data, 1)
+        if not (image.format == "JPEG" and image.mode == "RGB" and _is_upright(image)):
+            return np.array(_decoded(image))
+    try:
+        return jpeg_decoder()(data)
+    except ValueError:  # damaged: Pillow says how, or bears it
+        return np.array(_decoded(image or _open(data, 1)))
 
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        if pixels is not None:  # else damaged: Pillow says how
-            return pixels
-    return np.array(_decoded(image))
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Tell by its header that a JPEG file is of bearable size, has three channels of 8 bits, and no orientation.
+
+    False says nothing. Pillow takes ten times as long to open a file.
+    """
+    at, fits = 2, False
+    while data[:2] == b"\xff\xd8" and data[at : at + 1] == b"\xff" and at + 10 < len(data):
+        marker = data[at + 1]
+        if marker in (0xC0, 0xC1, 0xC2):  # a frame: its length, depth, height, width, channels
+            _, depth, height, width, channels = struct.unpack_from(">HBHHB", data, at + 2)
+            fits = depth == 8 and channels == 3 and 0 < width * height <= MAX_PIXELS
+        elif marker == 0xDA:  # the scan: the header ends
+            return fits
+        elif marker == 0xE1 or (marker < 0xE0 and marker not in (0xC4, 0xDB, 0xDD)):  # EXIF or XMP, or unusual
+            return False
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return False
+
+
+@functools.cache
+def jpeg_decoder() -> Callable[[bytes], Any]:
+    """The fastest decoder to Pillow's pixels that is installed; it raises ValueError where a file is damaged."""
+    try:
+        import simplejpeg
+    except ImportError:
+        return decode_with_opencv
+    return simplejpeg.decode_jpeg
+
+
+def decode_with_opencv(data: bytes) -> Any:
+    """What stands in for simplejpeg where that is missing: the same pixels in a tenth more time."""
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise ValueError("damaged")
+    return pixels
 
 
 def _is_upright(image: Image.Image) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -66,13 +67,21 @@ class ImageSet:
 
     def path(self, row: int) -> Path:
         """Where the file of a row is."""
+        return Path(self._path(row))
+
+    def _path(self, row: int) -> str:
         sources, names, _ = self._columns
-        return self.roots[sources[row]] / str(names[row])
+        return os.path.join(self._folders[sources[row]], names[row].as_py())  # noqa: PTH118 - four times as fast
+
+    @cached_property
+    def _folders(self) -> list[str]:
+        return [str(root) for root in self.roots]
 
     @cached_property
     def _columns(self) -> tuple[Any, Any, Any]:
         """Source, file name, and (width, height), by row: a table is slow to ask for single values."""
-        return self.table["source"].array, self.table["file_name"].array, self.table[["width", "height"]].to_numpy()
+        sizes = self.table[["width", "height"]].to_numpy()
+        return self.table["source"].to_numpy(), pa.array(self.table["file_name"]), sizes
 
     def load(self, row: int) -> Image.Image:
         """Read the image of a row as RGB, EXIF orientation applied.
@@ -95,14 +104,14 @@ class ImageSet:
         return pixels
 
     def _decode(self, row: int, decoder: Callable[[bytes], T]) -> T:
-        path = self.path(row)
+        path = self._path(row)
         try:
             return decoder(read_bytes(path))
         except Unusable as error:
             raise OrlError(f"{path} was usable before ({error}): put it back, or begin a new run") from None
 
     def _check_size(self, row: int, size: tuple[int, ...]) -> None:
-        width, height = self._columns[2][row]
+        width, height = self._columns[2][row].tolist()
         if size != (width, height):
             raise OrlError(
                 f"{self.path(row)} was {width} x {height} px before: put the old file back, or begin a new run"

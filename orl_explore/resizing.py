@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 def crop_and_resize(pixels: Pixels, box: Box, size: int) -> Pixels:
     """Crop an xywh box and resize it to (size, size, 3): bilinear, antialiased, nothing outside the box is read."""
     x, y, w, h = box
-    crop = torch.from_numpy(pixels[y : y + h, x : x + w]).permute(2, 0, 1)[None]  # (1, 3, h, w)
-    crop = crop.contiguous(memory_format=torch.channels_last)
-    resized = functional.interpolate(crop, (size, size), mode="bilinear", antialias=True)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    # One image, channels last: torch's fastest way in, and no other memory than its own.
+    crop = torch.from_numpy(np.ascontiguousarray(pixels[None, y : y + h, x : x + w])).permute(0, 3, 1, 2)
+    resized = functional.interpolate(crop, (size, size), mode="bilinear", antialias=True)  # (1, 3, size, size)
+    return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy()[0])

@@ -7,6 +7,7 @@ crop is all that resizing may differ; an operation that stretches by up to 1.4 m
 from __future__ import annotations
 
 import dataclasses
+import io
 import shutil
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from orl_explore import byol, fast_views, resizing, views
+from orl_explore import byol, decoding, fast_views, resizing, views
 from orl_explore.decoding import Unusable, decode, decode_pixels
 from orl_explore.device_views import PART, Crops, distort, pack
 from orl_explore.encoder import EncoderSettings
@@ -172,25 +173,87 @@ def test_bf16_training_does_not_touch_the_pixels(scene):
 # ---- decoding ----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["simplejpeg", "OpenCV"])
+def decoder(request, monkeypatch):
+    """Each of the two decoders in turn."""
+    if request.param == "OpenCV":
+        monkeypatch.setattr(decoding, "jpeg_decoder", lambda: decoding.decode_with_opencv)
+    else:
+        pytest.importorskip("simplejpeg")
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("orientation", [None, 1, 3, 6])
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0, "quality": 40}])
-def test_pixels_are_those_of_the_image(tmp_path, scene, mode, orientation, options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"subsampling": 0, "quality": 40},
+        {"subsampling": 1},
+        {"restart_marker_blocks": 3, "comment": b"\xff\xda\xff\xe1"},
+        {"icc_profile": b"\xff\xda" * 40_000},  # two segments, full of what elsewhere begins the scan
+    ],
+)
+def test_pixels_are_those_of_the_image(scene, mode, orientation, options, decoder):
     exif = Image.Exif()
     if orientation:
         exif[0x0112] = orientation
-    scene.convert(mode).save(tmp_path / "a.jpg", exif=exif, **options)
-    data = (tmp_path / "a.jpg").read_bytes()
+    data = jpeg(scene.convert(mode), exif=exif, **options)
     pixels = decode_pixels(data)
     assert (pixels.dtype, pixels.flags.writeable) == (np.uint8, True)
     np.testing.assert_array_equal(pixels, np.array(decode(data)))
 
 
-def test_damage_is_noticed_as_ever(tmp_path, scene):
-    scene.save(tmp_path / "a.jpg", quality=95)
-    data = (tmp_path / "a.jpg").read_bytes()
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (16, 16), (17, 31), (640, 33)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_pixels_of_odd_sizes(scene, size, subsampling, decoder):
+    data = jpeg(scene.resize(size), subsampling=subsampling)
+    np.testing.assert_array_equal(decode_pixels(data), np.array(decode(data)))
+
+
+def test_channels_kept_as_red_green_blue(scene, decoder):
+    data = jpeg(scene, keep_rgb=True)
+    np.testing.assert_array_equal(decode_pixels(data), np.array(decode(data)))
+
+
+def test_an_orientation_in_xmp(scene, decoder):
+    data = jpeg(scene, xmp=b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>')
+    assert decode_pixels(data).shape == (300, 260, 3)  # upright: 260 wide
+    np.testing.assert_array_equal(decode_pixels(data), np.array(decode(data)))
+
+
+def test_only_plain_headers_are_called_plain(scene):
+    data = jpeg(scene)
+    assert decoding._is_plain_jpeg(data)
+    frame = data.index(b"\xff\xc0") + 5  # depth lies before it; then height and width of 2 bytes, and the channels
+    huge = data[:frame] + b"\xff\xff\xff\xff" + data[frame + 4 :]
+    for other in (b"", b"\xff\xd8", data[:200], huge, jpeg(scene.convert("L")), jpeg(scene.convert("CMYK")), data[2:]):
+        assert not decoding._is_plain_jpeg(other)
+    with pytest.raises(Unusable, match="absurdly large"):
+        decode_pixels(huge)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_damage_is_noticed_as_ever(scene, keep, decoder):
+    data = jpeg(scene, quality=95)
     with pytest.raises(Unusable, match="truncated"):
-        decode_pixels(data[: len(data) // 2])
+        decode_pixels(data[: int(len(data) * keep)])
+
+
+def jpeg(image: Image.Image, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def test_a_batch_is_its_samples(finished, images, tiny):
+    samples = objects(finished, images, tiny, "cpu")
+    together = samples.__getitems__([(1, 3), (0, 5)])
+    for one, index in zip(together, [(1, 3), (0, 5)], strict=True):
+        alone = samples[index]
+        assert alone.keys() == one.keys()
+        assert all(torch.equal(torch.as_tensor(alone[name]), torch.as_tensor(one[name])) for name in one)
 
 
 # ---- samples -----------------------------------------------------------------------------------------------

@@ -78,6 +78,11 @@ class Job:
     def said(self) -> str:
         return (self.folder / "log").read_text()
 
+    def wait_for_file(self, name: str, process: subprocess.Popen) -> None:
+        while not (self.run.path / name).exists():
+            assert process.poll() is None, self.said()
+            time.sleep(0.02)
+
     def wait_for_rows(self, stage: str, rows: int, process: subprocess.Popen) -> None:
         file = self.run.path / stage / "metrics.csv"
         while not file.exists() or len(file.read_text().splitlines()) <= rows:
@@ -112,7 +117,7 @@ def outputs(run: Run) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_a_lost_process_and_a_preemption_leave_no_trace(job):
-    """Slurm's processes, undisturbed, against torchrun's, one of which is killed, and all of which are sent away."""
+    """Slurm's processes, undisturbed, against torchrun's: killed in stages 1 and 2, and sent away in stage 3."""
     undisturbed, disturbed = job("undisturbed"), job("disturbed")
     tasks = undisturbed.slurm()
     assert [task.wait() for task in tasks] == [0, 0], undisturbed.said()
@@ -125,6 +130,12 @@ def test_a_lost_process_and_a_preemption_leave_no_trace(job):
     assert process.wait() == 1
     assert "the same command goes on from" in disturbed.said()  # a lost peer, or torchrun's SIGTERM: whichever is first
     assert latest_checkpoint(disturbed.run.path / "stage1/checkpoints")[1] % 5 == 0
+
+    process = disturbed.torchrun()
+    disturbed.wait_for_file("stage2/image_embeddings.npy", process)
+    os.kill(int((disturbed.folder / "pid1").read_text()), signal.SIGKILL)
+    assert process.wait() == 1
+    assert not disturbed.run.finished("stage2")
 
     process = disturbed.torchrun()
     disturbed.wait_for_rows("stage3", 7, process)
