@@ -384,3 +384,20 @@ def test_options_of_a_stage_stand_for_settings(orl, monkeypatch, arguments, sett
     monkeypatch.setattr(pipeline, "prepare", prepare)
     code, *_ = orl(*arguments)
     assert code == 1
+
+
+def test_sigterm_while_an_error_is_said_has_the_last_word(orl, tmp_path, monkeypatch):
+    """torchrun sends it to the processes that are left, which are just saying that one was lost; see test_scaleout."""
+
+    class Lost(OrlError):
+        def __str__(self) -> str:
+            os.kill(os.getpid(), signal.SIGTERM)  # with Python's own handler, the end of the tests
+            return super().__str__()
+
+    def prepare(*_: object, **__: object) -> None:
+        raise Lost("a process was lost")
+
+    monkeypatch.setattr(pipeline, "prepare", prepare)
+    code, _, said = orl("stage1", tmp_path / "run")
+    assert code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM; the same command goes on from here" in said

@@ -99,23 +99,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{arguments.command} does not know {overrides[0].partition('=')[0]}: see `orl {arguments.command} --help`"
         )
     arguments.overrides = overrides
-    try:
-        with _terminated():
+    with _terminated():  # until the error is said, too: a lost process is followed by a SIGTERM within milliseconds
+        try:
             arguments.function(arguments)
-    except OrlError as error:
-        from training.console import console
+        except OrlError as error:
+            from training.console import console
 
-        code = getattr(error, "EXIT_CODE", 1)
-        console.quiet &= code != 1  # what went wrong is said by whichever process it was; that all end, by the first
-        console.print("[bold red]orl:[/] ", end="")
-        console.print(str(error), markup=False)
-        return code
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `orl ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+            code = getattr(error, "EXIT_CODE", 1)
+            # What went wrong is said by whichever process it was; that all end, by the first.
+            console.quiet &= code != 1
+            console.print("[bold red]orl:[/] ", end="")
+            console.print(str(error), markup=False)
+            return code
+        except KeyboardInterrupt:
+            print("\nstopped; the same command goes on from here", file=sys.stderr)
+            return 130
+        except BrokenPipeError:  # `orl ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
     return 0
 
 
