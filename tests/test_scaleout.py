@@ -134,8 +134,7 @@ def test_a_lost_process_and_a_preemption_leave_no_trace(job):
     process = disturbed.torchrun()
     disturbed.wait_for_file("stage2/image_embeddings.npy", process)
     os.kill(int((disturbed.folder / "pid1").read_text()), signal.SIGKILL)
-    assert process.wait() == 1
-    assert not disturbed.run.finished("stage2")
+    assert process.wait() == 1  # the other may have made all parts that were left, before torchrun ended it
 
     process = disturbed.torchrun()
     disturbed.wait_for_rows("stage3", 7, process)

@@ -230,7 +230,7 @@ def test_names_of_files_are_text(runs, page, monkeypatch, visit):
     table = run.read("images")
     files = table["file_name"].tolist()
     path = run.images().path(0)
-    monkeypatch.setattr(ImageSet, "path", lambda *_: path)  # whatever it is called
+    monkeypatch.setattr(ImageSet, "_path", lambda *_: str(path))  # whatever it is called
     run.write("images", table.assign(file_name=[name, *files[1:]]))
     app = visit(page=page)
     for box in [*app.markdown, *app.caption]:
