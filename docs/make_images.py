@@ -66,18 +66,18 @@ def main() -> None:
     if arguments.only != "screenshots":
         for name, figure in figures(run, image_id):
             picture = Image.open(io.BytesIO(figure.to_image("png", width=WIDTH, scale=1.5)))
-            save(f"how-{name}", picture)
+            save(f"how-{name}", picture, colors=64 if name == "objects" else 256)  # thirty thousand points are large
     if arguments.only != "figures":
         for name, picture in screenshots(run, image_id, arguments.chromium):
             save(f"app-{name.replace('_', '-')}", picture)
 
 
-def save(name: str, picture: Image.Image) -> None:
+def save(name: str, picture: Image.Image, *, colors: int = 256) -> None:
     """Write a picture on white and in 256 colors."""
     picture = picture.convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     path = IMAGES / f"{name}.png"
-    flat.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    flat.quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
