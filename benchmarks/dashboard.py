@@ -30,6 +30,7 @@ import report
 
 from orl_explore.run import Run
 from orl_explore.ui.shell import PAGES
+from orl_explore.ui.state import list_runs
 
 APP = Path(__file__).parent.parent / "app.py"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -87,12 +88,14 @@ def main() -> None:
     parser.add_argument("--remark", default="", help="a sentence on the machine's state, to go into the results")
     arguments = parser.parse_args()
 
-    run = Run.open(arguments.run)
+    run, root = Run.open(arguments.run), arguments.run.absolute().parent
+    if arguments.run.name not in list_runs(root):
+        raise SystemExit(f"the app does not open {arguments.run}: it lies behind a link, give the folder itself")
     port = _free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port), "--server.headless", "true"],
         cwd=APP.parent,
-        env=os.environ | {"ORL_RUNS": str(run.path.absolute().parent), "PYTHONPATH": str(APP.parent)},
+        env=os.environ | {"ORL_RUNS": str(root), "PYTHONPATH": str(APP.parent)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -111,7 +114,7 @@ def main() -> None:
     body += f"{arguments.repeats} picks a page. Peak memory of the server: {memory / 2**20:.2f} GiB. "
     body += f"{drive.stuck} times nothing came within {LONGEST // 1000} s." if drive.stuck else ""
     body += f"\n\n{arguments.remark}" if arguments.remark else ""
-    report.save(arguments.name, "The dashboard: times of its pages", body)
+    report.save(arguments.name, f"The dashboard on a run of {run.count('images'):,} images: times of its pages", body)
 
 
 def _free_port() -> int:

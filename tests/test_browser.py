@@ -248,15 +248,87 @@ def test_other_settings_are_drawn(page, address):
     shoot(page, "pairs-what-if")
 
 
-def test_click_and_lasso_on_the_map(page, address, runs):
+def click_near(page: Page, runs: Path, x: float, y: float) -> int:
+    """Click a point of the object map; the region that is then shown, where the ring stands: that, or one on top."""
+    place, table = at(page, 0, x, y), Run(runs / "one").read("projection").set_index("region_id")
+    shown = page.get_by_text(re.compile(r"^Region \d+$"))
+    before = shown.inner_text() if shown.count() else ""
+    page.mouse.move(*place, steps=3)
+    page.mouse.click(*place)
+    expect(shown).to_have_text(re.compile(f"^(?!{before}$)."))
+    ready(page)
+    region = int(shown.inner_text().split()[1])
+    assert np.hypot(table.loc[region, "x"] - x, table.loc[region, "y"] - y) < 0.05 * np.ptp(table["x"])
+    assert distance_of_ring(page, table.loc[region, "x"], table.loc[region, "y"]) < 2
+    return region
+
+
+def distance_of_ring(page: Page, x: float, y: float) -> float:
+    """Pixels between the ring of the chosen region and a point of the object map."""
+    ring = page.locator(".orl-ring")
+    expect(ring).to_have_count(1)
+    expect(ring).to_be_visible()
+    place, frame = at(page, 0, x, y), ring.bounding_box()
+    assert frame is not None
+    return float(np.hypot(frame["x"] + frame["width"] / 2 - place[0], frame["y"] + frame["height"] / 2 - place[1]))
+
+
+def ends(runs: Path) -> tuple[pd.Series, pd.Series]:
+    """The outermost points of the object map."""
     table = Run(runs / "one").read("projection")
-    edge = table.loc[table["x"].idxmax()]  # a point that no other hides
+    return table.loc[table["x"].idxmin()], table.loc[table["x"].idxmax()]
+
+
+def test_clicks_on_the_map(page, address, runs):
+    left, right = ends(runs)
     visit(page, address, run="one", page="object_map")
-    page.mouse.click(*at(page, 0, edge["x"], edge["y"]))
-    expect(page.get_by_text(f"Region {edge['region_id']:.0f}", exact=True)).to_be_visible()
+    page.locator(".js-plotly-plot").evaluate("plot => plot.on('plotly_afterplot', () => { window.drawn = true; })")
+    assert len({click_near(page, runs, end["x"], end["y"]) for end in (left, right, left)}) == 2
+    assert not page.evaluate("window.drawn === true")  # the map itself was not drawn again
     expect(page.get_by_role("heading", name="Most similar crops")).to_be_visible()
     shoot(page, "object_map-clicked")
+
+
+def test_the_ring_on_the_map(page, address, runs):
+    left, right = ends(runs)
+    visit(page, address, run="one", page="object_map")
+    click_near(page, runs, left["x"], left["y"])
+    chosen = page.get_by_role("spinbutton", name="Region").input_value()
+    x, y = at(page, 0, right["x"], right["y"])
+    page.mouse.move(x, y, steps=3)
+    page.mouse.down()  # a move of the map is no click, and takes the ring along
+    page.mouse.move(x - 30, y - 40, steps=5)
+    page.mouse.up()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(500)
     ready(page)
+    assert np.hypot(*np.subtract(at(page, 0, right["x"], right["y"]), (x, y))) > 20
+    assert page.get_by_role("spinbutton", name="Region").input_value() == chosen
+    page.get_by_role("spinbutton", name="Region").fill(f"{right['region_id']:.0f}")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(f"Region {right['region_id']:.0f}", exact=True)).to_be_visible()
+    ready(page)
+    assert distance_of_ring(page, right["x"], right["y"]) < 2
+
+
+def test_a_map_colored_by_similarity_follows_the_click(page, address, runs):
+    visit(page, address, run="one", page="object_map")
+    page.get_by_test_id("stSelectbox").filter(has_text="Color").locator("input").click()
+    page.get_by_role("option", name="similarity to the chosen region").click()
+    expect(page.get_by_text("Pick the region to compare with")).to_be_visible()
+    ready(page)
+    most_similar = """plot => {
+        const {customdata, marker} = plot._fullData[0], own = [...marker.color];
+        return [...customdata[own.indexOf(Math.max(...own))]][0];
+    }"""
+    for end in ends(runs):
+        region = click_near(page, runs, end["x"], end["y"])
+        assert page.locator(".js-plotly-plot").evaluate(most_similar) == region
+    shoot(page, "object_map-similarity")
+
+
+def test_a_lasso_on_the_map(page, address):
+    visit(page, address, run="one", page="object_map")
     page.locator('[data-title="Lasso Select"]').click()
     draw_around_everything(page, 0)
     expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
@@ -272,7 +344,8 @@ def test_the_crop_under_the_mouse(page, address, runs):
     for edge in (table.loc[table["x"].idxmax()], table.loc[table["x"].idxmin()]):
         page.mouse.move(*at(page, 0, edge["x"], edge["y"]), steps=3)
         expect(card).to_be_visible()
-        shown = table.loc[table["region_id"] == int(card.get_attribute("data-region"))].iloc[0]  # that, or one on top
+        region = int(card.get_attribute("data-region") or -1)
+        shown = table.loc[table["region_id"] == region].iloc[0]  # that, or one on top
         assert np.hypot(shown["x"] - edge["x"], shown["y"] - edge["y"]) < 0.05 * np.ptp(table["x"])
         page.mouse.move(5, 5)
         expect(card).to_be_hidden()

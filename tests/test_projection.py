@@ -176,8 +176,8 @@ def points(labels):
 
 def test_groups_differ_in_color_or_symbol_and_names_are_no_html():
     labels = [f"<b>{number}" for number in range(20)] + [projection.BACKGROUND] * 3
-    made = object_map.by_group(points(labels), "label", marked=4)
-    looks = [(trace.marker.color, trace.marker.symbol) for trace in made.data[:21]]
+    made = object_map.by_group(points(labels), "label")
+    looks = [(trace.marker.color, trace.marker.symbol) for trace in made.data]
     assert len(set(looks)) == 21
     assert made.data[0].name == "background (3)"
     assert not any("<b>" in trace.name or "<b>" in str(trace.text) for trace in made.data if trace.name)

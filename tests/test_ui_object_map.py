@@ -9,7 +9,7 @@ from PIL import Image
 
 from orl_explore import projection
 from orl_explore.run import TABLES
-from orl_explore.ui import map_hover, object_map, state
+from orl_explore.ui import map_mouse, object_map, state
 
 PAGE = "object_map"
 
@@ -61,21 +61,43 @@ def test_a_selection_is_listed_and_exported(run, visit):
     assert sum(box.value.split()[0].isdecimal() and int(box.value.split()[0]) < 35 for box in app.caption) >= 30
 
 
-def test_clicks_and_lassos_are_told_apart(run, monkeypatch):
-    state = {}
-    monkeypatch.setattr(object_map.st, "session_state", state)
-    looked_at = []
-    monkeypatch.setattr(object_map.state, "choose_image", looked_at.append)
-    chart, region, picked = (object_map._key(run, name) for name in ("chart", "region", "picked"))
+def test_what_a_lasso_holds_is_remembered(run, monkeypatch):
+    chart, picked = (object_map._key(run, name) for name in ("chart", "picked"))
+    held = {}
+    monkeypatch.setattr(object_map.st, "session_state", held)
     points = [{"customdata": {"0": 4, "1": 9}}, {"customdata": [5]}, {}]
-    state[chart] = {"selection": {"points": points[:1], "box": [], "lasso": []}}
+    held[chart] = {"selection": {"points": points, "box": [], "lasso": [{"x": [0]}]}}
     object_map._select(run)
-    assert state[region] == 4
-    assert looked_at == [run.read("regions")["image_id"].iloc[4]]
-    state[chart] = {"selection": {"points": points, "box": [], "lasso": [{"x": [0]}]}}
+    assert held[picked] == [4, 5]
+    held[chart] = {"selection": {"points": [], "box": [], "lasso": []}}  # the lasso was taken away; its crops stay
     object_map._select(run)
-    assert state[picked] == [4, 5]
-    assert state[region] == 4
+    assert held[picked] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("clicked", "chosen"), [(4, [4]), (0, [0]), (-1, []), (10**9, []), ("4", []), (None, []), ([4], []), (4.0, [])]
+)
+def test_a_click_on_the_map_is_of_a_region_or_none(run, monkeypatch, clicked, chosen):
+    """What the browser says was clicked is not to be trusted either."""
+    held, told, asked = {}, [], {}
+    monkeypatch.setattr(map_mouse.st, "session_state", held)
+    monkeypatch.setattr(map_mouse, "_mouse", lambda **arguments: asked.update(arguments))
+    map_mouse.listen(run, state.table(run, "regions"), (0.5, 2.0), told.append)
+    assert asked["data"] == {"under": None, "chosen": (0.5, 2.0)}
+    held[asked["key"]] = {"clicked": clicked}
+    asked["on_clicked_change"]()
+    assert told == chosen
+
+
+def test_a_choice_leads_to_its_image_and_its_point(run, visit):
+    regions, points = run.read("regions"), run.read("projection")
+    app = visit()
+    app.number_input(key=f"object map region {run.path}").set_value(7).run()
+    assert "".join(app.query_params["image"]) == str(regions["image_id"].iloc[7])
+    row = points[points["region_id"] == 7].iloc[0]
+    assert object_map._place(points, 7) == pytest.approx((row["x"], row["y"]))
+    assert object_map._place(points.drop(row.name), 7) is None  # not in the sample that is drawn
+    assert object_map._place(points, None) is None
 
 
 def test_without_labels(run, visit):
@@ -118,11 +140,11 @@ def test_stage_2_missing(run, visit):
 @pytest.mark.parametrize("asked", [None, -1, 10**9, "3", "<b>", 1.5, [3]])
 def test_the_crop_under_the_mouse_is_of_a_region_or_none(run, asked):
     """What the browser asks for is not to be trusted."""
-    assert map_hover.crop(run, state.table(run, "regions"), asked) is None
+    assert map_mouse.crop(run, state.table(run, "regions"), asked) is None
 
 
 def test_the_crop_under_the_mouse(run):
-    made = map_hover.crop(run, state.table(run, "regions"), 3)
+    made = map_mouse.crop(run, state.table(run, "regions"), 3)
     assert made["region"] == 3
     picture = Image.open(io.BytesIO(base64.b64decode(made["source"].removeprefix("data:image/jpeg;base64,"))))
     w, h = run.read("regions").loc[3, ["w", "h"]]

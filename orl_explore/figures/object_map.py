@@ -23,13 +23,12 @@ SYMBOLS: Final = ("circle", "diamond", "cross", "triangle-up")
 LEGEND: Final = {"itemsizing": "constant", "orientation": "v", "yref": "paper", "y": 1, "yanchor": "top", "x": 1.01}
 
 
-def by_group(points: pd.DataFrame, column: str, *, marked: int | None = None, height: int = 520) -> go.Figure:
+def by_group(points: pd.DataFrame, column: str, *, height: int = 520) -> go.Figure:
     """Color the map by groups, each a trace that the legend switches on and off; beyond seven, symbols differ too.
 
     Args:
         points: region_id, x, y, image_id, w, h and `column`; `label` is shown where there is one.
         column: a column of text or whole numbers.
-        marked: region with a ring around it.
         height: of the figure, pixels.
     """
     names = points[column].astype(str)
@@ -46,7 +45,7 @@ def by_group(points: pd.DataFrame, column: str, *, marked: int | None = None, he
         look = {"color": COLORS[number % len(COLORS)], "symbol": symbol, "opacity": 0.85}
         shown = name if column != "cluster" else f"cluster {name}"
         made.add_trace(_trace(points[names == name], shown, look, len(points)))
-    return _mark(made, points, marked)
+    return made
 
 
 def by_value(
@@ -55,7 +54,6 @@ def by_value(
     title: str,
     *,
     limits: tuple[float, float] | None = None,
-    marked: int | None = None,
     height: int = 520,
 ) -> go.Figure:
     """Color the map by a number; low values are drawn first.
@@ -65,7 +63,6 @@ def by_value(
         column: a column of numbers.
         title: of the color bar.
         limits: values at the ends of the color scale; default: the 1st and the 99th percentile.
-        marked: region with a ring around it.
         height: of the figure, pixels.
     """
     points = points.sort_values(column, kind="stable")
@@ -81,7 +78,7 @@ def by_value(
     made = _empty(height)
     made.add_trace(_trace(points, title, look, len(points), value=True))
     made.update_layout(showlegend=False)
-    return _mark(made, points, marked)
+    return made
 
 
 def by_image(
@@ -89,7 +86,6 @@ def by_image(
     image_id: int,
     similar: Mapping[int, float],
     *,
-    marked: int | None = None,
     height: int = 520,
 ) -> go.Figure:
     """Show where the boxes of one image and of its neighbors lie.
@@ -98,7 +94,6 @@ def by_image(
         points: region_id, x, y, image_id, w, h; `label` is shown where there is one.
         image_id: the image.
         similar: its neighbors, with their similarities.
-        marked: region with a ring around it.
         height: of the figure, pixels.
     """
     own, near = points["image_id"] == image_id, points["image_id"].isin(list(similar))
@@ -112,7 +107,7 @@ def by_image(
         if rows.any():
             bigger = 0 if name == "all other images" else 4
             made.add_trace(_trace(points[rows], name, look, len(points), bigger=bigger))
-    return _mark(made, points, marked)
+    return made
 
 
 def marker_size(count: int) -> float:
@@ -167,18 +162,3 @@ def _trace(
         hovertemplate="<br>".join(lines) + "<extra></extra>",
         unselected={"marker": {"opacity": 0.25}},
     )
-
-
-def _mark(made: go.Figure, points: pd.DataFrame, region_id: int | None) -> go.Figure:
-    found = points[points["region_id"] == region_id] if region_id is not None else points[:0]
-    for size, color, width in ((19, "#FFFFFF", 6), (19, "#000000", 2)):  # seen on any ground
-        if len(found):
-            made.add_scattergl(
-                x=found["x"].tolist(),
-                y=found["y"].tolist(),
-                mode="markers",
-                marker={"symbol": "circle-open", "size": size, "color": color, "line": {"width": width}},
-                hoverinfo="skip",
-                showlegend=False,
-            )
-    return made

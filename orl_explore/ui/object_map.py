@@ -14,7 +14,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import object_map, style
 from orl_explore.projection import Projection, Settings
 from orl_explore.run import Run
-from orl_explore.ui import map_hover, state
+from orl_explore.ui import map_mouse, state
 
 SIMILAR = 12
 LABELS = 20_000
@@ -43,15 +43,11 @@ def render(run: Run) -> None:
             _settings(run, Settings())
         return
     points = _points(run, made)
-    region = _chosen(run, len(regions))
-    left, right = st.columns([7, 3], gap="medium")
+    left, right = st.columns([3, 2], gap="medium")
     with left:
-        _map(run, made, points, region)
-        map_hover.show(run, regions)
+        _map(run, made, points, _chosen(run, len(regions)))
     with right:
-        _details(run, regions, points, region)
-    if region is not None:
-        _similar(run, regions, region)
+        _region(run, regions, points)
     _selection(run, regions, points)
 
 
@@ -111,24 +107,10 @@ def _chosen(run: Run, count: int) -> int | None:
 
 
 def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -> None:
-    first, second, third = st.columns([5, 4, 3], vertical_alignment="bottom")
+    first, second = st.columns([3, 2], vertical_alignment="bottom")
     options = _colors(run, len(points))
-    color = first.selectbox(
-        "Color", options, format_func=COLORS.__getitem__, key="object map color", on_change=_ring, args=(run,)
-    )
-    second.number_input(
-        "Region",
-        min_value=0,
-        max_value=made.regions - 1,
-        value=None,
-        step=1,
-        key=_key(run, "region"),
-        placeholder="click a point",
-        on_change=_ring,
-        args=(run,),
-        help="The region whose crop is shown: click a point of the map, or type its number.",
-    )
-    with third.popover("UMAP", icon=":material/tune:", width="stretch"):
+    color = first.selectbox("Color", options, format_func=COLORS.__getitem__, key="object map color")
+    with second.popover("UMAP", icon=":material/tune:", width="stretch"):
         _settings(run, made.settings)
     shown = f"{len(points):,} regions"
     if len(points) < made.regions:
@@ -140,62 +122,47 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
     )
     st.plotly_chart(
         _figure(run, made, points, color, region),
-        key=_key(run, "chart"),  # `map_hover` finds it by this
+        key=_key(run, "chart"),  # `map_mouse` finds it by this
         on_select=lambda: _select(run),
-        selection_mode=("points", "box", "lasso"),
+        selection_mode=("box", "lasso"),
         config={"scrollZoom": True, "displaylogo": False, "displayModeBar": True},
         alt=f"map of {len(points)} regions, colored by {COLORS[color]}",
     )
 
 
-def _ring(run: Run) -> None:
-    """From now on the map rings the region. Needed where no click marks it: its number was typed, or the map is new.
-
-    A map with another ring is another figure, which the browser draws from scratch; so clicks alone draw none.
-    """
-    st.session_state[_key(run, "ring")] = st.session_state.get(_key(run, "region"))
-
-
 def _figure(run: Run, made: Projection, points: pd.DataFrame, color: str, region: int | None) -> Any:
-    ring = region if color == "similarity" else st.session_state.get(_key(run, "ring"))
+    compared = region if color == "similarity" else None
     image_id = state.chosen_image(run) if color == "image" else None
     version = (made.regions, state.version(run.require("projection")))
-    return _draw(str(run.path), version, color, ring, image_id, points)
+    return _draw(str(run.path), version, color, compared, image_id, points)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _draw(
-    run_path: str, version: object, color: str, ring: int | None, image_id: int | None, _points: pd.DataFrame
+    run_path: str, version: object, color: str, region: int | None, image_id: int | None, _points: pd.DataFrame
 ) -> Any:
     run, points = Run(run_path), _points
     if color == "similarity":
-        if ring is None:
+        if region is None:
             return object_map.by_group(points.assign(none=object_map.OTHERS), "none")
         rows = points["region_id"].to_numpy()
-        values = projection.similarities(run.read_array("region_embeddings"), ring, rows)
-        return object_map.by_value(points.assign(similarity=values), "similarity", "similarity", marked=ring)
+        values = projection.similarities(run.read_array("region_embeddings"), region, rows)
+        return object_map.by_value(points.assign(similarity=values), "similarity", "similarity")
     if image_id is not None:
         near = run.read("neighbors", image_id=image_id) if run.file("neighbors").exists() else pd.DataFrame()
         similar = dict(zip(near["neighbor_id"], near["similarity"], strict=True)) if len(near) else {}
-        return object_map.by_image(points, image_id, similar, marked=ring)
+        return object_map.by_image(points, image_id, similar)
     if color == "size":
-        return object_map.by_value(points, "share", "% of the image", marked=ring)
-    return object_map.by_group(points, color, marked=ring)
+        return object_map.by_value(points, "share", "% of the image")
+    return object_map.by_group(points, color)
 
 
 def _select(run: Run) -> None:
-    """Remember what was clicked or drawn around: the chart forgets it when its colors change."""
+    """Remember what was drawn around: the chart forgets it when its colors change."""
     event = st.session_state[_key(run, "chart")]["selection"]
-    regions = [int(data[0]) for data in state.custom_data(event["points"])]
     if event.get("box") or event.get("lasso"):
-        st.session_state[_key(run, "picked")] = regions
+        st.session_state[_key(run, "picked")] = [int(data[0]) for data in state.custom_data(event["points"])]
         st.session_state[_key(run, "page")] = 1
-    elif regions:
-        st.session_state[_key(run, "region")] = regions[-1]
-        if st.session_state.get(_key(run, "ring")) is not None:
-            _ring(run)
-        table = state.table(run, "regions")
-        state.choose_image(int(table["image_id"].iloc[regions[-1]]))
 
 
 def _settings(run: Run, now: Settings) -> None:
@@ -233,38 +200,78 @@ def _settings(run: Run, now: Settings) -> None:
     st.rerun()
 
 
-# ---- crops ---------------------------------------------------------------------------------------------------------
+# ---- one region ----------------------------------------------------------------------------------------------------
+
+
+@st.fragment
+def _region(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
+    """What is chosen, and what is like it; a click on the map runs nothing but this."""
+    with state.explained("region of the object map"):
+        if st.session_state.pop(_key(run, "redraw"), False):
+            st.rerun()  # colored by what was chosen, the map is another one
+        region = _chosen(run, len(regions))
+        st.number_input(
+            "Region",
+            min_value=0,
+            max_value=len(regions) - 1,
+            value=None,
+            step=1,
+            key=_key(run, "region"),
+            placeholder="click a point",
+            on_change=lambda: _choose(run, _chosen(run, len(regions))),
+            help="The region whose crop is shown: click a point of the map, or type its number.",
+        )
+        if region is None:
+            with st.container(border=True):
+                st.markdown(":material/ads_click: **Nothing is chosen yet**")
+                st.write(
+                    "Rest on a point: its crop appears beside the mouse. Click it: the crop stays here, above the most"
+                    " similar crops of the whole set."
+                )
+        else:
+            _details(run, regions, points, region)
+            _similar(run, regions, region)
+        map_mouse.listen(run, regions, _place(points, region), lambda clicked: _choose(run, clicked))
+
+
+def _choose(run: Run, region: int | None) -> None:
+    st.session_state[_key(run, "region")] = region
+    st.session_state[_key(run, "redraw")] = st.session_state.get("object map color") in ("similarity", "image")
+    if region is not None:
+        state.choose_image(int(state.table(run, "regions")["image_id"].iloc[region]))
+
+
+def _place(points: pd.DataFrame, region: int | None) -> tuple[float, float] | None:
+    """Where a region stands on the map; None where it is none of those drawn."""
+    row = None if region is None else _row(points, region)
+    return None if row is None else (float(points["x"].iloc[row]), float(points["y"].iloc[row]))
+
+
+def _row(points: pd.DataFrame, region: int) -> int | None:
+    row = int(points["region_id"].searchsorted(region))
+    return row if row < len(points) and points["region_id"].iloc[row] == region else None
 
 
 def _label(points: pd.DataFrame, region: int) -> str | None:
-    row = points["region_id"].searchsorted(region)
-    if "label" not in points or row >= len(points) or points["region_id"].iloc[row] != region:
-        return None
-    return str(points["label"].iloc[row])
+    row = _row(points, region)
+    return None if row is None or "label" not in points else str(points["label"].iloc[row])
 
 
-def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int | None) -> None:
-    if region is None:
-        with st.container(border=True):
-            st.markdown(":material/ads_click: **Nothing is chosen yet**")
-            st.write(
-                "Rest on a point: its crop appears beside the mouse. Click it: the crop stays here, and below the map"
-                " stand the most similar crops of the whole set."
-            )
-        return
+def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int) -> None:
     row = regions.iloc[region]
     image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
-    with st.container(key=f"{state.EVEN} chosen", width=220):  # a tall crop would push all else out of sight
-        st.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
+    picture = state.images(run).load(state.row_of(run, image_id))
+    line = max(2, max(picture.size) // 120)
+    crop, whole = st.container(key=f"{state.EVEN} chosen").columns(2)
+    crop.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
+    boxed = overview.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
+    whole.image(boxed, width="stretch", alt="its image")
     label = _label(points, region)
     st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
     st.caption(
         f"{box[2]} x {box[3]} px at ({box[0]}, {box[1]}) of image {image_id},"
         f" {state.plain(state.file_name(run, image_id))}"
     )
-    picture = state.images(run).load(state.row_of(run, image_id))
-    line = max(2, max(picture.size) // 120)
-    st.image(overview.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line), width=220, alt="its image")
     st.button(
         "Pairs of this image",
         icon=":material/join_inner:",
@@ -283,19 +290,17 @@ def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:
     found = _nearest(str(run.path), region, state.version(run.require("region_embeddings")))
     st.subheader("Most similar crops", anchor=False)
     st.caption(
-        f"Of all {len(regions):,} regions, by the cosine of the embeddings. A button opens the crop's image on the"
-        " page of RoI pairs."
+        f"Of all {len(regions):,} regions, by the cosine of the embeddings. A button opens the pairs of its image."
     )
-    columns = st.container(key=f"{state.EVEN} similar").columns(SIMILAR // 2)
+    columns = st.container(key=f"{state.EVEN} similar").columns(SIMILAR // 3, gap="small")
     for number, (other, similarity) in enumerate(found.itertuples(index=False)):
         row = regions.iloc[int(other)]
         image_id = int(row["image_id"])
-        with columns[number % len(columns)].container(border=True):
+        with columns[number % len(columns)]:
             crop = state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int))
             st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
                 f"{similarity:.3f}",
-                icon=":material/join_inner:",
                 key=f"object map similar {number}",
                 help=f"Region {other} of image {image_id}: open its pairs.",
                 on_click=state.go,
