@@ -3,7 +3,7 @@
     orl scenes data/practice --count 400 --seed 11 --layout voc imagefolder
     python benchmarks/transfer.py runs/demo data/practice
 
-What was judged before is not judged again. Writes benchmarks/results/transfer.md.
+What was judged before is not judged again. Writes benchmarks/results/NAME.md.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("practice", type=Path)
+    parser.add_argument("--name", default="transfer", help="of the file of results (default: transfer)")
     arguments = parser.parse_args()
     commands = []
     for words, needs_data in COMMANDS:
@@ -48,10 +49,10 @@ def main() -> None:
         commands.append(shlex.join(["orl", *command]))
         if cli.main(command):
             raise SystemExit(1)
-        save(arguments.run, arguments.practice, commands)  # what is there by now
+        save(arguments.name, arguments.run, arguments.practice, commands)  # what is there by now
 
 
-def save(run: Path, practice: Path, commands: list[str]) -> None:
+def save(name: str, run: Path, practice: Path, commands: list[str]) -> None:
     """Write the table of all results there are."""
     results = [
         result
@@ -60,16 +61,17 @@ def save(run: Path, practice: Path, commands: list[str]) -> None:
     ]
     frame = transfer_table(results)
     rows: list[list[object]] = [list(frame.columns)]
-    rows += [[f"{v:.1%}" if isinstance(v, float) else v for v in row] for row in frame.itertuples(index=False)]
+    rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
     info = json.loads((practice / "annotations.json").read_text())["info"]
     seconds = sum(result["seconds"] for result in results)
     report.save(
-        "transfer",
-        "Transfer protocols on practice scenes",
+        name,
+        f"Transfer protocols on practice scenes: {run}",
         "\n".join(
             [
                 "```sh",
                 f"orl scenes {practice} --count {info['count']} --size {info['size']} --seed {info['seed']}"
+                f" --instances {info['instances']} --holdout {info['holdout']} --part {info['part']}"
                 " --layout voc imagefolder",
                 *commands,
                 "```",
@@ -80,6 +82,12 @@ def save(run: Path, practice: Path, commands: list[str]) -> None:
             ]
         ),
     )
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return f"{value:.1%}" if value == value else "-"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from orl_explore import projection
+from orl_explore.errors import OrlError
 from orl_explore.run import TABLES
 from orl_explore.ui import map_mouse, object_map, state
 
@@ -87,6 +88,25 @@ def test_a_click_on_the_map_is_of_a_region_or_none(run, monkeypatch, clicked, ch
     held[asked["key"]] = {"clicked": clicked}
     asked["on_clicked_change"]()
     assert told == chosen
+
+
+def test_an_image_that_is_gone(run, visit, monkeypatch, request):
+    """Its regions have no crop, which is said; the next click is heard all the same."""
+    calls = []
+    monkeypatch.setattr(map_mouse, "_mouse", lambda **arguments: calls.append(arguments))
+    regions = run.read("regions")
+    path = state.images(run).path(state.row_of(run, int(regions["image_id"].iloc[5])))
+    away = path.rename(path.with_suffix(".away"))
+    request.addfinalizer(lambda: away.rename(path))  # other tests see the same images
+    app = visit()
+    app.number_input(key=f"object map region {run.path}").set_value(5).run()
+    assert len(app.warning) == 1
+    assert "no such file" in app.warning[0].value
+    assert calls[-1]["data"]["chosen"] is not None
+    monkeypatch.setattr(map_mouse.st, "session_state", {calls[-1]["key"]: {"region": 5}})
+    with pytest.raises(OrlError, match="no such file"):
+        map_mouse.listen(run, regions, None, lambda region: None)
+    assert calls[-1]["data"] == {"under": None, "chosen": None}
 
 
 def test_a_choice_leads_to_its_image_and_its_point(run, visit):

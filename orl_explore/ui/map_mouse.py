@@ -26,8 +26,8 @@ CSS = """
         background: var(--st-background-color); border: 1px solid var(--st-border-color); line-height: 0; }
 """
 SCRIPT = """
-const RING = 'position:absolute;box-sizing:border-box;width:20px;height:20px;margin:-10px;border:2px solid #000;border-radius:50%;'
-    + 'box-shadow:0 0 0 2px #fff, inset 0 0 0 2px #fff;pointer-events:none';  // seen on any ground
+const RING = 'position:absolute;box-sizing:border-box;width:20px;height:20px;margin:-10px;pointer-events:none;'
+    + 'border:2px solid #000;border-radius:50%;box-shadow:0 0 0 2px #fff, inset 0 0 0 2px #fff';  // seen on any ground
 
 const REST = 60;  // milliseconds after which the mouse rests on a point
 const LATE = 200;  // milliseconds that Plotly may need at most to tell what was clicked
@@ -156,8 +156,11 @@ def listen(
             on_click(region)
 
     under = (st.session_state.get(key) or {}).get("region")
-    data = {"under": crop(run, regions, under), "chosen": chosen}
-    _mouse(key=key, data=data, on_region_change=_nothing, on_clicked_change=clicked)
+    data: dict[str, Any] = {"under": None, "chosen": chosen}
+    try:
+        data["under"] = crop(run, regions, under)
+    finally:  # an image that cannot be read does not end the listening
+        _mouse(key=key, data=data, on_region_change=_nothing, on_clicked_change=clicked)
 
 
 def crop(run: Run, regions: pd.DataFrame, region: object) -> dict[str, Any] | None:

@@ -206,21 +206,21 @@ def _settings(run: Run, now: Settings) -> None:
 @st.fragment
 def _region(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
     """What is chosen, and what is like it; a click on the map runs nothing but this."""
+    if st.session_state.pop(_key(run, "redraw"), False):
+        st.rerun()  # colored by what was chosen, the map is another one
+    region = _chosen(run, len(regions))
+    st.number_input(
+        "Region",
+        min_value=0,
+        max_value=len(regions) - 1,
+        value=None,
+        step=1,
+        key=_key(run, "region"),
+        placeholder="click a point",
+        on_change=lambda: _choose(run, _chosen(run, len(regions))),
+        help="The region whose crop is shown: click a point of the map, or type its number.",
+    )
     with state.explained("region of the object map"):
-        if st.session_state.pop(_key(run, "redraw"), False):
-            st.rerun()  # colored by what was chosen, the map is another one
-        region = _chosen(run, len(regions))
-        st.number_input(
-            "Region",
-            min_value=0,
-            max_value=len(regions) - 1,
-            value=None,
-            step=1,
-            key=_key(run, "region"),
-            placeholder="click a point",
-            on_change=lambda: _choose(run, _chosen(run, len(regions))),
-            help="The region whose crop is shown: click a point of the map, or type its number.",
-        )
         if region is None:
             with st.container(border=True):
                 st.markdown(":material/ads_click: **Nothing is chosen yet**")
@@ -231,6 +231,7 @@ def _region(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
         else:
             _details(run, regions, points, region)
             _similar(run, regions, region)
+    with state.explained("the mouse on the object map"):
         map_mouse.listen(run, regions, _place(points, region), lambda clicked: _choose(run, clicked))
 
 

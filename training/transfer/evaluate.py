@@ -113,7 +113,7 @@ def _judge(
         "seed": config.seed,
         "seconds": round(time.monotonic() - start, 1),
         "date": now(),
-        "command": shlex.join(["orl", *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": versions(),
         "git": git_sha(),
         "code": code_hash(),
