@@ -23,7 +23,7 @@ from orl_explore import diagnostics
 from orl_explore.encoder import Encoder, EncoderSettings, embed_images
 from orl_explore.errors import OrlError
 from orl_explore.neighbors import nearest_neighbors
-from orl_explore.run import Run, known_hash, write_array
+from orl_explore.run import Run, kept_encoder_file, known_hash, write_array
 
 K: Final = 10
 """Neighbors that are compared per image."""
@@ -77,16 +77,20 @@ class Source:
         stage: `random`, `stage1`, `stage2` or `stage3`.
         settings: shape of the untrained encoder; None for a trained one, whose file has it.
         seed: of the untrained encoder.
+        epoch: after which a stage has kept it; None for the stage's last one.
     """
 
     run: Path
     stage: str
     settings: EncoderSettings | None = None
     seed: int = 0
+    epoch: int | None = None
 
     @property
     def file(self) -> Path:
         """The encoder's file."""
+        if self.epoch is not None:
+            return kept_encoder_file(self.run / self.stage, self.epoch)
         return Run(self.run).encoder_file(self.stage)
 
     def load(self) -> Encoder:
@@ -115,7 +119,10 @@ class Source:
 
 
 def sources(run: Run) -> dict[str, Source]:
-    """The encoders that a run has by now, by stage: `random` as soon as a stage was begun."""
+    """The encoders that a run has by now, by stage: `random` as soon as a stage was begun.
+
+    Those that a stage has kept on its way stand before its last one, as `stage1 epoch 100`.
+    """
     found = {}
     for record in (run.stage("stage1"), run.stage("stage3")):
         if record:
@@ -123,6 +130,8 @@ def sources(run: Run) -> dict[str, Source]:
             found["random"] = Source(run.path, "random", settings, int(record["seed"]))
             break
     for stage in ("stage1", "stage2", "stage3"):
+        for epoch in run.kept_encoders(stage):
+            found[f"{stage} epoch {epoch}"] = Source(run.path, stage, epoch=epoch)
         if run.encoder_file(stage).exists():
             found[stage] = Source(run.path, stage)
     return found

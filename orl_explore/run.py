@@ -128,6 +128,9 @@ ARRAYS = {
     "region_embeddings": Table("stage2/region_embeddings.npy", "orl stage2 RUN", {}),
 }
 
+MINED = ("image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs")
+"""What stage 2 makes, in order."""
+
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
@@ -258,6 +261,11 @@ def write_array_parts(path: Path, parts: Sequence[np.ndarray]) -> None:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             np.ascontiguousarray(part).tofile(file)
+
+
+def kept_encoder_file(folder: Path, epoch: int) -> Path:
+    """Where a stage with this folder leaves the encoder that it has after so many epochs."""
+    return folder / "encoders" / f"epoch={epoch}.safetensors"
 
 
 class Run:
@@ -515,6 +523,16 @@ class Run:
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder; that of stage 2 is one that took the place of stage 1's."""
         return self.path / stage / "encoder.safetensors"
+
+    def progress_file(self, stage: str) -> Path:
+        """Where a stage that works in parts says how far it is; gone when it is finished."""
+        return self.path / stage / "parts" / "progress.json"
+
+    def kept_encoders(self, stage: str) -> dict[int, Path]:
+        """Encoders that a training stage has kept on its way (`keep_every`), by epochs behind them, ascending."""
+        files = kept_encoder_file(self.path / stage, 0).parent.glob("epoch=*.safetensors")
+        found = {file.stem.removeprefix("epoch="): file for file in files}
+        return {int(epoch): found[epoch] for epoch in sorted(filter(str.isdecimal, found), key=int)}
 
     def mining_encoder_file(self) -> Path:
         """The encoder that stage 2 mines with: stage 1's, unless another took its place (setting stage2.encoder)."""

@@ -109,7 +109,7 @@ def test_unknown_way_to_draw(changed):
 def test_defaults_are_the_papers(stage, expected):
     found = dict(flat(Config().as_dict()[stage]))
     # What says how the work is done, and next to nothing about the result.
-    computing = {"checkpoint_steps", "augment", "compile", "gradient_checkpointing", "knn_every"}
+    computing = {"checkpoint_steps", "augment", "compile", "gradient_checkpointing", "knn_every", "keep_every"}
     bookkeeping = {
         "stage1": computing,
         "stage2": {"batch_size", "shard_images", "proposals", "index"},

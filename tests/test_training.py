@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from orl_explore.byol import BYOL, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.orl import ORL
-from orl_explore.run import TABLES, Run
+from orl_explore.run import MINED, TABLES, Run
 from orl_explore.views import normalize
 from training import modules, stage1, stage2, stage3
 from training.data import ImageViews, ObjectViews, StepSampler
@@ -32,7 +33,6 @@ from training.modules import MetricsLog, TwinTraining, latest_checkpoint
 from training.parts import Crew, Parts
 
 STAGES = {"stage1": stage1, "stage2": stage2, "stage3": stage3}
-MINED = ["image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs"]
 
 
 def metrics(run: Run, stage: str) -> list[dict[str, str]]:
@@ -381,6 +381,25 @@ def test_ctrl_c(new_run, tiny, stop_at):
         stage1.run(run, tiny)
     assert run.stage("stage1")["state"] == "failed"
     assert signal.getsignal(signal.SIGINT) == handler  # the next Ctrl+C is heard, too
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_encoders_kept_on_the_way(stage, unfinished, finished, changed, stop_at):
+    """Of epoch 1 of 2, also where a run is killed after it; the last encoder is the stage's own and stays the same."""
+    run, keeping = unfinished(stage), changed(stage, keep_every=1)
+    undo = stop_at(5)
+    with pytest.raises(RuntimeError, match="stopped at step"):
+        STAGES[stage].run(run, keeping)
+    assert list(run.kept_encoders(stage)) == [1]
+    file = run.kept_encoders(stage)[1]
+    before = file.read_bytes()
+    undo()
+    STAGES[stage].run(run, keeping)  # from step 4, which is after epoch 1
+    assert outputs(run, stage) == outputs(finished, stage)
+    assert list(run.kept_encoders(stage)) == [1]
+    assert file.read_bytes() == before != run.encoder_file(stage).read_bytes()
+    assert Encoder.load(file).settings == Encoder.load(run.encoder_file(stage)).settings
+    STAGES[stage].run(run, changed())  # finished: the setting makes no other run of it
 
 
 def test_last_step_has_a_checkpoint(new_run, changed):
@@ -921,6 +940,33 @@ def test_without_its_leader_a_process_ends(new_run, monkeypatch):
     monkeypatch.setattr(os, "getppid", lambda: -1)
     with pytest.raises(OrlError, match="has ended: type the command again"):
         parts.wait_for(Path("never"))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_step_says_how_far_it_is(rank, new_run, monkeypatch):
+    """For the dashboard, by the first process alone; parts that were there before do not make it look fast."""
+    monkeypatch.setattr("training.parts.TOLD", 0)
+    run, notes = new_run(), []
+    parts = Parts(run, "stage2", Crew(rank, 1))
+    file = run.progress_file("stage2")
+
+    def build(rows, progress):
+        progress(len(rows), 0)
+        notes.append(json.loads(file.read_text()) if file.exists() else None)
+        if rank or len(notes) == 3:
+            raise KeyboardInterrupt
+        return np.zeros((len(rows), 2), np.float32)
+
+    with pytest.raises(KeyboardInterrupt):
+        parts.make("image_embeddings", 6, 2, build)
+    if rank:
+        assert notes == [None]
+        return
+    Parts(run, "stage2").make("image_embeddings", 6, 2, build)
+    told = [(note["table"], note["done"], note["count"], note["first"]) for note in notes]
+    assert told == [("image_embeddings", done, 6, first) for done, first in ((2, 0), (4, 0), (6, 0), (6, 4))]
+    assert all(note["since"] <= note["now"] for note in notes)
+    assert run.read_array("image_embeddings").shape == (6, 2)
 
 
 @pytest.mark.slow

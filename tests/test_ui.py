@@ -124,6 +124,29 @@ def test_a_running_stage_says_what_is_left(runs, visit):
     assert "epoch 1 of 2" in progress.proto.text
 
 
+def test_a_running_stage_2_says_which_step_it_is_at(runs, visit):
+    run = Run(runs / "one")
+    run.note("stage2", state="running")
+    assert not visit().get("progress")  # it has not said anything yet
+    file = run.progress_file("stage2")
+    file.parent.mkdir()
+    note = {"table": "region_embeddings", "done": 18, "count": 24, "first": 6, "since": 1000.0, "now": 1040.0}
+    file.write_text(json.dumps(note))
+    (progress,) = visit().get("progress")
+    assert progress.proto.value == 75
+    expected = r"step 5 of 6: region embeddings, 18 of 24 images, 20 s left in this step"  # 12 in 40 s, 6 are left
+    assert progress.proto.text.replace("\\", "") == expected
+    file.write_text(json.dumps(note | {"table": "<b>", "first": 18}))
+    (progress,) = visit().get("progress")
+    assert progress.proto.text.replace("\\", "") == "<b>, 18 of 24 images"
+    for damaged in ("", "[]", '{"table": 1}', "3"):
+        file.write_text(damaged)
+        app = visit()
+        assert not app.exception
+        assert not app.error
+        assert not app.get("progress")
+
+
 def test_settings_that_differ_from_the_papers(runs, visit):
     assert not [frame for frame in visit().dataframe if "paper" in frame.value]  # not before somebody looks
     opened = visit({"differences": True})

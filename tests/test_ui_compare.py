@@ -70,6 +70,24 @@ def test_encoders_of_other_runs(runs, visit):
     assert len(names) == 5, "three of this run, the two trained ones of the other"
 
 
+def test_two_checkpoints_of_a_stage(runs, visit):
+    file = runs / "one" / "stage3" / "encoders" / "epoch=1.safetensors"
+    file.parent.mkdir()
+    shutil.copy(runs / "one" / "stage1" / "encoder.safetensors", file)
+    app = visit()
+    a = app.main.selectbox[0]
+    assert a.options == [
+        "untrained, where stage 1 starts",
+        "stage 1, images",
+        "stage 3, objects, epoch 1",
+        "stage 3, objects",
+    ]
+    app = a.set_value("stage3 epoch 1").run()
+    assert sound(app), text(app)
+    assert app.main.selectbox[1].value == "stage3"
+    assert "stage 3, objects, epoch 1" in text(app)
+
+
 def test_stage_3_missing(runs, visit):
     shutil.rmtree(runs / "one" / "stage3")
     app = visit()

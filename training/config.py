@@ -69,6 +69,9 @@ class TrainConfig:
     knn_every: int = 0
     """Not in the paper: epochs between kNN accuracies on object crops while training, in knn.csv; 0: never. Labels
     are looked at for that alone."""
+    keep_every: int = 0
+    """Not in the paper: epochs between encoders that are kept, in encoders/, to be compared in the dashboard; 0: only
+    the last is."""
 
     def learning_rate(self) -> float:
         """Full learning rate, after the warm-up."""
@@ -113,8 +116,9 @@ class TrainConfig:
                 f"{self._stage}.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size} into"
                 " equal passes of at least 2 images"
             )
-        if self.knn_every < 0:
-            raise OrlError(f"{self._stage}.knn_every is {self.knn_every}: it must be 0 or more epochs")
+        for name in ("knn_every", "keep_every"):
+            if getattr(self, name) < 0:
+                raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must be 0 or more epochs")
         for name in ("ema", "momentum", "weight_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must lie between 0 and 1")
@@ -251,7 +255,8 @@ class Config:
             del settings["accumulate"]
         if settings.get("index") == "auto":  # likewise
             del settings["index"]
-        settings.pop("knn_every", None)  # looks on, changes nothing
+        for name in ("knn_every", "keep_every"):  # look on, change nothing
+            settings.pop(name, None)
         if stage == "stage2" and settings["encoder"] is None:  # likewise
             del settings["encoder"]
         return {"precision": self.precision, "seed": self.seed, **settings}

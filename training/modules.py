@@ -33,7 +33,7 @@ from orl_explore.byol import TwinNetworks, learning_rate_factor, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.renderers import collate, finish
-from orl_explore.run import Run, atomic_write, disk_trouble, hash_file
+from orl_explore.run import Run, atomic_write, disk_trouble, hash_file, kept_encoder_file
 from orl_explore.views import normalize
 from training.config import Config, TrainConfig
 from training.console import NotebookBar, bar, console
@@ -272,6 +272,23 @@ class Checkpoints(Callback):
                     older.unlink()
 
 
+class KeptEncoders(Callback):
+    """Keeps the encoder of every so many epochs, for comparing it with others; the last one is kept anyway."""
+
+    def __init__(self, folder: Path, stage: TrainConfig):
+        self.folder, self.stage = folder, stage
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save the encoder where an epoch ends that is one of them."""
+        epoch, rest = divmod(trainer.global_step, module.steps_per_epoch)
+        if rest or not module.ends_step(batch_idx) or epoch % self.stage.keep_every or epoch == self.stage.epochs:
+            return
+        if trainer.is_global_zero:
+            with atomic_write(kept_encoder_file(self.folder, epoch)) as temporary:
+                size = self.stage.image_size
+                module.networks.online.save(temporary, stage=self.folder.name, image_size=size, epoch=epoch)
+
+
 class Preemption(Callback):
     """On SIGTERM or SIGUSR1, ends training with the step that is being done, once a checkpoint of it is saved.
 
@@ -426,7 +443,7 @@ def fit(
         networks: BYOL or ORL; holds the trained weights afterwards.
         dataset: takes (epoch, row), gives views by name.
         images: rows of the dataset.
-        folder: gets `checkpoints/` and `metrics.csv`.
+        folder: gets `checkpoints/`, `metrics.csv` and, with `keep_every`, `encoders/`.
         config: the run's settings.
         stage: the stage's settings.
         title: what the progress bar says.
@@ -449,6 +466,8 @@ def fit(
         checkpoints,
         Preemption(checkpoints),
     ]
+    if stage.keep_every:
+        callbacks.append(KeptEncoders(folder, stage))
     if stage.knn_every:
         from training.transfer.watching import KnnWatch
 

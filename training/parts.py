@@ -22,8 +22,20 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed.rendezvous import rendezvous
 
 from orl_explore.errors import OrlError
-from orl_explore.run import ARRAYS, TABLES, Run, write_array, write_array_parts, write_table, write_table_parts
+from orl_explore.run import (
+    ARRAYS,
+    TABLES,
+    Run,
+    write_array,
+    write_array_parts,
+    write_json,
+    write_table,
+    write_table_parts,
+)
 from training.console import progress_bar
+
+TOLD = 1.0
+"""Least seconds between two notes of how far a step is."""
 
 POLL = 0.2
 """Seconds between two looks at what the other processes have made."""
@@ -112,6 +124,7 @@ class Parts:
     def __init__(self, run: Run, folder: str, crew: Crew | None = None):
         self.run, self.folder, self.crew = run, run.path / folder / "parts", crew or Crew()
         self._parent = os.getppid()
+        self._told = 0.0
 
     def make(self, name: str, count: int, size: int, build: Callable[[range, Progress], Any]) -> None:
         """Make a table or array of the run, unless it is there, with a bar.
@@ -127,7 +140,8 @@ class Parts:
             return
         rows = [range(start, min(start + size, count)) for start in range(0, count, size)]
         files = [self.folder / f"{name}-{number:05d}" for number in range(len(rows))]
-        with progress_bar(name.replace("_", " "), shown=self.crew.rank == 0) as progress:
+        with progress_bar(name.replace("_", " "), shown=self.crew.rank == 0) as bar:
+            progress = self._telling(name, bar)
             while missing := [number for number, part in enumerate(files) if not part.exists()]:
                 if file.exists():  # joined and removed meanwhile
                     return
@@ -151,6 +165,26 @@ class Parts:
                 for part in files:
                     part.unlink()
         self.wait_for(file)
+
+    def _telling(self, name: str, bar: Progress) -> Progress:
+        """A progress function that also notes, for whoever looks at the run, how far the first process sees the step.
+
+        The note has what the step makes, images done and in all, how many were done at the beginning, and when that and
+        this was (seconds since 1970).
+        """
+        began: dict[str, float] = {}
+
+        def progress(done: int, count: int) -> None:
+            bar(done, count)
+            now = time.time()
+            if not began:
+                began.update(first=done, since=now)
+            if self.crew.rank == 0 and now - self._told >= TOLD:
+                self._told = now
+                note = {"table": name, "done": done, "count": count, **began, "now": now}
+                write_json(self.run.progress_file(self.folder.parent.name), note)
+
+        return progress
 
     def once(self, file: Path, build: Callable[[], None]) -> None:
         """Make a file in the first process, while the others wait for it."""

@@ -22,7 +22,7 @@ from orl_explore.pairs import pair_images, region_slices
 from orl_explore.prior import Prior, load_prior, source_file
 from orl_explore.proposals import Proposer, regions_from
 from orl_explore.rows import Slices, read_ids, read_rows
-from orl_explore.run import ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table_parts
+from orl_explore.run import MINED, ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table_parts
 from training.config import Config, Stage2Config
 from training.console import console
 from training.modules import data_workers, is_main_process, precision_flag, working_on
@@ -81,8 +81,7 @@ def _lead(run: Run, config: Config, together: Crew) -> None:
             adopt(run, prior)
         together.agree(True)
         mine(run, images, encoder, config, Parts(run, STAGE, together))
-        names = ["image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs"]
-        run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in names})
+        run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
         shutil.rmtree(run.path / STAGE / "parts", ignore_errors=True)
 
 

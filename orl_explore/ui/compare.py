@@ -103,14 +103,16 @@ def _sources(run: Run) -> dict[str, Source]:
 
 
 def _title(name: str) -> str:
-    head, _, stage = name.rpartition(" · ")
+    head, _, encoder = name.rpartition(" · ")
+    stage, _, epoch = encoder.partition(" epoch ")
     words = {
         "random": "untrained, where stage 1 starts",
         "stage1": "stage 1, images",
         "stage2": "another encoder in place of stage 1",
         "stage3": "stage 3, objects",
     }
-    return f"{head} · {words[stage]}" if head else words[stage]
+    title = f"{words[stage]}, epoch {epoch}" if epoch else words[stage]
+    return f"{head} · {title}" if head else title
 
 
 def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> Comparison | None:

@@ -12,7 +12,7 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.figures import curves
-from orl_explore.run import Run
+from orl_explore.run import MINED, Run
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
@@ -79,6 +79,7 @@ def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
                 st.caption(f"To go on: `orl {name} {run.path}`")
             else:
                 st.markdown(":blue-badge[:material/sync: running]")
+                _progress_of_parts(run, name)
                 _progress(run, name, record, images=(manifest["images"] or {}).get("count", 0))
 
 
@@ -95,6 +96,20 @@ def _progress(run: Run, name: str, record: Mapping[str, Any], *, images: int) ->
         f"epoch {int(metrics['epoch'].iloc[-1]) + 1} of {config['epochs']}, {duration(spent * (1 - done) / done)} left"
     )
     st.progress(done, text=text)
+
+
+def _progress_of_parts(run: Run, name: str) -> None:
+    """How far the step of stage 2 is that is at work, and the time that it still needs at its speed so far."""
+    try:
+        note = json.loads(run.progress_file(name).read_text(encoding="utf-8"))
+        step, done, count = str(note["table"]), int(note["done"]), int(note["count"])
+        fresh, spent = done - int(note["first"]), float(note["now"]) - float(note["since"])
+    except (OSError, ValueError, TypeError, KeyError):  # none yet, or just done
+        return
+    number = f"step {MINED.index(step) + 1} of {len(MINED)}: " if step in MINED else ""
+    left = f", {duration(spent * (count - done) / fresh)} left in this step" if fresh > 0 else ""
+    text = f"{number}{step.replace('_', ' ')}, {done:,} of {count:,} images{left}"
+    st.progress(min(1.0, done / max(1, count)), text=state.plain(text))
 
 
 def _details(run: Run, manifest: Mapping[str, Any]) -> None:
