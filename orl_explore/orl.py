@@ -81,7 +81,7 @@ def draw_sample(
         pairs: its correspondences, int64 (P, 9): neighbor_id, query xywh, key xywh.
     """
     neighbors = np.unique(pairs[:, 0])
-    neighbor_id = int(rng.choice(neighbors))
+    neighbor_id = int(neighbors[rng.integers(len(neighbors))])
     of_neighbor = pairs[pairs[:, 0] == neighbor_id]
     pair = of_neighbor[rng.integers(len(of_neighbor))]
     query, key = _box(pair[1:5]), _box(pair[5:9])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -49,6 +50,13 @@ class ViewSettings:
     """Probability of blur in view 1 and in view 2."""
     solarize: tuple[float, float] = (0.0, 0.2)
     """Probability of solarization in view 1 and in view 2."""
+
+    @cached_property
+    def color_ranges(self) -> tuple[tuple[str, float, float], ...]:
+        """The color operations, each with the least value of its factor and the width of its range."""
+        around_1 = (("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation))
+        ranges = [(name, 1 - value, 1 + value) for name, value in around_1] + [("hue", -self.hue, self.hue)]
+        return tuple((name, low, high - low) for name, low, high in ranges)
 
 
 @dataclass(frozen=True)
@@ -105,14 +113,10 @@ def sample_view(
     flip = rng.random() < settings.flip
     color_steps: tuple[tuple[str, float], ...] = ()
     if rng.random() < settings.color_jitter:
-        ranges = {
-            "brightness": (1 - settings.brightness, 1 + settings.brightness),
-            "contrast": (1 - settings.contrast, 1 + settings.contrast),
-            "saturation": (1 - settings.saturation, 1 + settings.saturation),
-            "hue": (-settings.hue, settings.hue),
-        }
-        names = list(ranges)
-        color_steps = tuple((names[i], float(rng.uniform(*ranges[names[i]]))) for i in rng.permutation(len(names)))
+        ranges = settings.color_ranges
+        order, shares = rng.permutation(len(ranges)).tolist(), rng.random(len(ranges)).tolist()
+        steps = ((ranges[place], share) for place, share in zip(order, shares, strict=True))
+        color_steps = tuple((name, low + width * share) for (name, low, width), share in steps)
     gray = rng.random() < settings.gray
     blur_sigma = float(rng.uniform(*settings.blur_sigma)) if rng.random() < settings.blur[view] else None
     solarize = rng.random() < settings.solarize[view]

@@ -71,20 +71,14 @@ def render(run: Run) -> None:
         _judged(run)
         return
     _figures(run, compared, titles)
-    near, maps, worth = st.tabs(
-        ["Neighbors of one image", "All images on two maps", "What each encoder is worth"],
+    state.tabs(
+        {
+            "Neighbors of one image": lambda: _neighbors(run, compared, titles),
+            "All images on two maps": lambda: _maps(run, compared, pair, titles, bool(features)),
+            "What each encoder is worth": lambda: _judged(run),
+        },
         key="compare tab",
-        on_change="rerun",
     )
-    if near.open:
-        with near:
-            _neighbors(run, compared, titles)
-    if maps.open:
-        with maps:
-            _maps(run, compared, pair, titles, bool(features))
-    if worth.open:
-        with worth:
-            _judged(run)
 
 
 def _sources(run: Run) -> dict[str, Source]:

@@ -71,17 +71,18 @@ def render(run: Run) -> None:
     with st.expander("Neighbors of a picture of your own", icon=":material/add_photo_alternate:"):
         _own_picture(run)
 
-    spread, hubs, twins = st.tabs(["Similarities", "Hubs", "Near-duplicates"], key="neighbors tab", on_change="rerun")
-    if spread.open:
-        with spread:
-            made = figures.similarities(whole.counts, whole.edges, found["similarity"].tolist())
-            st.plotly_chart(made, key="similarities", alt="histogram of the similarities of all neighbors")
-    if hubs.open:
-        with hubs:
-            _hubs(run, whole, image_id)
-    if twins.open:
-        with twins:
-            _twins(run)
+    state.tabs(
+        {
+            "Similarities": lambda: st.plotly_chart(
+                figures.similarities(whole.counts, whole.edges, found["similarity"].tolist()),
+                key="similarities",
+                alt="histogram of the similarities of all neighbors",
+            ),
+            "Hubs": lambda: _hubs(run, whole, image_id),
+            "Near-duplicates": lambda: _twins(run),
+        },
+        key="neighbors tab",
+    )
 
 
 def _grid(run: Run, found: pd.DataFrame, own: Labels | None, *, key: str) -> None:

@@ -118,16 +118,15 @@ def _details(run: Run, manifest: Mapping[str, Any]) -> None:
     if not begun:
         return
     latest = next((name for name in begun if manifest["stages"][name].get("state") == "running"), begun[-1])
-    tabs = st.tabs(
-        list(STAGES.values()),
+    state.tabs(
+        {
+            STAGES["stage1"]: lambda: _curves(run, "stage1"),
+            STAGES["stage2"]: lambda: _funnel(run),
+            STAGES["stage3"]: lambda: _curves(run, "stage3"),
+        },
         default=STAGES[latest],
         key=f"overview {latest} {run.path}",  # a stage that begins comes to the front
-        on_change="rerun",
     )
-    for name, tab in zip(STAGES, tabs, strict=True):
-        if tab.open:
-            with tab:
-                _funnel(run) if name == "stage2" else _curves(run, name)
 
 
 def _curves(run: Run, stage: str) -> None:

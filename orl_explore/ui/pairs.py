@@ -32,20 +32,14 @@ def render(run: Run) -> None:
         _matrix(scene, neighbor_id, chosen, similarity)
     with right:
         pair_review.panel(scene, chosen, similarity, reviews)
-    stored, other, reviewed = st.tabs(
-        ["Pairs with all neighbors", "What if stage 2 had other settings?", "Reviews"],
+    state.tabs(
+        {
+            "Pairs with all neighbors": lambda: _list(scene, reviews),
+            "What if stage 2 had other settings?": lambda: pair_what_if.show(scene, neighbor_id),
+            "Reviews": lambda: pair_review.export(run, reviews),
+        },
         key="pairs tab",
-        on_change="rerun",
     )
-    if stored.open:
-        with stored:
-            _list(scene, reviews)
-    if other.open:
-        with other:
-            pair_what_if.show(scene, neighbor_id)
-    if reviewed.open:
-        with reviewed:
-            pair_review.export(run, reviews)
 
 
 def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:

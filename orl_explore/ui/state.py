@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,15 @@ def explained(what: str) -> Iterator[None]:
     except Exception:
         logging.getLogger(__name__).exception("%s", what)
         st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")
+
+
+def tabs(parts: Mapping[str, Callable[[], object]], *, key: str, default: str | None = None) -> None:
+    """Show tabs, each with what draws it, of which only the one that is looked at is drawn: nobody waits for others."""
+    made = st.tabs(list(parts), default=default, key=key, on_change="rerun")
+    for tab, draw in zip(made, parts.values(), strict=True):
+        if tab.open:
+            with tab:
+                draw()
 
 
 def list_runs(root: Path) -> list[str]:
