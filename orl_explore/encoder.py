@@ -297,7 +297,7 @@ def embed_regions(
         float32 (R, width), rows of length 1, row i = row i of `regions`.
 
     Raises:
-        OrlError: the rows of an image are not next to each other.
+        OrlError: the rows of an image are not next to each other, or it is not in the image set.
     """
     device = torch.device(device)
     encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -308,8 +308,7 @@ def embed_regions(
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
     if len(set(ids[starts].tolist())) != len(starts):
         raise OrlError("regions of one image must stand together: sort the table by image_id")
-    row_of = dict(zip(images.table["image_id"].tolist(), range(len(images)), strict=True))
-    crops = _Crops(images, [row_of[i] for i in ids[starts].tolist()], size, np.split(boxes, starts[1:]))
+    crops = _Crops(images, images.rows_of(ids[starts]).tolist(), size, np.split(boxes, starts[1:]))
     return _embed(
         encoder.features,
         crops,

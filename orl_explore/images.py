@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from orl_explore.decoding import Unusable, decode, decode_pixels, read_bytes
@@ -64,6 +64,27 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def rows_of(self, image_ids: ArrayLike) -> NDArray[np.int64]:
+        """Rows of some images, of the shape of `image_ids`.
+
+        Raises:
+            OrlError: one of them is not in the set.
+        """
+        order, ids = self._by_id
+        wanted = np.asarray(image_ids, np.int64)
+        places = np.searchsorted(ids, wanted).clip(max=max(0, len(ids) - 1))
+        found = ids[places] == wanted if len(ids) else np.zeros(wanted.shape, bool)
+        if not found.all():
+            raise OrlError(f"there is no image {wanted[~found].flat[0]}")
+        return order[places]
+
+    @cached_property
+    def _by_id(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows in the order of the image ids, and the ids in this order: 16 bytes an image, where a dict takes 150."""
+        ids = self.table["image_id"].to_numpy(np.int64)
+        order = np.argsort(ids, kind="stable")
+        return order, ids[order]
 
     def path(self, row: int) -> Path:
         """Where the file of a row is."""

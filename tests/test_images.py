@@ -727,6 +727,18 @@ def test_list_file(tmp_path):
     assert images.table["image_id"][0] == of_folder["sub/c.png"]
 
 
+@given(st.lists(st.integers(-(2**62), 2**62), unique=True, max_size=20), st.data())
+def test_rows_of_image_ids(ids, data):
+    table = pd.DataFrame({"image_id": np.array(ids, np.int64)})
+    images = ImageSet(table, pd.DataFrame(), pd.DataFrame(), ())
+    wanted = data.draw(st.lists(st.sampled_from(ids))) if ids else []
+    assert images.rows_of(wanted).tolist() == [ids.index(image_id) for image_id in wanted]
+    other = data.draw(st.integers(-(2**62), 2**62).filter(lambda number: number not in ids))
+    for asked in (other, [*wanted, other]):
+        with pytest.raises(OrlError, match=f"there is no image {other}$"):
+            images.rows_of(asked)
+
+
 def test_list_file_with_root(tmp_path):
     good_pair(tmp_path / "set")
     file = tmp_path / "list.txt"

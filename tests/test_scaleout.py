@@ -117,37 +117,51 @@ def outputs(run: Run) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_a_lost_process_and_a_preemption_leave_no_trace(job):
-    """Slurm's processes, undisturbed, against torchrun's: killed in stages 1 and 2, and sent away in stage 3."""
+    """Slurm's processes, undisturbed, against torchrun's: killed in each stage, and sent away in stages 1 and 3."""
     undisturbed, disturbed = job("undisturbed"), job("disturbed")
     tasks = undisturbed.slurm()
     assert [task.wait() for task in tasks] == [0, 0], undisturbed.said()
     assert undisturbed.said().count("stage 1: 8 epochs of 24 images, 24 steps") == 1  # one of the two speaks
     assert "32-true on 2 x cpu" in undisturbed.said()
 
-    process = disturbed.torchrun()
-    disturbed.wait_for_rows("stage1", 7, process)
-    os.kill(int((disturbed.folder / "pid1").read_text()), signal.SIGKILL)
-    assert process.wait() == 1
-    assert "the same command goes on from" in disturbed.said()  # a lost peer, or torchrun's SIGTERM: whichever is first
-    assert latest_checkpoint(disturbed.run.path / "stage1/checkpoints")[1] % 5 == 0
+    lose_a_process(disturbed, "stage1")
+    preempt(disturbed, "stage1")
 
     process = disturbed.torchrun()
     disturbed.wait_for_file("stage2/image_embeddings.npy", process)
     os.kill(int((disturbed.folder / "pid1").read_text()), signal.SIGKILL)
     assert process.wait() == 1  # the other may have made all parts that were left, before torchrun ended it
 
-    process = disturbed.torchrun()
-    disturbed.wait_for_rows("stage3", 7, process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() != 0
-    _, step = latest_checkpoint(disturbed.run.path / "stage3/checkpoints")
-    assert f"orl: stopped by SIGTERM: step {step} of 24 is saved, and the same command" in disturbed.said()
-    assert step >= 7
-    assert disturbed.run.stage("stage3")["error"].startswith("Stopped: stopped by SIGTERM")
+    lose_a_process(disturbed, "stage3")
+    step = preempt(disturbed, "stage3")
 
     assert disturbed.torchrun().wait() == 0, disturbed.said()
     assert f"going on from step {step}" in disturbed.said()
     assert outputs(disturbed.run) == outputs(undisturbed.run)
+
+
+def lose_a_process(job: Job, stage: str) -> None:
+    """Kill the second process of a training after its seventh step."""
+    process = job.torchrun()
+    job.wait_for_rows(stage, 7, process)
+    os.kill(int((job.folder / "pid1").read_text()), signal.SIGKILL)
+    assert process.wait() == 1
+    assert "the same command goes on from" in job.said()  # a lost peer, or torchrun's SIGTERM: whichever is first
+    _, step = latest_checkpoint(job.run.path / stage / "checkpoints")
+    assert step % 5 == 0 or f"stopped by SIGTERM: step {step} of 24 is saved" in job.said()
+
+
+def preempt(job: Job, stage: str) -> int:
+    """Ask a training to end a few steps later; the step that it saved."""
+    process = job.torchrun()
+    job.wait_for_rows(stage, 13, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() != 0
+    _, step = latest_checkpoint(job.run.path / stage / "checkpoints")
+    assert f"orl: stopped by SIGTERM: step {step} of 24 is saved, and the same command" in job.said()
+    assert step >= 13
+    assert job.run.stage(stage)["error"].startswith("Stopped: stopped by SIGTERM")
+    return step
 
 
 @pytest.mark.parametrize(

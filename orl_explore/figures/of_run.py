@@ -29,10 +29,10 @@ def row_of(images: ImageSet, image_id: int) -> int:
     Raises:
         OrlError: there is no such image.
     """
-    found = np.flatnonzero(images.table["image_id"].to_numpy() == image_id)
-    if not len(found):
-        raise OrlError(f"there is no image {image_id}: choose an `image_id` of images.parquet")
-    return int(found[0])
+    try:
+        return int(images.rows_of(image_id))
+    except OrlError as error:
+        raise OrlError(f"{error}: choose an `image_id` of images.parquet") from None
 
 
 def neighbors(run: Run, image_id: int, *, table: pd.DataFrame | None = None, k: int = 7) -> go.Figure:

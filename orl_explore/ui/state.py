@@ -114,14 +114,13 @@ def table(run: Run, name: str, columns: Sequence[str] | None = None) -> pd.DataF
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _images(run_path: str, stamp: tuple[str, int, int]) -> tuple[ImageSet, dict[int, int]]:
-    images = Run(run_path).images()
-    return images, dict(zip(images.table["image_id"].tolist(), range(len(images)), strict=True))
+def _images(run_path: str, stamp: tuple[str, int, int]) -> ImageSet:
+    return Run(run_path).images()
 
 
 def images(run: Run) -> ImageSet:
     """The images of a run, held in memory."""
-    return _images(str(run.path), version(run.require("images")))[0]
+    return _images(str(run.path), version(run.require("images")))
 
 
 def row_of(run: Run, image_id: int) -> int:
@@ -130,10 +129,7 @@ def row_of(run: Run, image_id: int) -> int:
     Raises:
         OrlError: no such image.
     """
-    rows = _images(str(run.path), version(run.require("images")))[1]
-    if image_id not in rows:
-        raise OrlError(f"this run has no image {image_id}")
-    return rows[image_id]
+    return int(images(run).rows_of(image_id))
 
 
 def file_name(run: Run, image_id: int) -> str:
