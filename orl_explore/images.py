@@ -72,7 +72,11 @@ class ImageSet:
             OrlError: one of them is not in the set.
         """
         order, ids = self._by_id
-        wanted = np.asarray(image_ids, np.int64)
+        wanted = np.asarray(image_ids)
+        if not wanted.size:
+            return np.zeros(wanted.shape, np.int64)
+        if not np.can_cast(wanted.dtype, np.int64):  # fractions, or more digits than an id can have
+            raise OrlError(f"there is no image {image_ids!s}")
         places = np.searchsorted(ids, wanted).clip(max=max(0, len(ids) - 1))
         found = ids[places] == wanted if len(ids) else np.zeros(wanted.shape, bool)
         if not found.all():

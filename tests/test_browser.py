@@ -282,11 +282,30 @@ def ends(runs: Path) -> tuple[pd.Series, pd.Series]:
 def test_clicks_on_the_map(page, address, runs):
     left, right = ends(runs)
     visit(page, address, run="one", page="object_map")
-    page.locator(".js-plotly-plot").evaluate("plot => plot.on('plotly_afterplot', () => { window.drawn = true; })")
+    listen = "plot => { plot.dataset.first = 1; plot.on('plotly_afterplot', () => { window.drawn = true; }); }"
+    page.locator(".js-plotly-plot").evaluate(listen)
     assert len({click_near(page, runs, end["x"], end["y"]) for end in (left, right, left)}) == 2
-    assert not page.evaluate("window.drawn === true")  # the map itself was not drawn again
+    expect(page.locator(".js-plotly-plot[data-first]")).to_have_count(1)  # the map is the same one
+    assert not page.evaluate("window.drawn === true")  # and was not drawn again
     expect(page.get_by_role("heading", name="Most similar crops")).to_be_visible()
     shoot(page, "object_map-clicked")
+
+
+def test_the_chosen_point_clicked_again_and_its_pairs(page, address, runs):
+    left, right = ends(runs)
+    visit(page, address, run="one", page="object_map")
+    region = click_near(page, runs, left["x"], left["y"])
+    page.mouse.click(*at(page, 0, left["x"], left["y"]))  # nothing changes, and yet it is answered
+    ready(page)
+    page.mouse.move(*at(page, 0, right["x"], right["y"]), steps=3)
+    expect(page.get_by_alt_text("crop under the mouse")).to_be_visible()
+    page.mouse.move(5, 5)
+    table = Run(runs / "one").read("regions").set_index("region_id")
+    expect(page.get_by_text(f"Region {region}", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Pairs of this image").click()
+    expect(page.get_by_role("heading", name="RoI pairs", level=1)).to_be_visible()
+    page.wait_for_url(f"**image={table.loc[region, 'image_id']}*")
+    assert "page=pairs" in page.url
 
 
 def test_the_ring_on_the_map(page, address, runs):

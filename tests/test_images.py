@@ -734,6 +734,9 @@ def test_rows_of_image_ids(ids, data):
     wanted = data.draw(st.lists(st.sampled_from(ids))) if ids else []
     assert images.rows_of(wanted).tolist() == [ids.index(image_id) for image_id in wanted]
     other = data.draw(st.integers(-(2**62), 2**62).filter(lambda number: number not in ids))
+    for asked in (10**30, 2**63, 1.5, "7"):
+        with pytest.raises(OrlError, match=f"there is no image {asked}$"):
+            images.rows_of(asked)
     for asked in (other, [*wanted, other]):
         with pytest.raises(OrlError, match=f"there is no image {other}$"):
             images.rows_of(asked)

@@ -402,6 +402,24 @@ def test_encoders_kept_on_the_way(stage, unfinished, finished, changed, stop_at)
     STAGES[stage].run(run, changed())  # finished: the setting makes no other run of it
 
 
+def test_an_encoder_is_kept_before_its_step_is_saved(new_run, changed, monkeypatch):
+    """Asked to end in the last step of epoch 1, a run saves that step and does not come back to it."""
+    run = new_run()
+    step = TwinTraining.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 2:  # of 0, 1, 2: three an epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TwinTraining, "training_step", training_step)
+        with pytest.raises(modules.Stopped):
+            stage1.run(run, changed("stage1", keep_every=1))
+    assert latest_checkpoint(run.path / "stage1" / "checkpoints")[1] == 3
+    assert list(run.kept_encoders("stage1")) == [1]
+
+
 def test_last_step_has_a_checkpoint(new_run, changed):
     run = new_run()
     stage1.run(run, changed("stage1", epochs=1, warmup_epochs=0))  # 3 steps, a checkpoint every 2
@@ -676,7 +694,7 @@ def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monke
     allowance = {"left": 0}
 
     def rationed(path):
-        if path.parent.name in ("stage2", "parts"):
+        if path.parent.name in ("stage2", "parts") and path.name != "progress.json":
             allowance["left"] -= 1
             if allowance["left"] < 0:
                 raise _StopWriting
@@ -967,6 +985,23 @@ def test_a_step_says_how_far_it_is(rank, new_run, monkeypatch):
     assert told == [("image_embeddings", done, 6, first) for done, first in ((2, 0), (4, 0), (6, 0), (6, 4))]
     assert all(note["since"] <= note["now"] for note in notes)
     assert run.read_array("image_embeddings").shape == (6, 2)
+
+
+def test_the_parts_of_others_count(new_run, monkeypatch):
+    """The second process has made part 3 (of 2 images) while the first one was at part 1."""
+    monkeypatch.setattr("training.parts.TOLD", 0)
+    run, seen = new_run(), []
+    parts = Parts(run, "stage2", Crew(0, 2))
+    part = np.zeros((2, 2), np.float32)
+
+    def build(rows, progress):
+        progress(0, 0)
+        seen.append((rows.start, json.loads(run.progress_file("stage2").read_text())["done"]))
+        run_module.write_array(parts.folder / "image_embeddings-00002", part)
+        return part
+
+    parts.make("image_embeddings", 8, 2, build)
+    assert seen == [(0, 0), (2, 4), (6, 6)]
 
 
 @pytest.mark.slow

@@ -134,17 +134,20 @@ def test_a_running_stage_2_says_which_step_it_is_at(runs, visit):
     file.write_text(json.dumps(note))
     (progress,) = visit().get("progress")
     assert progress.proto.value == 75
-    expected = r"step 5 of 6: region embeddings, 18 of 24 images, 20 s left in this step"  # 12 in 40 s, 6 are left
+    expected = r"step 4 of 5: region embeddings, 18 of 24 images, 20 s left in this step"  # 12 in 40 s, 6 are left
     assert progress.proto.text.replace("\\", "") == expected
     file.write_text(json.dumps(note | {"table": "<b>", "first": 18}))
     (progress,) = visit().get("progress")
     assert progress.proto.text.replace("\\", "") == "<b>, 18 of 24 images"
-    for damaged in ("", "[]", '{"table": 1}', "3"):
+    whole = json.dumps(note)
+    for damaged in ("", "[]", '{"table": 1}', "3", whole.replace("18", "1e400"), whole.replace("18", "9" * 400)):
         file.write_text(damaged)
         app = visit()
         assert not app.exception
         assert not app.error
         assert not app.get("progress")
+    file.write_text(json.dumps(note | {"done": -5}))
+    assert visit().get("progress")[0].proto.value == 0
 
 
 def test_settings_that_differ_from_the_papers(runs, visit):

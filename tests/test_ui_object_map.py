@@ -84,10 +84,12 @@ def test_a_click_on_the_map_is_of_a_region_or_none(run, monkeypatch, clicked, ch
     monkeypatch.setattr(map_mouse.st, "session_state", held)
     monkeypatch.setattr(map_mouse, "_mouse", lambda **arguments: asked.update(arguments))
     map_mouse.listen(run, state.table(run, "regions"), (0.5, 2.0), told.append)
-    assert asked["data"] == {"under": None, "chosen": (0.5, 2.0)}
+    assert asked["data"] == {"under": None, "chosen": (0.5, 2.0), "clicks": 0}
     held[asked["key"]] = {"clicked": clicked}
     asked["on_clicked_change"]()
     assert told == chosen
+    map_mouse.listen(run, state.table(run, "regions"), (0.5, 2.0), told.append)
+    assert asked["data"]["clicks"] == 1  # answered, even if it was the chosen one, or none
 
 
 def test_an_image_that_is_gone(run, visit, monkeypatch, request):
@@ -106,7 +108,7 @@ def test_an_image_that_is_gone(run, visit, monkeypatch, request):
     monkeypatch.setattr(map_mouse.st, "session_state", {calls[-1]["key"]: {"region": 5}})
     with pytest.raises(OrlError, match="no such file"):
         map_mouse.listen(run, regions, None, lambda region: None)
-    assert calls[-1]["data"] == {"under": None, "chosen": None}
+    assert calls[-1]["data"] == {"under": None, "chosen": None, "clicks": 0}
 
 
 def test_a_choice_leads_to_its_image_and_its_point(run, visit):

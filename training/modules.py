@@ -466,8 +466,8 @@ def fit(
         checkpoints,
         Preemption(checkpoints),
     ]
-    if stage.keep_every:
-        callbacks.append(KeptEncoders(folder, stage))
+    if stage.keep_every:  # before the checkpoint of the same step: whoever goes on from that does not come back here
+        callbacks.insert(0, KeptEncoders(folder, stage))
     if stage.knn_every:
         from training.transfer.watching import KnnWatch
 

@@ -153,7 +153,7 @@ class Parts:
                     with self._held(number) as held:
                         if not held or files[number].exists() or file.exists():
                             continue
-                        done = before + worked
+                        done = before + worked if self.crew.world == 1 else self._done(rows, files)
                         part = build(rows[number], lambda n, _, done=done: progress(done + n, count))  # type: ignore[misc]
                         self._save(files[number], name, part)
                         worked += len(rows[number])
@@ -165,6 +165,11 @@ class Parts:
                 for part in files:
                     part.unlink()
         self.wait_for(file)
+
+    @staticmethod
+    def _done(rows: list[range], files: list[Path]) -> int:
+        """Images of the parts that are there, by whomever they were made."""
+        return sum(len(own) for own, file in zip(rows, files, strict=True) if file.exists())
 
     def _telling(self, name: str, bar: Progress) -> Progress:
         """A progress function that also notes, for whoever looks at the run, how far the first process sees the step.

@@ -25,7 +25,9 @@ def choose(run: Run) -> int:
     try:
         image_id = state.chosen_image(run)
     except OrlError as error:
-        st.warning(f"The link leads nowhere, {state.plain(str(error))}: the first one is shown.", icon=":material/info:")
+        st.warning(
+            f"The link leads nowhere, {state.plain(str(error))}: the first one is shown.", icon=":material/info:"
+        )
         image_id = int(images["image_id"].iloc[0])
     row = state.row_of(run, image_id)
     ids = images["image_id"]

@@ -30,21 +30,26 @@ const RING = 'position:absolute;box-sizing:border-box;width:20px;height:20px;mar
     + 'border:2px solid #000;border-radius:50%;box-shadow:0 0 0 2px #fff, inset 0 0 0 2px #fff';  // seen on any ground
 
 const REST = 60;  // milliseconds after which the mouse rests on a point
-const LATE = 200;  // milliseconds that Plotly may need at most to tell what was clicked
+const LATE = 100;  // milliseconds; Plotly looks every 50 what is under the mouse
 const near = (one, other) => Math.hypot(one.x - other.x, one.y - other.y) < 4;  // pixels
 
-// Streamlit calls this for all that the server sends, and what it returns when the place on the page goes.
+// Streamlit calls this when what the server sends has changed, and what it returns when the place on the page goes, or
+// when a call was overtaken by another one.
 export default function (sent) {
     const mouse = sent.parentElement.mouse ??= follow(sent.parentElement);
     mouse.update(sent);
-    return mouse.stop;
+    return () => {
+        if (mouse.last() !== sent) return;
+        mouse.stop();
+        delete sent.parentElement.mouse;
+    };
 }
 
 function follow(parentElement) {
     const card = parentElement.querySelector('.card'), image = card.querySelector('img');
     const ring = Object.assign(document.createElement('div'), { className: 'orl-ring', hidden: true });
     ring.style = RING;
-    let last = null, plot = null, under, place = {}, pressed = null, clicked = false, resting = 0, late = 0;
+    let last = null, plot = null, under, place = {}, pressed = null, asked = false, resting = 0, late = 0;
 
     const placeCard = () => {
         card.hidden = under === undefined || String(under) !== image.dataset.region;
@@ -64,31 +69,33 @@ function follow(parentElement) {
 
     const ask = () => {  // for what the mouse rests on, not for all that it passes, and not before a click is answered
         clearTimeout(resting);
-        if (under === undefined || !card.hidden || clicked) return;
+        if (under === undefined || !card.hidden || asked) return;
         resting = setTimeout(() => last.setStateValue('region', under), REST);
     };
     const choose = () => {
-        clearTimeout(late);
-        late = 0;
         if (under === undefined) return;
         clearTimeout(resting);
-        clicked = true;
+        asked = true;
         last.setTriggerValue('clicked', under);
     };
-    const hover = ({ points, event }) => {  // comes when it is another point, 50 ms late where the mouse is fast
+    const hover = ({ points, event }) => {  // comes when it is another point
         under = points[0].customdata?.[0];
         place = { x: event?.clientX, y: event?.clientY };
         placeCard();
-        late ? choose() : ask();
+        ask();
     };
     const leave = () => { clearTimeout(resting); under = undefined; placeCard(); };
-    const press = ({ clientX: x, clientY: y }) => { pressed = { x, y }; };
+    const press = ({ button, clientX: x, clientY: y }) => { pressed = button === 0 ? { x, y } : null; };
     const release = ({ clientX: x, clientY: y }) => {
         const still = pressed && near(pressed, { x, y });  // else the map was moved
         pressed = null;
-        if (!still || plot._fullLayout.dragmode !== 'pan') return;
-        if (near(place, { x, y })) choose();
-        else late = setTimeout(choose, LATE);
+        if (!still || plot?._fullLayout.dragmode !== 'pan') return;
+        if (near(place, { x, y })) return choose();
+        late = setTimeout(() => {  // a mouse that was fast: Plotly did not look while the button was down
+            const move = new MouseEvent('mousemove', { clientX: x, clientY: y, bubbles: true });
+            plot?.querySelector('.nsewdrag')?.dispatchEvent(move);
+            late = setTimeout(choose, LATE);
+        });
     };
     const events = { plotly_hover: hover, plotly_unhover: leave, plotly_afterplot: placeRing,
         plotly_relayouting: placeRing };
@@ -97,11 +104,13 @@ function follow(parentElement) {
         for (const [name, handler] of Object.entries(events)) plot?.removeListener?.(name, handler);
         plot?.removeEventListener('pointerdown', press, true);
         ring.remove();
+        plot = null;
     };
     const attach = () => {  // another coloring of the map is another plot
         const found = document.querySelector('[class*=st-key-object-map-chart] .js-plotly-plot');
         if (found === plot || !found?.on || !found._fullLayout?.xaxis) return;
         detach();
+        leave();
         plot = found;
         for (const [name, handler] of Object.entries(events)) plot.on(name, handler);
         plot.addEventListener('pointerdown', press, true);
@@ -114,7 +123,7 @@ function follow(parentElement) {
 
     const update = sent => {
         last = sent;
-        clicked = false;
+        asked = false;
         if (sent.data.under) {
             image.src = sent.data.under.source;
             image.dataset.region = sent.data.under.region;
@@ -130,7 +139,7 @@ function follow(parentElement) {
         removeEventListener('pointerup', release, true);
         detach();
     };
-    return { update, stop };
+    return { update, stop, last: () => last };
 }
 """
 
@@ -148,15 +157,17 @@ def listen(
         chosen: where on the map the ring stands.
         on_click: is called with the number of a region whose point was clicked.
     """
-    key = f"object map mouse {run.path}"
+    key, clicks = f"object map mouse {run.path}", f"object map clicks {run.path}"
 
     def clicked() -> None:
+        st.session_state[clicks] = st.session_state.get(clicks, 0) + 1
         region = _number(st.session_state[key].get("clicked"), len(regions))
         if region is not None:
             on_click(region)
 
     under = (st.session_state.get(key) or {}).get("region")
-    data: dict[str, Any] = {"under": None, "chosen": chosen}
+    # The number of clicks makes each answer another one: the browser is not told of what has not changed.
+    data: dict[str, Any] = {"under": None, "chosen": chosen, "clicks": st.session_state.get(clicks, 0)}
     try:
         data["under"] = crop(run, regions, under)
     finally:  # an image that cannot be read does not end the listening

@@ -206,8 +206,8 @@ def _settings(run: Run, now: Settings) -> None:
 @st.fragment
 def _region(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
     """What is chosen, and what is like it; a click on the map runs nothing but this."""
-    if st.session_state.pop(_key(run, "redraw"), False):
-        st.rerun()  # colored by what was chosen, the map is another one
+    if st.session_state.pop(_key(run, "leave"), False):
+        st.rerun()  # more changes than this part of the page
     region = _chosen(run, len(regions))
     st.number_input(
         "Region",
@@ -237,9 +237,15 @@ def _region(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
 
 def _choose(run: Run, region: int | None) -> None:
     st.session_state[_key(run, "region")] = region
-    st.session_state[_key(run, "redraw")] = st.session_state.get("object map color") in ("similarity", "image")
+    # Colored by what is chosen, the map is another one.
+    st.session_state[_key(run, "leave")] = st.session_state.get("object map color") in ("similarity", "image")
     if region is not None:
         state.choose_image(int(state.table(run, "regions")["image_id"].iloc[region]))
+
+
+def _open_pairs(run: Run, image_id: int) -> None:
+    st.session_state[_key(run, "leave")] = True
+    state.go("pairs", image_id)
 
 
 def _place(points: pd.DataFrame, region: int | None) -> tuple[float, float] | None:
@@ -277,8 +283,8 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int)
         "Pairs of this image",
         icon=":material/join_inner:",
         key="object map pairs",
-        on_click=state.go,
-        args=("pairs", image_id),
+        on_click=_open_pairs,
+        args=(run, image_id),
     )
 
 
@@ -304,8 +310,8 @@ def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:
                 f"{similarity:.3f}",
                 key=f"object map similar {number}",
                 help=f"Region {other} of image {image_id}: open its pairs.",
-                on_click=state.go,
-                args=("pairs", image_id),
+                on_click=_open_pairs,
+                args=(run, image_id),
                 width="stretch",
             )
 

@@ -27,6 +27,9 @@ TILES = (
 )
 
 PARTS = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3", "chance": "by chance"}
+STEPS = tuple(name for name in MINED if name != "regions")
+"""Steps of stage 2, by what they make; the filter, which makes the regions, takes no time to speak of."""
+
 REFRESH = 2.0
 """Seconds between two looks at a stage that is running."""
 
@@ -104,12 +107,13 @@ def _progress_of_parts(run: Run, name: str) -> None:
         note = json.loads(run.progress_file(name).read_text(encoding="utf-8"))
         step, done, count = str(note["table"]), int(note["done"]), int(note["count"])
         fresh, spent = done - int(note["first"]), float(note["now"]) - float(note["since"])
-    except (OSError, ValueError, TypeError, KeyError):  # none yet, or just done
+        left = f", {duration(spent * (count - done) / fresh)} left in this step" if fresh > 0 else ""
+        share = min(1.0, max(0.0, done / max(1, count)))
+    except (OSError, ValueError, TypeError, KeyError, ArithmeticError):  # none yet, or just done; or it is no note
         return
-    number = f"step {MINED.index(step) + 1} of {len(MINED)}: " if step in MINED else ""
-    left = f", {duration(spent * (count - done) / fresh)} left in this step" if fresh > 0 else ""
+    number = f"step {STEPS.index(step) + 1} of {len(STEPS)}: " if step in STEPS else ""
     text = f"{number}{step.replace('_', ' ')}, {done:,} of {count:,} images{left}"
-    st.progress(min(1.0, done / max(1, count)), text=state.plain(text))
+    st.progress(share, text=state.plain(text))
 
 
 def _details(run: Run, manifest: Mapping[str, Any]) -> None:
