@@ -950,7 +950,7 @@ def test_a_part_in_the_hands_of_another_process_is_left_to_it(new_run, monkeypat
     assert run.read_array("image_embeddings").ravel().tolist() == [0] * 4 + [4] * 4 + [8] * 2
     parts[1].make("image_embeddings", 10, 4, build)
     assert len(made) == 3
-    assert list((run.path / "stage2/parts").iterdir()) == []
+    assert [file.name for file in (run.path / "stage2/parts").iterdir()] in ([], ["progress.json"])
 
 
 def test_without_its_leader_a_process_ends(new_run, monkeypatch):
