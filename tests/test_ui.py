@@ -150,6 +150,15 @@ def test_a_running_stage_2_says_which_step_it_is_at(runs, visit):
     assert visit().get("progress")[0].proto.value == 0
 
 
+def test_what_other_pages_need_is_loaded_ahead(runs, new_run, monkeypatch):
+    monkeypatch.setattr(shell.gc, "freeze", lambda: None)  # the tests have more to collect
+    run = Run(runs / "one")
+    shell._load_pages(run)
+    monkeypatch.setattr(Run, "images", lambda _: pytest.fail("read again"))
+    assert len(state.images(run)) == 24
+    shell._load_pages(Run(runs / "none"))  # nothing to read is no matter
+
+
 def test_settings_that_differ_from_the_papers(runs, visit):
     assert not [frame for frame in visit().dataframe if "paper" in frame.value]  # not before somebody looks
     opened = visit({"differences": True})

@@ -15,6 +15,7 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image, ImageDraw
 
+from orl_explore.errors import OrlError
 from orl_explore.run import Run
 from orl_explore.ui import state
 
@@ -134,20 +135,26 @@ def _follow_link(key: str, options: list[str], otherwise: str) -> None:
         st.session_state[key] = options[0]
 
 
-@lru_cache(maxsize=1)
-def _warm_up() -> None:
-    """Load the other pages' libraries while the first page is being read: PyTorch alone takes seconds."""
-    timer = threading.Timer(WARM_UP, _load_pages)
-    timer.daemon = True
-    timer.start()
+_warmed_up = threading.Event()
 
 
-def _load_pages() -> None:
+def _warm_up(run: Run) -> None:
+    """Load what the other pages need while the first one is being read, once: PyTorch alone takes seconds."""
+    if not _warmed_up.is_set():
+        _warmed_up.set()
+        timer = threading.Timer(WARM_UP, _load_pages, [run])
+        timer.daemon = True
+        timer.start()
+
+
+def _load_pages(run: Run) -> None:
     usual = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH)
     with suppress(ImportError):  # the page that needs it says so
         for page in PAGES:
             importlib.import_module(f"orl_explore.ui.{page.name}")
+    with suppress(OrlError):  # likewise
+        state.images(run)
     sys.setswitchinterval(usual)
     # Streamlit looks for garbage after every run of the script, and looked through these libraries for 0.2 s each time.
     gc.collect()
@@ -182,5 +189,8 @@ def main() -> None:
     st.title(page.title)
     st.caption(page.sentence)
     with state.explained(f"page {page.name} of {name}"):
-        page.render(state.open_run(root, name))
-    _warm_up()
+        run = state.open_run(root, name)
+        try:
+            page.render(run)
+        finally:
+            _warm_up(run)
