@@ -8,13 +8,15 @@ drawn here, by one browser for all of them, so that a kernel needs none.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import json
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,24 @@ def require_browser() -> None:
         )
 
 
+@contextlib.contextmanager
+def afresh(name: str, folder: Path) -> Iterator[None]:
+    """Take away what the notebook of this name made in the folder when it last ran, and note what it makes now.
+
+    Otherwise one that is run alone would find its own stages finished, and store outputs that show nothing.
+    """
+    note = folder / "made.json"
+    made: dict[str, list[str]] = json.loads(note.read_text()) if note.exists() else {}
+    for path in made.pop(name, []):
+        shutil.rmtree(folder / path, ignore_errors=True)
+    before = set(folder.glob("*/*"))
+    try:
+        yield
+    finally:
+        new = sorted(path.relative_to(folder).as_posix() for path in set(folder.glob("*/*")) - before)
+        note.write_text(json.dumps(made | {name: new}))
+
+
 def main(names: list[str]) -> None:
     """Run the notebooks whose file names begin with one of the names, or all of them, and store each in place."""
     chosen = [path for path in notebooks() if not names or path.name.startswith(tuple(names))]
@@ -121,7 +141,8 @@ def main(names: list[str]) -> None:
     for path in chosen:
         start = time.monotonic()
         try:
-            made = run_notebook(path, folder)
+            with afresh(path.name, BUILD):
+                made = run_notebook(path, folder)
         except papermill.PapermillExecutionError as error:
             sys.exit(f"{path.name} failed and stays as it was:\n{error}")
         add_pictures(made)

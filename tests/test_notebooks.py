@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import importlib.util
 import io
 import json
@@ -102,6 +103,7 @@ def test_stored_outputs_are_whole_and_in_order(name):
     found = [output for cell in cells for output in cell.outputs]
     assert not [output for output in found if output.output_type == "error"]
     assert not [output.text for output in found if output.get("name") == "stderr"]
+    assert "finished: skipped" not in json.dumps(found)  # the work was there before, and the outputs do not show it
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -209,6 +211,20 @@ def test_without_a_browser_there_is_advice(execute, monkeypatch):
     monkeypatch.setattr(execute.plotly.io, "to_image", nothing)
     with pytest.raises(SystemExit, match=r"Chrome or Chromium.*install one.*no browser"):
         execute.main([])
+
+
+def test_a_notebook_finds_what_others_made_and_not_what_it_made_itself(execute, tmp_path):
+    with execute.afresh("01.ipynb", tmp_path):
+        (tmp_path / "runs" / "first").mkdir(parents=True)
+    with contextlib.suppress(KeyboardInterrupt), execute.afresh("02.ipynb", tmp_path):
+        (tmp_path / "runs" / "second").mkdir()
+        (tmp_path / "data" / "second").mkdir(parents=True)
+        raise KeyboardInterrupt
+    with execute.afresh("02.ipynb", tmp_path):
+        assert [path.name for path in tmp_path.glob("*/*")] == ["first"]
+        (tmp_path / "runs" / "second").mkdir()
+    with execute.afresh("03.ipynb", tmp_path):
+        assert sorted(path.name for path in tmp_path.glob("*/*")) == ["first", "second"]
 
 
 def test_an_unknown_notebook_is_refused(execute):

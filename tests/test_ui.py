@@ -146,6 +146,9 @@ def test_a_running_stage_2_says_which_step_it_is_at(runs, visit):
         assert not app.exception
         assert not app.error
         assert not app.get("progress")
+    run.file("pairs").unlink()
+    said = [box.value for box in visit().info]
+    assert said == ["The counts of boxes and pairs stand here when all are there."]  # and not: run `orl stage2`
     file.write_text(json.dumps(note | {"done": -5}))
     assert visit().get("progress")[0].proto.value == 0
 

@@ -125,7 +125,9 @@ def _details(run: Run, manifest: Mapping[str, Any]) -> None:
     state.tabs(
         {
             STAGES["stage1"]: lambda: _curves(run, "stage1"),
-            STAGES["stage2"]: lambda: _funnel(run),
+            STAGES["stage2"]: lambda: _funnel(
+                run, running=manifest["stages"].get("stage2", {}).get("state") == "running"
+            ),
             STAGES["stage3"]: lambda: _curves(run, "stage3"),
         },
         default=STAGES[latest],
@@ -186,7 +188,7 @@ def _text(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _funnel(run: Run) -> None:
+def _funnel(run: Run, *, running: bool) -> None:
     try:
         counts = {
             "boxes proposed": run.count("proposals"),
@@ -194,7 +196,9 @@ def _funnel(run: Run) -> None:
             "pairs accepted": run.count("pairs"),
         }
     except OrlError as error:
-        st.info(state.sentence(str(error)))
+        st.info(
+            "The counts of boxes and pairs stand here when all are there." if running else state.sentence(str(error))
+        )
         return
     st.plotly_chart(curves.funnel(counts), alt="counts of boxes and pairs")
 
