@@ -125,9 +125,7 @@ def _details(run: Run, manifest: Mapping[str, Any]) -> None:
     state.tabs(
         {
             STAGES["stage1"]: lambda: _curves(run, "stage1"),
-            STAGES["stage2"]: lambda: _funnel(
-                run, running=manifest["stages"].get("stage2", {}).get("state") == "running"
-            ),
+            STAGES["stage2"]: lambda: _funnel(run, running=latest == "stage2" and _runs(manifest)),
             STAGES["stage3"]: lambda: _curves(run, "stage3"),
         },
         default=STAGES[latest],
@@ -196,9 +194,8 @@ def _funnel(run: Run, *, running: bool) -> None:
             "pairs accepted": run.count("pairs"),
         }
     except OrlError as error:
-        st.info(
-            "The counts of boxes and pairs stand here when all are there." if running else state.sentence(str(error))
-        )
+        later = "The counts of boxes and pairs stand here when all are there."
+        st.info(later if running else state.sentence(str(error)))
         return
     st.plotly_chart(curves.funnel(counts), alt="counts of boxes and pairs")
 
