@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import report
 
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
 from orl_explore.ui.state import list_runs
 

@@ -31,12 +31,13 @@ from PIL import Image, ImageFilter, ImageOps
 from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
-from orl_explore import decoding, device_views, resizing, views
-from orl_explore.images import ImageSet, open_images
-from orl_explore.renderers import collate, finish
-from orl_explore.scenes import compose_scene
+from orl_explore.images import decoding
+from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.practice.scenes import compose_scene
+from orl_explore.runs.samples import ObjectViews
+from orl_explore.views import cropping, device, parameters
+from orl_explore.views.renderers import collate, finish
 from training.config import Stage3Config
-from training.data import ObjectViews
 
 WIDTH, HEIGHT = 640, 480
 NEIGHBORS, BOXES, PAIRS = 10, 50, 5
@@ -149,7 +150,7 @@ class Own:
     def batch(self, rows: Sequence[int]) -> tuple[np.ndarray, list[Any]]:
         """Samples, and the processor time of their parts, seconds for all."""
         samples, renderer, config = self.samples, self.samples.renderer, self.samples.config
-        resize: Any = views.crop_and_resize if self.augment == "pil" else resizing.crop_and_resize
+        resize: Any = parameters.crop_image if self.augment == "pil" else cropping.crop_pixels
         with mock.patch.object(decoding, "jpeg_decoder", return_value=self.decoder):
             clock = Clock()
             drawn = [samples.sample(0, row) for row in rows]
@@ -211,11 +212,7 @@ def device_share(samples: ObjectViews, batch_size: int, way: Callable[[Any], Any
     device = "cuda" if torch.cuda.is_available() else "cpu"
     clock = time.perf_counter if device == "cuda" else time.process_time
     batch = collate([samples[0, n % len(samples)] for n in range(batch_size)])
-    crops = [
-        device_views.Crops(*(t.to(device) for t in view))
-        for view in batch.values()
-        if isinstance(view, device_views.Crops)
-    ]
+    crops = [device.Crops(*(t.to(device) for t in view)) for view in batch.values() if isinstance(view, device.Crops)]
     seconds = []
     for _ in range(4):
         start = clock()
@@ -227,7 +224,7 @@ def device_share(samples: ObjectViews, batch_size: int, way: Callable[[Any], Any
     return min(seconds[1:])
 
 
-def one_by_one(crops: device_views.Crops) -> torch.Tensor:
+def one_by_one(crops: device.Crops) -> torch.Tensor:
     """The same with torchvision's functions, which take one factor at a time: an image after the other."""
     tvf = v2.functional
     color: Any = (tvf.adjust_brightness, tvf.adjust_contrast, tvf.adjust_saturation, tvf.adjust_hue)
@@ -247,7 +244,7 @@ def one_by_one(crops: device_views.Crops) -> torch.Tensor:
     return torch.stack(out)
 
 
-def with_kornia(crops: device_views.Crops) -> torch.Tensor:
+def with_kornia(crops: device.Crops) -> torch.Tensor:
     """The same with kornia's functions, a factor for each image, but the color steps in one order for all of them."""
     import kornia  # type: ignore[import-not-found]
 

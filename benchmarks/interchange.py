@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from report import markdown_table, save
 
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange import authors
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 
 BOXES = [[5 * (number % 10) + number, 3 * number, 100 + number, 120] for number in range(100)]
 PAIRS = [[BOXES[number] + BOXES[99 - number] for number in range(10)]] * 10

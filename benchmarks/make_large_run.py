@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from orl_explore import projection
 from orl_explore.encoder import Encoder, EncoderSettings
-from orl_explore.images import ImageSet
-from orl_explore.run import TABLES, Run, hash_file, write_array, write_json
-from orl_explore.scenes import make_scenes
+from orl_explore.images.image_set import ImageSet
+from orl_explore.maps import object_map
+from orl_explore.practice.scenes import make_scenes
+from orl_explore.runs.run import TABLES, Run, hash_file, write_array, write_json
 from training.config import Config, Stage1Config, Stage2Config, Stage3Config
 
 COCO_IMAGES = 118_287
@@ -155,12 +155,12 @@ def make_large_run(
 
 def _map(run: Run, rng: np.random.Generator, regions: int) -> None:
     """A map of as many regions as `orl project` draws at most, at random places: laying them out takes UMAP long."""
-    rows = projection.sample(regions, limit=projection.LIMIT, seed=0)
+    rows = object_map.sample(regions, limit=object_map.LIMIT, seed=0)
     group = rng.integers(0, 12, len(rows))
     x, y = np.column_stack([np.cos(group), np.sin(group)]).T + rng.normal(0, 0.2, (2, len(rows)))
     table = pd.DataFrame({"region_id": rows, "x": x, "y": y, "cluster": group}).astype(TABLES["projection"].columns)
-    made = projection.Projection(table, projection.Settings(), regions)
-    projection.write_projection(run, made, projection.fingerprint(run))
+    made = object_map.ObjectMap(table, object_map.MapSettings(), regions)
+    object_map.write_object_map(run, made, object_map.fingerprint(run))
 
 
 def _boxes(rng: np.random.Generator, count: int) -> pd.DataFrame:

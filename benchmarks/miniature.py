@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import report
 
-from orl_explore import probes
 from orl_explore.encoder import embed_regions
-from orl_explore.images import ImageSet, open_images
-from orl_explore.run import Run
-from orl_explore.scenes import make_scenes
+from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.judging import probes
+from orl_explore.practice.scenes import make_scenes
+from orl_explore.runs.run import Run
 from training import evaluate, pipeline
 from training.config import Config
-from training.modules import data_workers
+from training.trainer import data_workers
 
 PROBES = {
     "object_probe": "linear probe, objects",

@@ -13,7 +13,7 @@ import numpy as np
 import report
 
 from orl_explore.errors import OrlError
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 
 PAIRS = (
     *("aloeL/aloeR", "leuvenA/leuvenB", "graf1/graf3"),

@@ -23,9 +23,9 @@ import numpy as np
 import report
 
 from orl_explore.boxes import filter_boxes, iou, is_kept
-from orl_explore.images import open_images
+from orl_explore.images.image_set import open_images
+from orl_explore.practice.scenes import compose_scene
 from orl_explore.proposals import selective_search
-from orl_explore.scenes import compose_scene
 
 WIDTH, HEIGHT = 640, 480
 OTHER = 10**6  # a seed that no picture has

@@ -19,7 +19,7 @@ import report
 
 from orl_explore.encoder import Encoder, embed_regions
 from orl_explore.pairs import match_regions
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from training.config import load_config
 
 

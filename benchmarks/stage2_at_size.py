@@ -39,15 +39,15 @@ import numpy as np
 import pandas as pd
 import report
 
-from orl_explore import views
 from orl_explore.encoder import Encoder, EncoderSettings
-from orl_explore.images import open_images
+from orl_explore.images.image_set import open_images
+from orl_explore.practice.scenes import make_scenes
 from orl_explore.proposals import propose, regions_from
-from orl_explore.run import Run, write_array_parts
-from orl_explore.scenes import make_scenes
+from orl_explore.runs.run import Run, write_array_parts
+from orl_explore.views import parameters
 from training import stage2
 from training.config import Config, Stage2Config, load_config
-from training.parts import Parts
+from training.sharding import Shards
 
 COCO_IMAGES = 118_287
 BOXES = 20
@@ -67,8 +67,8 @@ STEPS: dict[str, Callable[[Run, Config], None]] = {
 }
 
 
-def _parts(run: Run) -> Parts:
-    return Parts(run, stage2.STAGE)
+def _parts(run: Run) -> Shards:
+    return Shards(run, stage2.STAGE)
 
 
 def _encoder(run: Run) -> Encoder:
@@ -276,7 +276,7 @@ def coco(folder: Path, images: int, *, kill: bool, seed: int, sample: int) -> No
     }
     usages = [measure(run, "neighbors", images)]
     if kill:
-        parts = path / "stage2" / "parts"
+        parts = path / "stage2" / "shards"
         total = -(-images // Stage2Config().shard_images)
         killed = measure(run, "pairs", images, stop=lambda: len(list(parts.glob("pairs-*"))) >= total // 2)
         there = {part.name: part.stat().st_mtime_ns for part in parts.glob("pairs-*")}
@@ -367,11 +367,14 @@ def decoding(folder: Path, *, seed: int, count: int = 40) -> None:
     regions = 0
     for row in range(count):
         image = timed("decoding", images.load, row)
-        timed("image crop", lambda image: views.to_tensor(views.center_view(image, 224)), image)
+        timed("image crop", lambda image: parameters.to_tensor(parameters.center_view(image, 224)), image)
         boxes = regions_from(timed("proposals", lambda row: propose(images, [row], seed=seed), row))
         for box in boxes[["x", "y", "w", "h"]].itertuples(index=False, name=None):
             timed(
-                "region crops", lambda image, box: views.to_tensor(views.crop_and_resize(image, box, 224)), image, box
+                "region crops",
+                lambda image, box: parameters.to_tensor(parameters.crop_image(image, box, 224)),
+                image,
+                box,
             )
         regions += len(boxes)
     spent["proposals"] -= spent["decoding"]  # `propose` decodes, too

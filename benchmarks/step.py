@@ -31,13 +31,13 @@ from torch.utils.data import DataLoader
 
 from orl_explore.byol import BYOL, TwinNetworks
 from orl_explore.encoder import EncoderSettings
-from orl_explore.images import open_images
+from orl_explore.images.image_set import open_images
 from orl_explore.orl import ORL
-from orl_explore.renderers import collate, finish
-from orl_explore.views import normalize
+from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
+from orl_explore.views.parameters import normalize
+from orl_explore.views.renderers import collate, finish
 from training.config import Stage1Config, Stage3Config, TrainConfig
-from training.data import ImageViews, ObjectViews, StepSampler
-from training.modules import TwinTraining, precision_flag
+from training.trainer import TwinTraining, precision_flag
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"

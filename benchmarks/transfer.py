@@ -15,8 +15,8 @@ from pathlib import Path
 
 import report
 
-from orl_explore.comparison import read_results, transfer_table
-from orl_explore.run import Run
+from orl_explore.judging.comparison import read_results, transfer_table
+from orl_explore.runs.run import Run
 from training import cli
 
 ENCODERS = ["random", "stage1", "stage3", "supervised"]

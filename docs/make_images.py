@@ -28,13 +28,13 @@ import plotly.graph_objects as go
 from PIL import Image
 from torchvision.transforms.functional import to_pil_image
 
-from orl_explore import views
 from orl_explore.boxes import BOX, iou, jitter_box
 from orl_explore.byol import learning_rate_factor, target_momentum
 from orl_explore.figures import boxes, gallery, lines, of_run, style
-from orl_explore.run import Run
+from orl_explore.runs import replay
+from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
-from training import replay
+from orl_explore.views import parameters
 from training.config import load_config
 
 ROOT = Path(__file__).parent.parent
@@ -92,8 +92,8 @@ def figures(run: Run, image_id: int) -> Iterator[tuple[str, go.Figure]]:
     drawn, captions = [image], ["the image"]
     for view in (0, 1):
         for _ in range(3):
-            sampled = views.sample_view(rng, stage.views, view=view, image_size=image.size)
-            drawn.append(views.render_view(image, sampled, stage.image_size))
+            sampled = parameters.sample_view(rng, stage.views, view=view, image_size=image.size)
+            drawn.append(parameters.render_view(image, sampled, stage.image_size))
             captions.append(f"view {view + 1}")
     yield "views", gallery.gallery(drawn, captions, columns=7)
 

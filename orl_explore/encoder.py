@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from orl_explore import views
 from orl_explore.errors import OrlError
-from orl_explore.resizing import crop_and_resize
+from orl_explore.views import parameters
+from orl_explore.views.cropping import crop_pixels
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from orl_explore.images import ImageSet
+    from orl_explore.images.image_set import ImageSet
 
 Progress = Callable[[int, int], None]
 
@@ -155,9 +155,9 @@ class _Crops(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         row = self.rows[index]
         if self.boxes is None:
-            return views.to_tensor(views.center_view(self.images.load(row), self.size))[None]
+            return parameters.to_tensor(parameters.center_view(self.images.load(row), self.size))[None]
         pixels = self.images.load_pixels(row)
-        crops = [crop_and_resize(pixels, tuple(box), self.size) for box in self.boxes[index].tolist()]
+        crops = [crop_pixels(pixels, tuple(box), self.size) for box in self.boxes[index].tolist()]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
@@ -171,12 +171,14 @@ class _Files(Dataset):
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        from orl_explore.decoding import load_rgb
+        from orl_explore.images.decoding import load_rgb
 
         image = load_rgb(self.files[index])
         whole = (0, 0, image.width, image.height)
-        square = views.crop_and_resize(image, whole, self.size) if self.squeeze else views.center_view(image, self.size)
-        return views.to_tensor(square)[None]
+        square = (
+            parameters.crop_image(image, whole, self.size) if self.squeeze else parameters.center_view(image, self.size)
+        )
+        return parameters.to_tensor(square)[None]
 
 
 def _first(batch: list[Tensor]) -> Tensor:
@@ -223,7 +225,7 @@ def _embed(
     parts = []
     with autocast:
         for batch in _batches(loader, batch_size, done):
-            vectors = forward(views.normalize(batch.to(device)))
+            vectors = forward(parameters.normalize(batch.to(device)))
             parts.append(nn.functional.normalize(vectors.float(), dim=1).cpu())
     return torch.cat(parts)
 
@@ -368,5 +370,5 @@ def embed_files(
 @torch.inference_mode()
 def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) -> np.ndarray:
     """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
-    crop = views.to_tensor(views.center_view(picture, size))[None]
-    return nn.functional.normalize(encoder(views.normalize(crop)).float(), dim=1)[0].numpy()
+    crop = parameters.to_tensor(parameters.center_view(picture, size))[None]
+    return nn.functional.normalize(encoder(parameters.normalize(crop)).float(), dim=1)[0].numpy()

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from orl_explore import views
 from orl_explore.boxes import jitter_box
 from orl_explore.byol import TwinNetworks
 from orl_explore.encoder import EncoderSettings
-from orl_explore.renderers import RENDERERS, Renderer, View
-from orl_explore.views import Box, ViewParameters, ViewSettings
+from orl_explore.views import parameters
+from orl_explore.views.parameters import Box, ViewParameters, ViewSettings
+from orl_explore.views.renderers import RENDERERS, Renderer, View
 
 
 class ORL(TwinNetworks):
@@ -89,14 +89,14 @@ def draw_sample(
     jittered = _box(jitter_box(np.array(box), image_size=image_size, rng=rng))
 
     def patch(box: Box, view: int) -> ViewParameters:
-        return views.sample_view(rng, settings, view=view, box=box)
+        return parameters.sample_view(rng, settings, view=view, box=box)
 
     return Sample(
         image_id,
         neighbor_id,
         views=(
-            views.sample_view(rng, settings, view=0, image_size=image_size),
-            views.sample_view(rng, settings, view=1, image_size=image_size),
+            parameters.sample_view(rng, settings, view=0, image_size=image_size),
+            parameters.sample_view(rng, settings, view=1, image_size=image_size),
         ),
         intra=(patch(box, 0), patch(jittered, 1)),
         inter=(patch(query, 0), patch(key, 1)),

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orl_explore.rows import Groups, Slices
-from orl_explore.run import TABLES
+from orl_explore.runs.reading import Groups, Slices
+from orl_explore.runs.run import TABLES
 
 if TYPE_CHECKING:
     import torch

@@ -19,7 +19,7 @@ from orl_explore.boxes import FALLBACK, REASONS, filter_boxes, is_kept
 from orl_explore.errors import OrlError
 
 if TYPE_CHECKING:
-    from orl_explore.images import ImageSet
+    from orl_explore.images.image_set import ImageSet
 
 Method = Literal["fast", "opencv"]
 """Who searches: the compiled search of this project, or OpenCV's, the reference."""

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from orl_explore.encoder import EncoderSettings
-from orl_explore.images import ImageSet, open_images
-from orl_explore.run import Run
-from orl_explore.scenes import make_scenes
+from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.practice.scenes import make_scenes
+from orl_explore.runs.run import Run
 from training.config import Config, Stage1Config, Stage2Config, Stage3Config, load_config
 
 

@@ -23,9 +23,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
-from orl_explore import projection
-from orl_explore.reviews import KEY, Pair, read_reviews, save_review
-from orl_explore.run import Run
+from orl_explore.maps import object_map
+from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
+from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
 
 ROOT = Path(__file__).parent.parent
@@ -71,8 +71,8 @@ def runs(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
             float
         )  # UMAP takes long: two of its numbers are a map, too
         table = pd.DataFrame({"region_id": range(len(vectors)), "x": vectors[:, 0], "y": vectors[:, 1], "cluster": 0})
-        made = projection.Projection(table, projection.Settings(), len(vectors))
-        projection.write_projection(run, made, projection.fingerprint(run))
+        made = object_map.ObjectMap(table, object_map.MapSettings(), len(vectors))
+        object_map.write_object_map(run, made, object_map.fingerprint(run))
     (folder / "one" / "run.json").touch()
     return folder
 

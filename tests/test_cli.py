@@ -14,11 +14,11 @@ import pytest
 
 from orl_explore import __version__
 from orl_explore.errors import OrlError
-from orl_explore.images import open_images
-from orl_explore.run import Run
+from orl_explore.images.image_set import open_images
+from orl_explore.runs.run import Run
 from training import cli, pipeline
 from training.config import load_config
-from training.modules import TwinTraining
+from training.trainer import TwinTraining
 
 COMMANDS = ["run", "stage1", "stage2", "stage3", "evaluate", "project", "scenes", "verify", "config"]
 COMMANDS += ["import", "export", "data", "plan"]

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orl_explore import comparison, projection
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.figures import compare as figures
-from orl_explore.run import Run
+from orl_explore.judging import comparison
+from orl_explore.maps import object_map
+from orl_explore.runs.run import Run
 
 
 def test_kept_lost_and_gained():
@@ -70,17 +71,17 @@ def run(finished: Run, tmp_path: Path) -> Run:
 
 
 def test_stage_1_has_the_neighbors_of_stage_2(run):
-    source = comparison.sources(run)["stage1"]
+    source = comparison.compared_encoders(run)["stage1"]
     found = comparison.neighbors_of(run, source)[:, :3]
     ids = run.images().table["image_id"].to_numpy()
     assert ids[found].ravel().tolist() == run.read("neighbors")["neighbor_id"].tolist()
 
 
 def test_the_untrained_encoder_is_the_one_of_the_evaluation(run, tiny):
-    source = comparison.sources(run)["random"]
+    source = comparison.compared_encoders(run)["random"]
     expected = Encoder.random(tiny.stage1.encoder, tiny.seed).state_dict()
     assert all((value == expected[name]).all() for name, value in source.load().state_dict().items())
-    assert list(comparison.sources(run)) == ["random", "stage1", "stage3"]
+    assert list(comparison.compared_encoders(run)) == ["random", "stage1", "stage3"]
 
 
 def test_encoders_kept_on_the_way_are_compared(run):
@@ -89,18 +90,18 @@ def test_encoders_kept_on_the_way_are_compared(run):
     for epoch, stage in ((20, "stage1"), (3, "stage3")):
         shutil.copy(run.encoder_file(stage), folder / f"epoch={epoch}.safetensors")
     (folder / "epoch=x.safetensors").touch()
-    found = comparison.sources(run)
+    found = comparison.compared_encoders(run)
     assert list(found) == ["random", "stage1 epoch 3", "stage1 epoch 20", "stage1", "stage3"]
     assert found["stage1 epoch 20"].hash() == found["stage1"].hash()
     third, last = (comparison.neighbors_of(run, found[name]) for name in ("stage1 epoch 3", "stage3"))
     assert (third == last).all()
     run.encoder_file("stage1").unlink()  # the stage is still being trained
-    assert list(comparison.sources(run)) == ["random", "stage1 epoch 3", "stage1 epoch 20", "stage3"]
+    assert list(comparison.compared_encoders(run)) == ["random", "stage1 epoch 3", "stage1 epoch 20", "stage3"]
 
 
 def test_embeddings_are_made_once_for_each_encoder(run, monkeypatch):
     seen = []
-    source = comparison.sources(run)["stage1"]
+    source = comparison.compared_encoders(run)["stage1"]
     first = comparison.embeddings(run, source, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (24, 24)
     assert comparison.is_cached(run, source)
@@ -120,15 +121,15 @@ def test_a_run_that_cannot_be_written_to_is_compared(run, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(comparison, "write_array", refuse)
-    assert comparison.neighbors_of(run, comparison.sources(run)["stage1"]).shape == (24, 10)
+    assert comparison.neighbors_of(run, comparison.compared_encoders(run)["stage1"]).shape == (24, 10)
 
 
 def test_a_missing_encoder_and_summary_are_sentences(run, new_run):
-    source = comparison.sources(run)["stage3"]
+    source = comparison.compared_encoders(run)["stage3"]
     run.encoder_file("stage3").unlink()
     with pytest.raises(OrlError, match="orl stage3"):
         comparison.embeddings(run, source)
-    assert comparison.sources(new_run("new")) == {}
+    assert comparison.compared_encoders(new_run("new")) == {}
     with pytest.raises(OrlError, match="orl evaluate"):
         comparison.read_summary(run)
     (run.path / "evaluation").mkdir(exist_ok=True)
@@ -186,5 +187,5 @@ def test_a_large_run_in_small(tmp_path, monkeypatch):
     assert run.read_array("region_embeddings").shape == (len(regions), 64)
     assert [run.finished(stage) for stage in ("stage1", "stage2", "stage3")] == [True] * 3
     assert len(run.read("pairs", image_id=int(ids[5]))) == 25
-    assert len(projection.read_projection(run).table) == len(regions)
+    assert len(object_map.read_object_map(run).table) == len(regions)
     json.loads((run.path / "evaluation" / "summary.json").read_text())

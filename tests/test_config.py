@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orl_explore.byol import target_momentum
-from orl_explore.downloads import COCO as COCO_ARCHIVES
-from orl_explore.downloads import space_needed
 from orl_explore.errors import OrlError
-from orl_explore.run import differing_keys
+from orl_explore.images.downloads import COCO as COCO_ARCHIVES
+from orl_explore.images.downloads import space_needed
+from orl_explore.runs.run import differing_keys
 from training.config import (
     CONFIGS,
     Config,

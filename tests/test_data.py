@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from orl_explore.errors import OrlError
-from orl_explore.images import open_images
-from training.data import ImageViews, ObjectViews, StepSampler
+from orl_explore.images.image_set import open_images
+from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
 
 
 def batches(images, *, batch_size, epochs=3, seed=0, **options):

@@ -16,8 +16,8 @@ from orl_explore.errors import OrlError
 from training.transfer import detection
 from training.transfer.average_precision import average_precision
 from training.transfer.detection import Settings
-from training.transfer.evaluate import evaluate, split_overrides
 from training.transfer.mask_rcnn import DetectionImages, DetectionTraining, mask_rcnn
+from training.transfer.runner import evaluate, split_overrides
 from training.transfer.setup import Setup
 
 SMALL = {

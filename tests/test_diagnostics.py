@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from orl_explore import diagnostics
-from orl_explore.diagnostics import Hubness, Judged
+from orl_explore.judging import diagnostics
+from orl_explore.judging.diagnostics import Hubness, Judged
 
 BOX = ["x", "y", "w", "h"]
 

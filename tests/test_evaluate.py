@@ -13,9 +13,9 @@ from PIL import Image
 from rich.console import Console
 
 from orl_explore.encoder import Encoder, EncoderSettings
-from orl_explore.images import ImageSet, open_images
-from orl_explore.run import Run
-from orl_explore.scenes import make_scenes
+from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.practice.scenes import make_scenes
+from orl_explore.runs.run import Run
 from training import evaluate
 from training.config import Config, EvaluateConfig, Stage1Config
 from training.evaluate import sparkline, summary_tables

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from orl_explore import projection
 from orl_explore.boxes import KEPT, filter_boxes
 from orl_explore.errors import OrlError
 from orl_explore.figures import gallery, lines, of_run, style
+from orl_explore.figures.source_code import SourceCode
+from orl_explore.maps import object_map
 from orl_explore.orl import Sample
-from orl_explore.run import Run
-from orl_explore.source import Source
-from orl_explore.views import ViewParameters
+from orl_explore.runs.run import Run
+from orl_explore.views.parameters import ViewParameters
 
 
 def texts(figure) -> list[str]:
@@ -26,10 +26,10 @@ def texts(figure) -> list[str]:
 
 
 def test_source_shows_the_code_that_runs():
-    shown = Source(filter_boxes)
+    shown = SourceCode(filter_boxes)
     assert str(shown).startswith("def filter_boxes(")
     assert shown._repr_markdown_().startswith("```python\ndef filter_boxes(")
-    assert str(Source(Run.finished)).startswith("def finished(self")  # methods without their indentation
+    assert str(SourceCode(Run.finished)).startswith("def finished(self")  # methods without their indentation
 
 
 def test_a_gallery_fits_each_picture_into_its_square_and_escapes_captions():
@@ -166,6 +166,6 @@ def test_crops_have_the_shape_of_their_boxes(finished):
 def test_the_object_map_needs_a_projection(run):
     with pytest.raises(OrlError, match="orl project"):
         of_run.objects(run)
-    projection.project_run(run, projection.Settings(limit=60, neighbors=5))
+    object_map.make_object_map(run, object_map.MapSettings(limit=60, neighbors=5))
     made = of_run.objects(run)
     assert sum(len(trace.x) for trace in made.data) == 60

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from orl_explore.decoding import load_rgb
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet, open_images, report
-from orl_explore.masks import _runs
+from orl_explore.images.decoding import load_rgb
+from orl_explore.images.image_set import ImageSet, open_images, report
+from orl_explore.images.object_masks import _runs
 
 RNG_SEED = 0
 

@@ -22,16 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from orl_explore import projection
 from orl_explore.encoder import Encoder, embed_images, embed_regions
 from orl_explore.errors import OrlError
 from orl_explore.interchange import jsonstream, unpacking
 from orl_explore.interchange.jsonstream import stream_json
-from orl_explore.run import TABLES, Run, hash_file
+from orl_explore.maps import object_map
+from orl_explore.runs.run import TABLES, Run, hash_file
 from training import cli, evaluate, stage2, stage3
 from training.config import load_config
-from training.embed import embed
-from training.interchange import export, import_files
+from training.embed_imported import embed_imported
+from training.importing import export, import_files
 
 SIZES = [(40, 30), (40, 30), (60, 50), (20, 20)]
 """Width and height of four images, file names 9.jpg, 4.jpg, 7.jpg, 2.jpg, ids 90, 40, 70, 20: in no order."""
@@ -272,11 +272,11 @@ def test_an_imported_run_is_embedded_by_an_imported_encoder(imported, tiny, weig
     with pytest.raises(
         OrlError, match=r"no encoder of stage 1: import one with `orl import \S+ WEIGHTS --stage stage1`"
     ):
-        embed(imported, tiny)
+        embed_imported(imported, tiny)
     tables = {name: hash_file(imported.file(name)) for name in ("neighbors", "proposals", "regions", "pairs")}
     for seed in (1, 2):  # another encoder makes other embeddings, without being asked to
         import_files(imported.path, [weights(seed)], overwrite=True)
-        embed(imported, tiny)
+        embed_imported(imported, tiny)
         encoder, images, size = Encoder.random(encoder_settings, seed), imported.images(), tiny.stage2.image_size
         np.testing.assert_allclose(
             imported.read_array("image_embeddings"), embed_images(encoder, images, size=size), atol=1e-6
@@ -299,10 +299,10 @@ def test_the_app_shows_every_page_of_an_embedded_run(imported, tiny, weights, mo
     from streamlit.testing.v1 import AppTest
 
     import_files(imported.path, [weights(1)])
-    embed(imported, tiny)
-    shape = projection.Settings(neighbors=2, clusters=2)
-    made = projection.project_run(imported, shape)
-    projection.write_projection(imported, made, projection.fingerprint(imported))
+    embed_imported(imported, tiny)
+    shape = object_map.MapSettings(neighbors=2, clusters=2)
+    made = object_map.make_object_map(imported, shape)
+    object_map.write_object_map(imported, made, object_map.fingerprint(imported))
     monkeypatch.setenv("ORL_RUNS", str(imported.path.parent))
     for page in ("overview", "neighbors", "proposals", "pairs", "object_map", "compare", "sample"):
         app = AppTest.from_file(str(Path(__file__).parent.parent / "app.py"), default_timeout=120)
@@ -315,9 +315,9 @@ def test_the_app_shows_every_page_of_an_embedded_run(imported, tiny, weights, mo
 
 def test_a_mined_run_has_embeddings_of_its_own(finished, new_run, tiny):
     with pytest.raises(OrlError, match="was not imported: it has embeddings of its own"):
-        embed(finished, tiny)
+        embed_imported(finished, tiny)
     with pytest.raises(OrlError, match="has no stage 2 to embed"):
-        embed(new_run(), tiny)
+        embed_imported(new_run(), tiny)
 
 
 def change(path: str, value: object):

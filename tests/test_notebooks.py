@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from PIL import Image
 
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -13,11 +13,20 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageColor
 
-from orl_explore import overview as module
 from orl_explore.errors import OrlError
-from orl_explore.images import open_images
-from orl_explore.overview import PALETTE, best_pairs, choose_queries, couple, curve, draw_boxes, fit, overview
-from orl_explore.run import TABLES, Run
+from orl_explore.figures import summary_picture as module
+from orl_explore.figures.summary_picture import (
+    PALETTE,
+    best_pairs,
+    choose_queries,
+    couple,
+    curve,
+    draw_boxes,
+    fit_into,
+    summary_picture,
+)
+from orl_explore.images.image_set import open_images
+from orl_explore.runs.run import TABLES, Run
 from training import evaluate, pipeline
 
 VERMILLION, BLUE, GREEN = (ImageColor.getrgb(color) for color in PALETTE[:3])
@@ -120,7 +129,7 @@ def write_metrics(run: Run, stage: str) -> None:
     ],
 )
 def test_fit(size, into, expected):
-    assert fit(solid(size), *into).size == expected
+    assert fit_into(solid(size), *into).size == expected
 
 
 @pytest.mark.parametrize(
@@ -281,7 +290,7 @@ def plain(tmp_path_factory):
 
 
 def test_what_lies_where(plain):
-    picture = overview(plain, queries=[10])
+    picture = summary_picture(plain, queries=[10])
     assert picture.width == 1600
     x, top, w, h = extent(picture.crop((0, 0, SECOND, picture.height)), paint(0))
     assert (x, w, h) == (LEFT, 240, 240)  # the image fills its square; no box lies on its edge
@@ -306,7 +315,7 @@ def test_what_lies_where(plain):
 
 def test_boxes_without_a_pair_are_drawn_thin(tmp_path):
     run = make_run(tmp_path, pairs=[(0, 1)])
-    column = overview(run, queries=[10]).crop((LEFT, 0, LEFT + 240, 600))
+    column = summary_picture(run, queries=[10]).crop((LEFT, 0, LEFT + 240, 600))
     picture, top = np.asarray(column), extent(column, paint(0))[1]
     yellow = np.array(ImageColor.getrgb(module.YELLOW))
     # Box 1 is (130, 60, 90, 170); as there are few, four fifths of yellow over the image.
@@ -315,32 +324,32 @@ def test_boxes_without_a_pair_are_drawn_thin(tmp_path):
 
 
 def test_a_box_of_two_pairs_has_both_numbers(tmp_path):
-    shared = overview(make_run(tmp_path / "a", pairs=[(0, 0), (0, 1)], stages=()), queries=[10])
-    single = overview(make_run(tmp_path / "b", pairs=[(0, 0)], stages=()), queries=[10])
+    shared = summary_picture(make_run(tmp_path / "a", pairs=[(0, 0), (0, 1)], stages=()), queries=[10])
+    single = summary_picture(make_run(tmp_path / "b", pairs=[(0, 0)], stages=()), queries=[10])
     areas = [where(picture.crop((LEFT, 0, LEFT + 240, 500)), VERMILLION).sum() for picture in (shared, single)]
     assert areas[0] > areas[1]  # the plate of `1 2` is longer than that of `1`
     assert not where(shared, BLUE).any()  # one box, one color
 
 
 def test_the_same_run_gives_the_same_picture(plain):
-    assert overview(plain).tobytes() == overview(Run(plain.path)).tobytes()
+    assert summary_picture(plain).tobytes() == summary_picture(Run(plain.path)).tobytes()
 
 
 def test_queries_rows_and_width(plain):
-    one, two = overview(plain, rows=1), overview(plain, rows=2)
+    one, two = summary_picture(plain, rows=1), summary_picture(plain, rows=2)
     assert two.height > one.height
-    assert overview(plain, queries=[11, 12]).size == two.size
-    assert overview(plain, queries=[11]).tobytes() != overview(plain, queries=[12]).tobytes()
-    half = overview(plain, rows=1, width=800)
+    assert summary_picture(plain, queries=[11, 12]).size == two.size
+    assert summary_picture(plain, queries=[11]).tobytes() != summary_picture(plain, queries=[12]).tobytes()
+    half = summary_picture(plain, rows=1, width=800)
     assert half.width == 800
     assert half.height == pytest.approx(one.height / 2, abs=10)
 
 
 def test_refused(plain):
     with pytest.raises(OrlError, match="has no image 7: choose queries from"):
-        overview(plain, queries=[10, 7])
+        summary_picture(plain, queries=[10, 7])
     with pytest.raises(ValueError, match="at least 1"):
-        overview(plain, rows=0)
+        summary_picture(plain, rows=0)
 
 
 @pytest.mark.parametrize("name", ["neighbors", "proposals", "regions", "pairs"])
@@ -348,14 +357,14 @@ def test_a_missing_table_names_its_command(tmp_path, name):
     run = make_run(tmp_path)
     run.file(name).unlink()
     with pytest.raises(OrlError, match="run `orl stage2"):
-        overview(run)
+        summary_picture(run)
 
 
 def test_curves_only_of_finished_stages(tmp_path):
     heights = {}
     for stages in [(), ("stage1",), ("stage3",), ("stage1", "stage3")]:
         run = make_run(tmp_path / "-".join(("run", *stages)), stages=stages, pairs=[])  # no color but the curves'
-        picture = overview(run, queries=[10])
+        picture = summary_picture(run, queries=[10])
         heights[stages] = picture.height
         assert where(picture, BLUE).any() == ("stage1" in stages)
         assert where(picture, VERMILLION).any() == ("stage3" in stages)
@@ -363,13 +372,13 @@ def test_curves_only_of_finished_stages(tmp_path):
     assert heights[()] < heights[("stage1",)] - module.PLOT_HEIGHT / 2
 
     run.note("stage3", state="running")
-    assert not where(overview(run, queries=[10]), VERMILLION).any()
+    assert not where(summary_picture(run, queries=[10]), VERMILLION).any()
 
 
 def test_curves_show_the_mean_loss_and_the_last_std(plain, monkeypatch):
     seen = []
     monkeypatch.setattr(module, "curve", lambda series, **options: seen.append(series) or solid(options["size"]))
-    overview(plain)
+    summary_picture(plain)
     # Losses 4, 2 in the first epoch and 2, 1 in the second.
     assert seen == [{"stage 1": [3, 1.5], "stage 3": [3, 1.5]}, {"stage 1": [0.5, 0.75], "stage 3": [0.5, 0.75]}]
 
@@ -379,10 +388,10 @@ def test_signs_of_context(tmp_path, monkeypatch):
     sign = module._sign
     monkeypatch.setattr(module, "_sign", lambda equal, size: drawn.append(equal) or sign(equal, size))
     run = make_run(tmp_path, [(60, 60)] * 4, contexts=["sea", "town", "sea", None])
-    overview(run, queries=[10])  # neighbors town, sea, unknown
+    summary_picture(run, queries=[10])  # neighbors town, sea, unknown
     assert drawn == [False, True]
     drawn.clear()
-    overview(run, queries=[13])  # of the unknown one, nothing can be said
+    summary_picture(run, queries=[13])  # of the unknown one, nothing can be said
     assert drawn == []
     assert np.asarray(sign(True, 18)).tobytes() != np.asarray(sign(False, 18)).tobytes()  # not by color alone
     assert sign(False, 18).convert("L").getextrema()[0] < 128
@@ -403,7 +412,7 @@ def test_signs_of_context(tmp_path, monkeypatch):
 def test_runs_of_any_shape(tmp_path, sizes, options):
     run = make_run(tmp_path, sizes, **options)
     for width in (1600, 500):
-        picture = overview(run, width=width)
+        picture = summary_picture(run, width=width)
         assert (picture.mode, picture.width) == ("RGB", width)
         edge = module._Scale(width)(module.MARGIN)
         for strip in ((0, 0, edge, picture.height), (width - edge, 0, width, picture.height)):
@@ -421,7 +430,7 @@ def test_shorten():
 
 
 def test_a_real_run(finished):
-    picture = overview(finished)
+    picture = summary_picture(finished)
     assert picture.width == 1600
     assert picture.height > 1000
 
@@ -438,4 +447,4 @@ def test_judging_a_run_leaves_the_picture(tmp_path, tiny, monkeypatch, capsys, m
     assert ("overview.png" in capsys.readouterr().err) == mined
     if mined:
         with Image.open(file) as picture:
-            assert picture.tobytes() == overview(run).tobytes()
+            assert picture.tobytes() == summary_picture(run).tobytes()

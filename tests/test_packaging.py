@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from orl_explore.boxes import REASONS
-from orl_explore.run import ARRAYS, FORMAT, TABLES
+from orl_explore.runs.run import ARRAYS, FORMAT, TABLES
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

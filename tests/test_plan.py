@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from orl_explore.errors import OrlError
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from training import cli
 from training.plan import LIST_COST, activations, combined, duration, gigabytes, list_search_share, plan
 

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from orl_explore.encoder import Encoder, EncoderSettings, build_backbone, embed_images, embed_regions
 from orl_explore.errors import OrlError
-from orl_explore.prior import load_prior, source_file
-from orl_explore.run import Run, hash_file
+from orl_explore.pretrained import load_pretrained, source_file
+from orl_explore.runs.run import Run, hash_file
 from training import evaluate, pipeline, stage2, stage3
 
 RESNET = "timm:test_resnet"
@@ -42,7 +42,7 @@ def test_what_a_name_stands_for(name, file):
 
 
 def test_backbones_without_a_projector_compare_images_by_their_pooled_feature(weights, images):
-    prior = load_prior(f"{RESNET}@{weights}", image_size=32)
+    prior = load_pretrained(f"{RESNET}@{weights}", image_size=32)
     width = build_backbone(RESNET)[1]
     assert (prior.image_dim, prior.region_dim) == (width, width)
     assert len(prior.differs) == 3  # the third: this model of timm's wants other means and deviations
@@ -54,7 +54,7 @@ def test_backbones_without_a_projector_compare_images_by_their_pooled_feature(we
 
 def test_encoders_of_this_project_keep_their_projector(finished, images, tiny):
     file = finished.encoder_file("stage1")
-    prior = load_prior(str(file), image_size=32)
+    prior = load_pretrained(str(file), image_size=32)
     assert (prior.image_dim, prior.region_dim) == (16, build_backbone(RESNET)[1])
     assert len(prior.differs) == 2
     np.testing.assert_array_equal(
@@ -70,7 +70,7 @@ def test_other_normalization_and_transformers(tmp_path, images):
     path = tmp_path / "vit.safetensors"
     save_file(model.state_dict(), path)
     size = model.pretrained_cfg["input_size"][-1]
-    prior = load_prior(f"timm:test_vit2@{path}", image_size=size)
+    prior = load_pretrained(f"timm:test_vit2@{path}", image_size=size)
     assert torch.equal(
         prior.encoder.backbone.state_dict()["patch_embed.proj.weight"], model.state_dict()["patch_embed.proj.weight"]
     )
@@ -80,7 +80,7 @@ def test_other_normalization_and_transformers(tmp_path, images):
     again = Encoder.load(tmp_path / "own.safetensors")
     assert embed_images(again, images, [0], size=size).shape == (1, prior.image_dim)
     with pytest.raises(OrlError, match=r"test_vit2@.* cannot see crops of 33 px .*--stage2.image_size"):
-        load_prior(f"timm:test_vit2@{path}", image_size=33)
+        load_pretrained(f"timm:test_vit2@{path}", image_size=33)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_refused(name, message, monkeypatch, tmp_path):
     monkeypatch.setattr("timm.models._builder.load_pretrained", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     with pytest.raises(OrlError, match=message) as error:
-        load_prior(name, image_size=32)
+        load_pretrained(name, image_size=32)
     assert "\n" not in str(error.value)
 
 
 def test_weights_of_another_model_are_refused(weights):
     with pytest.raises(OrlError, match=r"fits? "):
-        load_prior(f"timm:resnet18@{weights}", image_size=32)
+        load_pretrained(f"timm:resnet18@{weights}", image_size=32)
 
 
 # ---- runs that have no stage 1 -----------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_a_run_without_stage_1(mined, weights, images):
         "differs": record["prior"]["differs"],
         "source": hash_file(weights),
     }
-    encoder = load_prior(f"{RESNET}@{weights}", image_size=32).encoder
+    encoder = load_pretrained(f"{RESNET}@{weights}", image_size=32).encoder
     np.testing.assert_allclose(run.read_array("image_embeddings"), embed_images(encoder, images, size=32), atol=1e-5)
     regions = run.read("regions")
     expected = embed_regions(encoder, images, regions, size=32).astype(np.float16)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import RidgeCV
 
-from orl_explore import probes
-from orl_explore.probes import knn_accuracy, linear_probe, majority_accuracy, multilabel_map, prevalence
+from orl_explore.judging import probes
+from orl_explore.judging.probes import knn_accuracy, linear_probe, majority_accuracy, multilabel_map, prevalence
 
 
 def blobs(rng, labels, *, spread):

@@ -6,11 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orl_explore import projection
 from orl_explore.errors import OrlError
-from orl_explore.figures import object_map
-from orl_explore.projection import Settings, most_similar, project, project_run, read_projection, region_labels, sample
-from orl_explore.run import TABLES, Run, write_array
+from orl_explore.figures import object_map as map_figures
+from orl_explore.maps import object_map
+from orl_explore.maps.object_map import (
+    MapSettings,
+    lay_out,
+    make_object_map,
+    most_similar,
+    read_object_map,
+    region_labels,
+    sample,
+)
+from orl_explore.runs.run import TABLES, Run, write_array
 from training import cli
 
 
@@ -23,7 +31,7 @@ def quick(monkeypatch):
             progress(200, 200)
         return vectors[:, :2] * np.float32(1 + min_dist)
 
-    monkeypatch.setattr(projection, "_umap", layout)
+    monkeypatch.setattr(object_map, "_umap", layout)
 
 
 @pytest.fixture
@@ -47,7 +55,7 @@ def test_a_sample_is_seeded_and_within_the_limit():
 
 def test_project_says_which_regions_it_shows(quick):
     vectors = unit(300)
-    table = project(vectors, limit=40, clusters=3, seed=1)
+    table = lay_out(vectors, limit=40, clusters=3, seed=1)
     assert table.dtypes.astype(str).to_dict() == dict(TABLES["projection"].columns)
     assert len(table) == 40
     rows = table["region_id"].to_numpy()
@@ -59,7 +67,7 @@ def test_project_says_which_regions_it_shows(quick):
 def test_clusters_are_those_of_the_embeddings(quick):
     kinds = np.repeat([0, 1, 2], [30, 20, 10])
     vectors = np.eye(8, dtype=np.float32)[kinds]
-    np.testing.assert_array_equal(project(vectors, clusters=3)["cluster"], kinds)
+    np.testing.assert_array_equal(lay_out(vectors, clusters=3)["cluster"], kinds)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +83,12 @@ def test_clusters_are_those_of_the_embeddings(quick):
 )
 def test_settings_out_of_range(setting, message):
     with pytest.raises(OrlError, match=message):
-        project(unit(50), **setting)
+        lay_out(unit(50), **setting)
 
 
 def test_too_few_regions():
     with pytest.raises(OrlError, match="3 regions are too few"):
-        project(unit(3))
+        lay_out(unit(3))
 
 
 @pytest.mark.slow  # numba compiles
@@ -88,46 +96,46 @@ def test_too_few_regions():
 def test_umap_itself(count):
     seen = []
     vectors = unit(count)
-    table = project(vectors, progress=lambda done, total: seen.append((done, total)))
+    table = lay_out(vectors, progress=lambda done, total: seen.append((done, total)))
     assert np.isfinite(table[["x", "y"]]).all(axis=None)
     assert seen[-1][0] == seen[-1][1] > 0
-    pd.testing.assert_frame_equal(table, project(vectors))
+    pd.testing.assert_frame_equal(table, lay_out(vectors))
 
 
 # ---- a run's map ---------------------------------------------------------------------------------------------------
 
 
 def test_a_map_is_stored_with_its_settings(copy, quick):
-    assert not projection.is_current(copy, Settings())
-    made = project_run(copy, Settings(min_dist=0.5))
-    read = read_projection(copy)
-    assert read.settings == Settings(min_dist=0.5)
+    assert not object_map.is_current(copy, MapSettings())
+    made = make_object_map(copy, MapSettings(min_dist=0.5))
+    read = read_object_map(copy)
+    assert read.settings == MapSettings(min_dist=0.5)
     assert read.regions == len(copy.read("regions"))
     pd.testing.assert_frame_equal(read.table, made.table)
-    assert projection.is_current(copy, Settings(min_dist=0.5))
-    assert not projection.is_current(copy, Settings())
+    assert object_map.is_current(copy, MapSettings(min_dist=0.5))
+    assert not object_map.is_current(copy, MapSettings())
 
 
 def test_a_stale_map_is_refused(copy, quick):
-    project_run(copy)
+    make_object_map(copy)
     write_array(copy.file("region_embeddings"), unit(len(copy.read("regions"))))
     copy.note("stage2", outputs={})
     with pytest.raises(OrlError, match=r"other region embeddings: `orl project .* --overwrite`"):
-        read_projection(copy)
+        read_object_map(copy)
 
 
 def test_a_map_by_somebody_else_is_refused(copy, quick):
-    copy.write("projection", project_run(copy).table)
+    copy.write("projection", make_object_map(copy).table)
     with pytest.raises(OrlError, match="other region embeddings"):
-        read_projection(copy)
+        read_object_map(copy)
 
 
 def test_what_is_missing_is_named(copy):
     with pytest.raises(OrlError, match=r"run `orl project .*` first"):
-        read_projection(copy)
+        read_object_map(copy)
     copy.clear("stage2")
     with pytest.raises(OrlError, match=r"run `orl stage2 .*` first"):
-        project_run(copy)
+        make_object_map(copy)
 
 
 def test_the_command(copy, quick, capsys):
@@ -149,19 +157,19 @@ def test_labels_are_categories_of_objects(finished):
     own["region_id"] = np.arange(len(own))
     labels = region_labels(own, images)
     assert (labels.to_numpy() == objects["category"].to_numpy()).mean() > 0.9  # others lie on top of each other
-    assert set(region_labels(regions, images)) <= {*objects["category"], projection.BACKGROUND}
+    assert set(region_labels(regions, images)) <= {*objects["category"], object_map.UNLABELED}
 
 
 @pytest.mark.parametrize("block", [3, 1000])
 def test_most_similar(monkeypatch, block):
-    monkeypatch.setattr(projection, "BLOCK", block)
+    monkeypatch.setattr(object_map, "BLOCK", block)
     angles = np.array([0.0, 0.5, 0.1, 3.0, 0.1])
     vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
     found = most_similar(vectors, 0, count=3)
     assert found["region_id"].tolist() == [2, 4, 1]  # of equals, the first one; never itself
     np.testing.assert_allclose(found["similarity"], np.cos([0.1, 0.1, 0.5]), rtol=1e-5)
     assert len(most_similar(vectors, 0, count=99)) == 4
-    np.testing.assert_allclose(projection.similarities(vectors, 1, np.array([3, 1])), np.cos([2.5, 0]), rtol=1e-5)
+    np.testing.assert_allclose(object_map.similarities(vectors, 1, np.array([3, 1])), np.cos([2.5, 0]), rtol=1e-5)
 
 
 # ---- the figure ----------------------------------------------------------------------------------------------------
@@ -175,8 +183,8 @@ def points(labels):
 
 
 def test_groups_differ_in_color_or_symbol_and_names_are_no_html():
-    labels = [f"<b>{number}" for number in range(20)] + [projection.BACKGROUND] * 3
-    made = object_map.by_group(points(labels), "label")
+    labels = [f"<b>{number}" for number in range(20)] + [object_map.UNLABELED] * 3
+    made = map_figures.by_group(points(labels), "label")
     looks = [(trace.marker.color, trace.marker.symbol) for trace in made.data]
     assert len(set(looks)) == 21
     assert made.data[0].name == "background (3)"
@@ -186,15 +194,15 @@ def test_groups_differ_in_color_or_symbol_and_names_are_no_html():
 
 
 def test_many_groups_share_one_gray():
-    made = object_map.by_group(points([f"kind {number}" for number in range(40)]), "label")
-    assert made.data[0].name == f"{object_map.OTHERS} ({40 - object_map.GROUPS})"
-    assert len(made.data) == object_map.GROUPS + 1
+    made = map_figures.by_group(points([f"kind {number}" for number in range(40)]), "label")
+    assert made.data[0].name == f"{map_figures.OTHERS} ({40 - map_figures.GROUPS})"
+    assert len(made.data) == map_figures.GROUPS + 1
 
 
 def test_values_and_images():
-    made = object_map.by_value(points(["a"] * 10), "share", "size")
+    made = map_figures.by_value(points(["a"] * 10), "share", "size")
     assert list(made.data[0].marker.color) == list(range(10))
-    made = object_map.by_image(points(["a"] * 10), 1, {2: 0.9})
+    made = map_figures.by_image(points(["a"] * 10), 1, {2: 0.9})
     assert {trace.name: trace.customdata[:, 0].tolist() for trace in made.data} == {
         "all other images (6)": [0, 1, 6, 7, 8, 9],
         "its neighbors (2)": [4, 5],

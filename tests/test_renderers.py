@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from orl_explore import byol, decoding, fast_views, resizing, views
-from orl_explore.decoding import Unusable, decode, decode_pixels
-from orl_explore.device_views import PART, Crops, distort, pack
+from orl_explore import byol
 from orl_explore.encoder import EncoderSettings
-from orl_explore.renderers import RENDERERS, collate, finish
-from orl_explore.views import ViewParameters, ViewSettings, sample_view
-from training import replay, stage1, stage3
-from training.data import ImageViews, ObjectViews, StepSampler
+from orl_explore.images import decoding
+from orl_explore.images.decoding import Unusable, decode, decode_pixels
+from orl_explore.runs import replay
+from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
+from orl_explore.views import arrays, cropping, parameters
+from orl_explore.views.device import PART, Crops, distort, pack
+from orl_explore.views.parameters import ViewParameters, ViewSettings, sample_view
+from orl_explore.views.renderers import RENDERERS, collate, finish
+from training import stage1, stage3
 
 SIZE = 64
 BOX = (7, 5, 120, 100)
@@ -102,7 +105,7 @@ def test_hue_on_the_device_is_pillows(scene):
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
 def test_blur_kernel_is_a_gaussian_of_that_width(sigma):
-    kernel = fast_views.blur_kernel(sigma).astype(float)
+    kernel = arrays.blur_kernel(sigma).astype(float)
     offsets = np.arange(len(kernel)) - len(kernel) // 2
     assert kernel.sum() == pytest.approx(1, abs=1e-6)
     assert (kernel == kernel[::-1]).all()
@@ -114,8 +117,8 @@ def test_blur_kernel_is_a_gaussian_of_that_width(sigma):
 def test_resizing_is_pillows(scene, w, h, seed, size):
     rng = np.random.default_rng(seed)
     box = (int(rng.integers(0, 301 - w)), int(rng.integers(0, 261 - h)), w, h)
-    fast = resizing.crop_and_resize(np.array(scene), box, size).astype(int)
-    assert np.abs(fast - np.array(views.crop_and_resize(scene, box, size))).max() <= 1
+    fast = cropping.crop_pixels(np.array(scene), box, size).astype(int)
+    assert np.abs(fast - np.array(parameters.crop_image(scene, box, size))).max() <= 1
 
 
 # ---- whole views -------------------------------------------------------------------------------------------

@@ -13,10 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools.coco import COCO
 
-from orl_explore import reviews as module
 from orl_explore.errors import OrlError
-from orl_explore.reviews import KEY, Pair, apply_reviews, as_coco, as_csv, next_unreviewed, read_reviews, save_review
-from orl_explore.run import TABLES, Run, hash_file
+from orl_explore.runs import reviews as module
+from orl_explore.runs.reviews import (
+    KEY,
+    Pair,
+    apply_reviews,
+    as_coco,
+    as_csv,
+    next_unreviewed,
+    read_reviews,
+    save_review,
+)
+from orl_explore.runs.run import TABLES, Run, hash_file
 from training import stage3
 
 

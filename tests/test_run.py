@@ -21,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from orl_explore import run as run_module
 from orl_explore.errors import OrlError
-from orl_explore.images import open_images
-from orl_explore.run import (
+from orl_explore.images.image_set import open_images
+from orl_explore.runs import run as run_module
+from orl_explore.runs.run import (
     FORMAT,
     TABLES,
     Run,

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from orl_explore.errors import OrlError
-from orl_explore.run import Run
-from training.modules import Stopped, latest_checkpoint, launched
+from orl_explore.runs.run import Run
+from training.trainer import Stopped, latest_checkpoint, launched
 
 DRIVER = """
 import os, sys

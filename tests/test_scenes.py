@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from orl_explore import contexts, scenes
 from orl_explore.boxes import filter_boxes, iou, is_kept
-from orl_explore.contexts import CONTEXTS, Photographs, assign_contexts, make_background
-from orl_explore.cutouts import CutOuts
 from orl_explore.errors import OrlError
+from orl_explore.practice import contexts, scenes
+from orl_explore.practice.contexts import CONTEXTS, Photographs, assign_contexts, make_background
+from orl_explore.practice.cutouts import CutOuts
+from orl_explore.practice.scenes import compose_scene, make_scenes
+from orl_explore.practice.shapes import SHAPES, DrawnObjects, draw, make_instance, split_instances
 from orl_explore.proposals import selective_search
-from orl_explore.scenes import compose_scene, make_scenes
-from orl_explore.shapes import SHAPES, DrawnObjects, draw, make_instance, split_instances
 
 
 def read(path):

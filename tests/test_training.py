@@ -19,18 +19,18 @@ import pandas as pd
 import pytest
 import torch
 
-from orl_explore import run as run_module
 from orl_explore.boxes import filter_boxes
 from orl_explore.byol import BYOL, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.orl import ORL
-from orl_explore.run import MINED, TABLES, Run
-from orl_explore.views import normalize
-from training import modules, stage1, stage2, stage3
-from training.data import ImageViews, ObjectViews, StepSampler
-from training.modules import MetricsLog, TwinTraining, latest_checkpoint
-from training.parts import Crew, Parts
+from orl_explore.runs import run as run_module
+from orl_explore.runs.run import MINED, TABLES, Run
+from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
+from orl_explore.views.parameters import normalize
+from training import stage1, stage2, stage3, trainer
+from training.sharding import ProcessGroup, Shards
+from training.trainer import MetricsLog, TwinTraining, latest_checkpoint
 
 STAGES = {"stage1": stage1, "stage2": stage2, "stage3": stage3}
 
@@ -290,7 +290,7 @@ def test_too_few_images_leave_nothing_behind(new_run, changed, tiny):
 
 
 def test_a_vanished_image_is_named_at_once(tmp_path, images, tiny):
-    from orl_explore.images import open_images
+    from orl_explore.images.image_set import open_images
 
     for row in range(8):
         images.load(row).save(tmp_path / f"{row}.png")
@@ -414,7 +414,7 @@ def test_an_encoder_is_kept_before_its_step_is_saved(new_run, changed, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(TwinTraining, "training_step", training_step)
-        with pytest.raises(modules.Stopped):
+        with pytest.raises(trainer.Stopped):
             stage1.run(run, changed("stage1", keep_every=1))
     assert latest_checkpoint(run.path / "stage1" / "checkpoints")[1] == 3
     assert list(run.kept_encoders("stage1")) == [1]
@@ -447,7 +447,7 @@ def test_a_failed_save_keeps_the_older_checkpoint(new_run, finished, tiny, monke
 
 def test_no_room_for_a_row_of_the_metrics(new_run, finished, tiny, monkeypatch):
     run = new_run()
-    flush = modules.MetricsLog.on_train_batch_end
+    flush = trainer.MetricsLog.on_train_batch_end
 
     def full_disk(self, trainer, module, outputs, batch, batch_idx):
         if trainer.global_step == 4:
@@ -457,7 +457,7 @@ def test_no_room_for_a_row_of_the_metrics(new_run, finished, tiny, monkeypatch):
     def fail():
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(modules.MetricsLog, "on_train_batch_end", full_disk)
+    monkeypatch.setattr(trainer.MetricsLog, "on_train_batch_end", full_disk)
     with pytest.raises(OrlError, match=r"metrics.csv could not be written, the disk is full"):
         stage1.run(run, tiny)
     assert latest_checkpoint(run.path / "stage1/checkpoints")[1] == 2
@@ -469,7 +469,7 @@ def test_no_room_for_a_row_of_the_metrics(new_run, finished, tiny, monkeypatch):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_vanishes_while_training(workers, annotations, finished, changed, tmp_path, monkeypatch):
     """As when a network drive is lost: the file is named, and once it is back training goes on as if nothing was."""
-    from orl_explore.images import open_images
+    from orl_explore.images.image_set import open_images
 
     scenes = Path(shutil.copytree(annotations.parent, tmp_path / "scenes"))
     run = Run(tmp_path / "run")
@@ -517,10 +517,10 @@ def test_preemption(number, name, step, saved, new_run, tiny, finished, monkeypa
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(TwinTraining, "training_step", training_step)
-    run, handlers = new_run(), [signal.getsignal(each) for each in modules.Preemption.SIGNALS]
-    with pytest.raises(modules.Stopped, match=f"stopped by {name}: step {saved} of 6 is saved, and the same command"):
+    run, handlers = new_run(), [signal.getsignal(each) for each in trainer.Preemption.SIGNALS]
+    with pytest.raises(trainer.Stopped, match=f"stopped by {name}: step {saved} of 6 is saved, and the same command"):
         stage1.run(run, tiny)
-    assert [signal.getsignal(each) for each in modules.Preemption.SIGNALS] == handlers
+    assert [signal.getsignal(each) for each in trainer.Preemption.SIGNALS] == handlers
     assert [path.name for path in (run.path / "stage1/checkpoints").iterdir()] == [f"step={saved}.ckpt"]
     monkeypatch.undo()
     stage1.run(run, tiny)
@@ -694,7 +694,7 @@ def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monke
     allowance = {"left": 0}
 
     def rationed(path):
-        if path.parent.name in ("stage2", "parts") and path.name != "progress.json":
+        if path.parent.name in ("stage2", "shards") and path.name != "progress.json":
             allowance["left"] -= 1
             if allowance["left"] < 0:
                 raise _StopWriting
@@ -713,7 +713,7 @@ def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monke
     # (searched for by thousands), and six tables.
     assert attempts == 4 * 4 + 1 + 6
     assert outputs(run, "stage2") == outputs(finished, "stage2")
-    assert not (run.path / "stage2/parts").exists()
+    assert not (run.path / "stage2/shards").exists()
 
 
 # ---- SIGKILL -----------------------------------------------------------------------------------------------
@@ -876,11 +876,11 @@ import os, signal, sys, time
 from pathlib import Path
 import torch
 from training import cli
-from training.parts import Parts
+from training.sharding import Shards
 
 torch.set_num_threads(1)
 out, rank = Path(os.environ["TEST_OUT"]), os.environ["RANK"]
-save, count = Parts._save, 0
+save, count = Shards._save, 0
 
 def logged(self, path, name, part):
     global count
@@ -894,7 +894,7 @@ def logged(self, path, name, part):
     with (out / "parts").open("a") as file:
         file.write(f"{rank} {path.name}\\n")
 
-Parts._save = logged
+Shards._save = logged
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -922,8 +922,8 @@ def test_two_processes_share_stage_2(fatal, unfinished, finished, tiny_yaml, tmp
 
 def test_a_part_in_the_hands_of_another_process_is_left_to_it(new_run, monkeypatch):
     run, made = new_run(), []
-    parts = [Parts(run, "stage2", Crew(rank, 2)) for rank in (0, 1)]
-    lock = (run.path / ".parts.lock").open("w")
+    parts = [Shards(run, "stage2", ProcessGroup(rank, 2)) for rank in (0, 1)]
+    lock = (run.path / ".shards.lock").open("w")
     holder = subprocess.Popen(
         [
             sys.executable,
@@ -950,11 +950,11 @@ def test_a_part_in_the_hands_of_another_process_is_left_to_it(new_run, monkeypat
     assert run.read_array("image_embeddings").ravel().tolist() == [0] * 4 + [4] * 4 + [8] * 2
     parts[1].make("image_embeddings", 10, 4, build)
     assert len(made) == 3
-    assert [file.name for file in (run.path / "stage2/parts").iterdir()] in ([], ["progress.json"])
+    assert [file.name for file in (run.path / "stage2/shards").iterdir()] in ([], ["progress.json"])
 
 
 def test_without_its_leader_a_process_ends(new_run, monkeypatch):
-    parts = Parts(new_run(), "stage2", Crew(1, 2))
+    parts = Shards(new_run(), "stage2", ProcessGroup(1, 2))
     monkeypatch.setattr(os, "getppid", lambda: -1)
     with pytest.raises(OrlError, match="has ended: type the command again"):
         parts.wait_for(Path("never"))
@@ -963,9 +963,9 @@ def test_without_its_leader_a_process_ends(new_run, monkeypatch):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_step_says_how_far_it_is(rank, new_run, monkeypatch):
     """For the dashboard, by the first process alone; parts that were there before do not make it look fast."""
-    monkeypatch.setattr("training.parts.TOLD", 0)
+    monkeypatch.setattr("training.sharding.TOLD", 0)
     run, notes = new_run(), []
-    parts = Parts(run, "stage2", Crew(rank, 1))
+    parts = Shards(run, "stage2", ProcessGroup(rank, 1))
     file = run.progress_file("stage2")
 
     def build(rows, progress):
@@ -980,7 +980,7 @@ def test_a_step_says_how_far_it_is(rank, new_run, monkeypatch):
     if rank:
         assert notes == [None]
         return
-    Parts(run, "stage2").make("image_embeddings", 6, 2, build)
+    Shards(run, "stage2").make("image_embeddings", 6, 2, build)
     told = [(note["table"], note["done"], note["count"], note["first"]) for note in notes]
     assert told == [("image_embeddings", done, 6, first) for done, first in ((2, 0), (4, 0), (6, 0), (6, 4))]
     assert all(note["since"] <= note["now"] for note in notes)
@@ -989,9 +989,9 @@ def test_a_step_says_how_far_it_is(rank, new_run, monkeypatch):
 
 def test_the_parts_of_others_count(new_run, monkeypatch):
     """The second process has made part 3 (of 2 images) while the first one was at part 1."""
-    monkeypatch.setattr("training.parts.TOLD", 0)
+    monkeypatch.setattr("training.sharding.TOLD", 0)
     run, seen = new_run(), []
-    parts = Parts(run, "stage2", Crew(0, 2))
+    parts = Shards(run, "stage2", ProcessGroup(0, 2))
     part = np.zeros((2, 2), np.float32)
 
     def build(rows, progress):
@@ -1018,8 +1018,8 @@ def test_only_the_first_process_writes_to_the_run(new_run, tiny, monkeypatch):
 
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     run = new_run()
-    with modules.working_on(run, "stage1", tiny, inputs={}):
-        modules.save_encoder(run, "stage1", Encoder.random(tiny.stage1.encoder, 0), 32)
+    with trainer.working_on(run, "stage1", tiny, inputs={}):
+        trainer.save_encoder(run, "stage1", Encoder.random(tiny.stage1.encoder, 0), 32)
     assert run.stage("stage1") == {}
     assert not run.encoder_file("stage1").exists()
     assert not (run.path / "config.yaml").exists()

@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from orl_explore import comparison
 from orl_explore.encoder import Encoder, EncoderSettings
 from orl_explore.errors import OrlError
-from orl_explore.layouts import write_imagefolder, write_voc
-from orl_explore.run import Run
-from orl_explore.scenes import make_scenes
+from orl_explore.judging import comparison
+from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc
+from orl_explore.practice.scenes import make_scenes
+from orl_explore.runs.run import Run
 from training import cli
-from training.transfer import evaluate as transfer
 from training.transfer import knn, linear, retrieval, semi, svm
+from training.transfer import runner as transfer
 from training.transfer.encoders import name_of
 from training.transfer.fitting import EachOnce, LabeledViews, fit, step_decay
 from training.transfer.folders import read_folders, read_list

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from orl_explore.figures import curves
-from orl_explore.images import ImageSet
-from orl_explore.run import Run
+from orl_explore.images.image_set import ImageSet
+from orl_explore.runs.run import Run
 from orl_explore.ui import overview, server, shell, state
 
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("streamlit")
 from streamlit.testing.v1 import AppTest
 
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from orl_explore.ui import state
 
 PAGE = "compare"

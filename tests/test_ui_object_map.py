@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orl_explore import projection
 from orl_explore.errors import OrlError
-from orl_explore.run import TABLES
-from orl_explore.ui import map_mouse, object_map, state
+from orl_explore.maps import object_map
+from orl_explore.runs.run import TABLES
+from orl_explore.ui import map_mouse, state
+from orl_explore.ui import object_map as page
 
 PAGE = "object_map"
 
@@ -18,8 +19,8 @@ PAGE = "object_map"
 @pytest.fixture
 def run(run, monkeypatch):
     """A finished run with a map that UMAP had no part in."""
-    monkeypatch.setattr(projection, "_umap", lambda vectors, *_: vectors[:, :2])
-    projection.project_run(run)
+    monkeypatch.setattr(object_map, "_umap", lambda vectors, *_: vectors[:, :2])
+    object_map.make_object_map(run)
     return run
 
 
@@ -34,7 +35,7 @@ def test_the_map_of_a_finished_run(run, visit):
     assert not chosen(app)
 
 
-@pytest.mark.parametrize("color", object_map.COLORS)
+@pytest.mark.parametrize("color", page.COLORS)
 def test_every_color_with_a_chosen_region(run, color, visit):
     app = visit()
     app.selectbox(key="object map color").set_value(color).run()
@@ -42,7 +43,7 @@ def test_every_color_with_a_chosen_region(run, color, visit):
     assert not app.exception
     assert not app.error
     assert chosen(app)[0].startswith("**Region 3**")
-    expected = projection.most_similar(run.read_array("region_embeddings"), 3, count=object_map.SIMILAR)
+    expected = object_map.most_similar(run.read_array("region_embeddings"), 3, count=page.SIMILAR)
     shown = [app.button(key=f"object map similar {n}").label for n in range(len(expected))]
     assert shown == [f"{value:.3f}" for value in expected["similarity"]]
 
@@ -50,7 +51,7 @@ def test_every_color_with_a_chosen_region(run, color, visit):
 def test_a_button_leads_to_the_pairs_of_the_image(run, visit):
     app = visit()
     app.number_input(key=f"object map region {run.path}").set_value(0).run()
-    best = int(projection.most_similar(run.read_array("region_embeddings"), 0, count=1)["region_id"].iloc[0])
+    best = int(object_map.most_similar(run.read_array("region_embeddings"), 0, count=1)["region_id"].iloc[0])
     app.button(key="object map similar 0").click().run()
     assert app.title[0].value == "RoI pairs"
     assert "".join(app.query_params["image"]) == str(run.read("regions")["image_id"].iloc[best])
@@ -63,15 +64,15 @@ def test_a_selection_is_listed_and_exported(run, visit):
 
 
 def test_what_a_lasso_holds_is_remembered(run, monkeypatch):
-    chart, picked = (object_map._key(run, name) for name in ("chart", "picked"))
+    chart, picked = (page._key(run, name) for name in ("chart", "picked"))
     held = {}
-    monkeypatch.setattr(object_map.st, "session_state", held)
+    monkeypatch.setattr(page.st, "session_state", held)
     points = [{"customdata": {"0": 4, "1": 9}}, {"customdata": [5]}, {}]
     held[chart] = {"selection": {"points": points, "box": [], "lasso": [{"x": [0]}]}}
-    object_map._select(run)
+    page._select(run)
     assert held[picked] == [4, 5]
     held[chart] = {"selection": {"points": [], "box": [], "lasso": []}}  # the lasso was taken away; its crops stay
-    object_map._select(run)
+    page._select(run)
     assert held[picked] == [4, 5]
 
 
@@ -117,9 +118,9 @@ def test_a_choice_leads_to_its_image_and_its_point(run, visit):
     app.number_input(key=f"object map region {run.path}").set_value(7).run()
     assert "".join(app.query_params["image"]) == str(regions["image_id"].iloc[7])
     row = points[points["region_id"] == 7].iloc[0]
-    assert object_map._place(points, 7) == pytest.approx((row["x"], row["y"]))
-    assert object_map._place(points.drop(row.name), 7) is None  # not in the sample that is drawn
-    assert object_map._place(points, None) is None
+    assert page._place(points, 7) == pytest.approx((row["x"], row["y"]))
+    assert page._place(points.drop(row.name), 7) is None  # not in the sample that is drawn
+    assert page._place(points, None) is None
 
 
 def test_without_labels(run, visit):
@@ -147,7 +148,7 @@ def test_a_stale_map_says_so(run, visit):
 
 
 def test_more_regions_than_drawn(run, visit):
-    projection.project_run(run, projection.Settings(limit=20))
+    object_map.make_object_map(run, object_map.MapSettings(limit=20))
     regions = len(run.read("regions"))
     assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[1].value
     assert run.read("projection").columns.tolist() == list(TABLES["projection"].columns)

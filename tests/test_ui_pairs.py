@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from orl_explore.diagnostics import region_categories, same_category
 from orl_explore.figures import pairs as figures
+from orl_explore.judging.diagnostics import region_categories, same_category
 from orl_explore.pairs import compare_pairs, pair_image, region_slices, similarity_matrix
-from orl_explore.reviews import KEY, Pair, read_reviews, save_review
-from orl_explore.run import Run
+from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
+from orl_explore.runs.run import Run
 
 PAGE = "pairs"
 WHAT_IF = {"pairs tab": "What if stage 2 had other settings?"}

@@ -6,7 +6,7 @@ from PIL import Image
 
 from orl_explore.boxes import REASONS, filter_boxes
 from orl_explore.figures import boxes as figures
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from orl_explore.ui import proposals as page
 
 PAGE = "proposals"
@@ -58,7 +58,7 @@ def test_sliders_filter_anew(runs, finished, visit):
 
 
 def test_recall_of_the_whole_run(runs, finished, visit):
-    from orl_explore.diagnostics import proposal_recall
+    from orl_explore.judging.diagnostics import proposal_recall
 
     recall = proposal_recall(finished.read("objects"), finished.read("regions"))
     app = visit()
@@ -66,7 +66,7 @@ def test_recall_of_the_whole_run(runs, finished, visit):
 
 
 def test_recall_with_other_settings(run, finished, visit):
-    from orl_explore.diagnostics import proposal_recall, recall_with
+    from orl_explore.judging.diagnostics import proposal_recall, recall_with
 
     proposals, objects = finished.read("proposals"), finished.read("objects")
     stored = proposal_recall(objects, finished.read("regions"))

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from orl_explore.errors import OrlError
-from orl_explore.reviews import KEY, Pair, save_review
+from orl_explore.runs import replay
+from orl_explore.runs.reviews import KEY, Pair, save_review
+from orl_explore.runs.samples import ObjectViews, StepSampler
 from orl_explore.ui import sample
-from orl_explore.views import normalize
-from training import replay
+from orl_explore.views.parameters import normalize
 from training.config import load_config
-from training.data import ObjectViews, StepSampler
 
 PAGE = "sample"
 

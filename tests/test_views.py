@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from orl_explore.views import (
+from orl_explore.views.parameters import (
     ViewParameters,
     ViewSettings,
     center_view,
-    crop_and_resize,
+    crop_image,
     normalize,
     random_crop,
     render_view,
@@ -188,14 +188,14 @@ def test_crop_and_resize_reads_nothing_outside_the_box():
         for background in (outside, Image.new("RGB", outside.size)):
             image = background.copy()
             image.paste(inside, box[:2])
-            crops.append(np.array(crop_and_resize(image, box, size)))
+            crops.append(np.array(crop_image(image, box, size)))
         np.testing.assert_array_equal(*crops)
         np.testing.assert_array_equal(crops[0], np.array(inside.resize((size, size), Image.Resampling.BILINEAR)))
 
 
 def test_crop_is_half_open():
     image = noise(8, 6)
-    np.testing.assert_array_equal(np.array(crop_and_resize(image, (2, 1, 4, 4), 4)), np.array(image)[1:5, 2:6])
+    np.testing.assert_array_equal(np.array(crop_image(image, (2, 1, 4, 4), 4)), np.array(image)[1:5, 2:6])
 
 
 # ---- rendering ---------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from orl_explore.interchange.weights import read_encoder
 from orl_explore.orl import ORL
 from training.cli import EXPORT_NAMES
 from training.cli import EXPORTS as EXPORT_HELP
-from training.interchange import EXPORTS, export, import_files
+from training.importing import EXPORTS, export, import_files
 
 SETTINGS = EncoderSettings("resnet18", hidden=24, dim=8)
 State = dict[str, torch.Tensor]

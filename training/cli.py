@@ -368,8 +368,8 @@ def _scenes(arguments: argparse.Namespace) -> None:
     Every step of ORL can be judged on them. Objects of a category share their shape, never their color; a context
     (such as a kitchen) has objects and a kind of background of its own, so that image neighbors mean something.
     """
-    from orl_explore.layouts import LAYOUTS
-    from orl_explore.scenes import make_scenes
+    from orl_explore.practice.benchmark_folders import LAYOUTS
+    from orl_explore.practice.scenes import make_scenes
     from training.console import console, progress_bar
 
     with progress_bar("scenes") as progress:
@@ -401,7 +401,7 @@ def _data(arguments: argparse.Namespace) -> None:
     """
     import shlex
 
-    from orl_explore.downloads import ANNOTATIONS, URL, download_coco
+    from orl_explore.images.downloads import ANNOTATIONS, URL, download_coco
     from training.console import console, progress_bar
 
     splits = list(dict.fromkeys([*arguments.split, *(["unlabeled2017"] if arguments.unlabeled else [])]))
@@ -416,7 +416,7 @@ def _data(arguments: argparse.Namespace) -> None:
 
 def _verify(arguments: argparse.Namespace) -> None:
     """Read every image once and report which can be used; those that cannot are listed with the reason."""
-    from orl_explore.images import open_images, report
+    from orl_explore.images.image_set import open_images, report
     from training.console import progress_bar
 
     with progress_bar("reading images") as progress:
@@ -485,8 +485,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _transfer(arguments: argparse.Namespace) -> None:
     from training import pipeline
-    from training.modules import is_main_process
-    from training.transfer import evaluate as transfer
+    from training.trainer import is_main_process
+    from training.transfer import runner as transfer
 
     for name in arguments.protocol:
         transfer.protocol_named(name)
@@ -553,18 +553,18 @@ def _project(arguments: argparse.Namespace) -> None:
     Near points look alike to the encoder; distances between groups and their sizes mean little. The map is stored as
     projection.parquet, with a cluster for every box. One that is up to date is left as it is.
     """
-    from orl_explore import projection
-    from orl_explore.run import Run
+    from orl_explore.maps import object_map
+    from orl_explore.runs.run import Run
     from training.console import console, progress_bar
 
     run = Run.open(arguments.run)
     names = ("neighbors", "min_dist", "metric", "clusters", "seed", "limit")
-    settings = projection.Settings(**{name: getattr(arguments, name) for name in names})
-    if not arguments.overwrite and projection.is_current(run, settings):
+    settings = object_map.MapSettings(**{name: getattr(arguments, name) for name in names})
+    if not arguments.overwrite and object_map.is_current(run, settings):
         console.print(f"the map of {run.path} is up to date: skipped", markup=False)
         return
     with progress_bar("map") as progress:
-        made = projection.project_run(run, settings, progress=progress)
+        made = object_map.make_object_map(run, settings, progress=progress)
     console.print(
         f"{len(made.table):,} of {made.regions:,} regions are on the map: {run.file('projection')}", markup=False
     )
@@ -576,7 +576,7 @@ def _import(arguments: argparse.Namespace) -> None:
     What does not fit is refused with the entry that is wrong, and the run stays as it was.
     """
     from training.console import console
-    from training.interchange import import_files
+    from training.importing import import_files
 
     run = import_files(
         arguments.run,
@@ -602,9 +602,9 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     """Write something of a run in the format of another tool."""
-    from orl_explore.run import Run
+    from orl_explore.runs.run import Run
     from training.console import console
-    from training.interchange import export
+    from training.importing import export
 
     for file in export(Run.open(arguments.run), arguments.what, arguments.out, stage=arguments.stage):
         console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False)
@@ -616,12 +616,12 @@ def _embed(arguments: argparse.Namespace) -> None:
     Pairs and neighbors stay as they were imported. The dashboard's map, matrix of similarities and search then work.
     """
     from training import pipeline
-    from training.embed import embed
-    from training.modules import is_main_process
+    from training.embed_imported import embed_imported
+    from training.trainer import is_main_process
 
     run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
     with run.lock() if is_main_process() else contextlib.nullcontext():
-        embed(run, config, overwrite=arguments.overwrite)
+        embed_imported(run, config, overwrite=arguments.overwrite)
 
 
 def _app(arguments: argparse.Namespace) -> None:
@@ -660,7 +660,7 @@ def _config(arguments: argparse.Namespace) -> None:
     from training.config import CONFIGS, config_names, config_parser, load_config
 
     if arguments.name in (*PROTOCOL_NAMES, "supervised"):
-        from training.transfer.evaluate import print_settings
+        from training.transfer.runner import print_settings
 
         print_settings(arguments.name)
         return

@@ -18,9 +18,9 @@ import yaml
 from orl_explore.byol import learning_rate_factor
 from orl_explore.encoder import EncoderSettings
 from orl_explore.errors import OrlError
-from orl_explore.renderers import RENDERERS, Augment
-from orl_explore.run import atomic_write, differing_keys
-from orl_explore.views import ViewSettings
+from orl_explore.runs.run import atomic_write, differing_keys
+from orl_explore.views.parameters import ViewSettings
+from orl_explore.views.renderers import RENDERERS, Augment
 
 CONFIGS = Path(__file__).parent / "configs"
 COMPUTE = ("augment", "compile", "gradient_checkpointing")

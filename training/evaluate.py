@@ -49,13 +49,13 @@ import torch
 from rich.console import RenderableType
 from rich.table import Table
 
-from orl_explore import diagnostics, probes
 from orl_explore.encoder import Encoder, embed_images, embed_regions
-from orl_explore.images import ImageSet
-from orl_explore.run import Run, write_json
+from orl_explore.images.image_set import ImageSet
+from orl_explore.judging import diagnostics, probes
+from orl_explore.runs.run import Run, write_json
 from training.config import Config
 from training.console import progress_bar
-from training.modules import COLLAPSED, data_workers
+from training.trainer import COLLAPSED, data_workers
 
 MIN_CROP_SIDE: Final = 8
 """Objects with a shorter side below this are not judged, pixels."""

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from orl_explore.errors import OrlError
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from training.config import Config
 from training.console import NotebookBar, console
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from orl_explore.errors import OrlError
-from orl_explore.images import open_images, report
+from orl_explore.figures.summary_picture import summary_picture
+from orl_explore.images.image_set import open_images, report
 from orl_explore.neighbors import require_faiss
-from orl_explore.overview import overview
-from orl_explore.run import Run, atomic_write
+from orl_explore.runs.run import Run, atomic_write
 from training import evaluate, stage1, stage2, stage3
 from training.config import Config, load_config
 from training.console import console, progress_bar
-from training.modules import is_main_process
 from training.notebook import processes, train_in_processes
-from training.parts import crew
+from training.sharding import process_group
+from training.trainer import is_main_process
 
 STAGES: dict[str, Callable[[Run, Config], Run]] = {"stage1": stage1.run, "stage2": stage2.run, "stage3": stage3.run}
 
@@ -46,7 +46,7 @@ def prepare(
     run = Run(path)
     stored = path / "config.yaml"  # asked for before the first process stores it: all then read the same
     settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
-    with crew() as together:
+    with process_group() as together:
         together.decide(lambda: _begin(run, settings, images, root))
     return run, settings
 
@@ -109,6 +109,6 @@ def judge(run: Run, config: Config) -> dict[str, Any]:
         summary = evaluate.run(run, config)
         if run.finished("stage2"):
             with atomic_write(run.path / "overview.png") as file:
-                overview(run).save(file, format="PNG")
+                summary_picture(run).save(file, format="PNG")
             console.print(f"a picture of what the run made: {run.path}/overview.png", markup=False)
     return summary

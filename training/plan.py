@@ -24,20 +24,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from orl_explore import views
 from orl_explore.byol import BYOL, TwinNetworks
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet, sample_images
+from orl_explore.images.image_set import ImageSet, sample_images
 from orl_explore.neighbors import BLOCK, DATABASE, PROBES, list_count, nearest_neighbors
 from orl_explore.orl import ORL
 from orl_explore.proposals import propose, regions_from
-from orl_explore.renderers import collate
-from orl_explore.run import TABLES, Run, write_table
+from orl_explore.runs.run import TABLES, Run, write_table
+from orl_explore.runs.samples import ImageViews, ObjectViews
+from orl_explore.views import parameters
+from orl_explore.views.renderers import collate
 from training.config import Config, TrainConfig, load_config
-from training.data import ImageViews, ObjectViews
-from training.modules import TwinTraining, data_workers, precision_flag, quiet_lightning
 from training.stage2 import pair_regions
+from training.trainer import TwinTraining, data_workers, precision_flag, quiet_lightning
 
 SAMPLE: Final = 48
 """Images that are looked at."""
@@ -295,7 +295,7 @@ class _Measurement:
         forward, crops = self.forward(encoder, size, stage.batch_size)
 
         loading, count = self.timed(
-            lambda row: views.to_tensor(views.center_view(images.load(row), size)), range(len(images))
+            lambda row: parameters.to_tensor(parameters.center_view(images.load(row), size)), range(len(images))
         )
         vectors = self.total * dim * 4
         part = min(self.total, stage.shard_images)
@@ -369,7 +369,7 @@ class _Measurement:
         def crop(row: int) -> None:
             image = images.load(row)
             for box in boxes[ids[row]].tolist():
-                views.to_tensor(views.crop_and_resize(image, tuple(box), size))
+                parameters.to_tensor(parameters.crop_image(image, tuple(box), size))
 
         seconds, looked = self.timed(crop, range(count))
         loading = seconds * looked / sum(len(boxes[i]) for i in ids[:looked])
@@ -422,7 +422,7 @@ class _Measurement:
         crops = torch.zeros(count, 3, size, size, dtype=torch.uint8)
 
         def embed(_: int) -> None:
-            nn.functional.normalize(encoder.features(views.normalize(crops.to(self.device))).float(), dim=1).cpu()
+            nn.functional.normalize(encoder.features(parameters.normalize(crops.to(self.device))).float(), dim=1).cpu()
 
         with self.fabric.autocast():
             embed(0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from orl_explore.byol import BYOL
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
+from orl_explore.runs.samples import ImageViews
 from training.config import Config
 from training.console import console
-from training.data import ImageViews
-from training.modules import fit, save_encoder, working_on
 from training.notebook import processes, train_in_processes
-from training.parts import crew
+from training.sharding import process_group
+from training.trainer import fit, save_encoder, working_on
 
 STAGE = "stage1"
 
@@ -31,7 +31,7 @@ def run(run: Run, config: Config) -> Run:
     """
     if processes(config) > 1:
         return train_in_processes(STAGE, run, config)
-    with crew() as together:
+    with process_group() as together:
         if not together.decide(lambda: _is_due(run, config)):
             return run
     images = run.images()

@@ -16,18 +16,18 @@ import torch
 
 from orl_explore.encoder import Encoder, embed_images, embed_regions
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, region_slices
-from orl_explore.prior import Prior, load_prior, source_file
+from orl_explore.pretrained import Pretrained, load_pretrained, source_file
 from orl_explore.proposals import Proposer, regions_from
-from orl_explore.rows import Slices, read_ids, read_rows
-from orl_explore.run import MINED, ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table_parts
+from orl_explore.runs.reading import Slices, read_ids, read_rows
+from orl_explore.runs.run import MINED, ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table_parts
 from training.config import Config, Stage2Config
 from training.console import console
-from training.modules import data_workers, is_main_process, precision_flag, working_on
 from training.notebook import processes, train_in_processes
-from training.parts import Crew, Parts, crew
+from training.sharding import ProcessGroup, Shards, process_group
+from training.trainer import data_workers, is_main_process, precision_flag, working_on
 
 STAGE = "stage2"
 
@@ -49,19 +49,19 @@ def run(run: Run, config: Config) -> Run:
     """
     if processes(config) > 1:
         return train_in_processes(STAGE, run, config)
-    with crew() as together:
+    with process_group() as together:
         if is_main_process():
             _lead(run, config, together)
             return run
-        parts = Parts(run, STAGE, together)
+        shards = Shards(run, STAGE, together)
         if together.agree():
-            mine(run, run.images(), Encoder.load(run.mining_encoder_file()), config, parts)
+            mine(run, run.images(), Encoder.load(run.mining_encoder_file()), config, shards)
         while not run.finished(STAGE):
-            parts.wait()
+            shards.wait()
     return run
 
 
-def _lead(run: Run, config: Config, together: Crew) -> None:
+def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
     """What the first process does: decide whether there is work, take part in it, and keep the record."""
     if run.imported(STAGE):
         console.print(f"stage 2 of {run.path} was imported: skipped")
@@ -80,12 +80,12 @@ def _lead(run: Run, config: Config, together: Crew) -> None:
         if prior:
             adopt(run, prior)
         together.agree(True)
-        mine(run, images, encoder, config, Parts(run, STAGE, together))
+        mine(run, images, encoder, config, Shards(run, STAGE, together))
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
-        shutil.rmtree(run.path / STAGE / "parts", ignore_errors=True)
+        shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
 
 
-def _encoder(run: Run, config: Stage2Config) -> tuple[Encoder, str, Prior | None]:
+def _encoder(run: Run, config: Stage2Config) -> tuple[Encoder, str, Pretrained | None]:
     """The encoder to mine with, the hash of its file, and the prior to be stored with the run, unless it is already."""
     name, stored = config.encoder, run.encoder_file(STAGE)
     if name is None:
@@ -94,13 +94,13 @@ def _encoder(run: Run, config: Stage2Config) -> tuple[Encoder, str, Prior | None
     unchanged = file is None or not file.is_file() or known.get("source") == hash_file(file)
     if known.get("encoder") == name and unchanged and stored.exists():
         return Encoder.load(stored), hash_file(stored), None
-    prior = load_prior(name, image_size=config.image_size)
+    prior = load_pretrained(name, image_size=config.image_size)
     with tempfile.TemporaryDirectory() as folder:
         prior.encoder.save(Path(folder) / "encoder", stage=STAGE, prior=name)
         return prior.encoder, hash_file(Path(folder) / "encoder"), prior
 
 
-def adopt(run: Run, prior: Prior) -> None:
+def adopt(run: Run, prior: Pretrained) -> None:
     """Store an encoder from elsewhere with the run, and say what that costs."""
     with atomic_write(run.encoder_file(STAGE)) as temporary:
         prior.encoder.save(temporary, stage=STAGE, prior=prior.name)
@@ -124,24 +124,24 @@ def _check_imported_tables(run: Run, config: Config) -> None:
                 )
 
 
-def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, parts: Parts) -> None:
+def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
     """The five steps of stage 2, in order; each is skipped when its table is complete.
 
-    Whatever the number of images, memory holds the images table, a part, and a few numbers an image.
+    Whatever the number of images, memory holds the images table, a shard, and a few numbers an image.
     """
     if torch.cuda.is_available():
-        torch.cuda.set_device(parts.crew.local_rank)
-    embed_all(run, images, encoder, config, parts)
-    find_neighbors(run, config, parts)
-    propose_all(run, images, config, parts)
-    embed_all_regions(run, images, encoder, config, parts)
-    pair_all(run, config, parts)
+        torch.cuda.set_device(shards.processes.local_rank)
+    embed_all(run, images, encoder, config, shards)
+    find_neighbors(run, config, shards)
+    propose_all(run, images, config, shards)
+    embed_all_regions(run, images, encoder, config, shards)
+    pair_all(run, config, shards)
 
 
-def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, parts: Parts) -> None:
+def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
     """Step 1a: embeddings of the images."""
     options = _embedding(config)
-    parts.make(
+    shards.make(
         "image_embeddings",
         len(images),
         config.stage2.shard_images,
@@ -149,7 +149,7 @@ def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, part
     )
 
 
-def find_neighbors(run: Run, config: Config, parts: Parts) -> None:
+def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
     """Step 1b: the neighbors of each image, by exact search or by an index, whose recall is then recorded."""
     if run.file("neighbors").exists():
         return
@@ -157,15 +157,15 @@ def find_neighbors(run: Run, config: Config, parts: Parts) -> None:
     ids, embeddings = _image_ids(run), run.read_array("image_embeddings")
     index = None
     if stage.searches_lists(len(ids)):
-        file = parts.folder / "neighbor_index"
+        file = shards.folder / "neighbor_index"
 
         def build() -> None:
             with atomic_write(file) as temporary:
                 build_index(embeddings, temporary, seed=config.seed)
 
-        parts.once(file, build)
+        shards.once(file, build)
         index = open_index(file)
-        if parts.crew.rank == 0:
+        if shards.processes.rank == 0:
             found = recall(embeddings, ids, index, k=stage.neighbors, seed=config.seed)
             facts = {"lists": index.nlist, "probes": index.nprobe, "recall": round(found, 4)}
             run.note(STAGE, neighbor_index=facts)
@@ -173,7 +173,7 @@ def find_neighbors(run: Run, config: Config, parts: Parts) -> None:
                 f"neighbors by an index, looking into {index.nprobe} of {index.nlist:,} lists: it finds {found:.1%} of"
                 f" the {stage.neighbors} nearest images (`--stage2.index exact` finds all)"
             )
-    parts.make(
+    shards.make(
         "neighbors",
         len(ids),
         BLOCK,
@@ -189,7 +189,7 @@ def find_neighbors(run: Run, config: Config, parts: Parts) -> None:
     )
 
 
-def propose_all(run: Run, images: ImageSet, config: Config, parts: Parts) -> None:
+def propose_all(run: Run, images: ImageSet, config: Config, shards: Shards) -> None:
     """Steps 2 and 3: proposals, and the regions that the filter keeps of them."""
     stage = config.stage2
     without_objects = dataclasses.replace(images, objects=images.objects.iloc[:0])  # a copy goes to every worker
@@ -204,7 +204,7 @@ def propose_all(run: Run, images: ImageSet, config: Config, parts: Parts) -> Non
         seed=config.seed,
         workers=data_workers(config),
     ) as proposer:
-        parts.make("proposals", len(images), stage.shard_images, proposer.propose)
+        shards.make("proposals", len(images), stage.shard_images, proposer.propose)
 
     def number() -> Any:
         first = 0
@@ -214,10 +214,12 @@ def propose_all(run: Run, images: ImageSet, config: Config, parts: Parts) -> Non
                 first += len(kept)
                 yield kept
 
-    parts.once(run.file("regions"), lambda: write_table_parts(run.file("regions"), number(), TABLES["regions"].columns))
+    shards.once(
+        run.file("regions"), lambda: write_table_parts(run.file("regions"), number(), TABLES["regions"].columns)
+    )
 
 
-def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Config, parts: Parts) -> None:
+def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
     """Step 4: embeddings of the regions."""
     if run.file("region_embeddings").exists():
         return
@@ -228,10 +230,10 @@ def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Conf
         regions = read_rows(run.file("regions"), *slices.span(ids[rows.start : rows.stop]))
         return embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
 
-    parts.make("region_embeddings", len(ids), config.stage2.shard_images, embed)
+    shards.make("region_embeddings", len(ids), config.stage2.shard_images, embed)
 
 
-def pair_all(run: Run, config: Config, parts: Parts) -> None:
+def pair_all(run: Run, config: Config, shards: Shards) -> None:
     """Step 5: pairs of regions."""
     if run.file("pairs").exists():
         return
@@ -241,10 +243,10 @@ def pair_all(run: Run, config: Config, parts: Parts) -> None:
     def pair(rows: range, progress: Callable[[int, int], None]) -> pd.DataFrame:
         own = ids[rows.start : rows.stop]
         neighbors = read_rows(run.file("neighbors"), *of_neighbors.span(own))
-        # Mapped anew for each part: its pages are given back after it, whatever the size of the file.
+        # Mapped anew for each shard: its pages are given back after it, whatever the size of the file.
         return pair_images(own, neighbors, slices, run.read_array("region_embeddings"), progress=progress, **options)
 
-    parts.make("pairs", len(ids), config.stage2.shard_images, pair)
+    shards.make("pairs", len(ids), config.stage2.shard_images, pair)
 
 
 def pair_regions(

@@ -6,14 +6,14 @@ import pandas as pd
 import torch
 
 from orl_explore.orl import ORL
-from orl_explore.reviews import KEY, apply_reviews, read_reviews
-from orl_explore.run import Run, hash_file
+from orl_explore.runs.reviews import KEY, apply_reviews, read_reviews
+from orl_explore.runs.run import Run, hash_file
+from orl_explore.runs.samples import ObjectViews
 from training.config import Config, Stage3Config
 from training.console import console
-from training.data import ObjectViews
-from training.modules import fit, is_main_process, save_encoder, working_on
 from training.notebook import processes, train_in_processes
-from training.parts import crew
+from training.sharding import process_group
+from training.trainer import fit, is_main_process, save_encoder, working_on
 
 STAGE = "stage3"
 
@@ -45,7 +45,7 @@ def run(run: Run, config: Config) -> Run:
     """
     if processes(config) > 1:
         return train_in_processes(STAGE, run, config)
-    with crew() as together:
+    with process_group() as together:
         if not together.decide(lambda: _is_due(run, config)):
             return run
     images = run.images()

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from orl_explore.figures import style
-from orl_explore.projection import BACKGROUND
+from orl_explore.maps.object_map import UNLABELED
 
 GROUPS: Final = 28
 """Groups with a look of their own at most, largest first; all further ones share one gray."""
@@ -33,9 +33,9 @@ def by_group(points: pd.DataFrame, column: str, *, height: int = 520) -> go.Figu
     """
     names = points[column].astype(str)
     counts = names.value_counts()  # largest first
-    proper = [name for name in counts.index if name not in (BACKGROUND, OTHERS)]
+    proper = [name for name in counts.index if name not in (UNLABELED, OTHERS)]
     own = sorted(proper[:GROUPS], key=_natural)
-    rest = [(OTHERS, ~names.isin([*own, BACKGROUND])), (BACKGROUND, names == BACKGROUND)]
+    rest = [(OTHERS, ~names.isin([*own, UNLABELED])), (UNLABELED, names == UNLABELED)]
     made = _empty(height)
     for name, rows in reversed(rest):
         if rows.any():

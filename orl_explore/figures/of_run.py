@@ -14,13 +14,13 @@ from orl_explore.boxes import BOX, FALLBACK, KEPT, filter_boxes, iou
 from orl_explore.errors import OrlError
 from orl_explore.figures import boxes, gallery, object_map, style
 from orl_explore.figures.pairs import Link, Picture, joined, matrix
-from orl_explore.images import ImageSet
+from orl_explore.figures.summary_picture import draw_boxes
+from orl_explore.images.image_set import ImageSet
+from orl_explore.maps.object_map import read_object_map, region_labels
 from orl_explore.orl import Sample, render_sample
-from orl_explore.overview import draw_boxes
 from orl_explore.pairs import region_slices, similarity_matrix
-from orl_explore.projection import read_projection, region_labels
-from orl_explore.renderers import finish
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
+from orl_explore.views.renderers import finish
 
 
 def row_of(images: ImageSet, image_id: int) -> int:
@@ -233,7 +233,7 @@ def objects(run: Run) -> go.Figure:
         OrlError: the run has no map yet, or one of other embeddings.
     """
     images, regions = run.images(), run.read("regions")
-    points = read_projection(run).table.merge(regions, on="region_id", suffixes=("", "_box"))
+    points = read_object_map(run).table.merge(regions, on="region_id", suffixes=("", "_box"))
     points = points.rename(columns={"w_box": "w", "h_box": "h"})
     labels = region_labels(regions, images)
     if labels is None:

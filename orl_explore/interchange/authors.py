@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from orl_explore.boxes import FALLBACK, KEPT, filter_boxes, is_kept
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.interchange.tables import BOX, Ragged, TableWriter, by_image, outside
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 
 SETTINGS: Final = {
     "min_side": "bbox_min_size",

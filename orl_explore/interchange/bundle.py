@@ -21,10 +21,10 @@ import pandas as pd
 import yaml
 
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange import unpacking
 from orl_explore.interchange.names import match_images, renumber
-from orl_explore.run import ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table
+from orl_explore.runs.run import ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table
 
 VERSION: Final = 1
 """Version of the bundle's own layout."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.run import Run, atomic_write, hash_file
+from orl_explore.runs.run import Run, atomic_write, hash_file
 
 LOADING: Final = {
     "torchvision": """\

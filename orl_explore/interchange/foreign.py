@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.interchange.names import ImageNames
 from orl_explore.interchange.tables import Ragged

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 
 
 class ImageNames:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from orl_explore.boxes import BOX, REASONS
 from orl_explore.errors import OrlError
-from orl_explore.run import ROW_GROUP, TABLES, Run, atomic_write
+from orl_explore.runs.run import ROW_GROUP, TABLES, Run, atomic_write
 
 if TYPE_CHECKING:
-    from orl_explore.images import ImageSet
+    from orl_explore.images.image_set import ImageSet
 
 
 class Ragged:

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from orl_explore.encoder import Encoder, EncoderSettings, build_backbone
 from orl_explore.errors import OrlError
 from orl_explore.interchange.card import resnet_shape
-from orl_explore.run import atomic_write
-from orl_explore.views import IMAGENET_MEAN, IMAGENET_STD
+from orl_explore.runs.run import atomic_write
+from orl_explore.views.parameters import IMAGENET_MEAN, IMAGENET_STD
 
 State = dict[str, Tensor]
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from orl_explore import comparison
-from orl_explore.comparison import Comparison, Source
 from orl_explore.errors import OrlError
 from orl_explore.figures import compare as figures
 from orl_explore.figures import style
-from orl_explore.run import Run
+from orl_explore.judging import comparison
+from orl_explore.judging.comparison import ComparedEncoder, Comparison
+from orl_explore.runs.run import Run
 from orl_explore.ui import state
 
 ASK_FROM = 5000
@@ -44,7 +44,7 @@ MARKED = "compare marked"
 def render(run: Run) -> None:
     """Show the page."""
     found = _sources(run)
-    if not comparison.sources(run):
+    if not comparison.compared_encoders(run):
         raise OrlError(f"this run has no encoder yet: run `orl stage1 {run.path}` first")
     names = list(found)
     left, right, last = st.columns([2, 2, 2])
@@ -63,7 +63,7 @@ def render(run: Run) -> None:
         help="What describes an image: the projector's output, which stage 2 looks for neighbors with, or the"
         " pooled backbone feature, which the evaluation judges.",
     )
-    if "stage3" not in comparison.sources(run):
+    if "stage3" not in comparison.compared_encoders(run):
         st.info(state.sentence(f"Stage 3 of this run is not there yet: `orl stage3 {run.path}` makes it."))
     pair, titles = (found[a], found[b]), (_title(a), _title(b))
     compared = _compare(run, pair, titles, bool(features))
@@ -81,15 +81,15 @@ def render(run: Run) -> None:
     )
 
 
-def _sources(run: Run) -> dict[str, Source]:
+def _sources(run: Run) -> dict[str, ComparedEncoder]:
     """This run's encoders by stage, then the trained ones of the other runs as `RUN · STAGE`."""
-    found = dict(comparison.sources(run))
+    found = dict(comparison.compared_encoders(run))
     root = Path(os.environ.get("ORL_RUNS", "runs"))
     for name in state.list_runs(root):
         if (root / name).resolve() == run.path.resolve():
             continue
         try:
-            others = comparison.sources(Run.open(root / name))
+            others = comparison.compared_encoders(Run.open(root / name))
         except (OrlError, KeyError, TypeError):  # of another version, or damaged: nothing to compare with
             continue
         found |= {f"{name} · {stage}": source for stage, source in others.items() if stage != "random"}
@@ -109,7 +109,9 @@ def _title(name: str) -> str:
     return f"{head} · {title}" if head else title
 
 
-def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> Comparison | None:
+def _compare(
+    run: Run, pair: tuple[ComparedEncoder, ComparedEncoder], titles: tuple[str, str], features: bool
+) -> Comparison | None:
     """The two encoders' neighbors; None where there are none, or the reader has not yet agreed to wait for them."""
     images = state.images(run)
     if len(images) < 2:
@@ -138,14 +140,14 @@ def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], fea
         return _compared(str(run.path), _keys(run, pair, features), run, pair, features)
 
 
-def _keys(run: Run, pair: tuple[Source, Source], features: bool) -> tuple[str, ...]:
+def _keys(run: Run, pair: tuple[ComparedEncoder, ComparedEncoder], features: bool) -> tuple[str, ...]:
     """What identifies the two encoders for the caches."""
     return tuple(comparison.cache_file(run, source, features=features).name for source in pair)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _compared(
-    run_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[Source, Source], features: bool
+    run_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[ComparedEncoder, ComparedEncoder], features: bool
 ) -> Comparison:
     ids = _run.images().table["image_id"].to_numpy(np.int64)
     a, b = (comparison.neighbors_of(_run, source, features=features) for source in _pair)
@@ -153,7 +155,7 @@ def _compared(
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _plane(path: str, key: str, _run: Run, _source: Source, features: bool) -> np.ndarray:
+def _plane(path: str, key: str, _run: Run, _source: ComparedEncoder, features: bool) -> np.ndarray:
     return comparison.plane(comparison.embeddings(_run, _source, features=features))
 
 
@@ -277,7 +279,13 @@ def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | Non
 # ---- two maps ------------------------------------------------------------------------------------------------------
 
 
-def _maps(run: Run, compared: Comparison, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> None:
+def _maps(
+    run: Run,
+    compared: Comparison,
+    pair: tuple[ComparedEncoder, ComparedEncoder],
+    titles: tuple[str, str],
+    features: bool,
+) -> None:
     st.caption(
         "Principal components of the embeddings by each encoder. Draw around points of one map: the same images are"
         " ringed in both."

@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.boxes import BOX
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from orl_explore.ui import state
 
 SIDE = 120

@@ -11,13 +11,13 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore import neighbors as library
-from orl_explore.decoding import Unusable, decode
 from orl_explore.errors import OrlError
 from orl_explore.figures import neighbors as figures
-from orl_explore.lookup import Labels
+from orl_explore.images.decoding import Unusable, decode
+from orl_explore.images.labels import Labels
 from orl_explore.pairs import similarity_text
-from orl_explore.rows import Groups
-from orl_explore.run import Run, hash_file
+from orl_explore.runs.reading import Groups
+from orl_explore.runs.run import Run, hash_file
 from orl_explore.ui import chooser, state
 
 COLUMNS = 5

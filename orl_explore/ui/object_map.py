@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from orl_explore import overview, projection
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
-from orl_explore.figures import object_map, style
-from orl_explore.projection import Projection, Settings
-from orl_explore.run import Run
+from orl_explore.figures import object_map as map_figures
+from orl_explore.figures import style, summary_picture
+from orl_explore.maps import object_map
+from orl_explore.maps.object_map import MapSettings, ObjectMap
+from orl_explore.runs.run import Run
 from orl_explore.ui import map_mouse, state
 
 SIMILAR = 12
@@ -40,7 +41,7 @@ def render(run: Run) -> None:
         st.info(state.sentence(str(error)), icon=":material/info:")
         st.write(f"Or make the map of this run's {len(regions):,} regions here; that takes a minute or so.")
         with st.container(border=True, width=560):
-            _settings(run, Settings())
+            _settings(run, MapSettings())
         return
     points = _points(run, made)
     left, right = st.columns([3, 2], gap="medium")
@@ -55,12 +56,12 @@ def render(run: Run) -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _read(run_path: str, version: object) -> Projection:
-    return projection.read_projection(Run(run_path))
+def _read(run_path: str, version: object) -> ObjectMap:
+    return object_map.read_object_map(Run(run_path))
 
 
-def _projection(run: Run) -> Projection:
-    made_from = projection.fingerprint(run)
+def _projection(run: Run) -> ObjectMap:
+    made_from = object_map.fingerprint(run)
     return _read(str(run.path), (made_from, state.version(run.require("projection"))))
 
 
@@ -73,13 +74,13 @@ def _gather(run_path: str, version: object, labeled: bool) -> pd.DataFrame:
     sizes = images.table.set_index("image_id")[["width", "height"]].loc[points["image_id"]].to_numpy(float)
     points["share"] = 100 * points["w"].to_numpy() * points["h"].to_numpy() / sizes.prod(axis=1)
     boxes = points[["region_id", "image_id", "w", "h"]].assign(x=points["left"], y=points["top"])
-    labels = projection.region_labels(boxes, images) if labeled else None
+    labels = object_map.region_labels(boxes, images) if labeled else None
     if labels is not None:
         points["label"] = labels.to_numpy()
     return points
 
 
-def _points(run: Run, made: Projection) -> pd.DataFrame:
+def _points(run: Run, made: ObjectMap) -> pd.DataFrame:
     """The map's table with region, image, label and size; shared, never change it."""
     versions = tuple(state.version(run.require(name)) for name in ("projection", "regions", "images", "objects"))
     labeled = len(made.table) <= LABELS or _color(_colors(run, len(made.table))) == "label"
@@ -106,7 +107,7 @@ def _chosen(run: Run, count: int) -> int | None:
     return region if region is not None and region < count else None
 
 
-def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -> None:
+def _map(run: Run, made: ObjectMap, points: pd.DataFrame, region: int | None) -> None:
     first, second = st.columns([3, 2], vertical_alignment="bottom")
     options = _colors(run, len(points))
     color = first.selectbox("Color", options, format_func=COLORS.__getitem__, key="object map color")
@@ -130,7 +131,7 @@ def _map(run: Run, made: Projection, points: pd.DataFrame, region: int | None) -
     )
 
 
-def _figure(run: Run, made: Projection, points: pd.DataFrame, color: str, region: int | None) -> Any:
+def _figure(run: Run, made: ObjectMap, points: pd.DataFrame, color: str, region: int | None) -> Any:
     compared = region if color == "similarity" else None
     image_id = state.chosen_image(run) if color == "image" else None
     version = (made.regions, state.version(run.require("projection")))
@@ -144,17 +145,17 @@ def _draw(
     run, points = Run(run_path), _points
     if color == "similarity":
         if region is None:
-            return object_map.by_group(points.assign(none=object_map.OTHERS), "none")
+            return map_figures.by_group(points.assign(none=map_figures.OTHERS), "none")
         rows = points["region_id"].to_numpy()
-        values = projection.similarities(run.read_array("region_embeddings"), region, rows)
-        return object_map.by_value(points.assign(similarity=values), "similarity", "similarity")
+        values = object_map.similarities(run.read_array("region_embeddings"), region, rows)
+        return map_figures.by_value(points.assign(similarity=values), "similarity", "similarity")
     if image_id is not None:
         near = run.read("neighbors", image_id=image_id) if run.file("neighbors").exists() else pd.DataFrame()
         similar = dict(zip(near["neighbor_id"], near["similarity"], strict=True)) if len(near) else {}
-        return object_map.by_image(points, image_id, similar)
+        return map_figures.by_image(points, image_id, similar)
     if color == "size":
-        return object_map.by_value(points, "share", "% of the image")
-    return object_map.by_group(points, color)
+        return map_figures.by_value(points, "share", "% of the image")
+    return map_figures.by_group(points, color)
 
 
 def _select(run: Run) -> None:
@@ -165,7 +166,7 @@ def _select(run: Run) -> None:
         st.session_state[_key(run, "page")] = 1
 
 
-def _settings(run: Run, now: Settings) -> None:
+def _settings(run: Run, now: MapSettings) -> None:
     with st.form(_key(run, "settings"), border=False):
         neighbors = st.slider(
             "Neighbors kept together",
@@ -182,7 +183,7 @@ def _settings(run: Run, now: Settings) -> None:
             0.05,
             help="Small values pack groups tightly (min_dist).",
         )
-        metrics = list(projection.METRICS)
+        metrics = list(object_map.METRICS)
         metric = st.selectbox("Metric", metrics, metrics.index(now.metric))
         clusters = st.slider(
             "Clusters", 2, 28, max(2, min(now.clusters, 28)), help="Groups that k-means finds in the embeddings."
@@ -195,7 +196,7 @@ def _settings(run: Run, now: Settings) -> None:
     def show(done: int, total: int) -> None:
         bar.progress(min(done / total, 1.0), f"Laying out: round {done} of {total}")
 
-    projection.project_run(run, Settings(**new), progress=show)
+    object_map.make_object_map(run, MapSettings(**new), progress=show)
     st.session_state.pop(_key(run, "picked"), None)
     st.rerun()
 
@@ -271,7 +272,7 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int)
     line = max(2, max(picture.size) // 120)
     crop, whole = st.container(key=f"{state.EVEN} chosen").columns(2)
     crop.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
-    boxed = overview.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
+    boxed = summary_picture.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
     whole.image(boxed, width="stretch", alt="its image")
     label = _label(points, region)
     st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
@@ -290,7 +291,7 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int)
 
 @st.cache_data(max_entries=200, show_spinner=False)
 def _nearest(run_path: str, region: int, version: object) -> pd.DataFrame:
-    return projection.most_similar(Run(run_path).read_array("region_embeddings"), region, count=SIMILAR)
+    return object_map.most_similar(Run(run_path).read_array("region_embeddings"), region, count=SIMILAR)
 
 
 def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:

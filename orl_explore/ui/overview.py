@@ -12,7 +12,7 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.figures import curves
-from orl_explore.run import MINED, Run
+from orl_explore.runs.run import MINED, Run
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}

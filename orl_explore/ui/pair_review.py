@@ -12,7 +12,7 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.pairs import similarity_text
-from orl_explore.reviews import (
+from orl_explore.runs.reviews import (
     ACCEPTED,
     KEY,
     REJECTED,
@@ -23,7 +23,7 @@ from orl_explore.reviews import (
     read_reviews,
     save_review,
 )
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from orl_explore.ui import state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from orl_explore.diagnostics import BOX, region_categories
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
+from orl_explore.judging.diagnostics import BOX, region_categories
 from orl_explore.pairs import region_slices, similarity_matrix, similarity_text
-from orl_explore.reviews import Pair
-from orl_explore.rows import Slices
-from orl_explore.run import Run
+from orl_explore.runs.reading import Slices
+from orl_explore.runs.reviews import Pair
+from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state
 
 SIDE = 560

@@ -7,9 +7,9 @@ import math
 import pandas as pd
 import streamlit as st
 
-from orl_explore.diagnostics import same_category
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
+from orl_explore.judging.diagnostics import same_category
 from orl_explore.pairs import compare_pairs, pair_image
 from orl_explore.ui.pair_scene import SHOWN, Scene, categories_of, crop_table, has_embeddings, pictures, show_table
 

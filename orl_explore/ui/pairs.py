@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.figures import pairs as figures
-from orl_explore.reviews import KEY, REJECTED, Pair
-from orl_explore.run import Run
+from orl_explore.runs.reviews import KEY, REJECTED, Pair
+from orl_explore.runs.run import Run
 from orl_explore.ui import pair_review, pair_scene, pair_what_if, state
 from orl_explore.ui.pair_scene import SHOWN, Scene, crop_table, show_pair, show_table
 

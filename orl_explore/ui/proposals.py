@@ -12,11 +12,11 @@ import streamlit as st
 
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state
 
 if TYPE_CHECKING:  # torch comes with it, which takes seconds: first when something is judged
-    from orl_explore.diagnostics import Recall
+    from orl_explore.judging.diagnostics import Recall
 
 DROPPED = [reason for reason in REASONS if reason not in (KEPT, FALLBACK)]
 THRESHOLDS = (0.5, 0.7)
@@ -194,7 +194,7 @@ def _of(table: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
 
 @st.cache_data(max_entries=8, show_spinner="Judging the boxes of all images …")
 def _recall(run_path: str, limit: int, versions: object) -> Recall:
-    from orl_explore.diagnostics import proposal_recall
+    from orl_explore.judging.diagnostics import proposal_recall
 
     run, ids = Run(run_path), _spread(run_path, limit)
     return proposal_recall(_of(state.images(run).objects, ids), _of(state.table(run, "regions"), ids))
@@ -202,7 +202,7 @@ def _recall(run_path: str, limit: int, versions: object) -> Recall:
 
 @st.cache_data(max_entries=64, show_spinner="Judging these settings …")
 def _recall_with(run_path: str, limit: int, versions: object, **settings: Any) -> Recall:
-    from orl_explore.diagnostics import recall_with
+    from orl_explore.judging.diagnostics import recall_with
 
     objects = _of(state.images(Run(run_path)).objects, _spread(run_path, limit))
     return recall_with(_raw(run_path, limit, versions), objects, **settings)

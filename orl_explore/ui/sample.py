@@ -9,17 +9,16 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from orl_explore import overview, views
 from orl_explore.boxes import iou
 from orl_explore.errors import OrlError
-from orl_explore.figures import style
+from orl_explore.figures import style, summary_picture
 from orl_explore.orl import Sample
 from orl_explore.pairs import similarity_text
-from orl_explore.run import Run
+from orl_explore.runs import replay
+from orl_explore.runs.run import Run
+from orl_explore.runs.samples import ObjectViews
 from orl_explore.ui import state
-from orl_explore.views import ViewParameters
-from training import replay
-from training.data import ObjectViews
+from orl_explore.views.parameters import SOLARIZE_THRESHOLD, ViewParameters
 
 COLORS = (style.PALETTE[0], style.PALETTE[1])
 """Of the first and the second box, everywhere on the page."""
@@ -232,7 +231,7 @@ def _marked(
     scale = PICTURE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     large = picture.resize(size, Image.Resampling.LANCZOS)
-    return overview.draw_boxes(
+    return summary_picture.draw_boxes(
         large, np.asarray(boxes, float) * scale, labels, colors, line=font_size // 5 + 1, font_size=font_size
     )
 
@@ -251,6 +250,6 @@ def describe(parameters: ViewParameters) -> list[str]:
     ]
     steps += ["gray"] if parameters.gray else []
     steps += [f"blur sigma {parameters.blur_sigma:.2f}"] if parameters.blur_sigma is not None else []
-    steps += [f"solarized at {views.SOLARIZE_THRESHOLD}"] if parameters.solarize else []
+    steps += [f"solarized at {SOLARIZE_THRESHOLD}"] if parameters.solarize else []
     x, y, w, h = parameters.box
     return [f"{w} x {h} px at ({x}, {y})", *(steps or ["not distorted"])]

@@ -16,7 +16,7 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from orl_explore.ui import state
 
 

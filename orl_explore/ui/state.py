@@ -16,8 +16,8 @@ import streamlit as st
 from PIL import Image
 
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
-from orl_explore.run import Run
+from orl_explore.images.image_set import ImageSet
+from orl_explore.runs.run import Run
 
 EVEN = "even"
 """Containers whose key begins with this word show all their pictures in squares."""

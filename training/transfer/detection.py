@@ -17,8 +17,8 @@ from pycocotools import mask as coco_mask
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet, open_images
-from orl_explore.masks import to_rle
+from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.images.object_masks import to_rle
 from training.console import console, progress_bar
 from training.evaluate import held_out_images
 from training.transfer.average_precision import average_precision
@@ -259,7 +259,7 @@ def judge(encoder: Encoder, data: Detections, settings: Settings, setup: Setup) 
 
     A killed training goes on from its last checkpoint.
     """
-    from training.modules import is_main_process
+    from training.trainer import is_main_process
     from training.transfer.mask_rcnn import DetectionTraining, mask_rcnn
 
     model = mask_rcnn(encoder, len(data.categories), settings, seed=setup.seed)
@@ -278,8 +278,8 @@ def _fit_and_test(training: DetectionTraining, data: Detections, settings: Setti
     import torch
     from torch.utils.data import DataLoader
 
-    from training.data import StepSampler
-    from training.modules import Checkpoints, TrainingProgress, latest_checkpoint, make_trainer, quiet_lightning
+    from orl_explore.runs.samples import StepSampler
+    from training.trainer import Checkpoints, TrainingProgress, latest_checkpoint, make_trainer, quiet_lightning
     from training.transfer.mask_rcnn import DetectionImages, collate
 
     quiet_lightning()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.run import Run, hash_file
+from orl_explore.runs.run import Run, hash_file
 from training.config import Config
 
 NAMES = ("random", "stage1", "stage3", "supervised")

@@ -18,12 +18,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from orl_explore import views
 from orl_explore.errors import OrlError
-from orl_explore.views import ViewSettings, normalize
+from orl_explore.runs.samples import Index, StepSampler
+from orl_explore.views import parameters
+from orl_explore.views.parameters import ViewSettings, normalize
 from training.console import progress_bar
-from training.data import Index, StepSampler
-from training.modules import Checkpoints, is_main_process, latest_checkpoint, make_trainer, quiet_lightning
+from training.trainer import Checkpoints, is_main_process, latest_checkpoint, make_trainer, quiet_lightning
 from training.transfer.setup import Setup
 
 CROP_AND_FLIP = ViewSettings(color_jitter=0.0, gray=0.0, blur=(0.0, 0.0), solarize=(0.0, 0.0))
@@ -60,12 +60,12 @@ class LabeledViews(Dataset):
             epoch, row = index
             image = self.load(row)
             rng = np.random.default_rng([self.seed, epoch, row])
-            view = views.sample_view(rng, self.augment, view=0, image_size=image.size)
-            image = views.render_view(image, view, self.size)
+            view = parameters.sample_view(rng, self.augment, view=0, image_size=image.size)
+            image = parameters.render_view(image, view, self.size)
         else:
             row = index
-            image = views.center_view(self.load(row), self.size)
-        return {"image": views.to_tensor(image), "label": int(self.labels[row])}
+            image = parameters.center_view(self.load(row), self.size)
+        return {"image": parameters.to_tensor(image), "label": int(self.labels[row])}
 
 
 class EachOnce(Sampler[int]):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orl_explore.encoder import Encoder, embed_files
 from orl_explore.errors import OrlError
-from orl_explore.images import SUFFIXES
+from orl_explore.images.image_set import SUFFIXES
 from training.console import progress_bar
 from training.transfer.setup import Setup, fingerprint
 

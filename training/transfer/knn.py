@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from orl_explore import probes
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.judging import probes
 from training.transfer.folders import Folders, read_folders
 from training.transfer.objects import ObjectCrops, embed_crops, read_objects
 from training.transfer.setup import Setup

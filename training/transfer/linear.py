@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from orl_explore.decoding import load_rgb
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.images.decoding import load_rgb
 from training.transfer.fitting import LabeledViews, fit, step_decay
 from training.transfer.folders import Folders, Labeled, read_folders
 from training.transfer.setup import Setup
@@ -197,6 +197,6 @@ def _figures(found: Mapping[str, Mapping[str, float]], data: Folders) -> dict[st
 
 def most_frequent(data: Folders) -> float:
     """Accuracy of always answering the class with most training images."""
-    from orl_explore.probes import majority_accuracy
+    from orl_explore.judging.probes import majority_accuracy
 
     return majority_accuracy(data.train.labels, data.val.labels)

@@ -21,11 +21,11 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 
-from orl_explore import views
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
-from training.data import Index
+from orl_explore.images.image_set import ImageSet
+from orl_explore.runs.samples import Index
+from orl_explore.views import parameters
 
 if TYPE_CHECKING:
     from training.transfer.detection import Settings
@@ -120,7 +120,7 @@ class DetectionImages(Dataset):
 
     def __getitem__(self, index: Index) -> tuple[Tensor, dict[str, Any]]:
         epoch, row = index
-        image = views.to_tensor(self.images.load(row))  # (3, H, W)
+        image = parameters.to_tensor(self.images.load(row))  # (3, H, W)
         height, width = image.shape[1:]
         own = slice(self.starts[row], self.starts[row + 1])
         x, y, w, h = torch.from_numpy(self.boxes[own]).unbind(1)

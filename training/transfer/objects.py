@@ -10,7 +10,7 @@ import pandas as pd
 
 from orl_explore.encoder import Encoder, embed_regions
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet, open_images
+from orl_explore.images.image_set import ImageSet, open_images
 from training.config import Config
 from training.console import progress_bar
 from training.evaluate import draw_crops, held_out_images

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import torch
 
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from training.config import Config
-from training.modules import data_workers
+from training.trainer import data_workers
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from PIL import Image
 
 from orl_explore.encoder import Encoder, EncoderSettings
 from orl_explore.errors import OrlError
-from orl_explore.run import atomic_write
-from orl_explore.views import ViewSettings
+from orl_explore.runs.run import atomic_write
+from orl_explore.views.parameters import ViewSettings
 from training.console import console
-from training.modules import is_main_process
+from training.trainer import is_main_process
 from training.transfer.fitting import LabeledViews, fit
 from training.transfer.objects import ObjectCrops, read_objects
 from training.transfer.semi import FineTuned

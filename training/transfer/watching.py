@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks import Callback
 
 from orl_explore.encoder import embed_regions
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
-from orl_explore.probes import knn_accuracy
-from orl_explore.run import atomic_write
+from orl_explore.images.image_set import ImageSet
+from orl_explore.judging.probes import knn_accuracy
+from orl_explore.runs.run import atomic_write
 from training.config import Config, TrainConfig
 from training.console import console
 from training.transfer.objects import split_objects

@@ -6,17 +6,17 @@ import shutil
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.run import Run, hash_file
+from orl_explore.runs.run import Run, hash_file
 from training.config import Config
 from training.console import console
-from training.modules import is_main_process
-from training.parts import Parts, crew
+from training.sharding import Shards, process_group
 from training.stage2 import STAGE, embed_all, embed_all_regions
+from training.trainer import is_main_process
 
 NAMES = ("image_embeddings", "region_embeddings")
 
 
-def embed(run: Run, config: Config, *, overwrite: bool = False) -> Run:
+def embed_imported(run: Run, config: Config, *, overwrite: bool = False) -> Run:
     """Embed the images and regions of an imported stage 2 with the encoder of stage 1; the tables stay as they are.
 
     Processes that torchrun or Slurm started share the work. A killed one goes on where it was.
@@ -44,27 +44,27 @@ def embed(run: Run, config: Config, *, overwrite: bool = False) -> Run:
         )
     images, encoder = run.images(), Encoder.load(file)
     made = {"encoder": hash_file(file), "image_size": config.stage2.image_size, "precision": config.precision}
-    with crew() as together:
-        parts = Parts(run, STAGE, together)
+    with process_group() as together:
+        shards = Shards(run, STAGE, together)
         if is_main_process():
             images.check_files()
             if overwrite or run.stage(STAGE).get("embedded", made) != made:  # of another encoder, or other settings
                 _clear(run)
             run.note(STAGE, embedded=made)
         if together.agree(not all(run.file(name).exists() for name in NAMES)):
-            embed_all(run, images, encoder, config, parts)
-            embed_all_regions(run, images, encoder, config, parts)
+            embed_all(run, images, encoder, config, shards)
+            embed_all_regions(run, images, encoder, config, shards)
         elif is_main_process():
             console.print(f"the embeddings of {run.path} are there: skipped", markup=False)
         if is_main_process():
             record = run.stage(STAGE)
             outputs = record.get("outputs", {}) | {name: hash_file(run.file(name)) for name in NAMES}
             run.note(STAGE, outputs=outputs, inputs=record.get("inputs", {}) | {"encoder": made["encoder"]})
-            shutil.rmtree(parts.folder, ignore_errors=True)
+            shutil.rmtree(shards.folder, ignore_errors=True)
     return run
 
 
 def _clear(run: Run) -> None:
     for name in NAMES:
         run.file(name).unlink(missing_ok=True)
-    shutil.rmtree(run.path / STAGE / "parts", ignore_errors=True)
+    shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)

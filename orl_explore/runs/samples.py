@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import Dataset, Sampler
 
-from orl_explore import views
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 from orl_explore.orl import Sample, draw_sample, render_sample
-from orl_explore.renderers import RENDERERS, View
+from orl_explore.views import parameters
+from orl_explore.views.renderers import RENDERERS, View
 from training.config import Stage1Config, Stage3Config
 
 Index = tuple[int, int]
@@ -77,7 +77,7 @@ class ImageViews(Dataset):
         image = self.renderer.load(self.images, row)
         settings, size = self.config.views, self.config.image_size
         width, height = (int(side) for side in self.image_sizes[row])
-        sampled = [views.sample_view(rng, settings, view=view, image_size=(width, height)) for view in (0, 1)]
+        sampled = [parameters.sample_view(rng, settings, view=view, image_size=(width, height)) for view in (0, 1)]
         view1, view2 = (self.renderer.draw(image, view, size) for view in sampled)
         return {"image_id": image_id, "view1": view1, "view2": view2}
 

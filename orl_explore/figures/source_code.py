@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 
-class Source:
+class SourceCode:
     """Source of functions, methods or classes; a notebook shows it as highlighted code.
 
     Args:

@@ -1,4 +1,4 @@
-"""Long steps in numbered parts, made by one process or by several, of which any may be killed and started again."""
+"""Long steps in numbered shards, made by one process or by several, of which any may be killed and started again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed.rendezvous import rendezvous
 
 from orl_explore.errors import OrlError
-from orl_explore.run import (
+from orl_explore.runs.run import (
     ARRAYS,
     TABLES,
     Run,
@@ -46,7 +46,7 @@ PATIENCE = timedelta(hours=2)
 Progress = Callable[[int, int], None]
 
 
-class Crew(NamedTuple):
+class ProcessGroup(NamedTuple):
     """The processes that were started together, as one of them sees it."""
 
     rank: int = 0
@@ -76,15 +76,15 @@ class Crew(NamedTuple):
 
 
 @contextlib.contextmanager
-def crew() -> Iterator[Crew]:
+def process_group() -> Iterator[ProcessGroup]:
     """Meet the other processes that torchrun or Slurm started, or Lightning for the training just before.
 
-    They stay connected until the process ends: to part and to meet again at the same address is a race.
+    They stay connected until the process ends: to shard and to meet again at the same address is a race.
     """
     environment = next((kind() for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
     known = dist.is_available() and dist.is_initialized()
     if not known and (environment is None or environment.world_size() == 1):
-        yield Crew(rank=rank_zero_only.rank)  # type: ignore[attr-defined]
+        yield ProcessGroup(rank=rank_zero_only.rank)  # type: ignore[attr-defined]
         return
     if not known:
         assert environment is not None
@@ -99,7 +99,7 @@ def crew() -> Iterator[Crew]:
         atexit.register(dist.destroy_process_group)
     local_rank = environment.local_rank() if environment else int(os.environ.get("LOCAL_RANK", "0"))
     # Training on GPUs leaves a group that speaks through them; this one need not.
-    yield Crew(dist.get_rank(), dist.get_world_size(), local_rank, _patient_group())
+    yield ProcessGroup(dist.get_rank(), dist.get_world_size(), local_rank, _patient_group())
 
 
 @functools.cache
@@ -107,22 +107,22 @@ def _patient_group() -> Any:
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
-class Parts:
-    """Tables and arrays of a run that are made part by part.
+class Shards:
+    """Tables and arrays of a run that are made shard by shard.
 
-    Every process goes through the same steps and makes whichever parts are missing and not in another's hands; the
-    first one joins them. A part depends on its number alone, so nobody can tell afterwards who made it. A process holds
-    the part that it makes by a lock that ends with the process: what a killed one was at is made by another, or when it
+    Every process goes through the same steps and makes whichever shards are missing and not in another's hands; the
+    first one joins them. A shard depends on its number alone, so nobody can tell afterwards who made it. A process holds
+    the shard that it makes by a lock that ends with the process: what a killed one was at is made by another, or when it
     is started again.
 
     Args:
-        run: parts go to FOLDER/parts.
+        run: shards go to FOLDER/shards.
         folder: of the stage.
-        crew: who works on it.
+        processes: who works on it.
     """
 
-    def __init__(self, run: Run, folder: str, crew: Crew | None = None):
-        self.run, self.folder, self.crew = run, run.path / folder / "parts", crew or Crew()
+    def __init__(self, run: Run, folder: str, processes: ProcessGroup | None = None):
+        self.run, self.folder, self.processes = run, run.path / folder / "shards", processes or ProcessGroup()
         self._parent = os.getppid()
         self._told = 0.0
 
@@ -132,43 +132,43 @@ class Parts:
         Args:
             name: which.
             count: images in all.
-            size: images per part.
-            build: rows and a progress function -> one part, a frame or an array.
+            size: images per shard.
+            build: rows and a progress function -> one shard, a frame or an array.
         """
         file = self.run.file(name)
         if file.exists():
             return
         rows = [range(start, min(start + size, count)) for start in range(0, count, size)]
         files = [self.folder / f"{name}-{number:05d}" for number in range(len(rows))]
-        with progress_bar(name.replace("_", " "), shown=self.crew.rank == 0) as bar:
+        with progress_bar(name.replace("_", " "), shown=self.processes.rank == 0) as bar:
             progress = self._telling(name, bar)
-            while missing := [number for number, part in enumerate(files) if not part.exists()]:
+            while missing := [number for number, shard in enumerate(files) if not shard.exists()]:
                 if file.exists():  # joined and removed meanwhile
                     return
                 before = count - sum(len(rows[number]) for number in missing)
                 progress(before, count)
-                begin = len(missing) * self.crew.rank // self.crew.world  # each begins elsewhere
+                begin = len(missing) * self.processes.rank // self.processes.world  # each begins elsewhere
                 worked = 0
                 for number in missing[begin:] + missing[:begin]:
                     with self._held(number) as held:
                         if not held or files[number].exists() or file.exists():
                             continue
-                        done = before + worked if self.crew.world == 1 else self._done(rows, files)
-                        part = build(rows[number], lambda n, _, done=done: progress(done + n, count))  # type: ignore[misc]
-                        self._save(files[number], name, part)
+                        done = before + worked if self.processes.world == 1 else self._done(rows, files)
+                        shard = build(rows[number], lambda n, _, done=done: progress(done + n, count))  # type: ignore[misc]
+                        self._save(files[number], name, shard)
                         worked += len(rows[number])
                 if not worked:
                     self.wait()
             progress(count, count)
-            if self.crew.rank == 0:
+            if self.processes.rank == 0:
                 self._join(file, name, files)
-                for part in files:
-                    part.unlink()
+                for shard in files:
+                    shard.unlink()
         self.wait_for(file)
 
     @staticmethod
     def _done(rows: list[range], files: list[Path]) -> int:
-        """Images of the parts that are there, by whomever they were made."""
+        """Images of the shards that are there, by whomever they were made."""
         return sum(len(own) for own, file in zip(rows, files, strict=True) if file.exists())
 
     def _telling(self, name: str, bar: Progress) -> Progress:
@@ -184,7 +184,7 @@ class Parts:
             now = time.time()
             if not began:
                 began.update(first=done, since=now)
-            if self.crew.rank == 0 and now - self._told >= TOLD:
+            if self.processes.rank == 0 and now - self._told >= TOLD:
                 self._told = now
                 note = {"table": name, "done": done, "count": count, **began, "now": now}
                 write_json(self.run.progress_file(self.folder.parent.name), note)
@@ -193,7 +193,7 @@ class Parts:
 
     def once(self, file: Path, build: Callable[[], None]) -> None:
         """Make a file in the first process, while the others wait for it."""
-        if self.crew.rank == 0 and not file.exists():
+        if self.processes.rank == 0 and not file.exists():
             build()
         self.wait_for(file)
 
@@ -208,34 +208,34 @@ class Parts:
         Raises:
             OrlError: whoever started this process has ended meanwhile.
         """
-        if self.crew.rank and os.getppid() != self._parent:
+        if self.processes.rank and os.getppid() != self._parent:
             raise OrlError(f"the process that leads the work on {self.run.path} has ended: type the command again")
         time.sleep(POLL)
 
     @contextlib.contextmanager
     def _held(self, number: int) -> Iterator[bool]:
-        """Keep the other processes from a part; whether that worked."""
-        if self.crew.world == 1:
+        """Keep the other processes from a shard; whether that worked."""
+        if self.processes.world == 1:
             yield True
             return
-        with (self.run.path / ".parts.lock").open("a") as file:
+        with (self.run.path / ".shards.lock").open("a") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
             except (BlockingIOError, PermissionError):
                 yield False
                 return
-            except OSError:  # a file system without locks: at worst a part is made twice, and comes out the same
+            except OSError:  # a file system without locks: at worst a shard is made twice, and comes out the same
                 pass
             yield True
 
-    def _save(self, path: Path, name: str, part: Any) -> None:
+    def _save(self, path: Path, name: str, shard: Any) -> None:
         if name in ARRAYS:
-            write_array(path, part)
+            write_array(path, shard)
         else:
-            write_table(path, part, TABLES[name].columns)
+            write_table(path, shard, TABLES[name].columns)
 
-    def _join(self, file: Path, name: str, parts: list[Path]) -> None:
+    def _join(self, file: Path, name: str, shards: list[Path]) -> None:
         if name in ARRAYS:
-            write_array_parts(file, [np.load(part, mmap_mode="r") for part in parts])
+            write_array_parts(file, [np.load(shard, mmap_mode="r") for shard in shards])
         else:
-            write_table_parts(file, (pd.read_parquet(part) for part in parts), TABLES[name].columns)
+            write_table_parts(file, (pd.read_parquet(shard) for shard in shards), TABLES[name].columns)

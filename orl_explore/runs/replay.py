@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from orl_explore.encoder import EncoderSettings
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 from orl_explore.orl import ORL
-from orl_explore.renderers import collate, finish
-from orl_explore.reviews import KEY
-from orl_explore.run import Run
-from orl_explore.views import ViewSettings, normalize
+from orl_explore.runs.reviews import KEY
+from orl_explore.runs.run import Run
+from orl_explore.runs.samples import ObjectViews, StepSampler
+from orl_explore.views.parameters import ViewSettings, normalize
+from orl_explore.views.renderers import collate, finish
 from training.config import Stage3Config, load_config
-from training.data import ObjectViews, StepSampler
 from training.stage3 import pairs_to_train_on
 
 PAIRS = {"image": ("view1", "view2"), "intra": ("intra1", "intra2"), "inter": ("inter1", "inter2")}
@@ -162,7 +162,7 @@ def load_networks(run: Run, config: Stage3Config) -> tuple[ORL, int]:
     Raises:
         OrlError: there is no checkpoint, or it is damaged or of other networks.
     """
-    from training.modules import latest_checkpoint
+    from training.trainer import latest_checkpoint
 
     path, step = latest_checkpoint(run.path / "stage3" / "checkpoints")
     if path is None:

@@ -22,9 +22,9 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from orl_explore.decoding import Unusable, decode, decode_pixels, read_bytes
 from orl_explore.errors import OrlError
-from orl_explore.masks import to_rle
+from orl_explore.images.decoding import Unusable, decode, decode_pixels, read_bytes
+from orl_explore.images.object_masks import to_rle
 
 T = TypeVar("T")
 

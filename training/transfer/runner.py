@@ -19,12 +19,12 @@ from rich.table import Table
 
 import orl_explore
 import training
-from orl_explore.comparison import read_results, transfer_table
 from orl_explore.errors import OrlError
-from orl_explore.run import Run, git_sha, now, versions, write_json
+from orl_explore.judging.comparison import read_results, transfer_table
+from orl_explore.runs.run import Run, git_sha, now, versions, write_json
 from training.config import Config
 from training.console import console
-from training.modules import is_main_process
+from training.trainer import is_main_process
 from training.transfer import encoders as of
 from training.transfer import supervised
 from training.transfer.protocols import PROTOCOLS, Protocol

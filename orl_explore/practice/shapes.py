@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from orl_explore.contexts import CONTEXTS, Color, Context, FloatImage
+from orl_explore.practice.contexts import CONTEXTS, Color, Context, FloatImage
 
 Part = Literal["all", "train", "test"]
 Points = NDArray[np.float64]  # (n, 2) polygon, x to the right, y down, about one unit from the center

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from orl_explore.device_views import box_radius
-from orl_explore.resizing import Pixels, crop_and_resize
-from orl_explore.views import SOLARIZE_THRESHOLD, ViewParameters
+from orl_explore.views.cropping import Pixels, crop_pixels
+from orl_explore.views.device import box_radius
+from orl_explore.views.parameters import SOLARIZE_THRESHOLD, ViewParameters
 
 _LEVELS = np.arange(256, dtype=np.float32)
 _SOLARIZED = np.where(_LEVELS < SOLARIZE_THRESHOLD, _LEVELS, 255 - _LEVELS).astype(np.uint8)
@@ -25,7 +25,7 @@ _TRUNCATE = -0.498
 
 def render_view(pixels: Pixels, parameters: ViewParameters, size: int) -> Pixels:
     """Apply a view's parameters to an RGB image (H, W, 3); returns (size, size, 3)."""
-    view: Any = crop_and_resize(pixels, parameters.box, size)
+    view: Any = crop_pixels(pixels, parameters.box, size)
     if parameters.flip:
         view = cv2.flip(view, 1)
     for name, factor in parameters.color_steps:

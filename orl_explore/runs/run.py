@@ -29,8 +29,8 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
-from orl_explore.rows import image_ids, read_image
+from orl_explore.images.image_set import ImageSet
+from orl_explore.runs.reading import image_ids, read_image
 
 FORMAT = 1
 """Version of the run folder; raised whenever a table, column or file name changes."""
@@ -526,7 +526,7 @@ class Run:
 
     def progress_file(self, stage: str) -> Path:
         """Where a stage that works in parts says how far it is; gone when it is finished."""
-        return self.path / stage / "parts" / "progress.json"
+        return self.path / stage / "shards" / "progress.json"
 
     def kept_encoders(self, stage: str) -> dict[int, Path]:
         """Encoders that a training stage has kept on its way (`keep_every`), by epochs behind them, ascending."""

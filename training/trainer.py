@@ -28,16 +28,16 @@ from rich.progress import TextColumn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from orl_explore import diagnostics
 from orl_explore.byol import TwinNetworks, learning_rate_factor, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.renderers import collate, finish
-from orl_explore.run import Run, atomic_write, disk_trouble, hash_file, kept_encoder_file
-from orl_explore.views import normalize
+from orl_explore.judging import diagnostics
+from orl_explore.runs.run import Run, atomic_write, disk_trouble, hash_file, kept_encoder_file
+from orl_explore.runs.samples import StepSampler
+from orl_explore.views.parameters import normalize
+from orl_explore.views.renderers import collate, finish
 from training.config import Config, TrainConfig
 from training.console import NotebookBar, bar, console
-from training.data import StepSampler
 from training.notebook import LiveLoss, LossPlot
 
 COLLAPSED = 0.1

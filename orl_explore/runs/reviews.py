@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.run import TABLES, Run, known_hash
+from orl_explore.runs.run import TABLES, Run, known_hash
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"

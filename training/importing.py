@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet, open_images
+from orl_explore.images.image_set import ImageSet, open_images
 from orl_explore.interchange import authors, bundle, foreign
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.interchange.names import match_images, renumber
 from orl_explore.interchange.tables import Ragged, batches, check_stage2
-from orl_explore.run import TABLES, Run, atomic_write, hash_file, now, write_json
+from orl_explore.runs.run import TABLES, Run, atomic_write, hash_file, now, write_json
 from training.config import Config, load_config
 from training.console import console, progress_bar
 

@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from orl_explore.views import Box
+from orl_explore.views.parameters import Box
 
 Pixels = NDArray[np.uint8]
 """An RGB image, uint8 (H, W, 3)."""
 
 
-def crop_and_resize(pixels: Pixels, box: Box, size: int) -> Pixels:
+def crop_pixels(pixels: Pixels, box: Box, size: int) -> Pixels:
     """Crop an xywh box and resize it to (size, size, 3): bilinear, antialiased, nothing outside the box is read."""
     x, y, w, h = box
     # One image, channels last: torch's fastest way in, and no other memory than its own.

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from orl_explore.contexts import Color, Context, FloatImage, Photographs, make_background
-from orl_explore.cutouts import CutOuts
 from orl_explore.errors import OrlError
-from orl_explore.shapes import INSTANCES, DrawnObjects, Part, Sprite
+from orl_explore.practice.contexts import Color, Context, FloatImage, Photographs, make_background
+from orl_explore.practice.cutouts import CutOuts
+from orl_explore.practice.shapes import INSTANCES, DrawnObjects, Part, Sprite
 
 DESCRIPTION = "ORL Explore practice scenes"
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orl_explore.views import SOLARIZE_THRESHOLD, ViewParameters
+from orl_explore.views.parameters import SOLARIZE_THRESHOLD, ViewParameters
 
 COLOR_STEPS = ("brightness", "contrast", "saturation", "hue")
 HUE = COLOR_STEPS.index("hue")

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from orl_explore import device_views, views
-from orl_explore.device_views import Crops
-from orl_explore.images import ImageSet
-from orl_explore.resizing import crop_and_resize
-from orl_explore.views import ViewParameters
+from orl_explore.images.image_set import ImageSet
+from orl_explore.views import device
+from orl_explore.views.cropping import crop_pixels
+from orl_explore.views.device import Crops
+from orl_explore.views.parameters import ViewParameters, render_view, to_tensor
 
 Augment = Literal["pil", "cpu", "device"]
 View = Tensor | Crops
@@ -37,18 +37,18 @@ class Renderer:
 
 
 def _draw_pil(image: Any, parameters: ViewParameters, size: int) -> Tensor:
-    return views.to_tensor(views.render_view(image, parameters, size))
+    return to_tensor(render_view(image, parameters, size))
 
 
 def _draw_fast(pixels: Any, parameters: ViewParameters, size: int) -> Tensor:
-    from orl_explore import fast_views  # imports OpenCV
+    from orl_explore.views import arrays  # imports OpenCV
 
-    return torch.from_numpy(fast_views.render_view(pixels, parameters, size)).permute(2, 0, 1)
+    return torch.from_numpy(arrays.render_view(pixels, parameters, size)).permute(2, 0, 1)
 
 
 def _draw_crops(pixels: Any, parameters: ViewParameters, size: int) -> Crops:
-    crop = crop_and_resize(pixels, parameters.box, size)
-    return Crops(torch.from_numpy(crop).permute(2, 0, 1), device_views.pack(parameters))
+    crop = crop_pixels(pixels, parameters.box, size)
+    return Crops(torch.from_numpy(crop).permute(2, 0, 1), device.pack(parameters))
 
 
 RENDERERS: Final[Mapping[Augment, Renderer]] = {
@@ -75,4 +75,4 @@ def _permute(view: Any, *order: int) -> Any:
 
 def finish(view: View) -> Tensor:
     """A batch of views as uint8 (B, 3, S, S): distorted here, if the workers have left that to the device."""
-    return device_views.distort(view) if isinstance(view, Crops) else view
+    return device.distort(view) if isinstance(view, Crops) else view

@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from orl_explore.errors import OrlError
-from orl_explore.run import Run, now, write_json
+from orl_explore.runs.run import Run, now, write_json
 
 URL: Final = "http://images.cocodataset.org"
 RECORD: Final = "downloads.json"

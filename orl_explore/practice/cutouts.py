@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from orl_explore.contexts import Color, FloatImage, assign_contexts
 from orl_explore.errors import OrlError
-from orl_explore.shapes import Part, Sprite, split_instances
+from orl_explore.practice.contexts import Color, FloatImage, assign_contexts
+from orl_explore.practice.shapes import Part, Sprite, split_instances
 
 MINIMUM_AREA = 64  # opaque pixels of a usable cut-out
 

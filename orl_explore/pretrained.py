@@ -13,11 +13,11 @@ import torch
 
 from orl_explore.encoder import Encoder, EncoderSettings
 from orl_explore.errors import OrlError
-from orl_explore.views import IMAGENET_MEAN, IMAGENET_STD
+from orl_explore.views.parameters import IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True)
-class Prior:
+class Pretrained:
     """An encoder from elsewhere.
 
     Attributes:
@@ -54,7 +54,7 @@ def source_file(name: str) -> Path | None:
     return None if source == "torchvision" else Path(name)
 
 
-def load_prior(name: str, *, image_size: int) -> Prior:
+def load_pretrained(name: str, *, image_size: int) -> Pretrained:
     """Load an encoder that takes the place of stage 1's.
 
     Args:
@@ -76,7 +76,7 @@ def load_prior(name: str, *, image_size: int) -> Prior:
     image_dim, region_dim = _widths(encoder, name, image_size)
     if not encoder.settings.hidden:
         encoder.settings = EncoderSettings(encoder.settings.backbone, hidden=0, dim=region_dim)
-    return Prior(name, encoder.eval(), image_dim, region_dim, tuple(_differences(encoder, image_dim)))
+    return Pretrained(name, encoder.eval(), image_dim, region_dim, tuple(_differences(encoder, image_dim)))
 
 
 def _from_file(path: Path, backbone: str | None) -> Encoder:

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from orl_explore import diagnostics
 from orl_explore.encoder import Encoder, Progress, embed_images, embed_regions
+from orl_explore.judging import diagnostics
 from orl_explore.neighbors import nearest_neighbors
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 from training.config import Stage2Config
 from training.stage2 import pair_regions
 
 
-class Mined(NamedTuple):
+class Remined(NamedTuple):
     """The neighbors and pairs tables that stage 2 would leave."""
 
     neighbors: pd.DataFrame
@@ -29,7 +29,7 @@ class Embedded(NamedTuple):
     regions: np.ndarray
 
 
-def stored(run: Run) -> Embedded:
+def stored_embeddings(run: Run) -> Embedded:
     """The run's own embeddings.
 
     Raises:
@@ -38,7 +38,7 @@ def stored(run: Run) -> Embedded:
     return Embedded(np.array(run.read_array("image_embeddings")), run.read_array("region_embeddings"))
 
 
-def embed(run: Run, encoder: Encoder, stage: Stage2Config, *, progress: Progress | None = None) -> Embedded:
+def embed_run(run: Run, encoder: Encoder, stage: Stage2Config, *, progress: Progress | None = None) -> Embedded:
     """Embed the images and regions of a run with another encoder, as stage 2 does in one process.
 
     Args:
@@ -58,7 +58,7 @@ def embed(run: Run, encoder: Encoder, stage: Stage2Config, *, progress: Progress
     )
 
 
-def mine(run: Run, embedded: Embedded, stage: Stage2Config) -> Mined:
+def remine(run: Run, embedded: Embedded, stage: Stage2Config) -> Remined:
     """Find neighbors and pairs (method: stage 2, steps 1 and 5).
 
     Args:
@@ -68,10 +68,10 @@ def mine(run: Run, embedded: Embedded, stage: Stage2Config) -> Mined:
     """
     ids = run.images().table["image_id"].to_numpy()
     neighbors = nearest_neighbors(embedded.images, ids, k=stage.neighbors, max_similarity=stage.max_image_similarity)
-    return Mined(neighbors, pair_regions(ids, neighbors, run.read("regions"), embedded.regions, stage))
+    return Remined(neighbors, pair_regions(ids, neighbors, run.read("regions"), embedded.regions, stage))
 
 
-def figures(run: Run, mined: Mined) -> dict[str, float]:
+def figures(run: Run, mined: Remined) -> dict[str, float]:
     """Judge what was mined by the labels of the run, each figure a share of 0..1; nan without labels.
 
     Returns:

@@ -131,7 +131,7 @@ _COLOR_STEPS = {
 }
 
 
-def crop_and_resize(image: Image.Image, box: Box, size: int) -> Image.Image:
+def crop_image(image: Image.Image, box: Box, size: int) -> Image.Image:
     """Crop an xywh box and resize it to size x size (bilinear, antialiased; nothing outside the box is read)."""
     x, y, w, h = box
     return image.crop((x, y, x + w, y + h)).resize((size, size), Image.Resampling.BILINEAR)
@@ -139,7 +139,7 @@ def crop_and_resize(image: Image.Image, box: Box, size: int) -> Image.Image:
 
 def render_view(image: Image.Image, parameters: ViewParameters, size: int) -> Image.Image:
     """Apply a view's parameters to an RGB image; returns an RGB image of size x size."""
-    view = crop_and_resize(image, parameters.box, size)
+    view = crop_image(image, parameters.box, size)
     if parameters.flip:
         view = ImageOps.mirror(view)
     for name, factor in parameters.color_steps:

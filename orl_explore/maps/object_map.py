@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orl_explore.diagnostics import on_object
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
-from orl_explore.run import TABLES, Run, atomic_write, hash_file
+from orl_explore.images.image_set import ImageSet
+from orl_explore.judging.diagnostics import on_object
+from orl_explore.runs.run import TABLES, Run, atomic_write, hash_file
 
 Progress = Callable[[int, int], None]
 
@@ -30,7 +30,7 @@ FEWEST: Final = 4
 
 METRICS: Final = ("cosine", "euclidean", "correlation")
 
-BACKGROUND: Final = "background"
+UNLABELED: Final = "background"
 """Label of a region that is on no annotated object."""
 
 METADATA: Final = "projection"
@@ -40,7 +40,7 @@ BLOCK: Final = 16_384
 
 
 @dataclass(frozen=True)
-class Settings:
+class MapSettings:
     """What a map depends on, besides the embeddings."""
 
     neighbors: int = 15
@@ -72,18 +72,18 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Projection:
+class ObjectMap:
     """A stored map."""
 
     table: pd.DataFrame
     """region_id, x, y, cluster."""
-    settings: Settings
+    settings: MapSettings
     """What it was made with."""
     regions: int
     """Regions of the run; more than the table's rows where it is a sample."""
 
 
-def project(
+def lay_out(
     embeddings: NDArray[np.floating],
     *,
     neighbors: int = 15,
@@ -112,7 +112,7 @@ def project(
     Raises:
         OrlError: a setting out of range, or too few regions.
     """
-    Settings(neighbors, min_dist, metric, clusters, seed, limit)
+    MapSettings(neighbors, min_dist, metric, clusters, seed, limit)
     rows = sample(len(embeddings), limit=limit, seed=seed)
     if len(rows) < FEWEST:
         raise OrlError(f"{len(rows)} regions are too few for a map: it needs at least {FEWEST}")
@@ -192,22 +192,22 @@ def fingerprint(run: Run) -> str:
     return run.stage("stage2").get("outputs", {}).get("region_embeddings") or hash_file(file)
 
 
-def project_run(run: Run, settings: Settings | None = None, *, progress: Progress | None = None) -> Projection:
+def make_object_map(run: Run, settings: MapSettings | None = None, *, progress: Progress | None = None) -> ObjectMap:
     """Make the map of a run anew and store it as `projection.parquet`.
 
     Raises:
         OrlError: stage 2 is missing, or too few regions.
     """
-    settings = settings or Settings()
+    settings = settings or MapSettings()
     made_from = fingerprint(run)
     embeddings = run.read_array("region_embeddings")
-    table = project(embeddings, **asdict(settings), progress=progress)
-    made = Projection(table, settings, len(embeddings))
-    write_projection(run, made, made_from)
+    table = lay_out(embeddings, **asdict(settings), progress=progress)
+    made = ObjectMap(table, settings, len(embeddings))
+    write_object_map(run, made, made_from)
     return made
 
 
-def write_projection(run: Run, made: Projection, made_from: str) -> None:
+def write_object_map(run: Run, made: ObjectMap, made_from: str) -> None:
     """Store a map, with what it was made with and the fingerprint of the embeddings it was made from."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -219,7 +219,7 @@ def write_projection(run: Run, made: Projection, made_from: str) -> None:
         pq.write_table(content, temporary, compression="zstd")
 
 
-def read_projection(run: Run) -> Projection:
+def read_object_map(run: Run) -> ObjectMap:
     """Read the map of a run.
 
     Raises:
@@ -234,17 +234,17 @@ def read_projection(run: Run) -> Projection:
     if facts.get("embeddings") != made_from:
         raise OrlError(f"{run.file('projection')} was made from other region embeddings: {again}")
     try:
-        settings = Settings(**facts["settings"])
+        settings = MapSettings(**facts["settings"])
     except (KeyError, TypeError):
         raise OrlError(f"{run.file('projection')} was made by another version of this project: {again}") from None
-    return Projection(table, settings, int(facts["regions"]))
+    return ObjectMap(table, settings, int(facts["regions"]))
 
 
-def is_current(run: Run, settings: Settings) -> bool:
+def is_current(run: Run, settings: MapSettings) -> bool:
     """Whether the run has a map with these settings of the embeddings that it has now."""
     run.require("region_embeddings")
     try:
-        return read_projection(run).settings == settings
+        return read_object_map(run).settings == settings
     except OrlError:
         return False
 
@@ -253,7 +253,7 @@ def is_current(run: Run, settings: Settings) -> bool:
 
 
 def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:
-    """Category of the object that each region is on, else `BACKGROUND`; None without annotations.
+    """Category of the object that each region is on, else `UNLABELED`; None without annotations.
 
     Args:
         regions: columns region_id, image_id, x, y, w, h.
@@ -267,7 +267,7 @@ def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:
         return None
     category = pd.Series(objects["category"].to_numpy(object), index=objects["object_id"].to_numpy())
     found = on_object(regions, objects)
-    return found.map(category).fillna(BACKGROUND).astype(str).rename("label")
+    return found.map(category).fillna(UNLABELED).astype(str).rename("label")
 
 
 def similarities(

@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
-from orl_explore.images import ImageSet
+from orl_explore.images.image_set import ImageSet
 from orl_explore.pairs import similarity_text
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 
 NEIGHBORS: Final = 4
 """Neighbors shown of an image, and pairs: the best one with each."""
@@ -41,7 +41,7 @@ CAPTION, PLOT_HEIGHT = 32, 220
 TITLE_FONT, HEAD_FONT, FONT, SMALL_FONT = 34, 24, 18, 16
 
 
-def overview(run: Run, *, queries: Sequence[int] | None = None, rows: int = 3, width: int = 1600) -> Image.Image:
+def summary_picture(run: Run, *, queries: Sequence[int] | None = None, rows: int = 3, width: int = 1600) -> Image.Image:
     """Draw what a run made: a row for each of a few images, then the curves of the stages that are trained.
 
     A row shows an image with its kept boxes; its nearest neighbors; and the most similar pair of boxes with each of
@@ -182,7 +182,7 @@ def _gather(run: Run, images: ImageSet, tables: Mapping[str, pd.DataFrame], best
 # ---- pictures with boxes -------------------------------------------------------------------------------------------
 
 
-def fit(image: Image.Image, width: int, height: int) -> Image.Image:
+def fit_into(image: Image.Image, width: int, height: int) -> Image.Image:
     """Enlarge or reduce an image until it just fits into width x height; its shape stays, no side is below 1 pixel."""
     factor = min(width / image.width, height / image.height)
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
@@ -259,8 +259,8 @@ def couple(
     side = (width - gap) // 2
     caption = round(font_size * 1.7)
     canvas = Image.new("RGB", (width, side + caption), WHITE)
-    canvas.paste(_tile(fit(query, side, side), side), (0, 0))
-    canvas.paste(_tile(fit(key, side, side), side), (side + gap, 0))
+    canvas.paste(_tile(fit_into(query, side, side), side), (0, 0))
+    canvas.paste(_tile(fit_into(key, side, side), side), (side + gap, 0))
     draw = ImageDraw.Draw(canvas)
     tag = _tag(number, color, font_size)
     canvas.paste(tag, (0, side + (caption - tag.height) // 2))
@@ -492,7 +492,7 @@ def _row(row: _Row, scale: _Scale) -> Image.Image:
 
 
 def _query(row: _Row, numbers: Mapping[int, list[str]], colors: Mapping[int, str], scale: _Scale) -> Image.Image:
-    picture = fit(row.query, scale(QUERY), scale(QUERY))
+    picture = fit_into(row.query, scale(QUERY), scale(QUERY))
     boxes = _scaled(row.boxes, row.query, picture)
     others = [box for box in range(len(boxes)) if box not in numbers]
     no_tags, plain = [""] * len(others), [YELLOW] * len(others)
@@ -515,7 +515,7 @@ def _query(row: _Row, numbers: Mapping[int, list[str]], colors: Mapping[int, str
 
 def _neighbor(row: _Row, place: int, colors: Mapping[int, str], scale: _Scale) -> Image.Image:
     image = row.neighbors[place]
-    picture = fit(image, scale(NEIGHBOR), scale(NEIGHBOR))
+    picture = fit_into(image, scale(NEIGHBOR), scale(NEIGHBOR))
     found = [(number, box, key) for number, (box, neighbor, key, _) in enumerate(row.pairs, 1) if neighbor == place]
     picture = draw_boxes(
         picture,

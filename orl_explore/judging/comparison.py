@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from orl_explore import diagnostics
 from orl_explore.encoder import Encoder, EncoderSettings, embed_images
 from orl_explore.errors import OrlError
+from orl_explore.judging import diagnostics
 from orl_explore.neighbors import nearest_neighbors
-from orl_explore.run import Run, kept_encoder_file, known_hash, write_array
+from orl_explore.runs.run import Run, kept_encoder_file, known_hash, write_array
 
 K: Final = 10
 """Neighbors that are compared per image."""
@@ -68,7 +68,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Source:
+class ComparedEncoder:
     """An encoder that can be compared: a trained stage of a run, another one that stage 2 mined with in place of stage
     1, or the untrained network that the stages start from.
 
@@ -118,7 +118,7 @@ class Source:
             raise OrlError(f"no encoder at {self.file}: run `orl {self.stage} {self.run}` first") from None
 
 
-def sources(run: Run) -> dict[str, Source]:
+def compared_encoders(run: Run) -> dict[str, ComparedEncoder]:
     """The encoders that a run has by now, by stage: `random` as soon as a stage was begun.
 
     Those that a stage has kept on its way stand before its last one, as `stage1 epoch 100`.
@@ -127,13 +127,13 @@ def sources(run: Run) -> dict[str, Source]:
     for record in (run.stage("stage1"), run.stage("stage3")):
         if record:
             settings = EncoderSettings(**record["config"]["encoder"])
-            found["random"] = Source(run.path, "random", settings, int(record["seed"]))
+            found["random"] = ComparedEncoder(run.path, "random", settings, int(record["seed"]))
             break
     for stage in ("stage1", "stage2", "stage3"):
         for epoch in run.kept_encoders(stage):
-            found[f"{stage} epoch {epoch}"] = Source(run.path, stage, epoch=epoch)
+            found[f"{stage} epoch {epoch}"] = ComparedEncoder(run.path, stage, epoch=epoch)
         if run.encoder_file(stage).exists():
-            found[stage] = Source(run.path, stage)
+            found[stage] = ComparedEncoder(run.path, stage)
     return found
 
 
@@ -148,19 +148,19 @@ def image_size(run: Run) -> int:
     return 224
 
 
-def cache_file(run: Run, source: Source, *, features: bool = False) -> Path:
+def cache_file(run: Run, source: ComparedEncoder, *, features: bool = False) -> Path:
     """Where the embeddings of a run's images by an encoder are kept, whether they are there yet or not."""
     name = f"{source.hash()}-{image_size(run)}{'-features' if features else ''}.npy"
     return run.path / FOLDER / name
 
 
-def is_cached(run: Run, source: Source, *, features: bool = False) -> bool:
+def is_cached(run: Run, source: ComparedEncoder, *, features: bool = False) -> bool:
     """Whether nothing has to be embedded any more."""
     return cache_file(run, source, features=features).exists()
 
 
 def embeddings(
-    run: Run, source: Source, *, features: bool = False, progress: Progress | None = None
+    run: Run, source: ComparedEncoder, *, features: bool = False, progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """Embed all images of a run with an encoder; from the cache when that was done before.
 
@@ -198,7 +198,7 @@ def embeddings(
 
 
 def neighbors_of(
-    run: Run, source: Source, *, features: bool = False, progress: Progress | None = None
+    run: Run, source: ComparedEncoder, *, features: bool = False, progress: Progress | None = None
 ) -> NDArray[np.int64]:
     """Rows of the K nearest images of each image by an encoder, nearest first: (N, K), with K at most N - 1.
 

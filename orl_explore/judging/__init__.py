@@ -1,0 +1,1 @@
+"""How good a step was: diagnostics, probes, comparisons, published figures."""

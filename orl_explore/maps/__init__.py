@@ -1,0 +1,1 @@
+"""Maps of region embeddings in two dimensions."""

@@ -1,0 +1,1 @@
+"""Practice scenes with ground truth, and what they are made of."""
