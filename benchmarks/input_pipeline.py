@@ -32,12 +32,13 @@ from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
 from orl_explore.images import decoding
-from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images
 from orl_explore.practice.scenes import compose_scene
 from orl_explore.runs.samples import ObjectViews
-from orl_explore.views import cropping, device, parameters
+from orl_explore.settings import Stage3Settings
+from orl_explore.views import cropping, device
 from orl_explore.views.renderers import collate, finish
-from training.config import Stage3Config
 
 WIDTH, HEIGHT = 640, 480
 NEIGHBORS, BOXES, PAIRS = 10, 50, 5
@@ -150,7 +151,7 @@ class Own:
     def batch(self, rows: Sequence[int]) -> tuple[np.ndarray, list[Any]]:
         """Samples, and the processor time of their parts, seconds for all."""
         samples, renderer, config = self.samples, self.samples.renderer, self.samples.config
-        resize: Any = parameters.crop_image if self.augment == "pil" else cropping.crop_pixels
+        resize: Any = cropping.crop_image if self.augment == "pil" else cropping.crop_pixels
         with mock.patch.object(decoding, "jpeg_decoder", return_value=self.decoder):
             clock = Clock()
             drawn = [samples.sample(0, row) for row in rows]
@@ -285,7 +286,7 @@ def main() -> None:
         images = open_images([Path(folder)])
         regions, pairs = tables(images)
         own = {
-            name: ObjectViews(images, regions, pairs, Stage3Config(augment=name), seed=0)  # type: ignore[arg-type]
+            name: ObjectViews(images, regions, pairs, Stage3Settings(augment=name), seed=0)  # type: ignore[arg-type]
             for name in WAYS
         }
         fastest = decoding.jpeg_decoder()

@@ -19,12 +19,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from orl_explore.encoder import Encoder, EncoderSettings
+from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
 from orl_explore.maps import object_map
 from orl_explore.practice.scenes import make_scenes
-from orl_explore.runs.run import TABLES, Run, hash_file, write_array, write_json
-from training.config import Config, Stage1Config, Stage2Config, Stage3Config
+from orl_explore.runs.files import hash_file, write_array, write_json
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import TABLES
+from orl_explore.settings import Config, EncoderSettings, Stage1Settings, Stage2Settings, Stage3Settings
 
 COCO_IMAGES = 118_287
 SIZE = (640, 480)
@@ -158,7 +160,7 @@ def _map(run: Run, rng: np.random.Generator, regions: int) -> None:
     rows = object_map.sample(regions, limit=object_map.LIMIT, seed=0)
     group = rng.integers(0, 12, len(rows))
     x, y = np.column_stack([np.cos(group), np.sin(group)]).T + rng.normal(0, 0.2, (2, len(rows)))
-    table = pd.DataFrame({"region_id": rows, "x": x, "y": y, "cluster": group}).astype(TABLES["projection"].columns)
+    table = pd.DataFrame({"region_id": rows, "x": x, "y": y, "cluster": group}).astype(TABLES["object_map"].columns)
     made = object_map.ObjectMap(table, object_map.MapSettings(), regions)
     object_map.write_object_map(run, made, object_map.fingerprint(run))
 
@@ -174,9 +176,9 @@ def _stages(run: Run, images: int, seed: int) -> None:
     shared = {"encoder": EncoderSettings(**ENCODER), "image_size": 64, "epochs": 800}  # type: ignore[arg-type]
     config = Config(
         seed=seed,
-        stage1=Stage1Config(**shared),  # type: ignore[arg-type]
-        stage2=Stage2Config(image_size=64),
-        stage3=Stage3Config(**shared, patch_size=32),  # type: ignore[arg-type]
+        stage1=Stage1Settings(**shared),  # type: ignore[arg-type]
+        stage2=Stage2Settings(image_size=64),
+        stage3=Stage3Settings(**shared, patch_size=32),  # type: ignore[arg-type]
     )
     steps = np.arange(800 * 10)
     for stage in ("stage1", "stage3"):

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import report
 
-from orl_explore.encoder import embed_regions
-from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.embedding import embed_regions
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images
 from orl_explore.judging import probes
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
+from orl_explore.settings import Config
 from training import evaluate, pipeline
-from training.config import Config
-from training.trainer import data_workers
+from training.machine import data_workers
 
 PROBES = {
     "object_probe": "linear probe, objects",

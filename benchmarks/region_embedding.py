@@ -26,10 +26,13 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as tvf
 
-from orl_explore.encoder import Encoder, EncoderSettings, embed_regions
-from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.embedding import embed_regions
+from orl_explore.encoder import Encoder
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images
 from orl_explore.practice.scenes import compose_scene
-from orl_explore.views import cropping, parameters
+from orl_explore.settings import EncoderSettings
+from orl_explore.views import cropping, tensors
 
 WIDTH, HEIGHT = 640, 480
 
@@ -45,7 +48,7 @@ def loop(encoder: Encoder, images: ImageSet, regions: pd.DataFrame, size: int) -
             regions["image_id"] == images.table["image_id"].iat[row], list("xywh")
         ].to_numpy():
             crop = image.crop((x, y, x + w, y + h)).resize((size, size), Image.Resampling.BILINEAR)
-            crops.append(tvf.normalize(tvf.to_tensor(crop), parameters.IMAGENET_MEAN, parameters.IMAGENET_STD))
+            crops.append(tvf.normalize(tvf.to_tensor(crop), tensors.IMAGENET_MEAN, tensors.IMAGENET_STD))
         found.append(torch.nn.functional.normalize(encoder.features(torch.stack(crops)), dim=1))
     return torch.cat(found).numpy()
 
@@ -59,7 +62,7 @@ def crops_alone(images: ImageSet, regions: pd.DataFrame, size: int, *, fast: boo
             np.stack([cropping.crop_pixels(pixels, tuple(box), size) for box in boxes])
         else:
             image = Image.open(images.path(row)).convert("RGB")
-            np.stack([np.asarray(parameters.crop_image(image, tuple(box), size)) for box in boxes])
+            np.stack([np.asarray(cropping.crop_image(image, tuple(box), size)) for box in boxes])
 
 
 def seconds(way: Callable[[], object]) -> float:

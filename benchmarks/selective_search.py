@@ -23,7 +23,7 @@ import numpy as np
 import report
 
 from orl_explore.boxes import filter_boxes, iou, is_kept
-from orl_explore.images.image_set import open_images
+from orl_explore.images.opening import open_images
 from orl_explore.practice.scenes import compose_scene
 from orl_explore.proposals import selective_search
 

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import report
 
-from orl_explore.encoder import Encoder, embed_regions
+from orl_explore.embedding import embed_regions
+from orl_explore.encoder import Encoder
 from orl_explore.pairs import match_regions
 from orl_explore.runs.run import Run
 from training.config import load_config

@@ -39,14 +39,16 @@ import numpy as np
 import pandas as pd
 import report
 
-from orl_explore.encoder import Encoder, EncoderSettings
-from orl_explore.images.image_set import open_images
+from orl_explore.encoder import Encoder
+from orl_explore.images.opening import open_images
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.proposals import propose, regions_from
-from orl_explore.runs.run import Run, write_array_parts
-from orl_explore.views import parameters
+from orl_explore.runs.files import write_array_parts
+from orl_explore.runs.run import Run
+from orl_explore.settings import Config, EncoderSettings, Stage2Settings
+from orl_explore.views import cropping, tensors
 from training import stage2
-from training.config import Config, Stage2Config, load_config
+from training.config import load_config, save_config
 from training.sharding import Shards
 
 COCO_IMAGES = 118_287
@@ -210,7 +212,7 @@ def simulate(path: Path, images: int, *, seed: int) -> Run:
     run.write(
         "regions", pd.DataFrame({"region_id": np.arange(images * BOXES), "image_id": np.repeat(ids, BOXES), **box})
     )
-    Config(seed=seed).save(run.path / "config.yaml")
+    save_config(Config(seed=seed), run.path / "config.yaml")
     return run
 
 
@@ -277,7 +279,7 @@ def coco(folder: Path, images: int, *, kill: bool, seed: int, sample: int) -> No
     usages = [measure(run, "neighbors", images)]
     if kill:
         parts = path / "stage2" / "shards"
-        total = -(-images // Stage2Config().shard_images)
+        total = -(-images // Stage2Settings().shard_images)
         killed = measure(run, "pairs", images, stop=lambda: len(list(parts.glob("pairs-*"))) >= total // 2)
         there = {part.name: part.stat().st_mtime_ns for part in parts.glob("pairs-*")}
         seen: dict[str, int] = {}
@@ -324,9 +326,9 @@ def draw(path: Path, images: int, *, side: int, seed: int) -> Run:
     run.encoder_file("stage1").parent.mkdir(parents=True)
     Encoder.random(settings, seed).save(run.encoder_file("stage1"), stage="stage1", image_size=side)
     config = Config(
-        seed=seed, precision="fp32", workers=2, stage2=Stage2Config(image_size=32, min_side=12, batch_size=256)
+        seed=seed, precision="fp32", workers=2, stage2=Stage2Settings(image_size=32, min_side=12, batch_size=256)
     )
-    config.save(run.path / "config.yaml")
+    save_config(config, run.path / "config.yaml")
     return run
 
 
@@ -338,7 +340,7 @@ def cost(folder: Path, *, seed: int, sizes: list[int], drawn: list[int]) -> None
         for step in ("neighbors", "pairs"):
             _keep("simulated", dataclasses.asdict(measure(run, step, images)), of=f"{images} {step}")
         run.file("neighbors").unlink()
-        Config(seed=seed, stage2=Stage2Config(index="ivf")).save(run.path / "config.yaml")
+        save_config(Config(seed=seed, stage2=Stage2Settings(index="ivf")), run.path / "config.yaml")
         usage = dataclasses.asdict(measure(run, "neighbors", images)) | {"step": "neighbors by an index"}
         _keep("simulated", usage | run.stage("stage2")["neighbor_index"], of=f"{images} neighbors by an index")
         shutil.rmtree(path)
@@ -367,12 +369,12 @@ def decoding(folder: Path, *, seed: int, count: int = 40) -> None:
     regions = 0
     for row in range(count):
         image = timed("decoding", images.load, row)
-        timed("image crop", lambda image: parameters.to_tensor(parameters.center_view(image, 224)), image)
+        timed("image crop", lambda image: tensors.to_tensor(cropping.center_view(image, 224)), image)
         boxes = regions_from(timed("proposals", lambda row: propose(images, [row], seed=seed), row))
         for box in boxes[["x", "y", "w", "h"]].itertuples(index=False, name=None):
             timed(
                 "region crops",
-                lambda image, box: parameters.to_tensor(parameters.crop_image(image, box, 224)),
+                lambda image, box: tensors.to_tensor(cropping.crop_image(image, box, 224)),
                 image,
                 box,
             )

@@ -30,14 +30,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from orl_explore.byol import BYOL, TwinNetworks
-from orl_explore.encoder import EncoderSettings
-from orl_explore.images.image_set import open_images
+from orl_explore.images.opening import open_images
 from orl_explore.orl import ORL
 from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
-from orl_explore.views.parameters import normalize
+from orl_explore.settings import EncoderSettings, Stage1Settings, Stage3Settings, TrainSettings
 from orl_explore.views.renderers import collate, finish
-from training.config import Stage1Config, Stage3Config, TrainConfig
-from training.trainer import TwinTraining, precision_flag
+from orl_explore.views.tensors import normalize
+from training.machine import precision_flag
+from training.twin_training import TwinTraining
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
@@ -72,10 +72,10 @@ def step_work(networks: TwinNetworks, batch: dict[str, Tensor]) -> float:
     return counter.get_total_flops() / len(next(iter(batch.values())))
 
 
-def random_batch(stage: TrainConfig, size: int) -> dict[str, Tensor]:
+def random_batch(stage: TrainSettings, size: int) -> dict[str, Tensor]:
     """uint8 views of noise, by name."""
     sides = {"view1": stage.image_size, "view2": stage.image_size}
-    if isinstance(stage, Stage3Config):
+    if isinstance(stage, Stage3Settings):
         sides |= dict.fromkeys(("intra1", "intra2", "inter1", "inter2"), stage.patch_size)
     return {
         name: torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, device=DEVICE)
@@ -86,10 +86,10 @@ def random_batch(stage: TrainConfig, size: int) -> dict[str, Tensor]:
 Step = Callable[[dict[str, Any]], None]
 
 
-def plain_step(stage: TrainConfig) -> Step:
+def plain_step(stage: TrainSettings) -> Step:
     """The step as one writes it first."""
     torch.manual_seed(0)
-    networks = (ORL if isinstance(stage, Stage3Config) else BYOL)(stage.encoder).to(DEVICE)
+    networks = (ORL if isinstance(stage, Stage3Settings) else BYOL)(stage.encoder).to(DEVICE)
     trained = [p for p in networks.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.9, weight_decay=1e-4, foreach=False)
     scaler = torch.amp.GradScaler(DEVICE, enabled=ON_GPU)
@@ -111,15 +111,15 @@ def plain_step(stage: TrainConfig) -> Step:
     return step
 
 
-def own_step(stage: TrainConfig) -> Step:
+def own_step(stage: TrainSettings) -> Step:
     """The step that training takes."""
     torch.manual_seed(0)
-    networks = (ORL if isinstance(stage, Stage3Config) else BYOL)(stage.encoder).to(memory_format=torch.channels_last)
+    networks = (ORL if isinstance(stage, Stage3Settings) else BYOL)(stage.encoder).to(memory_format=torch.channels_last)
     if stage.gradient_checkpointing:
         networks.save_memory()
     if stage.compile:
         networks.compile_backbones()
-    names = ("image", "intra", "inter") if isinstance(stage, Stage3Config) else ("image",)
+    names = ("image", "intra", "inter") if isinstance(stage, Stage3Settings) else ("image",)
     module = TwinTraining(networks, stage, images=10**5, weights=dict.fromkeys(names, 1.0)).to(DEVICE)
     optimizer = module.configure_optimizers()["optimizer"]
     fabric = lightning.Fabric(accelerator="auto", devices=1, precision=precision_flag("auto"))  # type: ignore[arg-type]
@@ -188,8 +188,8 @@ def main() -> None:
     if not ON_GPU:
         options = {"encoder": EncoderSettings("timm:test_resnet", 64, 32), "image_size": 64}
     stages = {
-        "stage 1": Stage1Config(**options),
-        "stage 3": Stage3Config(**options, **({} if ON_GPU else {"patch_size": 32})),
+        "stage 1": Stage1Settings(**options),
+        "stage 3": Stage3Settings(**options, **({} if ON_GPU else {"patch_size": 32})),
     }
     rate = matmul_rate(8192 if ON_GPU else 512)
     rows: list[list[object]] = [
@@ -209,10 +209,10 @@ def main() -> None:
         images = open_images([Path(folder)])
         regions, pairs = tables(images)
         for name, stage in stages.items():
-            counted = (ORL if isinstance(stage, Stage3Config) else BYOL)(stage.encoder).to(DEVICE)
+            counted = (ORL if isinstance(stage, Stage3Settings) else BYOL)(stage.encoder).to(DEVICE)
             work = step_work(counted, random_batch(stage, 4))
             del counted
-            ways: dict[str, tuple[Callable[[TrainConfig], Step], TrainConfig]] = {
+            ways: dict[str, tuple[Callable[[TrainSettings], Step], TrainSettings]] = {
                 "plain": (plain_step, stage),
                 "own": (own_step, stage),
                 "own, augment device": (own_step, dataclasses.replace(stage, augment="device")),
@@ -232,7 +232,7 @@ def main() -> None:
                         base = seconds if way == "plain" else base
                         dataset: Any = (
                             ObjectViews(images, regions, pairs, settings, seed=0)
-                            if isinstance(settings, Stage3Config)
+                            if isinstance(settings, Stage3Settings)
                             else ImageViews(images, settings, seed=0)  # type: ignore[arg-type]
                         )
                         batches = loaded(dataset, size, arguments.workers, arguments.rounds + 4)

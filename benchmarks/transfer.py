@@ -15,7 +15,7 @@ from pathlib import Path
 
 import report
 
-from orl_explore.judging.comparison import read_results, transfer_table
+from orl_explore.judging.results import read_results, transfer_table
 from orl_explore.runs.run import Run
 from training import cli
 

@@ -34,7 +34,7 @@ from orl_explore.figures import boxes, gallery, lines, of_run, style
 from orl_explore.runs import replay
 from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
-from orl_explore.views import parameters
+from orl_explore.views import parameters, pillow
 from training.config import load_config
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +93,7 @@ def figures(run: Run, image_id: int) -> Iterator[tuple[str, go.Figure]]:
     for view in (0, 1):
         for _ in range(3):
             sampled = parameters.sample_view(rng, stage.views, view=view, image_size=image.size)
-            drawn.append(parameters.render_view(image, sampled, stage.image_size))
+            drawn.append(pillow.render_view(image, sampled, stage.image_size))
             captions.append(f"view {view + 1}")
     yield "views", gallery.gallery(drawn, captions, columns=7)
 

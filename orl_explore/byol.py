@@ -14,8 +14,9 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from orl_explore.encoder import Encoder, EncoderSettings, mlp
+from orl_explore.encoder import Encoder, mlp
 from orl_explore.errors import OrlError
+from orl_explore.settings import EncoderSettings, TrainSettings
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
@@ -130,3 +131,9 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, start: 
     if step < warmup_steps:
         return start + (1 - start) * step / warmup_steps
     return (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps))) / 2
+
+
+def learning_rate_at(settings: TrainSettings, step: int, images: int) -> float:
+    """Learning rate of a step (from 0) of a training on so many images."""
+    warmup = round(settings.warmup_epochs * settings.steps_per_epoch(images))
+    return settings.learning_rate() * learning_rate_factor(step, settings.total_steps(images), warmup)

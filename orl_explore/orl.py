@@ -10,9 +10,9 @@ from torch import Tensor
 
 from orl_explore.boxes import jitter_box
 from orl_explore.byol import TwinNetworks
-from orl_explore.encoder import EncoderSettings
+from orl_explore.settings import EncoderSettings, ViewSettings
 from orl_explore.views import parameters
-from orl_explore.views.parameters import Box, ViewParameters, ViewSettings
+from orl_explore.views.parameters import Box, ViewParameters
 from orl_explore.views.renderers import RENDERERS, Renderer, View
 
 

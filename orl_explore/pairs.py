@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orl_explore.runs.reading import Groups, Slices
-from orl_explore.runs.run import TABLES
+from orl_explore.images.grouping import Groups, Slices
+from orl_explore.settings import Stage2Settings
 
 if TYPE_CHECKING:
     import torch
+
+COLUMNS: Final = {
+    "image_id": "int64",
+    "neighbor_id": "int64",
+    "neighbor_rank": "int16",
+    "rank": "int16",
+    "query_region": "int64",
+    "key_region": "int64",
+    "similarity": "float32",
+}
+"""Columns of a table of pairs, with their types."""
 
 
 def match_regions(
@@ -210,7 +221,7 @@ def pair_images(
             "key_region": key,
             "similarity": values,
         }
-    ).astype(TABLES["pairs"].columns)
+    ).astype(COLUMNS)
 
 
 def compare_pairs(stored: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -250,3 +261,38 @@ def _normalized(embeddings: NDArray[np.floating] | torch.Tensor) -> NDArray[np.f
         raise ValueError("a region embedding is zero, NaN or infinite")
     rows /= lengths[:, None]
     return rows
+
+
+def pair_regions(
+    image_ids: np.ndarray,
+    neighbors: pd.DataFrame,
+    regions: pd.DataFrame,
+    vectors: np.ndarray,
+    stage: Stage2Settings,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Match the regions of images with those of their neighbors (step 5), from tables in memory.
+
+    Args:
+        image_ids: the query images.
+        neighbors: the neighbors table.
+        regions: the regions table, grouped by image.
+        vectors: their embeddings, (R, D), each computed once and used for every neighbor.
+        stage: ratio and switches.
+        progress: called as progress(images done, images in all).
+
+    Returns:
+        The pairs table of these images.
+    """
+    slices = region_slices(regions["image_id"])
+    return pair_images(image_ids, neighbors, slices, vectors, progress=progress, **pairing(stage))
+
+
+def pairing(stage: Stage2Settings) -> dict[str, Any]:
+    """Ratio and switches, as `pair_images` takes them."""
+    return {
+        "ratio": stage.pair_ratio,
+        "mutual": stage.mutual,
+        "one_to_one": stage.one_to_one,
+        "min_similarity": stage.min_similarity,
+    }

@@ -1,19 +1,19 @@
 """Any encoder in place of stage 1's: named as `timm:NAME`, `torchvision:NAME`, or a file.
 
-`load_prior` gives the encoder and what its use costs in comparability with runs that trained stage 1.
+`load_pretrained` gives the encoder and what its use costs in comparability with runs that trained stage 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from orl_explore.encoder import Encoder, EncoderSettings
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.views.parameters import IMAGENET_MEAN, IMAGENET_STD
+from orl_explore.settings import EncoderSettings
+from orl_explore.views.tensors import IMAGENET_MEAN, IMAGENET_STD
 
 
 @dataclass(frozen=True)
@@ -45,79 +45,20 @@ class Pretrained:
         }
 
 
-def source_file(name: str) -> Path | None:
-    """The file that an encoder's name stands for; None where its weights are fetched."""
-    source, _, rest = name.partition(":")
-    if source == "timm":
-        file = rest.partition("@")[2]
-        return Path(file) if file else None
-    return None if source == "torchvision" else Path(name)
-
-
-def load_pretrained(name: str, *, image_size: int) -> Pretrained:
-    """Load an encoder that takes the place of stage 1's.
-
-    Args:
-        name: `timm:NAME` or `torchvision:NAME[.WEIGHTS]`, whose weights are fetched; `timm:NAME@FILE`; or a file: this
-            project's encoder.safetensors, or a checkpoint of the authors, torchvision, MoCo, DINO, ...
-        image_size: side of the crops that it will see, pixels.
-
-    Raises:
-        OrlError: no such model, weights or file; weights that do not fit; a model that cannot see crops of this size.
-    """
-    source, _, rest = name.partition(":")
-    file = source_file(name)
-    if source == "timm":
-        encoder = _timm_from(file, rest.partition("@")[0]) if file else _fetch_timm(rest)
-    elif file is None:
-        encoder = _fetch_torchvision(rest)
-    else:
-        encoder = _from_file(file, None)
-    image_dim, region_dim = _widths(encoder, name, image_size)
-    if not encoder.settings.hidden:
-        encoder.settings = EncoderSettings(encoder.settings.backbone, hidden=0, dim=region_dim)
-    return Pretrained(name, encoder.eval(), image_dim, region_dim, tuple(_differences(encoder, image_dim)))
-
-
-def _from_file(path: Path, backbone: str | None) -> Encoder:
-    from orl_explore.interchange.weights import read_encoder
-
-    if not path.is_file():
-        raise OrlError(
-            f"no encoder {str(path)!r}: name a file of weights, timm:NAME, timm:NAME@FILE or torchvision:NAME"
-        )
-    return read_encoder(path, backbone=backbone)[0]
-
-
-def _without_projector(backbone: str) -> Encoder:
+def without_projector(backbone: str) -> Encoder:
     """An untrained encoder that ends with its backbone's pooled feature."""
     return Encoder.random(EncoderSettings(backbone, hidden=0, dim=0), seed=0)
 
 
-def _timm_from(path: Path, model: str) -> Encoder:
-    """One of timm's models with the weights in a file; ResNets as other projects save them, others as timm does."""
-    encoder = _without_projector(f"timm:{model}")
-    if hasattr(encoder.backbone, "conv1"):
-        return _from_file(path, f"timm:{model}")
-    from orl_explore.interchange.weights import read_state
+def fetch_timm(name: str) -> Encoder:
+    """One of timm's models with the weights that timm fetches.
 
-    if not path.is_file():
-        raise OrlError(f"no file {path} with weights of timm:{model}")
-    state = {key.removeprefix("module."): value for key, value in read_state(path).items()}
-    expected = encoder.backbone.state_dict()
-    head = str(getattr(encoder.backbone, "pretrained_cfg", {}).get("classifier") or "head")
-    misfits = [key for key in expected if key not in state or state[key].shape != expected[key].shape]
-    misfits += [key for key in state if key not in expected and not key.startswith(f"{head}.")]
-    if misfits:
-        raise OrlError(f"{path} does not fit timm:{model}: {misfits[0]} is missing, left over or of another shape")
-    encoder.backbone.load_state_dict({key: state[key] for key in expected})
-    return encoder
-
-
-def _fetch_timm(name: str) -> Encoder:
+    Raises:
+        OrlError: no such model, no weights of it, or no network.
+    """
     import timm
 
-    encoder = _without_projector(f"timm:{name}")  # says so where timm has no such model
+    encoder = without_projector(f"timm:{name}")  # says so where timm has no such model
     if not timm.is_model_pretrained(name):
         raise OrlError(f"timm has no weights for {name}: name a file of your own, --encoder timm:{name}@FILE")
     try:
@@ -128,11 +69,16 @@ def _fetch_timm(name: str) -> Encoder:
     return encoder
 
 
-def _fetch_torchvision(name: str) -> Encoder:
+def fetch_torchvision(name: str) -> Encoder:
+    """A ResNet of torchvision with the weights that torchvision fetches; `name` may end with `.WEIGHTS`.
+
+    Raises:
+        OrlError: no such model, no such weights, or no network.
+    """
     import torchvision
 
     model, _, wanted = name.partition(".")
-    encoder = _without_projector(model)  # says so where torchvision has no such ResNet
+    encoder = without_projector(model)  # says so where torchvision has no such ResNet
     known = torchvision.models.get_model_weights(model)
     if wanted and wanted not in known.__members__:
         raise OrlError(
@@ -155,7 +101,7 @@ def _unfetched(name: str, instead: str, error: Exception) -> OrlError:
 
 
 @torch.inference_mode()
-def _widths(encoder: Encoder, name: str, image_size: int) -> tuple[int, int]:
+def embedding_widths(encoder: Encoder, name: str, image_size: int) -> tuple[int, int]:
     """Widths of what it says about images and about regions, by trying."""
     try:
         features = encoder.eval().features(torch.zeros(1, 3, image_size, image_size))
@@ -170,7 +116,7 @@ def _widths(encoder: Encoder, name: str, image_size: int) -> tuple[int, int]:
     return projected.shape[1], features.shape[1]
 
 
-def _differences(encoder: Encoder, image_dim: int) -> list[str]:
+def differences_from_paper(encoder: Encoder, image_dim: int) -> list[str]:
     """What is no longer as in the paper."""
     found = [
         "the encoder was not trained by this run: it may have seen other images, other settings, or labels, so figures"

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from orl_explore.encoder import EncoderSettings
-from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
-from training.config import Config, Stage1Config, Stage2Config, Stage3Config, load_config
+from orl_explore.settings import Config, EncoderSettings, Stage1Settings, Stage2Settings, Stage3Settings
+from training.config import load_config, to_yaml
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +53,9 @@ def tiny(encoder_settings: EncoderSettings) -> Config:
     return Config(
         precision="fp32",
         workers=0,
-        stage1=Stage1Config(**shared, **steps),
-        stage2=Stage2Config(image_size=32, neighbors=3, min_side=16, batch_size=16, shard_images=7),
-        stage3=Stage3Config(**shared, **steps, patch_size=16),
+        stage1=Stage1Settings(**shared, **steps),
+        stage2=Stage2Settings(image_size=32, neighbors=3, min_side=16, batch_size=16, shard_images=7),
+        stage3=Stage3Settings(**shared, **steps, patch_size=16),
     )
 
 
@@ -62,7 +63,7 @@ def tiny(encoder_settings: EncoderSettings) -> Config:
 def tiny_yaml(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny settings as a file, for commands."""
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(tiny.to_yaml())
+    path.write_text(to_yaml(tiny))
     assert load_config(path) == tiny
     return path
 

@@ -250,7 +250,7 @@ def test_other_settings_are_drawn(page, address):
 
 def click_near(page: Page, runs: Path, x: float, y: float) -> int:
     """Click a point of the object map; the region that is then shown, where the ring stands: that, or one on top."""
-    place, table = at(page, 0, x, y), Run(runs / "one").read("projection").set_index("region_id")
+    place, table = at(page, 0, x, y), Run(runs / "one").read("object_map").set_index("region_id")
     shown = page.get_by_text(re.compile(r"^Region \d+$"))
     before = shown.inner_text() if shown.count() else ""
     page.mouse.move(*place, steps=3)
@@ -275,7 +275,7 @@ def distance_of_ring(page: Page, x: float, y: float) -> float:
 
 def ends(runs: Path) -> tuple[pd.Series, pd.Series]:
     """The outermost points of the object map."""
-    table = Run(runs / "one").read("projection")
+    table = Run(runs / "one").read("object_map")
     return table.loc[table["x"].idxmin()], table.loc[table["x"].idxmax()]
 
 
@@ -356,7 +356,7 @@ def test_a_lasso_on_the_map(page, address):
 
 
 def test_the_crop_under_the_mouse(page, address, runs):
-    table = Run(runs / "one").read("projection")
+    table = Run(runs / "one").read("object_map")
     visit(page, address, run="one", page="object_map")
     card = page.get_by_alt_text("crop under the mouse")
     expect(card).to_be_hidden()

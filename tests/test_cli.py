@@ -14,11 +14,11 @@ import pytest
 
 from orl_explore import __version__
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import open_images
+from orl_explore.images.opening import open_images
 from orl_explore.runs.run import Run
 from training import cli, pipeline
-from training.config import load_config
-from training.trainer import TwinTraining
+from training.config import load_config, to_yaml
+from training.twin_training import TwinTraining
 
 COMMANDS = ["run", "stage1", "stage2", "stage3", "evaluate", "project", "scenes", "verify", "config"]
 COMMANDS += ["import", "export", "data", "plan"]
@@ -265,7 +265,7 @@ def test_config_without_a_name_shows_the_papers(orl):
 def test_settings_may_stand_anywhere(orl, arguments):
     expected = load_config("demo", ["--seed", "3", "--stage2.min_similarity", "-0.1", "--stage1.epochs", "12"])
     code, text, _ = orl("config", *arguments)
-    assert (code, text) == (0, expected.to_yaml())
+    assert (code, text) == (0, to_yaml(expected))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.figures import compare as figures
-from orl_explore.judging import comparison
-from orl_explore.maps import object_map
+from orl_explore.images import labels
+from orl_explore.judging import comparison, published, results
+from orl_explore.maps import object_map, plane
 from orl_explore.runs.run import Run
 
 
@@ -55,13 +56,13 @@ def test_shapes_must_agree():
     ],
 )
 def test_label_column(columns, expected):
-    assert comparison.label_column(pd.DataFrame({"image_id": [1, 2], "file_name": ["a", "b"]} | columns)) == expected
+    assert labels.label_column(pd.DataFrame({"image_id": [1, 2], "file_name": ["a", "b"]} | columns)) == expected
 
 
 def test_plane_keeps_the_widest_directions_and_its_signs():
     x = np.array([[3.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 0]])
-    assert comparison.plane(x) == pytest.approx(x[:, :2], abs=1e-9)
-    assert comparison.plane(np.array([[1.0], [3.0]])).shape == (2, 2)
+    assert plane.plane(x) == pytest.approx(x[:, :2], abs=1e-9)
+    assert plane.plane(np.array([[1.0], [3.0]])).shape == (2, 2)
 
 
 @pytest.fixture
@@ -131,21 +132,21 @@ def test_a_missing_encoder_and_summary_are_sentences(run, new_run):
         comparison.embeddings(run, source)
     assert comparison.compared_encoders(new_run("new")) == {}
     with pytest.raises(OrlError, match="orl evaluate"):
-        comparison.read_summary(run)
+        results.read_summary(run)
     (run.path / "evaluation").mkdir(exist_ok=True)
     (run.path / "evaluation" / "summary.json").write_text("{")
     with pytest.raises(OrlError, match="damaged"):
-        comparison.read_summary(run)
+        results.read_summary(run)
 
 
 def test_evaluation_table():
-    table = comparison.evaluation_table({"random": {"object_knn": 0.1}, "stage1": {"loss": 2}, "chance": {}})
+    table = results.evaluation_table({"random": {"object_knn": 0.1}, "stage1": {"loss": 2}, "chance": {}})
     assert list(table.columns) == ["untrained", "stage 1"]
     assert len(table) == 2
 
 
 def test_published_figures_name_their_source():
-    table = comparison.published_table()
+    table = published.published_table()
     blank = table["percent"] == ""
     assert table["source"][blank].str.contains("2106.11952").all()
     assert table["source"][~blank].str.contains("commit").all()  # what was looked up can be looked up again

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import open_images
+from orl_explore.images.opening import open_images
 from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
 
 

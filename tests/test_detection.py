@@ -11,11 +11,12 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from orl_explore.encoder import Encoder, EncoderSettings
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.settings import EncoderSettings
 from training.transfer import detection
 from training.transfer.average_precision import average_precision
-from training.transfer.detection import Settings
+from training.transfer.detection import DetectionSettings
 from training.transfer.mask_rcnn import DetectionImages, DetectionTraining, mask_rcnn
 from training.transfer.runner import evaluate, split_overrides
 from training.transfer.setup import Setup
@@ -125,14 +126,14 @@ def test_average_precision_by_size_and_category():
     ],
 )
 def test_the_schedules_are_those_of_1x_and_2x(schedule, step, factor):
-    settings = Settings(schedule=schedule)
+    settings = DetectionSettings(schedule=schedule)
     assert settings.steps() == {"1x": 90_000, "2x": 180_000}[schedule]
     assert settings.learning_rate_factor(step) == pytest.approx(factor)
 
 
 def test_settings_are_typed_as_others():
     _, settings = split_overrides(["--detection.schedule=2x", "--detection.train_sizes=[96]"], ["detection"])
-    assert settings["detection"] == Settings(schedule="2x", train_sizes=(96,))
+    assert settings["detection"] == DetectionSettings(schedule="2x", train_sizes=(96,))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_settings_are_typed_as_others():
 )
 def test_settings_that_cannot_work_are_refused(values, sentence):
     with pytest.raises(OrlError, match=sentence):
-        Settings(**values)
+        DetectionSettings(**values)
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ def setup(new_run, tiny, tmp_path):
 
 
 def test_the_runs_own_objects_are_split_by_image(setup):
-    data = detection.read(setup(), Settings(**SMALL))
+    data = detection.read(setup(), DetectionSettings(**SMALL))
     assert (len(data.train), len(data.test)) == (17, 7)  # 0.3 of 24 are held out
     assert not set(data.train.table["image_id"]) & set(data.test.table["image_id"])
     assert [item["id"] for item in data.truth["annotations"]] == list(range(1, len(data.test.objects) + 1))
@@ -186,7 +187,7 @@ def test_two_coco_jsons_with_crowds(setup, annotations, tmp_path):
         items[1]["segmentation"] = [[0, 0]]  # no polygon
         parts.append(tmp_path / f"{name}.json")
         parts[-1].write_text(json.dumps({**content, "images": keep, "annotations": items}))
-    data = detection.read(setup(*parts), Settings(**SMALL))
+    data = detection.read(setup(*parts), DetectionSettings(**SMALL))
     # The first image had these two objects alone: there is nothing left in it to train on, but it can be tested.
     assert (len(data.train), len(data.test), data.without_mask) == (15, 8, 2)
     crowds = [item for item in data.truth["annotations"] if item["iscrowd"]]
@@ -194,13 +195,13 @@ def test_two_coco_jsons_with_crowds(setup, annotations, tmp_path):
     assert [(item["image_id"], item["segmentation"]) for item in crowds] == [(crowd["image_id"], crowd["segmentation"])]
     assert data.facts["test_objects"] == len(items) - 2
     with pytest.raises(OrlError, match=r"--data TRAIN\.json TEST\.json"):
-        detection.read(setup(parts[0]), Settings(**SMALL))
+        detection.read(setup(parts[0]), DetectionSettings(**SMALL))
     with pytest.raises(OrlError, match=r"do not fill a batch of 17: .* --detection\.batch_size 7"):
-        detection.read(setup(*parts), Settings(**{**SMALL, "batch_size": 17}))
+        detection.read(setup(*parts), DetectionSettings(**{**SMALL, "batch_size": 17}))
     for part in parts:
         part.write_text(json.dumps({**json.loads(part.read_text()), "annotations": []}))
     with pytest.raises(OrlError, match="both need objects with masks"):
-        detection.read(setup(*parts), Settings(**SMALL))
+        detection.read(setup(*parts), DetectionSettings(**SMALL))
 
 
 def test_boxes_and_masks_are_mirrored_with_their_image(images):
@@ -228,7 +229,7 @@ def test_boxes_and_masks_are_mirrored_with_their_image(images):
 def test_every_layer_is_trained_from_the_encoders_weights():
     encoder = Encoder.random(EncoderSettings("resnet18", hidden=0, dim=512), seed=1).eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    model = mask_rcnn(encoder, 3, Settings(**SMALL), seed=0)
+    model = mask_rcnn(encoder, 3, DetectionSettings(**SMALL), seed=0)
     body = model.backbone.body.state_dict()
     assert body.keys() == {name for name in encoder.backbone.state_dict() if not name.startswith("fc.")}
     assert all(torch.equal(value, encoder.backbone.state_dict()[name]) for name, value in body.items())
@@ -238,7 +239,9 @@ def test_every_layer_is_trained_from_the_encoders_weights():
     norms = [name for name, module in model.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert sum(name.startswith("backbone.fpn.") for name in norms) == 8
     assert sum(name.startswith("roi_heads.mask_head.") for name in norms) == 4
-    groups = DetectionTraining(model, Settings(**SMALL), seed=0).configure_optimizers()["optimizer"].param_groups
+    groups = (
+        DetectionTraining(model, DetectionSettings(**SMALL), seed=0).configure_optimizers()["optimizer"].param_groups
+    )
     assert [(group["weight_decay"], len(group["params"])) for group in groups][1] == (0.0, 2 * len(norms))
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     # A step changes the copy, never the encoder that is judged.
@@ -250,7 +253,7 @@ def test_every_layer_is_trained_from_the_encoders_weights():
 
 def test_boxes_are_exact_in_mixed_precision():
     encoder = Encoder.random(EncoderSettings("timm:test_resnet", hidden=0, dim=96), seed=1)
-    model = mask_rcnn(encoder, 3, Settings(**SMALL), seed=0).eval()
+    model = mask_rcnn(encoder, 3, DetectionSettings(**SMALL), seed=0).eval()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         (found,) = model([torch.rand(3, 64, 64)])
     assert {found[name].dtype for name in ("boxes", "scores", "masks")} == {torch.float32}
@@ -261,12 +264,12 @@ def test_a_backbone_without_stages_is_refused():
     encoder = Encoder.random(EncoderSettings("resnet18", hidden=0, dim=512), seed=1)
     encoder.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
     with pytest.raises(OrlError, match="has no layer1: detection needs a ResNet"):
-        mask_rcnn(encoder, 3, Settings(**SMALL), seed=0)
+        mask_rcnn(encoder, 3, DetectionSettings(**SMALL), seed=0)
 
 
 def test_a_killed_training_ends_with_the_same_figures(new_run, tiny, monkeypatch):
     config = dataclasses.replace(tiny, workers=0)
-    settings = {"detection": Settings(**SMALL)}
+    settings = {"detection": DetectionSettings(**SMALL)}
     weights = []
     real = detection.average_precision
 

@@ -213,7 +213,7 @@ def test_pair_purity():
     purity = diagnostics.pair_purity(pairs, regions, region_object, objects)
     assert (purity.pairs, purity.object_pairs) == (5, 3)
     assert purity.mixed == pytest.approx(1 / 5)
-    assert purity.background == pytest.approx(1 / 5)
+    assert purity.unlabeled == pytest.approx(1 / 5)
     # Image 1 asks twice, image 2 once: 4 a, 2 b, 4 background.
     # Image 2 answers once, image 3 twice: 2 a, 2 b, 2 background.
     assert purity.objects == pytest.approx(Judged(3 / 5, 6 / 10 * 4 / 6))
@@ -234,7 +234,7 @@ def test_purity_of_blind_pairs_is_chance():
     assert purity.objects.value == pytest.approx(purity.objects.chance, abs=0.01)
     assert purity.purity.value == pytest.approx(purity.purity.chance, abs=0.01)
     assert purity.neighbor_chance == pytest.approx(purity.purity.chance, abs=0.01)
-    assert purity.objects.value + purity.mixed + purity.background == pytest.approx(1)
+    assert purity.objects.value + purity.mixed + purity.unlabeled == pytest.approx(1)
 
 
 def test_purity_is_nan_without_objects_or_pairs():
@@ -243,8 +243,8 @@ def test_purity_is_nan_without_objects_or_pairs():
     none = pd.DataFrame({"object_id": pd.Series([], dtype=int), "category": pd.Series([], dtype="str")})
     purity = diagnostics.pair_purity(pairs, regions, pd.Series([-1, -1]), none)
     assert purity.objects == Judged(0, 0)
-    assert purity.background == 1
+    assert purity.unlabeled == 1
     assert [math.isnan(figure) for figure in (*purity.purity, purity.neighbor_chance)] == [True] * 3
     purity = diagnostics.pair_purity(pairs[:0], regions, pd.Series([-1, -1]), none)
     assert purity.pairs == 0
-    assert math.isnan(purity.background)
+    assert math.isnan(purity.unlabeled)

@@ -16,7 +16,7 @@ from PIL import Image
 from orl_explore.errors import OrlError
 from orl_explore.images import downloads
 from orl_explore.images.downloads import ANNOTATIONS, COCO, RECORD, Archive, download_coco, space_needed
-from orl_explore.images.image_set import open_images
+from orl_explore.images.opening import open_images
 from training import cli
 
 

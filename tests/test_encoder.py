@@ -13,9 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from orl_explore.encoder import Encoder, EncoderSettings, build_backbone, embed_images, embed_regions, mlp
+from orl_explore.embedding import embed_images, embed_regions
+from orl_explore.encoder import Encoder, build_backbone, mlp
 from orl_explore.errors import OrlError
-from orl_explore.views import parameters
+from orl_explore.settings import EncoderSettings
+from orl_explore.views import cropping, tensors
 from orl_explore.views.cropping import crop_pixels
 
 
@@ -143,8 +145,8 @@ def test_golden_tensors(backbone):
     ramp = torch.arange(2 * 3 * 32 * 32).mul(7).remainder(251).to(torch.uint8).view(2, 3, 32, 32)
     with torch.inference_mode():
         encoder.eval()
-        features = encoder.features(parameters.normalize(ramp))
-        projection = encoder(parameters.normalize(ramp))
+        features = encoder.features(tensors.normalize(ramp))
+        projection = encoder(tensors.normalize(ramp))
     assert features.shape == (2, encoder.width)
     assert projection.shape == (2, 16)
     unit = [nn.functional.normalize(vectors, dim=1)[1, :5].numpy() for vectors in (features, projection)]
@@ -241,9 +243,9 @@ def test_files_that_are_no_encoder(encoder, tmp_path, make, message):
 
 @torch.inference_mode()
 def by_hand(encoder, crops, *, projected):
-    tensors = torch.stack([torch.from_numpy(np.array(crop)) for crop in crops]).permute(0, 3, 1, 2)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (parameters.IMAGENET_MEAN, parameters.IMAGENET_STD))
-    vectors = encoder.backbone((tensors / 255 - mean) / std)
+    images = torch.stack([torch.from_numpy(np.array(crop)) for crop in crops]).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (tensors.IMAGENET_MEAN, tensors.IMAGENET_STD))
+    vectors = encoder.backbone((images / 255 - mean) / std)
     vectors = encoder.projector(vectors) if projected else vectors
     return (vectors / vectors.norm(dim=1, keepdim=True)).numpy()
 
@@ -251,7 +253,7 @@ def by_hand(encoder, crops, *, projected):
 @pytest.mark.parametrize("features", [False, True])
 def test_embed_images_by_hand(encoder, images, features):
     found = embed_images(encoder, images, size=32, features=features)
-    crops = [parameters.center_view(images.load(row), 32) for row in range(len(images))]
+    crops = [cropping.center_view(images.load(row), 32) for row in range(len(images))]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, by_hand(encoder, crops, projected=not features), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
@@ -316,7 +318,7 @@ def test_embed_regions_by_hand(encoder, images, regions):
     for row, (_, x, y, w, h) in zip([4, 4, 4, 1, 9, 9], regions.itertuples(index=False), strict=True):
         pixels = np.array(images.load(row))[y : y + h, x : x + w].copy()  # nothing outside the box
         crops.append(crop_pixels(pixels, (0, 0, w, h), 32))
-        pillows.append(parameters.Image.fromarray(pixels).resize((32, 32), parameters.Image.Resampling.BILINEAR))
+        pillows.append(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR))
     assert found.dtype == np.float32
     assert found.shape == (6, encoder.width)  # the pooled backbone feature, not the projection
     np.testing.assert_allclose(found, by_hand(encoder, crops, projected=False), atol=1e-5)

@@ -12,17 +12,18 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from orl_explore.encoder import Encoder, EncoderSettings
-from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.encoder import Encoder
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
+from orl_explore.settings import Config, EncoderSettings, EvaluateSettings, Stage1Settings
 from training import evaluate
-from training.config import Config, EvaluateConfig, Stage1Config
-from training.evaluate import sparkline, summary_tables
+from training.evaluation_tables import sparkline, summary_tables
 
 CONFIG = Config(
     workers=0,
-    stage1=Stage1Config(encoder=EncoderSettings("resnet18", hidden=8, dim=4), image_size=32, batch_size=4),
+    stage1=Stage1Settings(encoder=EncoderSettings("resnet18", hidden=8, dim=4), image_size=32, batch_size=4),
 )
 
 METRICS = """step,epoch,lr,momentum,loss,loss_image,std,rank
@@ -114,7 +115,7 @@ def test_stage_2_is_judged_by_its_tables(full, scenes):
     # Regions are the objects themselves, so every object is found and every pair joins two objects.
     assert mined["recall_50"] == 1
     assert mined["recall_70"] == mined["object_regions"] == mined["object_pairs"] == 1
-    assert mined["mixed_pairs"] == mined["background_pairs"] == 0
+    assert mined["mixed_pairs"] == mined["unlabeled_pairs"] == 0
     assert mined["pairs"] == 20
     assert mined["regions"] == mined["kept"] == len(scenes.objects)
     assert mined["largest_hub"] == 1
@@ -270,7 +271,7 @@ def test_draws_are_limited_deterministic_and_seeded():
     images = annotated([(11 * (i % 10), i % 50, 0, 20, 20, "cup") for i in range(200)])
 
     def drawn(seed, limit):
-        config = Config(seed=seed, evaluate=EvaluateConfig(max_crops=limit))
+        config = Config(seed=seed, evaluate=EvaluateSettings(max_crops=limit))
         crops = evaluate.draw_crops(images, config)
         return crops.to_numpy().tolist(), evaluate.draw_images(images, config).tolist()
 
@@ -285,7 +286,7 @@ def test_draws_are_limited_deterministic_and_seeded():
 @pytest.mark.parametrize(("share", "expected"), [(0.3, 3), (0.5, 5), (0.0, 0)])
 def test_images_are_held_out_by_share_and_seed(share, expected):
     images = annotated([])
-    config = Config(evaluate=EvaluateConfig(test_share=share))
+    config = Config(evaluate=EvaluateSettings(test_share=share))
     held_out = evaluate.held_out_images(images, config)
     assert len(set(held_out)) == expected
     assert set(held_out) <= set(images.table["image_id"])

@@ -21,8 +21,9 @@ from pycocotools import mask as coco_mask
 
 from orl_explore.errors import OrlError
 from orl_explore.images.decoding import load_rgb
-from orl_explore.images.image_set import ImageSet, open_images, report
+from orl_explore.images.image_set import ImageSet
 from orl_explore.images.object_masks import _runs
+from orl_explore.images.opening import open_images, report
 
 RNG_SEED = 0
 
@@ -260,7 +261,7 @@ def test_nothing_on_the_console(tmp_path):
     for name, content, _ in BAD:
         (tmp_path / name).write_bytes(content)
     (tmp_path / "warned.png").write_bytes(huge_png(10_000, 9_500))  # below our limit, above Pillow's warning
-    code = "import sys, pathlib; from orl_explore.images import open_images; open_images([pathlib.Path(sys.argv[1])])"
+    code = "import sys, pathlib; from orl_explore.images.opening import open_images; open_images([pathlib.Path(sys.argv[1])])"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 

@@ -22,16 +22,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from orl_explore.encoder import Encoder, embed_images, embed_regions
+from orl_explore.embedding import embed_images, embed_regions
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.interchange import jsonstream, unpacking
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.maps import object_map
-from orl_explore.runs.run import TABLES, Run, hash_file
+from orl_explore.runs.files import hash_file
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import TABLES
 from training import cli, evaluate, stage2, stage3
 from training.config import load_config
 from training.embed_imported import embed_imported
-from training.importing import export, import_files
+from training.exporting import export
+from training.importing import import_files
 
 SIZES = [(40, 30), (40, 30), (60, 50), (20, 20)]
 """Width and height of four images, file names 9.jpg, 4.jpg, 7.jpg, 2.jpg, ids 90, 40, 70, 20: in no order."""

@@ -16,7 +16,7 @@ from torch import nn
 from orl_explore.boxes import iou
 from orl_explore.byol import TwinNetworks
 from orl_explore.orl import ORL, draw_sample, render_sample
-from orl_explore.views.parameters import ViewSettings
+from orl_explore.settings import ViewSettings
 
 PAPER = ViewSettings()
 STILL = dataclasses.replace(PAPER, flip=0, color_jitter=0, gray=0, blur=(0, 0), solarize=(0, 0))

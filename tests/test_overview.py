@@ -14,19 +14,14 @@ import pytest
 from PIL import Image, ImageColor
 
 from orl_explore.errors import OrlError
+from orl_explore.figures import drawing
 from orl_explore.figures import summary_picture as module
-from orl_explore.figures.summary_picture import (
-    PALETTE,
-    best_pairs,
-    choose_queries,
-    couple,
-    curve,
-    draw_boxes,
-    fit_into,
-    summary_picture,
-)
-from orl_explore.images.image_set import open_images
-from orl_explore.runs.run import TABLES, Run
+from orl_explore.figures.drawing import PALETTE, couple, curve, draw_boxes, fit_into
+from orl_explore.figures.summary_content import best_pairs, choose_queries
+from orl_explore.figures.summary_picture import summary_picture
+from orl_explore.images.opening import open_images
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import TABLES
 from training import evaluate, pipeline
 
 VERMILLION, BLUE, GREEN = (ImageColor.getrgb(color) for color in PALETTE[:3])
@@ -208,7 +203,7 @@ def test_couple():
     ],
 )
 def test_ticks(highest, expected):
-    assert module._ticks(highest) == pytest.approx(expected)
+    assert drawing._ticks(highest) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +217,7 @@ def test_ticks(highest, expected):
     ],
 )
 def test_whole_ticks(epochs, expected):
-    assert module._whole_ticks(epochs) == expected
+    assert drawing._whole_ticks(epochs) == expected
 
 
 def test_a_curve_goes_through_its_points():
@@ -317,7 +312,7 @@ def test_boxes_without_a_pair_are_drawn_thin(tmp_path):
     run = make_run(tmp_path, pairs=[(0, 1)])
     column = summary_picture(run, queries=[10]).crop((LEFT, 0, LEFT + 240, 600))
     picture, top = np.asarray(column), extent(column, paint(0))[1]
-    yellow = np.array(ImageColor.getrgb(module.YELLOW))
+    yellow = np.array(ImageColor.getrgb(drawing.YELLOW))
     # Box 1 is (130, 60, 90, 170); as there are few, four fifths of yellow over the image.
     np.testing.assert_allclose(picture[top + 100, 130], 0.8 * yellow + 0.2 * np.array(paint(0)), atol=2)
     assert picture[top + 100, 131].tolist() == list(paint(0))
@@ -420,13 +415,13 @@ def test_runs_of_any_shape(tmp_path, sizes, options):
 
 
 def test_shorten():
-    font = module._font(18)
-    assert module._shorten("town", 200, 18) == "town"
-    assert module._shorten("café 中", 200, 18) == "cafe ?"  # Pillow's font has no other letters
-    short = module._shorten("a very long name of a place", 100, 18)
+    font = drawing.load_font(18)
+    assert drawing.shorten("town", 200, 18) == "town"
+    assert drawing.shorten("café 中", 200, 18) == "cafe ?"  # Pillow's font has no other letters
+    short = drawing.shorten("a very long name of a place", 100, 18)
     assert short.endswith("…")
     assert font.getlength(short) <= 100
-    assert module._shorten("town", 0, 18) == "…"
+    assert drawing.shorten("town", 0, 18) == "…"
 
 
 def test_a_real_run(finished):
@@ -442,9 +437,9 @@ def test_judging_a_run_leaves_the_picture(tmp_path, tiny, monkeypatch, capsys, m
         run.note("stage2", state="running")
     monkeypatch.setattr(evaluate, "run", lambda run, config: {"seed": 0})
     assert pipeline.judge(run, tiny) == {"seed": 0}
-    file = run.path / "overview.png"
+    file = run.path / "summary.png"
     assert file.exists() == mined
-    assert ("overview.png" in capsys.readouterr().err) == mined
+    assert ("summary.png" in capsys.readouterr().err) == mined
     if mined:
         with Image.open(file) as picture:
             assert picture.tobytes() == summary_picture(run).tobytes()

@@ -16,7 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from orl_explore.boxes import REASONS
-from orl_explore.runs.run import ARRAYS, FORMAT, TABLES
+from orl_explore.runs.run import FORMAT
+from orl_explore.runs.tables import ARRAYS, TABLES
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -193,7 +194,7 @@ class Refuse:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refuse())
-import training.modules, training.stage1, training.stage3
+import training.trainer, training.stage1, training.stage3
 print("imported")
 """
     assert python(code) == "imported\n"

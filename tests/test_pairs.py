@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from orl_explore.pairs import match_regions, pair_image, pair_images, region_slices, similarity_matrix
-from orl_explore.runs.run import TABLES
+from orl_explore.runs.tables import TABLES
 
 
 def embeddings_with(similarity):

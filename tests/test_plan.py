@@ -11,7 +11,9 @@ from torch import nn
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
 from training import cli
-from training.plan import LIST_COST, activations, combined, duration, gigabytes, list_search_share, plan
+from training.plan import plan
+from training.plan_estimates import LIST_COST, combined, duration, gigabytes, list_search_share
+from training.plan_measurement import activations
 
 NAMES = [
     "reading images",
@@ -109,15 +111,15 @@ def test_stage_2_takes_what_it_took(finished):
 
 def test_memory_of_stage_2_does_not_grow(finished, monkeypatch):
     """As many images a thousand times over: of each a few bytes more, however long its vectors are."""
-    from training.plan import PER_IMAGE, _Measurement
+    from training.plan_measurement import PER_IMAGE, Measurement
 
     few = {step.name: step for step in plan(finished.path, seconds=0.01).steps}
-    start = _Measurement.__init__
+    start = Measurement.__init__
 
     def more(self, config, images, total, *rest):
         start(self, config, images, 1000 * total, *rest)
 
-    monkeypatch.setattr(_Measurement, "__init__", more)
+    monkeypatch.setattr(Measurement, "__init__", more)
     many = {step.name: step for step in plan(finished.path, seconds=0.01).steps}
     for name in ("image embeddings", "proposals", "region embeddings", "pairs"):
         # 24 images were parts of 7 as well; some boxes more or fewer, as each time other images are looked at.

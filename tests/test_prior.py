@@ -7,10 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from orl_explore.encoder import Encoder, EncoderSettings, build_backbone, embed_images, embed_regions
+from orl_explore.embedding import embed_images, embed_regions
+from orl_explore.encoder import Encoder, build_backbone
 from orl_explore.errors import OrlError
-from orl_explore.pretrained import load_pretrained, source_file
-from orl_explore.runs.run import Run, hash_file
+from orl_explore.interchange.encoders import load_pretrained, source_file
+from orl_explore.runs.files import hash_file
+from orl_explore.runs.run import Run
+from orl_explore.settings import EncoderSettings
 from training import evaluate, pipeline, stage2, stage3
 
 RESNET = "timm:test_resnet"
@@ -133,12 +136,12 @@ def test_a_run_without_stage_1(mined, weights, images):
     assert record["inputs"]["encoder"] == hash_file(run.encoder_file("stage2"))
     assert run.mining_encoder_file() == run.encoder_file("stage2")
     width = build_backbone(RESNET)[1]
-    assert record["prior"] == {
+    assert record["pretrained"] == {
         "encoder": f"{RESNET}@{weights}",
         "backbone": RESNET,
         "image_dim": width,
         "region_dim": width,
-        "differs": record["prior"]["differs"],
+        "differs": record["pretrained"]["differs"],
         "source": hash_file(weights),
     }
     encoder = load_pretrained(f"{RESNET}@{weights}", image_size=32).encoder

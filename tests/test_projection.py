@@ -8,17 +8,14 @@ import pytest
 
 from orl_explore.errors import OrlError
 from orl_explore.figures import object_map as map_figures
-from orl_explore.maps import object_map
-from orl_explore.maps.object_map import (
-    MapSettings,
-    lay_out,
-    make_object_map,
-    most_similar,
-    read_object_map,
-    region_labels,
-    sample,
-)
-from orl_explore.runs.run import TABLES, Run, write_array
+from orl_explore.judging import diagnostics
+from orl_explore.judging.diagnostics import region_labels
+from orl_explore.maps import object_map, similar_regions
+from orl_explore.maps.object_map import MapSettings, lay_out, make_object_map, read_object_map, sample
+from orl_explore.maps.similar_regions import most_similar
+from orl_explore.runs.files import write_array
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import TABLES
 from training import cli
 
 
@@ -56,7 +53,7 @@ def test_a_sample_is_seeded_and_within_the_limit():
 def test_project_says_which_regions_it_shows(quick):
     vectors = unit(300)
     table = lay_out(vectors, limit=40, clusters=3, seed=1)
-    assert table.dtypes.astype(str).to_dict() == dict(TABLES["projection"].columns)
+    assert table.dtypes.astype(str).to_dict() == dict(TABLES["object_map"].columns)
     assert len(table) == 40
     rows = table["region_id"].to_numpy()
     np.testing.assert_allclose(table[["x", "y"]], vectors[rows, :2].astype(np.float32) * 1.1, rtol=1e-6)
@@ -120,18 +117,18 @@ def test_a_stale_map_is_refused(copy, quick):
     make_object_map(copy)
     write_array(copy.file("region_embeddings"), unit(len(copy.read("regions"))))
     copy.note("stage2", outputs={})
-    with pytest.raises(OrlError, match=r"other region embeddings: `orl project .* --overwrite`"):
+    with pytest.raises(OrlError, match=r"other region embeddings: `orl map .* --overwrite`"):
         read_object_map(copy)
 
 
 def test_a_map_by_somebody_else_is_refused(copy, quick):
-    copy.write("projection", make_object_map(copy).table)
+    copy.write("object_map", make_object_map(copy).table)
     with pytest.raises(OrlError, match="other region embeddings"):
         read_object_map(copy)
 
 
 def test_what_is_missing_is_named(copy):
-    with pytest.raises(OrlError, match=r"run `orl project .*` first"):
+    with pytest.raises(OrlError, match=r"run `orl map .*` first"):
         read_object_map(copy)
     copy.clear("stage2")
     with pytest.raises(OrlError, match=r"run `orl stage2 .*` first"):
@@ -157,19 +154,19 @@ def test_labels_are_categories_of_objects(finished):
     own["region_id"] = np.arange(len(own))
     labels = region_labels(own, images)
     assert (labels.to_numpy() == objects["category"].to_numpy()).mean() > 0.9  # others lie on top of each other
-    assert set(region_labels(regions, images)) <= {*objects["category"], object_map.UNLABELED}
+    assert set(region_labels(regions, images)) <= {*objects["category"], diagnostics.UNLABELED}
 
 
 @pytest.mark.parametrize("block", [3, 1000])
 def test_most_similar(monkeypatch, block):
-    monkeypatch.setattr(object_map, "BLOCK", block)
+    monkeypatch.setattr(similar_regions, "BLOCK", block)
     angles = np.array([0.0, 0.5, 0.1, 3.0, 0.1])
     vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
     found = most_similar(vectors, 0, count=3)
     assert found["region_id"].tolist() == [2, 4, 1]  # of equals, the first one; never itself
     np.testing.assert_allclose(found["similarity"], np.cos([0.1, 0.1, 0.5]), rtol=1e-5)
     assert len(most_similar(vectors, 0, count=99)) == 4
-    np.testing.assert_allclose(object_map.similarities(vectors, 1, np.array([3, 1])), np.cos([2.5, 0]), rtol=1e-5)
+    np.testing.assert_allclose(similar_regions.similarities(vectors, 1, np.array([3, 1])), np.cos([2.5, 0]), rtol=1e-5)
 
 
 # ---- the figure ----------------------------------------------------------------------------------------------------
@@ -183,11 +180,11 @@ def points(labels):
 
 
 def test_groups_differ_in_color_or_symbol_and_names_are_no_html():
-    labels = [f"<b>{number}" for number in range(20)] + [object_map.UNLABELED] * 3
+    labels = [f"<b>{number}" for number in range(20)] + [diagnostics.UNLABELED] * 3
     made = map_figures.by_group(points(labels), "label")
     looks = [(trace.marker.color, trace.marker.symbol) for trace in made.data]
     assert len(set(looks)) == 21
-    assert made.data[0].name == "background (3)"
+    assert made.data[0].name == "unlabeled (3)"
     assert not any("<b>" in trace.name or "<b>" in str(trace.text) for trace in made.data if trace.name)
     drawn = [int(facts[0]) for trace in made.data if trace.customdata is not None for facts in trace.customdata]
     assert sorted(drawn) == list(range(23))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from orl_explore.boxes import filter_boxes
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import open_images
+from orl_explore.images.opening import open_images
 from orl_explore.proposals import Proposer, propose, regions_from, selective_search
 
 SETTINGS = {"min_side": 16, "max_aspect": 3.0, "max_iou": 0.5, "max_boxes": 20}

@@ -19,14 +19,14 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from orl_explore import byol
-from orl_explore.encoder import EncoderSettings
 from orl_explore.images import decoding
 from orl_explore.images.decoding import Unusable, decode, decode_pixels
 from orl_explore.runs import replay
 from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
-from orl_explore.views import arrays, cropping, parameters
+from orl_explore.settings import EncoderSettings, ViewSettings
+from orl_explore.views import arrays, cropping
 from orl_explore.views.device import PART, Crops, distort, pack
-from orl_explore.views.parameters import ViewParameters, ViewSettings, sample_view
+from orl_explore.views.parameters import ViewParameters, sample_view
 from orl_explore.views.renderers import RENDERERS, collate, finish
 from training import stage1, stage3
 
@@ -118,7 +118,7 @@ def test_resizing_is_pillows(scene, w, h, seed, size):
     rng = np.random.default_rng(seed)
     box = (int(rng.integers(0, 301 - w)), int(rng.integers(0, 261 - h)), w, h)
     fast = cropping.crop_pixels(np.array(scene), box, size).astype(int)
-    assert np.abs(fast - np.array(parameters.crop_image(scene, box, size))).max() <= 1
+    assert np.abs(fast - np.array(cropping.crop_image(scene, box, size))).max() <= 1
 
 
 # ---- whole views -------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 
 from orl_explore.errors import OrlError
 from orl_explore.runs import reviews as module
+from orl_explore.runs.files import hash_file
 from orl_explore.runs.reviews import (
     KEY,
     Pair,
@@ -25,7 +26,8 @@ from orl_explore.runs.reviews import (
     read_reviews,
     save_review,
 )
-from orl_explore.runs.run import TABLES, Run, hash_file
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import TABLES
 from training import stage3
 
 

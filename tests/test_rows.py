@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.reading import Groups, Slices, read_ids, read_rows
+from orl_explore.images.grouping import Groups, Slices
+from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
 
 

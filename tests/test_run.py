@@ -22,23 +22,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import open_images
-from orl_explore.runs import run as run_module
-from orl_explore.runs.run import (
-    FORMAT,
-    TABLES,
-    Run,
-    atomic_write,
-    differing_keys,
-    git_sha,
-    hash_file,
-    versions,
-    write_array,
-    write_array_parts,
-    write_json,
-    write_table,
-    write_table_parts,
-)
+from orl_explore.images.opening import open_images
+from orl_explore.runs import tables
+from orl_explore.runs.files import atomic_write, hash_file, write_array, write_array_parts, write_json
+from orl_explore.runs.provenance import git_sha, versions
+from orl_explore.runs.run import FORMAT, Run
+from orl_explore.runs.tables import TABLES, write_table, write_table_parts
+from orl_explore.settings import differing_keys
 
 CONFIG = {"epochs": 2, "views": {"scale": (0.1, 1.0), "flip": 0.5}}
 INPUTS = {"images": "abc"}
@@ -89,7 +79,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     code = f"""
 import os, signal
 from pathlib import Path
-from orl_explore.run import atomic_write
+from orl_explore.runs.files import atomic_write
 with atomic_write(Path({str(path)!r})) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -107,7 +97,7 @@ def test_hash_file(tmp_path):
 # ---- tables ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(TABLES.keys() - {"reviews", "projection"}))  # not made by the stages
+@pytest.mark.parametrize("name", sorted(TABLES.keys() - {"reviews", "object_map"}))  # not made by the stages
 def test_types_on_disk(finished, name):
     file = pq.read_schema(finished.file(name))
     columns = TABLES[name].columns
@@ -202,7 +192,7 @@ def test_a_truncated_array(run):
 
 
 def test_manifest_of_nothing(run):
-    assert run.manifest()["format"] == FORMAT == 1
+    assert run.manifest()["format"] == FORMAT == 2
     assert run.stage("stage1") == {}
     assert not run.finished("stage1")
     assert not run.path.exists()  # asking makes nothing
@@ -216,8 +206,8 @@ def test_open_wants_a_run(tmp_path):
 
 
 def test_another_format_is_refused(run):
-    write_json(run.path / "run.json", {"format": 2, "stages": {}})
-    with pytest.raises(OrlError, match="has format 2, this version reads 1: make the run anew"):
+    write_json(run.path / "run.json", {"format": 3, "stages": {}})
+    with pytest.raises(OrlError, match="has format 3, this version reads up to 2: open it with a newer version"):
         Run.open(run.path)
 
 
@@ -374,7 +364,7 @@ def test_differing_keys_is_a_comparison(old, new):
 
 HOLD = """
 import sys
-from orl_explore.run import Run
+from orl_explore.runs.run import Run
 with Run(sys.argv[1]).lock():
     print("locked", flush=True)
     sys.stdin.read()
@@ -475,7 +465,7 @@ def test_the_lock_file_is_all_that_locking_leaves(run):
 
 @pytest.mark.parametrize("cuts", [[], [3], [0, 4, 8], [5, 5, 6], [1, 2, 3, 4, 5, 6, 7, 8, 9]])
 def test_parts_leave_no_trace(tmp_path, monkeypatch, cuts):
-    monkeypatch.setattr(run_module, "ROW_GROUP", 4)
+    monkeypatch.setattr(tables, "ROW_GROUP", 4)
     frame = pd.DataFrame({"image_id": np.arange(10) // 3, "rank": np.arange(10), "note": list("abcdefghij")})
     columns = {"image_id": "int64", "rank": "int16"}
     write_table(tmp_path / "whole", frame, columns)

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import Run
-from training.trainer import Stopped, latest_checkpoint, launched
+from orl_explore.runs.run import Run, latest_checkpoint
+from training.callbacks import Stopped
+from training.config import to_yaml
+from training.machine import launched
 
 DRIVER = """
 import os, sys
@@ -95,7 +97,7 @@ def job(tmp_path, changed, annotations) -> Callable[[str], Job]:
     shared = {"epochs": 8, "checkpoint_steps": 5}  # of 3 steps each
     config = changed("stage1", **shared)
     file = tmp_path / "config.yaml"
-    text = config.to_yaml()
+    text = to_yaml(config)
     head, _, tail = text.partition("stage3:")
     tail = tail.replace("epochs: 2\n", "epochs: 8\n", 1).replace("checkpoint_steps: 2\n", "checkpoint_steps: 5\n", 1)
     file.write_text(f"{head}stage3:{tail}")

@@ -24,13 +24,19 @@ from orl_explore.byol import BYOL, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.orl import ORL
+from orl_explore.pairs import pair_regions
+from orl_explore.runs import files
 from orl_explore.runs import run as run_module
-from orl_explore.runs.run import MINED, TABLES, Run
+from orl_explore.runs.run import Run, latest_checkpoint
 from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
-from orl_explore.views.parameters import normalize
-from training import stage1, stage2, stage3, trainer
+from orl_explore.runs.tables import MINED, TABLES
+from orl_explore.settings import Stage2Settings
+from orl_explore.views.tensors import normalize
+from training import callbacks, record, stage1, stage2, stage3
+from training.callbacks import MetricsLog
+from training.config import save_config, to_yaml
 from training.sharding import ProcessGroup, Shards
-from training.trainer import MetricsLog, TwinTraining, latest_checkpoint
+from training.twin_training import TwinTraining
 
 STAGES = {"stage1": stage1, "stage2": stage2, "stage3": stage3}
 
@@ -107,10 +113,10 @@ def test_run_folder(finished, tiny):
     manifest = finished.manifest()
     assert {name: record["state"] for name, record in manifest["stages"].items()} == dict.fromkeys(STAGES, "finished")
     for stage in ("stage1", "stage3"):
-        assert manifest["stages"][stage]["outputs"] == {"encoder": run_module.hash_file(finished.encoder_file(stage))}
+        assert manifest["stages"][stage]["outputs"] == {"encoder": files.hash_file(finished.encoder_file(stage))}
     assert manifest["stages"]["stage3"]["images_without_pairs"] == 0
     assert manifest["stages"]["stage2"]["inputs"]["encoder"] == manifest["stages"]["stage1"]["outputs"]["encoder"]
-    assert (finished.path / "config.yaml").read_text() == tiny.to_yaml()
+    assert (finished.path / "config.yaml").read_text() == to_yaml(tiny)
     assert sorted(
         str(path.relative_to(finished.path))
         for path in finished.path.rglob("*")
@@ -290,7 +296,7 @@ def test_too_few_images_leave_nothing_behind(new_run, changed, tiny):
 
 
 def test_a_vanished_image_is_named_at_once(tmp_path, images, tiny):
-    from orl_explore.images.image_set import open_images
+    from orl_explore.images.opening import open_images
 
     for row in range(8):
         images.load(row).save(tmp_path / f"{row}.png")
@@ -414,7 +420,7 @@ def test_an_encoder_is_kept_before_its_step_is_saved(new_run, changed, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(TwinTraining, "training_step", training_step)
-        with pytest.raises(trainer.Stopped):
+        with pytest.raises(callbacks.Stopped):
             stage1.run(run, changed("stage1", keep_every=1))
     assert latest_checkpoint(run.path / "stage1" / "checkpoints")[1] == 3
     assert list(run.kept_encoders("stage1")) == [1]
@@ -447,7 +453,7 @@ def test_a_failed_save_keeps_the_older_checkpoint(new_run, finished, tiny, monke
 
 def test_no_room_for_a_row_of_the_metrics(new_run, finished, tiny, monkeypatch):
     run = new_run()
-    flush = trainer.MetricsLog.on_train_batch_end
+    flush = callbacks.MetricsLog.on_train_batch_end
 
     def full_disk(self, trainer, module, outputs, batch, batch_idx):
         if trainer.global_step == 4:
@@ -457,7 +463,7 @@ def test_no_room_for_a_row_of_the_metrics(new_run, finished, tiny, monkeypatch):
     def fail():
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trainer.MetricsLog, "on_train_batch_end", full_disk)
+    monkeypatch.setattr(callbacks.MetricsLog, "on_train_batch_end", full_disk)
     with pytest.raises(OrlError, match=r"metrics.csv could not be written, the disk is full"):
         stage1.run(run, tiny)
     assert latest_checkpoint(run.path / "stage1/checkpoints")[1] == 2
@@ -469,7 +475,7 @@ def test_no_room_for_a_row_of_the_metrics(new_run, finished, tiny, monkeypatch):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_vanishes_while_training(workers, annotations, finished, changed, tmp_path, monkeypatch):
     """As when a network drive is lost: the file is named, and once it is back training goes on as if nothing was."""
-    from orl_explore.images.image_set import open_images
+    from orl_explore.images.opening import open_images
 
     scenes = Path(shutil.copytree(annotations.parent, tmp_path / "scenes"))
     run = Run(tmp_path / "run")
@@ -517,10 +523,10 @@ def test_preemption(number, name, step, saved, new_run, tiny, finished, monkeypa
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(TwinTraining, "training_step", training_step)
-    run, handlers = new_run(), [signal.getsignal(each) for each in trainer.Preemption.SIGNALS]
-    with pytest.raises(trainer.Stopped, match=f"stopped by {name}: step {saved} of 6 is saved, and the same command"):
+    run, handlers = new_run(), [signal.getsignal(each) for each in callbacks.Preemption.SIGNALS]
+    with pytest.raises(callbacks.Stopped, match=f"stopped by {name}: step {saved} of 6 is saved, and the same command"):
         stage1.run(run, tiny)
-    assert [signal.getsignal(each) for each in trainer.Preemption.SIGNALS] == handlers
+    assert [signal.getsignal(each) for each in callbacks.Preemption.SIGNALS] == handlers
     assert [path.name for path in (run.path / "stage1/checkpoints").iterdir()] == [f"step={saved}.ckpt"]
     monkeypatch.undo()
     stage1.run(run, tiny)
@@ -660,7 +666,7 @@ def test_pairs_by_hand():
     neighbors = pd.DataFrame(
         {"image_id": [7, 7, 8, 9], "rank": [0, 1, 0, 0], "neighbor_id": [9, 8, 7, 7], "similarity": 0.5}
     )
-    pairs = stage2.pair_regions(np.array([7, 8]), neighbors, regions, vectors, stage2.Stage2Config(), None)
+    pairs = pair_regions(np.array([7, 8]), neighbors, regions, vectors, Stage2Settings(), None)
     assert {name: str(kind) for name, kind in pairs.dtypes.items()} == TABLES["pairs"].columns
     assert pairs.drop(columns="similarity").to_numpy().tolist() == [
         # image, neighbor, its rank, rank, query, key: int(0.1 * 2) = 0, so one pair each
@@ -690,7 +696,7 @@ class _StopWriting(Exception):
 def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monkeypatch):
     """Let every attempt write one more file and no other, until it gets through."""
     run = unfinished("stage2")
-    original = run_module.atomic_write
+    original = files.atomic_write
     allowance = {"left": 0}
 
     def rationed(path):
@@ -700,7 +706,7 @@ def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monke
                 raise _StopWriting
         return original(path)
 
-    monkeypatch.setattr(run_module, "atomic_write", rationed)
+    monkeypatch.setattr(files, "atomic_write", rationed)
     attempts = 0
     while not run.finished("stage2"):
         attempts += 1
@@ -722,8 +728,8 @@ KILL = """
 import os, signal, sys, time
 from pathlib import Path
 import torch
-from orl_explore import run as run_module
-from orl_explore.run import Run
+from orl_explore.runs import run as run_module
+from orl_explore.runs.run import Run
 from training import stage1, stage2, stage3
 from training.config import load_config
 
@@ -775,7 +781,7 @@ def test_sigkill_leaves_no_trace(stage, writes, unfinished, finished, tiny_yaml)
 def test_sigkill_from_outside(stage, unfinished, changed, tmp_path):
     """Kill the command itself in mid-epoch, as an operator would, once its metrics show progress."""
     config = changed(stage, epochs=30, checkpoint_steps=5)
-    config.save(tmp_path / "long.yaml")
+    save_config(config, tmp_path / "long.yaml")
     run = unfinished(stage)
     undisturbed = Run(shutil.copytree(run.path, tmp_path / "undisturbed"))
     STAGES[stage].run(undisturbed, config)
@@ -801,7 +807,7 @@ import os, sys
 from pathlib import Path
 import torch
 from training import cli
-from training.modules import TwinTraining
+from training.twin_training import TwinTraining
 
 torch.set_num_threads(1)
 out = Path(os.environ["TEST_OUT"])
@@ -997,7 +1003,7 @@ def test_the_parts_of_others_count(new_run, monkeypatch):
     def build(rows, progress):
         progress(0, 0)
         seen.append((rows.start, json.loads(run.progress_file("stage2").read_text())["done"]))
-        run_module.write_array(parts.folder / "image_embeddings-00002", part)
+        files.write_array(parts.folder / "image_embeddings-00002", part)
         return part
 
     parts.make("image_embeddings", 8, 2, build)
@@ -1018,8 +1024,8 @@ def test_only_the_first_process_writes_to_the_run(new_run, tiny, monkeypatch):
 
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     run = new_run()
-    with trainer.working_on(run, "stage1", tiny, inputs={}):
-        trainer.save_encoder(run, "stage1", Encoder.random(tiny.stage1.encoder, 0), 32)
+    with record.working_on(run, "stage1", tiny, inputs={}):
+        record.save_encoder(run, "stage1", Encoder.random(tiny.stage1.encoder, 0), 32)
     assert run.stage("stage1") == {}
     assert not run.encoder_file("stage1").exists()
     assert not (run.path / "config.yaml").exists()

@@ -15,17 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from orl_explore.encoder import Encoder, EncoderSettings
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.judging import comparison
+from orl_explore.judging import results
 from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
+from orl_explore.settings import EncoderSettings
 from training import cli
 from training.transfer import knn, linear, retrieval, semi, svm
 from training.transfer import runner as transfer
 from training.transfer.encoders import name_of
-from training.transfer.fitting import EachOnce, LabeledViews, fit, step_decay
+from training.transfer.fitting import EachOnce, LabeledViews, fit_heads, step_decay
 from training.transfer.folders import read_folders, read_list
 from training.transfer.protocols import PROTOCOLS
 from training.transfer.setup import Setup
@@ -116,7 +117,7 @@ def test_costs_are_those_of_the_literature():
 
 
 def test_svm_has_the_settings_of_the_literature():
-    made = svm.linear_svm(0.5, svm.Settings(), seed=0).get_params()
+    made = svm.linear_svm(0.5, svm.VocSettings(), seed=0).get_params()
     wanted = {"C": 0.5, "loss": "squared_hinge", "penalty": "l2", "dual": True, "tol": 1e-4, "max_iter": 2000}
     assert wanted.items() <= made.items()
     assert made["class_weight"] == {1: 2.0, -1: 1.0}
@@ -128,7 +129,7 @@ def test_cost_is_the_one_that_cross_validates_best(setup):
     rng = np.random.default_rng(0)
     y = np.where(rng.random(60) < 0.4, 1, -1).astype(np.int8)
     x = rng.normal(size=(60, 20)) + y[:, None] * np.eye(20)[0]
-    settings = svm.Settings(image_size=32, costs=(1e-4, 1.0, 100.0))
+    settings = svm.VocSettings(image_size=32, costs=(1e-4, 1.0, 100.0))
     data = type("Data", (), {})()
     data.classes, data.embed = ["thing"], lambda *_: (x[:40], x[40:])
     data.trainval = type("Split", (), {"labels": y[:40, None]})
@@ -149,7 +150,7 @@ def test_difficult_images_are_not_trained_on_unless_asked():
     test_x, test_y = np.array([[2.0], [-2.0]]), np.array([1, -1])
     moved = x.copy()
     moved[1] = -500
-    results = [svm.precision_on_test(z, y, test_x, test_y, 1.0, svm.Settings(), 0) for z in (x, moved)]
+    results = [svm.precision_on_test(z, y, test_x, test_y, 1.0, svm.VocSettings(), 0) for z in (x, moved)]
     assert results == [1.0, 1.0]
 
 
@@ -385,7 +386,7 @@ def test_knn_votes_can_all_weigh_the_same(setup, monkeypatch):
     data.crops = None
     monkeypatch.setattr(knn, "embed_crops", lambda *_: np.vstack([train, [[1.0, 0.0]]]))
     found = {
-        temperature: knn.judge(None, data, knn.Settings(image_size=8, k=(3, 1), temperature=temperature), setup)
+        temperature: knn.judge(None, data, knn.KnnSettings(image_size=8, k=(3, 1), temperature=temperature), setup)
         for temperature in (0.07, 0.0)
     }
     assert found[0.07]["accuracy_by_k"] == {"3": 1.0, "1": 1.0}
@@ -404,14 +405,14 @@ def test_learning_rate_falls_at_the_steps(epoch, factor):
 
 
 def test_presets_are_those_of_the_literature():
-    resolved = {name: linear.Settings(preset=name).resolved() for name in linear.PRESETS}
+    resolved = {name: linear.LinearSettings(preset=name).resolved() for name in linear.PRESETS}
     assert {name: (s.epochs, s.steps) for name, s in resolved.items()} == {
         "imagenet": (28, (8, 16, 24)),
         "places205": (14, (4, 8, 12)),
         "inaturalist18": (84, (24, 48, 72)),
     }
-    assert linear.Settings(preset="places205", epochs=3).resolved().epochs == 3
-    default = semi.Settings()
+    assert linear.LinearSettings(preset="places205", epochs=3).resolved().epochs == 3
+    default = semi.SemiSettings()
     assert (default.epochs, default.lr, default.steps, default.gamma) == (20, 0.01, (12, 16), 0.2)
 
 
@@ -438,7 +439,7 @@ def fit_head(setup, encoder_settings, epochs, *, layers="last", folder="fit", se
     torch.manual_seed(seed)
     probe = linear.LinearProbe(Encoder.random(encoder_settings, 0), 2, layers)
     before = {name: value.clone() for name, value in probe.backbone.state_dict().items()}
-    found = fit(
+    found = fit_heads(
         probe,
         squares(),
         squares(),
@@ -516,12 +517,12 @@ def test_views_are_decided_by_seed_epoch_and_row():
 # ---- from end to end -----------------------------------------------------------------------------------------------
 
 SHORT = {
-    "voc07": svm.Settings(costs=(0.01, 1.0), folds=2),
+    "voc07": svm.VocSettings(costs=(0.01, 1.0), folds=2),
     "voc07-lowshot": svm.LowShotSettings(k=(1, 2), samples=2, costs=(0.1,)),
-    "knn": knn.Settings(k=(5,)),
-    "linear": linear.Settings(epochs=1, layers="all"),
-    "semi": semi.Settings(epochs=1),
-    "retrieval": retrieval.Settings(queries=20),
+    "knn": knn.KnnSettings(k=(5,)),
+    "linear": linear.LinearSettings(epochs=1, layers="all"),
+    "semi": semi.SemiSettings(epochs=1),
+    "retrieval": retrieval.RetrievalSettings(queries=20),
     "supervised": transfer.settings_class("supervised")(epochs=1),
 }
 
@@ -539,7 +540,7 @@ def test_every_protocol_from_end_to_end(copy, tiny, practice, name):
         assert result["settings"].get("image_size", 32) == 32  # that of the run, not 224
         assert {"seed", "seconds", "date", "command", "versions", "git", "code"} <= result.keys()
     assert len({result["encoder"]["hash"] for result in judged}) == len(encoders)
-    stored = comparison.read_results(copy)
+    stored = results.read_results(copy)
     assert sorted(stored, key=str) == sorted(judged, key=str)
     assert not [file for file in (copy.path / "evaluation" / "transfer").iterdir() if file.is_dir()]
 
@@ -594,7 +595,7 @@ def test_results_are_laid_side_by_side():
             "code": code,
         }
 
-    table = comparison.transfer_table(
+    table = results.transfer_table(
         [
             result("stage1", 0.5, "2"),
             result("stage1", 0.9, "1"),  # older

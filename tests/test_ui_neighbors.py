@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from orl_explore import neighbors as library
-from orl_explore.encoder import Encoder, embed_picture
+from orl_explore.embedding import embed_picture
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.figures import neighbors as figures
-from orl_explore.images.labels import Labels, find_images, labels_of
+from orl_explore.images.labels import Labels, labels_of
+from orl_explore.images.search import find_images
 from orl_explore.judging import diagnostics
 from orl_explore.runs.run import Run
 from orl_explore.ui import neighbors as page

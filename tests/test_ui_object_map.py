@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from orl_explore.errors import OrlError
-from orl_explore.maps import object_map
-from orl_explore.runs.run import TABLES
+from orl_explore.maps import object_map, similar_regions
+from orl_explore.runs.tables import TABLES
 from orl_explore.ui import map_mouse, state
 from orl_explore.ui import object_map as page
 
@@ -43,7 +43,7 @@ def test_every_color_with_a_chosen_region(run, color, visit):
     assert not app.exception
     assert not app.error
     assert chosen(app)[0].startswith("**Region 3**")
-    expected = object_map.most_similar(run.read_array("region_embeddings"), 3, count=page.SIMILAR)
+    expected = similar_regions.most_similar(run.read_array("region_embeddings"), 3, count=page.SIMILAR)
     shown = [app.button(key=f"object map similar {n}").label for n in range(len(expected))]
     assert shown == [f"{value:.3f}" for value in expected["similarity"]]
 
@@ -51,7 +51,7 @@ def test_every_color_with_a_chosen_region(run, color, visit):
 def test_a_button_leads_to_the_pairs_of_the_image(run, visit):
     app = visit()
     app.number_input(key=f"object map region {run.path}").set_value(0).run()
-    best = int(object_map.most_similar(run.read_array("region_embeddings"), 0, count=1)["region_id"].iloc[0])
+    best = int(similar_regions.most_similar(run.read_array("region_embeddings"), 0, count=1)["region_id"].iloc[0])
     app.button(key="object map similar 0").click().run()
     assert app.title[0].value == "RoI pairs"
     assert "".join(app.query_params["image"]) == str(run.read("regions")["image_id"].iloc[best])
@@ -113,7 +113,7 @@ def test_an_image_that_is_gone(run, visit, monkeypatch, request):
 
 
 def test_a_choice_leads_to_its_image_and_its_point(run, visit):
-    regions, points = run.read("regions"), run.read("projection")
+    regions, points = run.read("regions"), run.read("object_map")
     app = visit()
     app.number_input(key=f"object map region {run.path}").set_value(7).run()
     assert "".join(app.query_params["image"]) == str(regions["image_id"].iloc[7])
@@ -132,12 +132,12 @@ def test_without_labels(run, visit):
 
 
 def test_without_a_map_it_can_be_made_here(run, visit):
-    run.file("projection").unlink()
+    run.file("object_map").unlink()
     app = visit()
-    assert f"`orl project {run.path}`" in app.info[0].value
+    assert f"`orl map {run.path}`" in app.info[0].value
     next(button for button in app.button if button.label == "Compute the map").click().run()
     assert not app.exception
-    assert run.file("projection").exists()
+    assert run.file("object_map").exists()
     assert not app.info
 
 
@@ -151,8 +151,8 @@ def test_more_regions_than_drawn(run, visit):
     object_map.make_object_map(run, object_map.MapSettings(limit=20))
     regions = len(run.read("regions"))
     assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[1].value
-    assert run.read("projection").columns.tolist() == list(TABLES["projection"].columns)
-    assert np.isfinite(run.read("projection")["x"]).all()
+    assert run.read("object_map").columns.tolist() == list(TABLES["object_map"].columns)
+    assert np.isfinite(run.read("object_map")["x"]).all()
 
 
 def test_stage_2_missing(run, visit):

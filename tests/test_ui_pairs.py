@@ -158,7 +158,7 @@ def test_no_labels(run, visit):
     run.write("objects", run.read("objects").iloc[:0])
     app = visit()
     assert "on" not in app.dataframe[0].value
-    assert "background" not in said(app)
+    assert "unlabeled" not in said(app)
     assert visit(WHAT_IF).metric[3].value == "-"
 
 

@@ -12,17 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from orl_explore.views.parameters import (
-    ViewParameters,
-    ViewSettings,
-    center_view,
-    crop_image,
-    normalize,
-    random_crop,
-    render_view,
-    sample_view,
-    to_tensor,
-)
+from orl_explore.settings import ViewSettings
+from orl_explore.views.cropping import center_view, crop_image
+from orl_explore.views.parameters import ViewParameters, random_crop, sample_view
+from orl_explore.views.pillow import render_view
+from orl_explore.views.tensors import normalize, to_tensor
 
 PAPER = ViewSettings()
 DRAWS = 4000

@@ -19,15 +19,17 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from orl_explore.byol import BYOL
-from orl_explore.encoder import Encoder, EncoderSettings
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.interchange import weights
+from orl_explore.interchange import weights, weights_export
 from orl_explore.interchange.card import resnet_shape
 from orl_explore.interchange.weights import read_encoder
 from orl_explore.orl import ORL
+from orl_explore.settings import EncoderSettings
 from training.cli import EXPORT_NAMES
 from training.cli import EXPORTS as EXPORT_HELP
-from training.importing import EXPORTS, export, import_files
+from training.exporting import EXPORTS, export
+from training.importing import import_files
 
 SETTINGS = EncoderSettings("resnet18", hidden=24, dim=8)
 State = dict[str, torch.Tensor]
@@ -405,7 +407,7 @@ def resnet50_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def test_a_resnet50_has_the_keys_and_shapes_of_detectron2(tmp_path):
-    weights.for_detectron2(Encoder.random(EncoderSettings("resnet50", 0, 2048), seed=0), tmp_path / "w.pkl")
+    weights_export.for_detectron2(Encoder.random(EncoderSettings("resnet50", 0, 2048), seed=0), tmp_path / "w.pkl")
     with (tmp_path / "w.pkl").open("rb") as file:
         model = ArraysOnly(file).load()["model"]
     assert {key: array.shape for key, array in model.items()} == resnet50_shapes()
@@ -500,7 +502,7 @@ def test_onnx_says_what_it_needs(with_encoder, tmp_path, monkeypatch):
 
 
 def test_every_export_can_be_typed():
-    assert {*EXPORTS, *weights.TARGETS} == set(EXPORT_NAMES)
+    assert {*EXPORTS, *weights_export.TARGETS} == set(EXPORT_NAMES)
     assert all(name in EXPORT_HELP for name in EXPORT_NAMES)
 
 

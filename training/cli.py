@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orl_explore import __version__
 from orl_explore.errors import OrlError
+from training.config import to_yaml
 
 DESCRIPTION = """\
 Object-level representation learning (ORL) from scene images, without labels.
@@ -297,17 +298,21 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     _add_images(plan, positional=False)
     plan.add_argument("--json", action="store_true", help="print the plan as one JSON object")
 
-    project = command("project", _project, "make a map of all kept boxes (UMAP)")
-    project.add_argument("run", type=Path, metavar="RUN", help="the run folder; its stage 2 must be finished")
-    project.add_argument(
-        "--neighbors", type=int, default=15, help="neighbors kept together: few show details, many the whole (15)"
-    )
-    project.add_argument("--min-dist", type=float, default=0.1, help="least distance of points, 0..1 (default: 0.1)")
-    project.add_argument("--metric", default="cosine", help="cosine (default), euclidean or correlation")
-    project.add_argument("--clusters", type=int, default=12, help="groups that k-means finds (default: 12)")
-    project.add_argument("--seed", type=int, default=0, help="same seed, same map (default: 0)")
-    project.add_argument("--limit", type=int, default=100_000, help="of more boxes, draw a sample (default: 100000)")
-    project.add_argument("--overwrite", action="store_true", help="make it anew although it is up to date")
+    for name, function, summary in (
+        ("map", _map, "make a map of all kept boxes (UMAP)"),
+        ("project", _project, "the former name of `orl map`"),
+    ):
+        added = command(name, function, summary)
+        added.add_argument("run", type=Path, metavar="RUN", help="the run folder; its stage 2 must be finished")
+        added.add_argument(
+            "--neighbors", type=int, default=15, help="neighbors kept together: few show details, many the whole (15)"
+        )
+        added.add_argument("--min-dist", type=float, default=0.1, help="least distance of points, 0..1 (default: 0.1)")
+        added.add_argument("--metric", default="cosine", help="cosine (default), euclidean or correlation")
+        added.add_argument("--clusters", type=int, default=12, help="groups that k-means finds (default: 12)")
+        added.add_argument("--seed", type=int, default=0, help="same seed, same map (default: 0)")
+        added.add_argument("--limit", type=int, default=100_000, help="of more boxes, draw a sample (default: 100000)")
+        added.add_argument("--overwrite", action="store_true", help="make it anew although it is up to date")
 
     importing = command("import", _import, "begin a run with files of other tools, or a mining bundle", epilog=IMPORTS)
     importing.set_defaults(takes_settings=True)
@@ -416,7 +421,7 @@ def _data(arguments: argparse.Namespace) -> None:
 
 def _verify(arguments: argparse.Namespace) -> None:
     """Read every image once and report which can be used; those that cannot are listed with the reason."""
-    from orl_explore.images.image_set import open_images, report
+    from orl_explore.images.opening import open_images, report
     from training.console import progress_bar
 
     with progress_bar("reading images") as progress:
@@ -485,7 +490,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _transfer(arguments: argparse.Namespace) -> None:
     from training import pipeline
-    from training.trainer import is_main_process
+    from training.machine import is_main_process
     from training.transfer import runner as transfer
 
     for name in arguments.protocol:
@@ -547,11 +552,11 @@ def _plan(arguments: argparse.Namespace) -> None:
     console.print(f"next: {shlex.join([*words, *arguments.overrides])}", markup=False)
 
 
-def _project(arguments: argparse.Namespace) -> None:
+def _map(arguments: argparse.Namespace) -> None:
     """Lay all kept boxes out on a map (UMAP of their embeddings), for the app's object map.
 
     Near points look alike to the encoder; distances between groups and their sizes mean little. The map is stored as
-    projection.parquet, with a cluster for every box. One that is up to date is left as it is.
+    object_map.parquet, with a cluster for every box. One that is up to date is left as it is.
     """
     from orl_explore.maps import object_map
     from orl_explore.runs.run import Run
@@ -566,8 +571,16 @@ def _project(arguments: argparse.Namespace) -> None:
     with progress_bar("map") as progress:
         made = object_map.make_object_map(run, settings, progress=progress)
     console.print(
-        f"{len(made.table):,} of {made.regions:,} regions are on the map: {run.file('projection')}", markup=False
+        f"{len(made.table):,} of {made.regions:,} regions are on the map: {run.file('object_map')}", markup=False
     )
+
+
+def _project(arguments: argparse.Namespace) -> None:
+    """The former name of `orl map`, which does the same; this one goes with the next release."""
+    from training.console import console
+
+    console.print(f"`orl project` is now called `orl map`: type `orl map {arguments.run}`", markup=False)
+    _map(arguments)
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -604,7 +617,7 @@ def _export(arguments: argparse.Namespace) -> None:
     """Write something of a run in the format of another tool."""
     from orl_explore.runs.run import Run
     from training.console import console
-    from training.importing import export
+    from training.exporting import export
 
     for file in export(Run.open(arguments.run), arguments.what, arguments.out, stage=arguments.stage):
         console.print(f"{file}: {file.stat().st_size:,} bytes", markup=False)
@@ -617,7 +630,7 @@ def _embed(arguments: argparse.Namespace) -> None:
     """
     from training import pipeline
     from training.embed_imported import embed_imported
-    from training.trainer import is_main_process
+    from training.machine import is_main_process
 
     run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
     with run.lock() if is_main_process() else contextlib.nullcontext():
@@ -665,7 +678,7 @@ def _config(arguments: argparse.Namespace) -> None:
         print_settings(arguments.name)
         return
     if arguments.name or arguments.overrides:
-        print(load_config(arguments.name, arguments.overrides).to_yaml(), end="")
+        print(to_yaml(load_config(arguments.name, arguments.overrides)), end="")
         return
     for name in config_names():
         lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
@@ -683,7 +696,7 @@ def _show(summary: dict, arguments: argparse.Namespace) -> None:
     else:
         from rich.console import Console
 
-        from training.evaluate import summary_tables
+        from training.evaluation_tables import summary_tables
 
         for table in summary_tables(summary):
             Console().print(table)

@@ -6,12 +6,13 @@ import shutil
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import Run, hash_file
-from training.config import Config
+from orl_explore.runs.files import hash_file
+from orl_explore.runs.run import Run
+from orl_explore.settings import Config
 from training.console import console
+from training.machine import is_main_process
 from training.sharding import Shards, process_group
 from training.stage2 import STAGE, embed_all, embed_all_regions
-from training.trainer import is_main_process
 
 NAMES = ("image_embeddings", "region_embeddings")
 

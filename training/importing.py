@@ -19,14 +19,20 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images
 from orl_explore.interchange import authors, bundle, foreign
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.interchange.names import match_images, renumber
 from orl_explore.interchange.tables import Ragged, batches, check_stage2
-from orl_explore.runs.run import TABLES, Run, atomic_write, hash_file, now, write_json
-from training.config import Config, load_config
+from orl_explore.runs.files import atomic_write, hash_file, write_json
+from orl_explore.runs.provenance import now
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import TABLES
+from orl_explore.settings import Config
+from training.config import load_config, save_config
 from training.console import console, progress_bar
+from training.record import store_config
 
 WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".pkl", ".pickle")
 FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
@@ -227,7 +233,7 @@ class _Import:
     def mined_with(self, settings: dict[str, Any], path: Path) -> None:
         """Make the settings of stage 2 that a file tells those of the run; checked as if they had been typed."""
         file = self.run.path / "config.yaml"
-        self.config.save(file)
+        save_config(self.config, file)
         try:
             self.config = load_config(
                 file,
@@ -314,9 +320,9 @@ class _Import:
             authors.write_pairs(self.run, self.images, found, progress=progress)
         self.stages["stage2"] = {"files": files, "info": found.info, "proposals": "kept" if raw is None else "all"}
 
-    def _read_mined(self, files: list[Path]) -> authors.Mined | None:
+    def _read_mined(self, files: list[Path]) -> authors.MinedFile | None:
         """The correspondences, or else the neighbors; where both are there, they must agree."""
-        found: list[authors.Mined] = []
+        found: list[authors.MinedFile] = []
         for number, file in enumerate(files):
             folder = self.scratch / str(number)
             folder.mkdir()
@@ -331,7 +337,7 @@ class _Import:
                 raise OrlError(f"{other.path} has other images or neighbors than {found[0].path}: import one of them")
         return found[0] if found else None
 
-    def _adopt_order(self, mined: authors.Mined) -> None:
+    def _adopt_order(self, mined: authors.MinedFile) -> None:
         """Bring the images into the file's order and give them its ids; a run that exists must have them already."""
         rows = match_images(self.images, mined.file_names, where=f"{mined.path}: images.file_name")
         if self.old is None:
@@ -384,7 +390,7 @@ class _Import:
         shutil.rmtree(self.scratch)
         if self.old is None:
             self.run.set_images(self.images, [str(source) for source in self.named])
-        self.config.save(self.run.path / "config.yaml")
+        store_config(self.run, self.config)
         for name, facts in self.stages.items():
             inputs = {"images": self.images.fingerprint}
             with self.run.working_on(name, config=self.config.stage_dict(name), seed=self.config.seed, inputs=inputs):
@@ -396,97 +402,3 @@ class _Import:
         manifest["imports"] = self.files
         manifest["imported_tables"] = self.tables
         write_json(self.run.path / "run.json", manifest)
-
-
-# ---- export ----------------------------------------------------------------------------------------------------------
-
-
-def export(run: Run, what: str, out: Path, *, stage: str | None = None) -> list[Path]:
-    """Write something of a run for other tools; returns the files written.
-
-    Args:
-        run: the run.
-        what: a key of `EXPORTS`, or a library to export weights for.
-        out: the file to write.
-        stage: whose encoder, for weights; default: the last one there is.
-
-    Raises:
-        OrlError: the run lacks what is asked for, or it does not fit the format.
-    """
-    if out.is_dir():
-        raise OrlError(f"{out} is a folder: name the file to write")
-    _refuse_run_file(out)
-    if what in EXPORTS:
-        EXPORTS[what](run, out)
-        return [out]
-    return _export_weights(run, what, out, stage)
-
-
-def _refuse_run_file(out: Path) -> None:
-    """Let no export take the place of what a run, this one or another, is made of."""
-    out = out.resolve()
-    for folder in out.parents:
-        if (folder / "run.json").exists() and not out.is_relative_to(folder / "exports"):
-            raise OrlError(
-                f"{out} lies among the files of the run {folder.name}: export to {folder / 'exports' / out.name}, or"
-                " to a place outside it"
-            )
-
-
-def _proposals(run: Run, out: Path) -> None:
-    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        authors.export_proposals(run, file)
-
-
-def _neighbors(run: Run, out: Path) -> None:
-    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        authors.export_mined(run, file, pairs=False)
-
-
-def _correspondences(run: Run, out: Path) -> None:
-    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        authors.export_mined(run, file, pairs=True)
-
-
-def _coco(run: Run, out: Path) -> None:
-    from orl_explore.interchange.coco import write_annotations
-
-    write_annotations(run, out)
-
-
-def _pairs(run: Run, out: Path) -> None:
-    from orl_explore.interchange.coco import write_pairs
-
-    write_pairs(run, out)
-
-
-def _bundle(run: Run, out: Path) -> None:
-    bundle.write_bundle(run, out)
-
-
-EXPORTS: Final[dict[str, Callable[[Run, Path], None]]] = {
-    "proposals": _proposals,
-    "neighbors": _neighbors,
-    "correspondences": _correspondences,
-    "coco": _coco,
-    "pairs": _pairs,
-    "bundle": _bundle,
-}
-
-
-def _export_weights(run: Run, target: str, out: Path, stage: str | None) -> list[Path]:
-    from orl_explore.encoder import Encoder
-    from orl_explore.interchange.card import write_card
-    from orl_explore.interchange.weights import TARGETS
-
-    if target not in TARGETS:
-        raise OrlError(f"cannot export {target!r}: choose one of {', '.join([*EXPORTS, *TARGETS])}")
-    suffix, write = TARGETS[target]
-    if out.suffix != suffix:
-        raise OrlError(f"{target} reads its weights from a {suffix} file: name it {out.with_suffix(suffix).name}")
-    stage = stage or ("stage3" if run.encoder_file("stage3").exists() else "stage1")
-    encoder = Encoder.load(run.encoder_file(stage))
-    write(encoder, out)
-    card = out.with_suffix(".md")
-    write_card(card, weights=out, target=target, encoder=encoder, run=run, stage=stage)
-    return [out, card]

@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import Callback
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from training.config import Config
+from orl_explore.settings import Config
+from training.config import save_config
 from training.console import NotebookBar, console
 
 
@@ -110,7 +111,7 @@ def train_in_processes(stage: str, run: Run, config: Config, *, overwrite: bool 
     relay, plot = _Relay(title), LossPlot(run.path / stage / "metrics.csv", f"{title}: loss")
     with tempfile.TemporaryDirectory() as folder:
         settings, log = Path(folder) / "config.yaml", Path(folder) / "log"
-        config.save(settings)
+        save_config(config, settings)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
         command += [str(count), "-m", "training.cli", stage, str(run.path), "--config", str(settings)]
         command += ["--overwrite"] if overwrite else []

@@ -9,15 +9,18 @@ from typing import Any
 
 from orl_explore.errors import OrlError
 from orl_explore.figures.summary_picture import summary_picture
-from orl_explore.images.image_set import open_images, report
+from orl_explore.images.opening import open_images, report
 from orl_explore.neighbors import require_faiss
-from orl_explore.runs.run import Run, atomic_write
+from orl_explore.runs.files import atomic_write
+from orl_explore.runs.run import Run
+from orl_explore.settings import Config
 from training import evaluate, stage1, stage2, stage3
-from training.config import Config, load_config
+from training.config import load_config
 from training.console import console, progress_bar
+from training.machine import is_main_process
 from training.notebook import processes, train_in_processes
+from training.record import store_config
 from training.sharding import process_group
-from training.trainer import is_main_process
 
 STAGES: dict[str, Callable[[Run, Config], Run]] = {"stage1": stage1.run, "stage2": stage2.run, "stage3": stage3.run}
 
@@ -67,7 +70,7 @@ def _begin(run: Run, settings: Config, images: Sequence[Path] | None, root: Path
             " json or a list file"
         )
     if is_main_process() and not stored.exists():
-        settings.save(stored)
+        store_config(run, settings)
     return True
 
 
@@ -104,11 +107,11 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
 
 
 def judge(run: Run, config: Config) -> dict[str, Any]:
-    """Judge what the run has so far: figures in evaluation/summary.json and, after stage 2, a picture, overview.png."""
+    """Judge what the run has so far: figures in evaluation/summary.json and, after stage 2, a picture, summary.png."""
     with run.lock():
         summary = evaluate.run(run, config)
         if run.finished("stage2"):
-            with atomic_write(run.path / "overview.png") as file:
+            with atomic_write(run.path / "summary.png") as file:
                 summary_picture(run).save(file, format="PNG")
-            console.print(f"a picture of what the run made: {run.path}/overview.png", markup=False)
+            console.print(f"a picture of what the run made: {run.path}/summary.png", markup=False)
     return summary

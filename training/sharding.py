@@ -22,16 +22,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed.rendezvous import rendezvous
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import (
-    ARRAYS,
-    TABLES,
-    Run,
-    write_array,
-    write_array_parts,
-    write_json,
-    write_table,
-    write_table_parts,
-)
+from orl_explore.runs.files import write_array, write_array_parts, write_json
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import ARRAYS, TABLES, write_table, write_table_parts
 from training.console import progress_bar
 
 TOLD = 1.0
@@ -111,9 +104,9 @@ class Shards:
     """Tables and arrays of a run that are made shard by shard.
 
     Every process goes through the same steps and makes whichever shards are missing and not in another's hands; the
-    first one joins them. A shard depends on its number alone, so nobody can tell afterwards who made it. A process holds
-    the shard that it makes by a lock that ends with the process: what a killed one was at is made by another, or when it
-    is started again.
+    first one joins them. A shard depends on its number alone, so nobody can tell afterwards who made it. A process
+    holds the shard that it makes by a lock that ends with the process: what a killed one was at is made by another, or
+    when it is started again.
 
     Args:
         run: shards go to FOLDER/shards.

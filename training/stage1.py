@@ -7,11 +7,12 @@ import torch
 from orl_explore.byol import BYOL
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ImageViews
-from training.config import Config
+from orl_explore.settings import Config
 from training.console import console
 from training.notebook import processes, train_in_processes
+from training.record import save_encoder, working_on
 from training.sharding import process_group
-from training.trainer import fit, save_encoder, working_on
+from training.trainer import fit
 
 STAGE = "stage1"
 

@@ -14,20 +14,26 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from orl_explore.encoder import Encoder, embed_images, embed_regions
+from orl_explore.embedding import embed_images, embed_regions
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
+from orl_explore.interchange.encoders import load_pretrained, source_file
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
-from orl_explore.pairs import pair_images, region_slices
-from orl_explore.pretrained import Pretrained, load_pretrained, source_file
+from orl_explore.pairs import pair_images, pairing
+from orl_explore.pretrained import Pretrained
 from orl_explore.proposals import Proposer, regions_from
-from orl_explore.runs.reading import Slices, read_ids, read_rows
-from orl_explore.runs.run import MINED, ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table_parts
-from training.config import Config, Stage2Config
+from orl_explore.runs.files import atomic_write, hash_file
+from orl_explore.runs.reading import read_ids, read_rows
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import MINED, ROW_GROUP, TABLES, write_table_parts
+from orl_explore.settings import Config, Stage2Settings
 from training.console import console
+from training.machine import data_workers, is_main_process, precision_flag
 from training.notebook import processes, train_in_processes
+from training.record import working_on
 from training.sharding import ProcessGroup, Shards, process_group
-from training.trainer import data_workers, is_main_process, precision_flag, working_on
 
 STAGE = "stage2"
 
@@ -69,7 +75,7 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         return
     _check_imported_tables(run, config)
     images = run.images()
-    encoder, digest, prior = _encoder(run, config.stage2)
+    encoder, digest, pretrained = _encoder(run, config.stage2)
     inputs = {"images": images.fingerprint, "encoder": digest}
     if run.check(STAGE, config=config.stage_dict(STAGE), inputs=inputs):
         console.print(f"stage 2 of {run.path} is finished: skipped")
@@ -77,37 +83,37 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         return
     images.check_files()
     with working_on(run, STAGE, config, inputs=inputs):
-        if prior:
-            adopt(run, prior)
+        if pretrained:
+            adopt(run, pretrained)
         together.agree(True)
         mine(run, images, encoder, config, Shards(run, STAGE, together))
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
         shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
 
 
-def _encoder(run: Run, config: Stage2Config) -> tuple[Encoder, str, Pretrained | None]:
-    """The encoder to mine with, the hash of its file, and the prior to be stored with the run, unless it is already."""
+def _encoder(run: Run, config: Stage2Settings) -> tuple[Encoder, str, Pretrained | None]:
+    """The encoder to mine with, the hash of its file; and, unless it is stored with the run, what is to be."""
     name, stored = config.encoder, run.encoder_file(STAGE)
     if name is None:
         return Encoder.load(run.encoder_file("stage1")), hash_file(run.encoder_file("stage1")), None
-    known, file = run.stage(STAGE).get("prior", {}), source_file(name)
+    known, file = run.stage(STAGE).get("pretrained", {}), source_file(name)
     unchanged = file is None or not file.is_file() or known.get("source") == hash_file(file)
     if known.get("encoder") == name and unchanged and stored.exists():
         return Encoder.load(stored), hash_file(stored), None
-    prior = load_pretrained(name, image_size=config.image_size)
+    pretrained = load_pretrained(name, image_size=config.image_size)
     with tempfile.TemporaryDirectory() as folder:
-        prior.encoder.save(Path(folder) / "encoder", stage=STAGE, prior=name)
-        return prior.encoder, hash_file(Path(folder) / "encoder"), prior
+        pretrained.encoder.save(Path(folder) / "encoder", stage=STAGE, pretrained=name)
+        return pretrained.encoder, hash_file(Path(folder) / "encoder"), pretrained
 
 
-def adopt(run: Run, prior: Pretrained) -> None:
+def adopt(run: Run, pretrained: Pretrained) -> None:
     """Store an encoder from elsewhere with the run, and say what that costs."""
     with atomic_write(run.encoder_file(STAGE)) as temporary:
-        prior.encoder.save(temporary, stage=STAGE, prior=prior.name)
-    file = source_file(prior.name)
-    run.note(STAGE, prior={**prior.facts(), "source": hash_file(file) if file else None})
-    console.print(f"stage 2 uses {prior.name} in place of stage 1's encoder:", markup=False)
-    for sentence in prior.differs:
+        pretrained.encoder.save(temporary, stage=STAGE, pretrained=pretrained.name)
+    file = source_file(pretrained.name)
+    run.note(STAGE, pretrained={**pretrained.facts(), "source": hash_file(file) if file else None})
+    console.print(f"stage 2 uses {pretrained.name} in place of stage 1's encoder:", markup=False)
+    for sentence in pretrained.differs:
         console.print(f"  {sentence}", markup=False)
 
 
@@ -247,41 +253,6 @@ def pair_all(run: Run, config: Config, shards: Shards) -> None:
         return pair_images(own, neighbors, slices, run.read_array("region_embeddings"), progress=progress, **options)
 
     shards.make("pairs", len(ids), config.stage2.shard_images, pair)
-
-
-def pair_regions(
-    image_ids: np.ndarray,
-    neighbors: pd.DataFrame,
-    regions: pd.DataFrame,
-    vectors: np.ndarray,
-    stage: Stage2Config,
-    progress: Callable[[int, int], None] | None = None,
-) -> pd.DataFrame:
-    """Match the regions of images with those of their neighbors (step 5), from tables in memory.
-
-    Args:
-        image_ids: the query images.
-        neighbors: the neighbors table.
-        regions: the regions table, grouped by image.
-        vectors: their embeddings, (R, D), each computed once and used for every neighbor.
-        stage: ratio and switches.
-        progress: called as progress(images done, images in all).
-
-    Returns:
-        The pairs table of these images.
-    """
-    slices = region_slices(regions["image_id"])
-    return pair_images(image_ids, neighbors, slices, vectors, progress=progress, **pairing(stage))
-
-
-def pairing(stage: Stage2Config) -> dict[str, Any]:
-    """Ratio and switches, as `pair_images` takes them."""
-    return {
-        "ratio": stage.pair_ratio,
-        "mutual": stage.mutual,
-        "one_to_one": stage.one_to_one,
-        "min_similarity": stage.min_similarity,
-    }
 
 
 def _embedding(config: Config) -> dict[str, Any]:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import torch
 
 from orl_explore.orl import ORL
-from orl_explore.runs.reviews import KEY, apply_reviews, read_reviews
-from orl_explore.runs.run import Run, hash_file
-from orl_explore.runs.samples import ObjectViews
-from training.config import Config, Stage3Config
+from orl_explore.runs.files import hash_file
+from orl_explore.runs.run import Run
+from orl_explore.runs.samples import ObjectViews, pairs_to_train_on
+from orl_explore.settings import Config
 from training.console import console
+from training.machine import is_main_process
 from training.notebook import processes, train_in_processes
+from training.record import save_encoder, working_on
 from training.sharding import process_group
-from training.trainer import fit, is_main_process, save_encoder, working_on
+from training.trainer import fit
 
 STAGE = "stage3"
-
-
-def pairs_to_train_on(run: Run, config: Stage3Config) -> pd.DataFrame:
-    """The pairs that stage 2 found, as people have corrected them where the settings say so: columns `KEY`, or more.
-
-    Raises:
-        OrlError: stage 2 is missing, or the reviews are of other pairs or leave none.
-    """
-    if not config.reviews:
-        return run.read("pairs", columns=KEY)
-    return apply_reviews(run, run.read("pairs"), read_reviews(run))
 
 
 def run(run: Run, config: Config) -> Run:

@@ -10,14 +10,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from orl_explore.figures import style
-from orl_explore.maps.object_map import UNLABELED
+from orl_explore.judging.diagnostics import UNLABELED
 
 GROUPS: Final = 28
 """Groups with a look of their own at most, largest first; all further ones share one gray."""
 
 OTHERS: Final = "all others"
 
-COLORS: Final = style.PALETTE[:7]  # without the gray: that is for background
+COLORS: Final = style.PALETTE[:7]  # without the gray: that is for the unlabeled
 SYMBOLS: Final = ("circle", "diamond", "cross", "triangle-up")
 
 LEGEND: Final = {"itemsizing": "constant", "orientation": "v", "yref": "paper", "y": 1, "yanchor": "top", "x": 1.01}

@@ -13,10 +13,11 @@ from PIL import Image
 from orl_explore.boxes import BOX, FALLBACK, KEPT, filter_boxes, iou
 from orl_explore.errors import OrlError
 from orl_explore.figures import boxes, gallery, object_map, style
+from orl_explore.figures.drawing import draw_boxes
 from orl_explore.figures.pairs import Link, Picture, joined, matrix
-from orl_explore.figures.summary_picture import draw_boxes
 from orl_explore.images.image_set import ImageSet
-from orl_explore.maps.object_map import read_object_map, region_labels
+from orl_explore.judging.diagnostics import region_labels
+from orl_explore.maps.object_map import read_object_map
 from orl_explore.orl import Sample, render_sample
 from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.runs.run import Run

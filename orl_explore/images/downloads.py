@@ -7,7 +7,9 @@ the standard library does it here.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
+import fcntl
 import hashlib
 import http.client
 import json
@@ -18,14 +20,13 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import Run, now, write_json
 
 URL: Final = "http://images.cocodataset.org"
 RECORD: Final = "downloads.json"
@@ -135,7 +136,7 @@ def download_coco(
     unknown = [split for split in splits if split not in COCO]
     if unknown:
         raise OrlError(f"COCO has no split {unknown[0]!r} here: choose from {', '.join(COCO)}")
-    with Run(root).lock():
+    with _lock(root):
         archives = dict.fromkeys(archive for split in splits for archive in COCO[split])
         missing = [archive for archive in archives if not _is_there(root, archive)]
         _require_space(root, space_needed(root, missing, keep_zips=keep_zips))
@@ -185,11 +186,36 @@ def _fetch(root: Path, archive: Archive, url: str, keep_zip: bool, bar: Bar) -> 
         part.replace(path)
     with bar(f"unpacking {archive.name}", "") as progress:
         _unpack(path, root, archive, progress)
-    facts = {"url": url, "bytes": _size(path), "md5": md5, "sha256": sha256, "files": archive.files, "time": now()}
+    facts = {
+        "url": url,
+        "bytes": _size(path),
+        "md5": md5,
+        "sha256": sha256,
+        "files": archive.files,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
     os.sync()  # the images before the record that says that they are there
-    write_json(root / RECORD, {**_record(root), archive.name: facts})
+    _write_record(root, {**_record(root), archive.name: facts})
     if not keep_zip:
         path.unlink()
+
+
+@contextlib.contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    """Keep other processes from downloading into the same folder; the lock ends with the process."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OrlError(f"another process is downloading into {root}: wait for it, or end it first") from None
+        yield
+
+
+def _write_record(root: Path, record: dict[str, Any]) -> None:
+    temporary = root / f".{RECORD}.tmp"
+    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(root / RECORD)
 
 
 # ---- download --------------------------------------------------------------------------------------------------------

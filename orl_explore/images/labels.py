@@ -1,4 +1,4 @@
-"""Find images by what a person types, and what is known of one beyond its pixels."""
+"""What is known of an image beyond its pixels."""
 
 from __future__ import annotations
 
@@ -8,24 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-
-def find_images(images: pd.DataFrame, text: str) -> NDArray[np.int64]:
-    """Rows of the images that a person means: the one with this id first, then file names with this text in them.
-
-    Args:
-        images: columns image_id, file_name.
-        text: an id, or a part of a file name; capitals do not matter.
-    """
-    text = text.strip()
-    if not text:
-        return np.arange(len(images))
-    named = images["file_name"].str.contains(text, case=False, regex=False).to_numpy(bool)
-    found = np.flatnonzero(named)
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        same = np.flatnonzero(images["image_id"].to_numpy() == int(text))
-        found = np.r_[same, found[~np.isin(found, same)]]
-    return found
 
 
 @dataclass(frozen=True)
@@ -58,3 +40,17 @@ def labels_of(images: pd.DataFrame, row: int, objects: pd.DataFrame, rows: NDArr
     context: Any = images["context"].iat[row] if "context" in images else None
     context = None if context is None or pd.isna(context) else str(context)
     return Labels(context, tuple(sorted({str(name) for name in objects["category"].iloc[rows]})))
+
+
+def label_column(images: pd.DataFrame) -> str | None:
+    """The column of labels that encoders are judged and maps colored by: `context`, else the first with 2 to 50 texts.
+
+    Args:
+        images: the images table.
+    """
+    ours = {"image_id", "file_name", "source", "width", "height", "content_hash"}
+    candidates = [name for name in images.columns.tolist() if name not in ours]
+    for name in sorted(candidates, key=lambda name: name != "context"):
+        if name == "context" or (images[name].dtype != float and 2 <= images[name].nunique() <= 50):
+            return name
+    return None

@@ -6,11 +6,10 @@ Formats and their quirks are in `docs/interchange.md`. Files of any size are rea
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from orl_explore.boxes import FALLBACK, KEPT, filter_boxes, is_kept
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.jsonstream import stream_json
-from orl_explore.interchange.tables import BOX, Ragged, TableWriter, by_image, outside
+from orl_explore.interchange.tables import BOX, Ragged, TableWriter, outside
 from orl_explore.runs.run import Run
 
 SETTINGS: Final = {
@@ -43,7 +42,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Mined:
+class MinedFile:
     """What a neighbor or correspondence file says; row i is its image i.
 
     Attributes:
@@ -76,7 +75,7 @@ class Mined:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_mined(path: Path, scratch: Path, *, progress: Progress | None = None) -> Mined:
+def read_mined(path: Path, scratch: Path, *, progress: Progress | None = None) -> MinedFile:
     """Read a neighbor or correspondence file; boxes and pairs go to files in `scratch`.
 
     Raises:
@@ -144,7 +143,7 @@ def read_mined(path: Path, scratch: Path, *, progress: Progress | None = None) -
             f"{path}: {pairs_key} is about {per_image} neighbors per image, knn_image_id about {rows.shape[1]}"
         )
     finished = {name: part.finish() for name, part in ragged.items()}
-    return Mined(path, info, names, id_array, rows, finished.get(boxes_key), finished.get(pairs_key))
+    return MinedFile(path, info, names, id_array, rows, finished.get(boxes_key), finished.get(pairs_key))
 
 
 def read_proposals(paths: Sequence[Path], scratch: Path, *, progress: Progress | None = None) -> Ragged:
@@ -235,7 +234,7 @@ def _neighbor_rows(path: Path, neighbors: list[Any], expected: Any) -> NDArray[n
 # ---- into a run ------------------------------------------------------------------------------------------------------
 
 
-def write_neighbors(run: Run, images: ImageSet, mined: Mined) -> None:
+def write_neighbors(run: Run, images: ImageSet, mined: MinedFile) -> None:
     """Write the neighbors table; similarities are not in the file, so that column is NaN."""
     ids = images.table["image_id"].to_numpy()
     count, k = mined.neighbors.shape
@@ -337,7 +336,7 @@ def _first_boxes(raw: Ragged | None, kept: Ragged | None, image: int) -> NDArray
     return source.group(image)
 
 
-def write_pairs(run: Run, images: ImageSet, mined: Mined, *, progress: Progress | None = None) -> None:
+def write_pairs(run: Run, images: ImageSet, mined: MinedFile, *, progress: Progress | None = None) -> None:
     """Write the pairs table; each box of a pair must be among the kept boxes of its image.
 
     Raises:
@@ -417,83 +416,3 @@ class _BoxIndex:
             same = np.flatnonzero((self._boxes.group(int(image[wrong])) == boxes[wrong]).all(axis=1))
             rows[wrong] = starts[image[wrong]] + same[0] if len(same) else -1
         return rows
-
-
-# ---- out of a run ----------------------------------------------------------------------------------------------------
-
-
-def export_proposals(run: Run, file: TextIO) -> None:
-    """Write all boxes as the authors' proposal file: a list per image, in the order of the images table.
-
-    Raises:
-        OrlError: the run has only the kept boxes.
-    """
-    if (run.stage("stage2").get("imported") or {}).get("proposals") == "kept":
-        raise OrlError(f"{run.path} has no raw proposals: they were not among the files that it was imported from")
-    ids = run.read("images", columns=["image_id"])["image_id"].to_numpy()
-    file.write('{"bbox": ')
-    _write_list(file, (_squeezed(part[BOX].to_numpy().tolist()) for part in by_image(run, "proposals", ids)))
-    file.write("}")
-
-
-def export_mined(run: Run, file: TextIO, *, pairs: bool) -> None:
-    """Write neighbors, or with `pairs` correspondences, as the authors' file.
-
-    Raises:
-        OrlError: a table is missing; images have different numbers of neighbors, or none, or a neighbor without pairs.
-    """
-    images = run.read("images", columns=["image_id", "file_name"])
-    ids = images["image_id"].to_numpy()
-    row_of = dict(zip(ids.tolist(), range(len(ids)), strict=True))
-    neighbors = []
-    for image_id, part in zip(ids.tolist(), by_image(run, "neighbors", ids), strict=True):
-        neighbors.append([row_of[other] for other in part["neighbor_id"].tolist()])
-        if len(neighbors[-1]) != len(neighbors[0]) or not neighbors[-1]:
-            raise OrlError(
-                f"image {image_id} has {len(neighbors[-1])} neighbors, the first one {len(neighbors[0])}: the format"
-                " wants equally many; mine again without max_image_similarity"
-            )
-    record = run.stage("stage2")
-    config = {**record.get("config", {}), "neighbors": len(neighbors[0])}
-    names = SETTINGS if pairs else {"neighbors": SETTINGS["neighbors"]}
-    info = ((record.get("imported") or {}).get("info") or {}) if pairs else {}
-    info = {**{theirs: config[ours] for ours, theirs in names.items() if ours in config}, **info}
-    file.write(f'{{"info": {json.dumps(info)}, "images": {{"file_name": ')
-    _write_list(file, images["file_name"])
-    file.write(', "id": ')
-    _write_list(file, ids.tolist())
-    file.write('}, "pseudo_annotations": {"image_id": ')
-    _write_list(file, ids.tolist())
-    if pairs:
-        file.write(', "bbox": ')
-        _write_list(file, (part[BOX].to_numpy().tolist() for part in by_image(run, "regions", ids)))
-    file.write(', "knn_image_id": ')
-    _write_list(file, neighbors)
-    if pairs:
-        file.write(', "knn_bbox_pair": ')
-        boxes = run.read("regions", columns=BOX).to_numpy()  # (R, 4)
-        of_image = zip(ids.tolist(), neighbors, by_image(run, "pairs", ids), strict=True)
-        _write_list(file, (_pair_lists(image_id, len(near), part, boxes) for image_id, near, part in of_image))
-    file.write("}}")
-
-
-def _pair_lists(image_id: int, k: int, pairs: pd.DataFrame, boxes: NDArray[np.int32]) -> list[list[list[int]]]:
-    """Query and key boxes of an image's pairs, by neighbor: K lists of P lists of 8."""
-    rows = np.concatenate([boxes[pairs["query_region"]], boxes[pairs["key_region"]]], axis=1)  # (P, 8)
-    rank = pairs["neighbor_rank"].to_numpy()
-    lists = [rows[rank == number].tolist() for number in range(k)]
-    if not all(lists):
-        raise OrlError(f"image {image_id} has a neighbor without pairs: mine again without mutual and min_similarity")
-    return lists
-
-
-def _squeezed(boxes: list[list[int]]) -> list[Any]:
-    return boxes[0] if len(boxes) == 1 else boxes
-
-
-def _write_list(file: TextIO, items: Iterator[Any] | Sequence[Any] | pd.Series) -> None:
-    """Write a JSON list item by item."""
-    file.write("[")
-    for index, item in enumerate(items):
-        file.write(f"{', ' if index else ''}{json.dumps(item)}")
-    file.write("]")

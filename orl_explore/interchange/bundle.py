@@ -24,7 +24,9 @@ from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange import unpacking
 from orl_explore.interchange.names import match_images, renumber
-from orl_explore.runs.run import ROW_GROUP, TABLES, Run, atomic_write, hash_file, write_table
+from orl_explore.runs.files import atomic_write, hash_file
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import ROW_GROUP, TABLES, write_table
 
 VERSION: Final = 1
 """Version of the bundle's own layout."""

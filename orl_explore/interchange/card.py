@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import Run, atomic_write, hash_file
+from orl_explore.runs.files import atomic_write, hash_file
+from orl_explore.runs.run import Run
 
 LOADING: Final = {
     "torchvision": """\

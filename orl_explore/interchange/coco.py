@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from orl_explore.errors import OrlError
 from orl_explore.interchange.tables import BOX, batches
-from orl_explore.runs.run import Run, atomic_write
+from orl_explore.runs.files import atomic_write
+from orl_explore.runs.run import Run
 
 
 def write_annotations(run: Run, path: Path) -> None:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from orl_explore.boxes import BOX, REASONS
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import ROW_GROUP, TABLES, Run, atomic_write
+from orl_explore.runs.files import atomic_write
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import ROW_GROUP, TABLES
 
 if TYPE_CHECKING:
     from orl_explore.images.image_set import ImageSet

@@ -37,7 +37,7 @@ def unpack(
     Args:
         source: a Parquet file.
         target: the file to write.
-        columns: name -> type of every column, as in `orl_explore.runs.run.TABLES`.
+        columns: name -> type of every column, as in `orl_explore.runs.tables.TABLES`.
         rows: how many there may be.
         bytes_per_row: that a row may unpack to, on average.
         text: bytes that a single text may have.

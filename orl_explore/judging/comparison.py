@@ -9,57 +9,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from orl_explore.encoder import Encoder, EncoderSettings, embed_images
+from orl_explore.embedding import embed_images
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.judging import diagnostics
 from orl_explore.neighbors import nearest_neighbors
-from orl_explore.runs.run import Run, kept_encoder_file, known_hash, write_array
+from orl_explore.runs.files import known_hash, write_array
+from orl_explore.runs.run import Run, kept_encoder_file
+from orl_explore.settings import EncoderSettings
 
 K: Final = 10
 """Neighbors that are compared per image."""
 
 FOLDER: Final = "comparison"
-
-STAGES: Final = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3"}
-"""What may be compared, by the name of the part of evaluation/summary.json that judges it."""
-
-ENCODER_ROWS: Final = {
-    "object_probe": "Linear probe on object crops, accuracy",
-    "object_knn": "kNN on object crops, accuracy",
-    "scene_map": "Categories of a scene, mAP",
-    "feature_std": "Spread of features",
-    "feature_rank": "Effective rank of features",
-    "loss": "Loss, last epoch",
-    "epochs": "Epochs",
-}
-"""Figures of evaluation/summary.json that encoders are compared by."""
-
-
-PAPER: Final = "Xie et al., NeurIPS 2021, arXiv 2106.11952, section 4"
-MMSELFSUP: Final = "MMSelfSup, configs/selfsup/orl/README.md at commit ef31f91"
-
-PUBLISHED: Final = (
-    ("VOC07, linear SVM", "mAP on test", "pooled features, one SVM per class", "", PAPER),
-    ("VOC07, low-shot SVM", "mAP on test", "1 to 96 positives per class, 5 draws", "", PAPER),
-    *(
-        ("VOC07, low-shot SVM", "mAP on test", f"ORL, COCO, 800 epochs, res5; k = {k}, 5 draws", value, MMSELFSUP)
-        for k, value in ((1, "42.25"), (8, "72.16"), (96, "84.59"))
-    ),
-    ("ImageNet, Places205, iNaturalist18", "top-1 accuracy", "linear classifier on the frozen backbone", "", PAPER),
-    ("ImageNet with 1% and 10% of the labels", "accuracy", "fine-tuned for 20 epochs", "", PAPER),
-    ("COCO detection and segmentation", "AP of boxes and masks", "Mask R-CNN R50-FPN, fine-tuned", "", PAPER),
-)
-"""What others measured, how, the value in percent, and where it stands; blank: there, but not looked up."""
 
 Progress = Callable[[int, int], None]
 
@@ -313,120 +285,3 @@ def compare(image_ids: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.in
         raise ValueError(f"want two (N, K) tables of {len(image_ids)} images, not {a.shape} and {b.shape}")
     same = a[:, :, None] == b[:, None, :]  # (N, K, K)
     return Comparison(np.asarray(image_ids, np.int64), a, b, same.any(axis=2), same.any(axis=1))
-
-
-def label_column(images: pd.DataFrame) -> str | None:
-    """The column of labels that encoders are judged and maps colored by: `context`, else the first with 2 to 50 texts.
-
-    Args:
-        images: the images table.
-    """
-    ours = {"image_id", "file_name", "source", "width", "height", "content_hash"}
-    candidates = [name for name in images.columns.tolist() if name not in ours]
-    for name in sorted(candidates, key=lambda name: name != "context"):
-        if name == "context" or (images[name].dtype != float and 2 <= images[name].nunique() <= 50):
-            return name
-    return None
-
-
-def plane(vectors: NDArray[np.floating], *, fit_on: int = 20_000) -> NDArray[np.float64]:
-    """Principal component analysis to two dimensions, (N, 2); signs are fixed, so that a map never flips.
-
-    Args:
-        vectors: (N, d).
-        fit_on: the components are those of this many rows at most, evenly spread.
-    """
-    x = np.asarray(vectors, np.float64)
-    some = x[np.linspace(0, len(x) - 1, min(fit_on, len(x))).round().astype(int)]
-    center = some.mean(axis=0)
-    _, _, axes = np.linalg.svd(some - center, full_matrices=False)
-    axes = axes[:2]
-    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
-    flat = (x - center) @ axes.T
-    return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
-
-
-# ---- figures made elsewhere ----------------------------------------------------------------------------------------
-
-
-def read_summary(run: Run) -> dict[str, Any]:
-    """What evaluation/summary.json says.
-
-    Raises:
-        OrlError: it is not there yet, or is damaged.
-    """
-    file = run.path / "evaluation" / "summary.json"
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise OrlError(f"{file} is not there yet: run `orl evaluate {run.path}` first") from None
-    except ValueError:
-        raise OrlError(f"{file} is damaged: `orl evaluate {run.path}` makes it anew") from None
-
-
-def read_results(run: Run, pattern: str = "*.json") -> list[dict[str, Any]]:
-    """Results of transfer protocols, from evaluation/transfer/, the oldest first; damaged files are passed over.
-
-    Args:
-        run: the run.
-        pattern: of the files' names.
-    """
-    results = []
-    for file in (run.path / "evaluation" / "transfer").glob(pattern):
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            result = json.loads(file.read_text(encoding="utf-8"))
-            _ = result["date"], result["protocol"], result["encoder"]["name"], float(result["score"]["value"])
-            results.append(result)
-    return sorted(results, key=lambda result: result["date"])
-
-
-def transfer_table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Scores of transfer protocols: one row for what was judged alike, columns for encoders, chance, data and code.
-
-    Alike means: by the same protocol, settings, data and seed. Of equal encoder names the newest result counts. Where
-    two rows differ by settings alone, these stand in their names. Several values of `code` mean that the encoders were
-    judged by different versions of this project.
-
-    Args:
-        results: as `read_results` gives them.
-    """
-    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for result in sorted(results, key=lambda result: result["date"]):
-        alike = [result["protocol"], result["settings"], result["data"]["fingerprint"], result["seed"]]
-        rows.setdefault(json.dumps(alike), {})[result["encoder"]["name"]] = result
-    titles = STAGES | {"supervised": "supervised"}
-    names = sorted({name for row in rows.values() for name in row}, key=lambda n: [*titles, n].index(n))
-    lines = {}
-    for key, row in rows.items():
-        first = next(iter(row.values()))
-        score, figures = first["score"], first["figures"]
-        others = [json.loads(other)[1] for other in rows if json.loads(other)[0] == first["protocol"]]
-        own = {k: v for k, v in first["settings"].items() if any(other.get(k) != v for other in others)}
-        title = ", ".join([score["title"], *(f"{name} = {json.dumps(value)}" for name, value in own.items())])
-        lines[key] = {
-            "": title,
-            **{titles.get(n, n): row[n]["score"]["value"] if n in row else None for n in names},
-            "chance": figures.get(f"{score['name']}_chance"),
-            "data": ", ".join(Path(path).name for path in first["data"]["paths"]) or "this run",
-            "code": ", ".join(dict.fromkeys(str(row[n].get("code") or "unknown") for n in names if n in row)),
-        }
-    return pd.DataFrame(list(lines.values()))
-
-
-def evaluation_table(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """Figures of the encoders side by side: one row a figure, columns among untrained, stage 1, stage 3, chance."""
-    parts = {part: title for part, title in (STAGES | {"chance": "chance"}).items() if summary.get(part)}
-    table = pd.DataFrame(
-        {title: [summary[part].get(key) for key in ENCODER_ROWS] for part, title in parts.items()},
-        index=list(ENCODER_ROWS.values()),
-        dtype=float,
-    )
-    return table.dropna(how="all")
-
-
-def published_table() -> pd.DataFrame:
-    """What others published and where: benchmark, measure, setting, value in percent, source.
-
-    Values that were not looked up in their source are blank.
-    """
-    return pd.DataFrame(PUBLISHED, columns=["benchmark", "measure", "setting", "percent", "source"])

@@ -19,6 +19,7 @@ from scipy import sparse
 from torch import Tensor
 
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
+from orl_explore.images.image_set import ImageSet
 
 ON_IOU: Final = 0.5
 """A region is on an object when its IoU with the object's box is at least this ..."""
@@ -268,7 +269,7 @@ def on_object(regions: pd.DataFrame, objects: pd.DataFrame) -> pd.Series:
         objects: columns object_id, image_id, x, y, w, h.
 
     Returns:
-        int64 object_id, or -1 on background; index region_id, in the order of `regions`.
+        int64 object_id, or -1 on no annotated object; index region_id, in the order of `regions`.
     """
     region_boxes, object_boxes = regions[BOX].to_numpy(np.float64), objects[BOX].to_numpy(np.float64)
     object_ids = objects["object_id"].to_numpy(np.int64)
@@ -305,9 +306,9 @@ class Purity:
     objects: Judged
     """Their share; by chance: any region of a query image with any region of a neighbor."""
     mixed: float
-    """Share of pairs of an object's region with background."""
-    background: float
-    """Share of pairs of background with background."""
+    """Share of pairs of an object's region with an unlabeled one, which is on no annotated object."""
+    unlabeled: float
+    """Share of pairs of two unlabeled regions."""
     purity: Judged
     """Share of object pairs of equal category; by chance: any on-object region of a query image with any of a neighbor,
     drawn independently, sum over c of p_query(c) p_key(c)."""
@@ -330,14 +331,14 @@ def pair_purity(pairs: pd.DataFrame, regions: pd.DataFrame, region_object: pd.Se
     """
     category_codes, categories = pd.factorize(objects["category"])
     code_of = pd.Series(category_codes, index=objects["object_id"])
-    codes = region_object.map(code_of).fillna(-1).astype(np.int64)  # by region_id; -1: background
+    codes = region_object.map(code_of).fillna(-1).astype(np.int64)  # by region_id; -1: unlabeled
     query = codes.loc[pairs["query_region"]].to_numpy()
     key = codes.loc[pairs["key_region"]].to_numpy()
     both = (query >= 0) & (key >= 0)
     neither = (query < 0) & (key < 0)
 
     image_index = pd.Index(regions["image_id"].unique())
-    counts = np.zeros((len(image_index), len(categories) + 1))  # regions of an image by category; last: background
+    counts = np.zeros((len(image_index), len(categories) + 1))  # regions of an image by category; last: unlabeled
     np.add.at(
         counts, (image_index.get_indexer(pd.Index(regions["image_id"])), codes.loc[regions["region_id"]].to_numpy()), 1
     )
@@ -355,7 +356,7 @@ def pair_purity(pairs: pd.DataFrame, regions: pd.DataFrame, region_object: pd.Se
         object_pairs=int(both.sum()),
         objects=Judged(_share(both.sum(), len(pairs)), _share(on_query * on_key, could_query.sum() * could_key.sum())),
         mixed=_share((~both & ~neither).sum(), len(pairs)),
-        background=_share(neither.sum(), len(pairs)),
+        unlabeled=_share(neither.sum(), len(pairs)),
         purity=Judged(
             _share((query[both] == key[both]).sum(), both.sum()),
             _share(could_query[:-1] @ could_key[:-1], on_query * on_key),
@@ -369,7 +370,12 @@ def _share(part: Any, whole: Any) -> float:
 
 
 def region_categories(regions: pd.DataFrame, objects: pd.DataFrame) -> pd.Series:
-    """Category of the object that each region is on, missing on background; index region_id. Arguments: `on_object`."""
+    """Category of the object that each region is on, missing where unlabeled; index region_id.
+
+    Args:
+        regions: as for `on_object`.
+        objects: likewise.
+    """
     category_of = pd.Series(objects["category"].to_numpy(object), index=objects["object_id"])
     return on_object(regions, objects).map(category_of).astype("str").rename("category")
 
@@ -384,3 +390,32 @@ def same_category(pairs: pd.DataFrame, categories: pd.Series) -> float:
     query, key = (categories.reindex(pairs[name]).reset_index(drop=True) for name in ("query_region", "key_region"))
     both = query.notna() & key.notna()
     return _share((query[both] == key[both]).sum(), both.sum())
+
+
+UNLABELED: Final = "unlabeled"
+"""Label of a region that is on no annotated object."""
+
+
+# ---- what the points are -------------------------------------------------------------------------------------------
+
+
+def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:
+    """Category of the object that each region is on, else `UNLABELED`; None without annotations.
+
+    Args:
+        regions: columns region_id, image_id, x, y, w, h.
+        images: with their objects.
+
+    Returns:
+        Text, index region_id, in the order of `regions`.
+    """
+    objects = images.objects
+    if not len(objects):
+        return None
+    category = pd.Series(objects["category"].to_numpy(object), index=objects["object_id"].to_numpy())
+    found = on_object(regions, objects)
+    return found.map(category).fillna(UNLABELED).astype(str).rename("label")
+
+
+COLLAPSED = 0.1
+"""Representation std, as a share of that of a spread-out representation, below which training has collapsed."""

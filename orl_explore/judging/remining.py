@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from orl_explore.encoder import Encoder, Progress, embed_images, embed_regions
+from orl_explore.embedding import Progress, embed_images, embed_regions
+from orl_explore.encoder import Encoder
 from orl_explore.judging import diagnostics
 from orl_explore.neighbors import nearest_neighbors
+from orl_explore.pairs import pair_regions
 from orl_explore.runs.run import Run
-from training.config import Stage2Config
-from training.stage2 import pair_regions
+from orl_explore.settings import Stage2Settings
 
 
 class Remined(NamedTuple):
@@ -38,7 +39,7 @@ def stored_embeddings(run: Run) -> Embedded:
     return Embedded(np.array(run.read_array("image_embeddings")), run.read_array("region_embeddings"))
 
 
-def embed_run(run: Run, encoder: Encoder, stage: Stage2Config, *, progress: Progress | None = None) -> Embedded:
+def embed_run(run: Run, encoder: Encoder, stage: Stage2Settings, *, progress: Progress | None = None) -> Embedded:
     """Embed the images and regions of a run with another encoder, as stage 2 does in one process.
 
     Args:
@@ -58,7 +59,7 @@ def embed_run(run: Run, encoder: Encoder, stage: Stage2Config, *, progress: Prog
     )
 
 
-def remine(run: Run, embedded: Embedded, stage: Stage2Config) -> Remined:
+def remine(run: Run, embedded: Embedded, stage: Stage2Settings) -> Remined:
     """Find neighbors and pairs (method: stage 2, steps 1 and 5).
 
     Args:

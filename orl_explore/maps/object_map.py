@@ -6,7 +6,6 @@ Near points of the map look alike to the encoder; how far apart two groups lie, 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -16,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import ImageSet
-from orl_explore.judging.diagnostics import on_object
-from orl_explore.runs.run import TABLES, Run, atomic_write, hash_file
+from orl_explore.runs.files import atomic_write, hash_file
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import TABLES
 
 Progress = Callable[[int, int], None]
 
@@ -30,13 +29,8 @@ FEWEST: Final = 4
 
 METRICS: Final = ("cosine", "euclidean", "correlation")
 
-UNLABELED: Final = "background"
-"""Label of a region that is on no annotated object."""
-
-METADATA: Final = "projection"
+METADATA: Final = "object_map"
 """Entry of the Parquet file's metadata that holds what the map was made with."""
-
-BLOCK: Final = 16_384
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,7 @@ def lay_out(
     group = _clusters(vectors, clusters, seed)
     points = _umap(vectors, min(neighbors, len(rows) - 1), min_dist, metric, seed, progress)
     return pd.DataFrame({"region_id": rows, "x": points[:, 0], "y": points[:, 1], "cluster": group}).astype(
-        TABLES["projection"].columns
+        TABLES["object_map"].columns
     )
 
 
@@ -193,7 +187,7 @@ def fingerprint(run: Run) -> str:
 
 
 def make_object_map(run: Run, settings: MapSettings | None = None, *, progress: Progress | None = None) -> ObjectMap:
-    """Make the map of a run anew and store it as `projection.parquet`.
+    """Make the map of a run anew and store it as `object_map.parquet`.
 
     Raises:
         OrlError: stage 2 is missing, or too few regions.
@@ -215,7 +209,7 @@ def write_object_map(run: Run, made: ObjectMap, made_from: str) -> None:
     facts = {"settings": asdict(made.settings), "regions": made.regions, "embeddings": made_from}
     content = pa.Table.from_pandas(made.table, preserve_index=False)
     content = content.replace_schema_metadata({**(content.schema.metadata or {}), METADATA: json.dumps(facts)})
-    with atomic_write(run.file("projection")) as temporary:
+    with atomic_write(run.file("object_map")) as temporary:
         pq.write_table(content, temporary, compression="zstd")
 
 
@@ -228,15 +222,17 @@ def read_object_map(run: Run) -> ObjectMap:
     import pyarrow.parquet as pq
 
     made_from = fingerprint(run)
-    table = run.read("projection")
-    facts: dict[str, Any] = json.loads((pq.read_schema(run.file("projection")).metadata or {}).get(b"projection", "{}"))
-    again = f"`orl project {run.path} --overwrite` makes it anew"
+    table = run.read("object_map")
+    facts: dict[str, Any] = json.loads(
+        (pq.read_schema(run.file("object_map")).metadata or {}).get(METADATA.encode(), "{}")
+    )
+    again = f"`orl map {run.path} --overwrite` makes it anew"
     if facts.get("embeddings") != made_from:
-        raise OrlError(f"{run.file('projection')} was made from other region embeddings: {again}")
+        raise OrlError(f"{run.file('object_map')} was made from other region embeddings: {again}")
     try:
         settings = MapSettings(**facts["settings"])
     except (KeyError, TypeError):
-        raise OrlError(f"{run.file('projection')} was made by another version of this project: {again}") from None
+        raise OrlError(f"{run.file('object_map')} was made by another version of this project: {again}") from None
     return ObjectMap(table, settings, int(facts["regions"]))
 
 
@@ -247,61 +243,3 @@ def is_current(run: Run, settings: MapSettings) -> bool:
         return read_object_map(run).settings == settings
     except OrlError:
         return False
-
-
-# ---- what the points are -------------------------------------------------------------------------------------------
-
-
-def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:
-    """Category of the object that each region is on, else `UNLABELED`; None without annotations.
-
-    Args:
-        regions: columns region_id, image_id, x, y, w, h.
-        images: with their objects.
-
-    Returns:
-        Text, index region_id, in the order of `regions`.
-    """
-    objects = images.objects
-    if not len(objects):
-        return None
-    category = pd.Series(objects["category"].to_numpy(object), index=objects["object_id"].to_numpy())
-    found = on_object(regions, objects)
-    return found.map(category).fillna(UNLABELED).astype(str).rename("label")
-
-
-def similarities(
-    embeddings: NDArray[np.floating], region_id: int, rows: NDArray[np.int64] | None = None
-) -> NDArray[np.float32]:
-    """Cosine of one region's embedding with those of all regions, or of some, read in blocks.
-
-    Args:
-        embeddings: (R, D), rows of length 1; may be memory-mapped.
-        region_id: row of the region.
-        rows: which regions; all by default.
-    """
-    import torch
-
-    query = torch.from_numpy(np.array(embeddings[region_id], np.float32))
-    count = len(embeddings) if rows is None else len(rows)
-    found = np.empty(count, np.float32)
-    for start in range(0, count, BLOCK):
-        block = slice(start, start + BLOCK)
-        vectors = np.array(embeddings[block if rows is None else rows[block]])
-        found[block] = torch.from_numpy(vectors).float() @ query  # NumPy takes five times as long to widen float16
-    return found.clip(-1, 1)
-
-
-def most_similar(embeddings: NDArray[np.floating], region_id: int, *, count: int = 12) -> pd.DataFrame:
-    """The regions most similar to one, in the whole set, without the region itself.
-
-    Returns:
-        `region_id`, `similarity`, best first; equal ones in the order of their ids.
-    """
-    scores = similarities(embeddings, region_id)
-    scores[region_id] = -math.inf
-    count = min(count, len(scores) - 1)
-    border = np.partition(scores, -count)[-count] if count else math.inf
-    best = np.flatnonzero(scores >= border)
-    best = best[np.lexsort((best, -scores[best]))][:count]
-    return pd.DataFrame({"region_id": best, "similarity": scores[best]})

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images
 
 DIFFICULT_BELOW = 0.72
 """Objects of which less is visible (see `visible` in docs/formats.md) are flagged as difficult."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,43 +13,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from orl_explore.encoder import EncoderSettings
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.orl import ORL
 from orl_explore.runs.reviews import KEY
 from orl_explore.runs.run import Run
-from orl_explore.runs.samples import ObjectViews, StepSampler
-from orl_explore.views.parameters import ViewSettings, normalize
+from orl_explore.runs.samples import ObjectViews, StepSampler, pairs_to_train_on
+from orl_explore.settings import Stage3Settings, from_dict
 from orl_explore.views.renderers import collate, finish
-from training.config import Stage3Config, load_config
-from training.stage3 import pairs_to_train_on
+from orl_explore.views.tensors import normalize
 
 PAIRS = {"image": ("view1", "view2"), "intra": ("intra1", "intra2"), "inter": ("inter1", "inter2")}
 """Loss -> the two views it compares."""
 
 
-def stage3_settings(run: Run) -> tuple[Stage3Config, int]:
-    """Settings and seed of stage 3: those it was begun with, else those in config.yaml.
+def stage3_settings(run: Run) -> tuple[Stage3Settings, int]:
+    """Settings and seed of stage 3: those it was begun with, else those of the run.
 
     Raises:
         OrlError: there are neither.
     """
-    record = run.stage("stage3")
-    if record:
-        values = dict(record["config"])
-        names = {field.name for field in dataclasses.fields(Stage3Config)}
-        encoder = EncoderSettings(**values.pop("encoder"))
-        views: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("views").items()
-        }
-        own = {name: value for name, value in values.items() if name in names}
-        own |= record.get("compute", {"augment": "pil"})  # before there was a choice
-        return Stage3Config(encoder=encoder, views=ViewSettings(**views), **own), int(record["seed"])
-    stored = run.path / "config.yaml"
-    if not stored.exists():
-        raise OrlError(f"{run.path} has no config.yaml yet: run `orl stage3 {run.path}` first")
-    config = load_config(stored)
+    if record := run.stage("stage3"):
+        compute = record.get("compute", {"augment": "pil"})  # before there was a choice
+        return from_dict(Stage3Settings, {**record["config"], **compute}), int(record["seed"])
+    if "config" not in run.manifest():
+        raise OrlError(f"{run.path} has no settings of stage 3 yet: run `orl stage3 {run.path}` first")
+    config = run.config()
     return config.stage3, config.seed
 
 
@@ -156,13 +144,13 @@ def current_losses(run: Run, samples: ObjectViews, epoch: int, row: int, *, limi
     )
 
 
-def load_networks(run: Run, config: Stage3Config) -> tuple[ORL, int]:
+def load_networks(run: Run, config: Stage3Settings) -> tuple[ORL, int]:
     """Networks of stage 3's newest checkpoint, in train mode, and the optimizer steps behind them.
 
     Raises:
         OrlError: there is no checkpoint, or it is damaged or of other networks.
     """
-    from training.trainer import latest_checkpoint
+    from orl_explore.runs.run import latest_checkpoint
 
     path, step = latest_checkpoint(run.path / "stage3" / "checkpoints")
     if path is None:

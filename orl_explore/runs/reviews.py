@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import TABLES, Run, known_hash
+from orl_explore.runs.files import known_hash
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import TABLES
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"

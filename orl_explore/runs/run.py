@@ -7,21 +7,11 @@ job can go on and a stale one is refused. The layout and all columns are documen
 from __future__ import annotations
 
 import contextlib
-import datetime
-import errno
 import fcntl
-import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import re
 import shutil
-import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,237 +20,15 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
+from orl_explore.runs.files import write_json
+from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.reading import image_ids, read_image
+from orl_explore.runs.tables import ARRAYS, TABLES, write_table
+from orl_explore.runs.upgrading import upgrade
+from orl_explore.settings import Config, differing_keys, from_dict
 
-FORMAT = 1
-"""Version of the run folder; raised whenever a table, column or file name changes."""
-
-
-ROW_GROUP = 100_000
-"""Rows that a table is read in at least; small, so that one image's rows do not take decoding a million others."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of a run: where it is, its columns with their types, and the command that makes it."""
-
-    file: str
-    command: str
-    columns: Mapping[str, str]
-
-
-_BOX = {"x": "int32", "y": "int32", "w": "int32", "h": "int32"}
-
-TABLES = {
-    "images": Table(
-        "images.parquet",
-        "orl stage1 RUN --images PATH",
-        {
-            "image_id": "int64",
-            "file_name": "str",
-            "source": "int16",
-            "width": "int32",
-            "height": "int32",
-            "content_hash": "str",
-        },
-    ),
-    "objects": Table(
-        "objects.parquet",
-        "orl stage1 RUN --images PATH",
-        {
-            "object_id": "int64",
-            "image_id": "int64",
-            "x": "float32",
-            "y": "float32",
-            "w": "float32",
-            "h": "float32",
-            "category": "str",
-            "segmentation": "str",
-        },
-    ),
-    "neighbors": Table(
-        "stage2/neighbors.parquet",
-        "orl stage2 RUN",
-        {"image_id": "int64", "rank": "int16", "neighbor_id": "int64", "similarity": "float32"},
-    ),
-    "proposals": Table(
-        "stage2/proposals.parquet",
-        "orl stage2 RUN",
-        {"image_id": "int64", "rank": "int32", **_BOX, "reason": "str"},
-    ),
-    "regions": Table("stage2/regions.parquet", "orl stage2 RUN", {"region_id": "int64", "image_id": "int64", **_BOX}),
-    "pairs": Table(
-        "stage2/pairs.parquet",
-        "orl stage2 RUN",
-        {
-            "image_id": "int64",
-            "neighbor_id": "int64",
-            "neighbor_rank": "int16",
-            "rank": "int16",
-            "query_region": "int64",
-            "key_region": "int64",
-            "similarity": "float32",
-        },
-    ),
-    "reviews": Table(
-        "stage2/reviews.parquet",
-        "orl app",
-        {
-            "image_id": "int64",
-            "neighbor_id": "int64",
-            "query_region": "int64",
-            "key_region": "int64",
-            "verdict": "str",
-            "note": "str",
-            "time": "str",
-            "pairs_hash": "str",
-        },
-    ),
-    "projection": Table(
-        "projection.parquet",
-        "orl project RUN",
-        {"region_id": "int64", "x": "float32", "y": "float32", "cluster": "int16"},
-    ),
-}
-
-ARRAYS = {
-    "image_embeddings": Table("stage2/image_embeddings.npy", "orl stage2 RUN", {}),
-    "region_embeddings": Table("stage2/region_embeddings.npy", "orl stage2 RUN", {}),
-}
-
-MINED = ("image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs")
-"""What stage 2 makes, in order."""
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what was written there is flushed and renamed to `path` at the end.
-
-    Raises:
-        OrlError: the disk is full, or is there no longer; what stood at `path` before is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with disk_trouble(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # of a disk that is gone
-            temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def disk_trouble(path: Path) -> Iterator[None]:
-    """Say in words what became of the disk that `path` is written to, where that is why writing failed.
-
-    Raises:
-        OrlError: it is full, over quota, or gone.
-    """
-    try:
-        yield
-    except OrlError:
-        raise
-    except Exception as error:
-        # torch, NumPy and safetensors hide the number of the error, and some of them the words, too.
-        number = error.errno if isinstance(error, OSError) else None
-        known = re.search(
-            r"[Nn]o space left|[Qq]uota exceeded|os error (28|122)\b|requested and \d+ written", str(error)
-        )
-        if number in (errno.ENOSPC, errno.EDQUOT) or known or _is_full(path.parent):
-            what = "the disk is full"
-        elif number in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS, errno.ETIMEDOUT):
-            what = f"the disk does not answer ({os.strerror(number)})"
-        else:
-            raise
-        raise OrlError(
-            f"{path} could not be written, {what}: what was complete before is intact, and once there is room the same"
-            " command goes on from there"
-        ) from error
-
-
-def _is_full(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < 1 << 16
-    except OSError:
-        return False
-
-
-def hash_file(path: Path) -> str:
-    """blake2b of a file's bytes, 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def known_hash(path: Path) -> str:
-    """`hash_file`, remembered until the file changes: files of a run are replaced, never edited in place."""
-    stat = path.stat()
-    return _known_hash(path.absolute(), stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=64)
-def _known_hash(path: Path, _time: int, _size: int) -> str:
-    return hash_file(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically, indented for people."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
-    """Write a table atomically with the columns and types of its schema first; further columns follow."""
-    write_table_parts(path, [frame], columns)
-
-
-def write_table_parts(path: Path, parts: Iterable[pd.DataFrame], columns: Mapping[str, str]) -> None:
-    """Write a table as `write_table` does, from parts of which one at a time is in memory.
-
-    Where one part ends and the next begins leaves no trace: every row group but the last has `ROW_GROUP` rows.
-
-    Args:
-        path: the file.
-        parts: at least one; all with the same columns.
-        columns: the schema.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    def table(frame: pd.DataFrame) -> pa.Table:
-        extra = [name for name in frame.columns if name not in columns]
-        return pa.Table.from_pandas(frame[[*columns, *extra]].astype(dict(columns)), preserve_index=False)
-
-    tables = map(table, parts)
-    waiting = next(tables)
-    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, waiting.schema, compression="zstd") as writer:
-        while True:
-            while len(waiting) >= ROW_GROUP:
-                writer.write_table(waiting.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
-                waiting = waiting.slice(ROW_GROUP)
-            following = next(tables, None)
-            if following is None:
-                break
-            waiting = pa.concat_tables([waiting, following.cast(waiting.schema)])
-        if len(waiting):
-            writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file atomically."""
-    write_array_parts(path, [array])
-
-
-def write_array_parts(path: Path, parts: Sequence[np.ndarray]) -> None:
-    """Write the rows of several arrays as one .npy file, atomically; memory-mapped parts are not read into memory."""
-    shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
-    header = {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            np.ascontiguousarray(part).tofile(file)
+FORMAT = 2
+"""Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""
 
 
 def kept_encoder_file(folder: Path, epoch: int) -> Path:
@@ -304,7 +72,7 @@ class Run:
         """What run.json says; an empty run's manifest when there is none.
 
         Raises:
-            OrlError: the file is damaged or of another format version.
+            OrlError: the file is damaged, or of a later format. That of an earlier one is rewritten.
         """
         try:
             manifest = json.loads(self._manifest_file.read_text(encoding="utf-8"))
@@ -313,9 +81,29 @@ class Run:
         except ValueError as error:  # not JSON, or not even text
             raise OrlError(f"{self._manifest_file} is damaged ({error}): delete it and run the stages again") from None
         version = manifest.get("format") if isinstance(manifest, dict) else None
+        if version in range(1, FORMAT):
+            return upgrade(self.path, manifest, FORMAT)
         if version != FORMAT:
-            raise OrlError(f"{self.path} has format {version}, this version reads {FORMAT}: make the run anew")
+            raise OrlError(
+                f"{self.path} has format {version}, this version reads up to {FORMAT}: open it with a newer version"
+            )
         return manifest
+
+    def set_config(self, config: Config) -> None:
+        """Keep the settings of the whole run in run.json, stages that have not begun included."""
+        write_json(self._manifest_file, self.manifest() | {"config": config.as_dict()})
+
+    def config(self) -> Config:
+        """Settings of the whole run; of runs begun before they were kept, those of the stages that have begun.
+
+        Raises:
+            OrlError: values that are out of range.
+        """
+        manifest = self.manifest()
+        records = {
+            name: {**record["config"], **record.get("compute", {})} for name, record in manifest["stages"].items()
+        }
+        return from_dict(Config, manifest.get("config") or records)
 
     def stage(self, name: str) -> dict[str, Any]:
         """Record of one stage: state, config, inputs, outputs, seconds, ...; empty when it never started."""
@@ -540,57 +328,11 @@ class Run:
         return other if other.exists() else self.encoder_file("stage1")
 
 
-def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the values in which two nested dictionaries differ."""
-    keys = []
-    for key in [*old, *(key for key in new if key not in old)]:
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            keys += differing_keys(a, b, f"{prefix}{key}.")
-        elif a != b:
-            keys.append(f"{prefix}{key}")
-    return keys
-
-
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))  # tuples become lists, as in run.json
 
 
-def now() -> str:
-    """The time, as run.json has it: ISO 8601, UTC."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    names = (
-        "orl-explore",
-        "torch",
-        "torchvision",
-        "lightning",
-        "numpy",
-        "pillow",
-        "opencv-contrib-python",
-        "numba",
-        "faiss-cpu",
-        "scikit-learn",
-        "pycocotools",
-        "timm",
-    )
-    found = {"python": platform.python_version()}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def git_sha() -> str | None:
-    """Commit of the source tree this code runs from; None when it was installed from elsewhere."""
-    here = Path(__file__).resolve().parent
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-    return result.stdout.strip() or None
+def latest_checkpoint(folder: Path) -> tuple[Path | None, int]:
+    """Newest checkpoint of a stage and the number of optimizer steps it has behind it; (None, 0) without one."""
+    steps = {int(path.stem.removeprefix("step=")): path for path in folder.glob("step=*.ckpt")}
+    return (steps[max(steps)], max(steps)) if steps else (None, 0)

@@ -13,9 +13,11 @@ from torch.utils.data import Dataset, Sampler
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.orl import Sample, draw_sample, render_sample
+from orl_explore.runs.reviews import KEY, apply_reviews, read_reviews
+from orl_explore.runs.run import Run
+from orl_explore.settings import Stage1Settings, Stage3Settings
 from orl_explore.views import parameters
 from orl_explore.views.renderers import RENDERERS, View
-from training.config import Stage1Config, Stage3Config
 
 Index = tuple[int, int]
 """(epoch, row of the images table)."""
@@ -64,7 +66,7 @@ class StepSampler(Sampler[list[Index]]):
 class ImageViews(Dataset):
     """Stage 1: two views of an image, uint8 (3, S, S) each, or left to the device: see `renderers`."""
 
-    def __init__(self, images: ImageSet, config: Stage1Config, seed: int):
+    def __init__(self, images: ImageSet, config: Stage1Settings, seed: int):
         self.images, self.config, self.seed = images, config, seed
         self.image_ids = images.table["image_id"].to_numpy()
         self.image_sizes = images.table[["width", "height"]].to_numpy()
@@ -120,7 +122,7 @@ class ObjectViews(Dataset):
     """
 
     def __init__(
-        self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame | Pairs, config: Stage3Config, seed: int
+        self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame | Pairs, config: Stage3Settings, seed: int
     ):
         self.images, self.config, self.seed = images, config, seed
         self.image_ids = images.table["image_id"].to_numpy()
@@ -184,3 +186,14 @@ class ObjectViews(Dataset):
             renderer=self.renderer,
         )
         return {"image_id": sample.image_id, **drawn}
+
+
+def pairs_to_train_on(run: Run, config: Stage3Settings) -> pd.DataFrame:
+    """The pairs that stage 2 found, as people have corrected them where the settings say so: columns `KEY`, or more.
+
+    Raises:
+        OrlError: stage 2 is missing, or the reviews are of other pairs or leave none.
+    """
+    if not config.reviews:
+        return run.read("pairs", columns=KEY)
+    return apply_reviews(run, run.read("pairs"), read_reviews(run))

@@ -9,8 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.errors import OrlError
-from orl_explore.images.labels import Labels, find_images, labels_of
-from orl_explore.runs.reading import Groups
+from orl_explore.images.grouping import Groups
+from orl_explore.images.labels import Labels, labels_of
+from orl_explore.images.search import find_images
 from orl_explore.runs.run import Run
 from orl_explore.ui import state
 

@@ -13,8 +13,10 @@ import streamlit as st
 from orl_explore.errors import OrlError
 from orl_explore.figures import compare as figures
 from orl_explore.figures import style
-from orl_explore.judging import comparison
+from orl_explore.images import labels
+from orl_explore.judging import comparison, published, results
 from orl_explore.judging.comparison import ComparedEncoder, Comparison
+from orl_explore.maps import plane
 from orl_explore.runs.run import Run
 from orl_explore.ui import state
 
@@ -156,12 +158,12 @@ def _compared(
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _plane(path: str, key: str, _run: Run, _source: ComparedEncoder, features: bool) -> np.ndarray:
-    return comparison.plane(comparison.embeddings(_run, _source, features=features))
+    return plane.plane(comparison.embeddings(_run, _source, features=features))
 
 
 def _labels(run: Run) -> pd.Series | None:
     table = state.images(run).table
-    column = comparison.label_column(table)
+    column = labels.label_column(table)
     return None if column is None else table[column]
 
 
@@ -362,14 +364,14 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
 def _judged(run: Run) -> None:
     st.markdown("**Measured on this run**")
     try:
-        table = comparison.evaluation_table(comparison.read_summary(run))
+        table = results.evaluation_table(results.read_summary(run))
     except OrlError as error:
         st.info(state.sentence(str(error)))
     else:
         st.markdown(state.markdown_table(table.map(_number)))
         if "chance" in table and table["chance"].isna().all():
             st.caption("Without annotations nothing can be judged by labels.")
-    transfer = comparison.transfer_table(comparison.read_results(run))
+    transfer = results.transfer_table(results.read_results(run))
     if len(transfer):
         st.markdown("**Transfer protocols, measured on this run's encoders**")
         scores = transfer.select_dtypes("number").columns
@@ -377,7 +379,7 @@ def _judged(run: Run) -> None:
         st.dataframe(transfer, hide_index=True, column_config=config)
         st.caption(state.sentence("From evaluation/transfer/; docs/transfer.md says how each is measured."))
     st.markdown("**Published by others (ResNet-50 on COCO), not measured here**")
-    st.dataframe(comparison.published_table(), hide_index=True)
+    st.dataframe(published.published_table(), hide_index=True)
     st.caption(
         "Blank: in that source, but not copied here. Of other data and networks: not to be compared with those above."
     )

@@ -14,10 +14,11 @@ from orl_explore import neighbors as library
 from orl_explore.errors import OrlError
 from orl_explore.figures import neighbors as figures
 from orl_explore.images.decoding import Unusable, decode
+from orl_explore.images.grouping import Groups
 from orl_explore.images.labels import Labels
 from orl_explore.pairs import similarity_text
-from orl_explore.runs.reading import Groups
-from orl_explore.runs.run import Run, hash_file
+from orl_explore.runs.files import hash_file
+from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state
 
 COLUMNS = 5
@@ -220,7 +221,7 @@ def match(run: Run, data: bytes) -> tuple[Any, pd.DataFrame]:
     if record.get("inputs", {}).get("encoder", digest) != digest:
         command = "embed" if run.imported("stage2") else "stage2"
         raise OrlError(f"stage 2 was made with another encoder: `orl {command} {run.path} --overwrite` makes it anew")
-    from orl_explore.encoder import embed_picture
+    from orl_explore.embedding import embed_picture
 
     config = record.get("config", {}) | record.get("embedded", {})
     vector = embed_picture(encoder, picture, size=int(config.get("image_size", 224)))

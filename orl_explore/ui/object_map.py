@@ -10,9 +10,10 @@ import streamlit as st
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
+from orl_explore.figures import drawing, style
 from orl_explore.figures import object_map as map_figures
-from orl_explore.figures import style, summary_picture
-from orl_explore.maps import object_map
+from orl_explore.judging import diagnostics
+from orl_explore.maps import object_map, similar_regions
 from orl_explore.maps.object_map import MapSettings, ObjectMap
 from orl_explore.runs.run import Run
 from orl_explore.ui import map_mouse, state
@@ -36,7 +37,7 @@ def render(run: Run) -> None:
     run.require("region_embeddings")
     regions = state.table(run, "regions")
     try:
-        made = _projection(run)
+        made = _object_map(run)
     except OrlError as error:
         st.info(state.sentence(str(error)), icon=":material/info:")
         st.write(f"Or make the map of this run's {len(regions):,} regions here; that takes a minute or so.")
@@ -60,21 +61,21 @@ def _read(run_path: str, version: object) -> ObjectMap:
     return object_map.read_object_map(Run(run_path))
 
 
-def _projection(run: Run) -> ObjectMap:
+def _object_map(run: Run) -> ObjectMap:
     made_from = object_map.fingerprint(run)
-    return _read(str(run.path), (made_from, state.version(run.require("projection"))))
+    return _read(str(run.path), (made_from, state.version(run.require("object_map"))))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Looking up what the regions are on ...")
 def _gather(run_path: str, version: object, labeled: bool) -> pd.DataFrame:
     run = Run(run_path)
-    made, images = _projection(run), state.images(run)
+    made, images = _object_map(run), state.images(run)
     points = made.table.merge(state.table(run, "regions")[["region_id", "image_id", *BOX]], on="region_id", how="left")
     points = points.rename(columns={"x_x": "x", "y_x": "y", "x_y": "left", "y_y": "top"})
     sizes = images.table.set_index("image_id")[["width", "height"]].loc[points["image_id"]].to_numpy(float)
     points["share"] = 100 * points["w"].to_numpy() * points["h"].to_numpy() / sizes.prod(axis=1)
     boxes = points[["region_id", "image_id", "w", "h"]].assign(x=points["left"], y=points["top"])
-    labels = object_map.region_labels(boxes, images) if labeled else None
+    labels = diagnostics.region_labels(boxes, images) if labeled else None
     if labels is not None:
         points["label"] = labels.to_numpy()
     return points
@@ -82,7 +83,7 @@ def _gather(run_path: str, version: object, labeled: bool) -> pd.DataFrame:
 
 def _points(run: Run, made: ObjectMap) -> pd.DataFrame:
     """The map's table with region, image, label and size; shared, never change it."""
-    versions = tuple(state.version(run.require(name)) for name in ("projection", "regions", "images", "objects"))
+    versions = tuple(state.version(run.require(name)) for name in ("object_map", "regions", "images", "objects"))
     labeled = len(made.table) <= LABELS or _color(_colors(run, len(made.table))) == "label"
     return _gather(str(run.path), (made.regions, versions), labeled)
 
@@ -134,7 +135,7 @@ def _map(run: Run, made: ObjectMap, points: pd.DataFrame, region: int | None) ->
 def _figure(run: Run, made: ObjectMap, points: pd.DataFrame, color: str, region: int | None) -> Any:
     compared = region if color == "similarity" else None
     image_id = state.chosen_image(run) if color == "image" else None
-    version = (made.regions, state.version(run.require("projection")))
+    version = (made.regions, state.version(run.require("object_map")))
     return _draw(str(run.path), version, color, compared, image_id, points)
 
 
@@ -147,7 +148,7 @@ def _draw(
         if region is None:
             return map_figures.by_group(points.assign(none=map_figures.OTHERS), "none")
         rows = points["region_id"].to_numpy()
-        values = object_map.similarities(run.read_array("region_embeddings"), region, rows)
+        values = similar_regions.similarities(run.read_array("region_embeddings"), region, rows)
         return map_figures.by_value(points.assign(similarity=values), "similarity", "similarity")
     if image_id is not None:
         near = run.read("neighbors", image_id=image_id) if run.file("neighbors").exists() else pd.DataFrame()
@@ -272,7 +273,7 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int)
     line = max(2, max(picture.size) // 120)
     crop, whole = st.container(key=f"{state.EVEN} chosen").columns(2)
     crop.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
-    boxed = summary_picture.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
+    boxed = drawing.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
     whole.image(boxed, width="stretch", alt="its image")
     label = _label(points, region)
     st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
@@ -291,7 +292,7 @@ def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int)
 
 @st.cache_data(max_entries=200, show_spinner=False)
 def _nearest(run_path: str, region: int, version: object) -> pd.DataFrame:
-    return object_map.most_similar(Run(run_path).read_array("region_embeddings"), region, count=SIMILAR)
+    return similar_regions.most_similar(Run(run_path).read_array("region_embeddings"), region, count=SIMILAR)
 
 
 def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:

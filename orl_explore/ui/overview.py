@@ -12,7 +12,8 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.figures import curves
-from orl_explore.runs.run import MINED, Run
+from orl_explore.runs.run import Run
+from orl_explore.runs.tables import MINED
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
@@ -74,8 +75,8 @@ def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
                 st.caption("from " + ", ".join(state.plain(file["file"]) for file in record["imported"]["files"]))
             elif current == "finished":
                 st.markdown(f":green-badge[:material/check: finished] in {duration(record.get('seconds', 0))}")
-                if "prior" in record:
-                    st.caption("with " + state.plain(record["prior"]["encoder"]) + " in place of stage 1")
+                if "pretrained" in record:
+                    st.caption("with " + state.plain(record["pretrained"]["encoder"]) + " in place of stage 1")
             elif current == "failed":
                 st.markdown(":red-badge[:material/close: stopped]")
                 st.caption(state.sentence(str(record.get("error"))[:300]))
@@ -229,14 +230,7 @@ def _opened(key: str, title: str, icon: str) -> Any:
 
 
 def _differences(run: Run) -> None:
-    from training.config import load_config
-
-    file = run.path / "config.yaml"
-    if not file.exists():
-        st.markdown("This run has not stored its settings yet.")
-        return
-    differences = load_config(file).differences()
-    rows = [(key, str(paper), str(own)) for key, (paper, own) in differences.items()]
+    rows = [(key, str(paper), str(own)) for key, (paper, own) in run.config().differences().items()]
     st.dataframe(pd.DataFrame(rows, columns=["setting", "paper", "this run"]), hide_index=True)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.errors import OrlError
+from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.pairs import similarity_text
 from orl_explore.runs.reviews import (
     ACCEPTED,
@@ -87,7 +88,7 @@ def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFr
             st.image(state.thumbnail(scene.run, image_id, side=200, box=scene.boxes[region]))
             x, y, w, h = scene.boxes[region].tolist()
             category = None if categories is None else categories.get(region)
-            known = "" if categories is None else (f" · {category}" if isinstance(category, str) else " · background")
+            known = "" if categories is None else (f" · {category}" if isinstance(category, str) else f" · {UNLABELED}")
             st.text(f"{w} × {h} at {x}, {y}{known}")  # noqa: RUF001
     if reviews is None:
         return

@@ -12,9 +12,9 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
-from orl_explore.judging.diagnostics import BOX, region_categories
+from orl_explore.images.grouping import Slices
+from orl_explore.judging.diagnostics import BOX, UNLABELED, region_categories
 from orl_explore.pairs import region_slices, similarity_matrix, similarity_text
-from orl_explore.runs.reading import Slices
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state
@@ -173,7 +173,7 @@ def crop_table(scene: Scene, pairs: pd.DataFrame) -> pd.DataFrame:
     categories = categories_of(scene, [scene.image_id, *scene.neighbors["neighbor_id"].tolist()])
     if categories is not None:
         names = [
-            categories.reindex(pairs[column]).fillna("background").tolist() for column in ("query_region", "key_region")
+            categories.reindex(pairs[column]).fillna(UNLABELED).tolist() for column in ("query_region", "key_region")
         ]
         table["on"] = [f"{a} = {b}" if a == b else f"{a} | {b}" for a, b in zip(*names, strict=True)]
     return table

@@ -11,7 +11,7 @@ from PIL import Image
 
 from orl_explore.boxes import iou
 from orl_explore.errors import OrlError
-from orl_explore.figures import style, summary_picture
+from orl_explore.figures import drawing, style
 from orl_explore.orl import Sample
 from orl_explore.pairs import similarity_text
 from orl_explore.runs import replay
@@ -231,7 +231,7 @@ def _marked(
     scale = PICTURE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     large = picture.resize(size, Image.Resampling.LANCZOS)
-    return summary_picture.draw_boxes(
+    return drawing.draw_boxes(
         large, np.asarray(boxes, float) * scale, labels, colors, line=font_size // 5 + 1, font_size=font_size
     )
 

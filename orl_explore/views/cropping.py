@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.nn import functional
 
 from orl_explore.views.parameters import Box
@@ -20,3 +21,21 @@ def crop_pixels(pixels: Pixels, box: Box, size: int) -> Pixels:
     crop = torch.from_numpy(np.ascontiguousarray(pixels[None, y : y + h, x : x + w])).permute(0, 3, 1, 2)
     resized = functional.interpolate(crop, (size, size), mode="bilinear", antialias=True)  # (1, 3, size, size)
     return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy()[0])
+
+
+def crop_image(image: Image.Image, box: Box, size: int) -> Image.Image:
+    """Crop an xywh box and resize it to size x size (bilinear, antialiased; nothing outside the box is read)."""
+    x, y, w, h = box
+    return image.crop((x, y, x + w, y + h)).resize((size, size), Image.Resampling.BILINEAR)
+
+
+def center_view(image: Image.Image, size: int) -> Image.Image:
+    """The view for embedding a whole image: shorter side to size * 256/224, center crop of size x size."""
+    width, height = image.size
+    shorter = round(size * 256 / 224)
+    scale = shorter / min(width, height)
+    resized = image.resize(
+        (max(size, round(width * scale)), max(size, round(height * scale))), Image.Resampling.BILINEAR
+    )
+    left, top = (resized.width - size) // 2, (resized.height - size) // 2
+    return resized.crop((left, top, left + size, top + size))

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from orl_explore.images.image_set import ImageSet
+from orl_explore.settings import Augment
 from orl_explore.views import device
 from orl_explore.views.cropping import crop_pixels
 from orl_explore.views.device import Crops
-from orl_explore.views.parameters import ViewParameters, render_view, to_tensor
+from orl_explore.views.parameters import ViewParameters
+from orl_explore.views.pillow import render_view
+from orl_explore.views.tensors import to_tensor
 
-Augment = Literal["pil", "cpu", "device"]
 View = Tensor | Crops
 """A view that is ready, uint8 (3, S, S), or one that still has to be distorted; or a batch of them."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,79 +17,17 @@ from pycocotools import mask as coco_mask
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import ImageSet, open_images
+from orl_explore.images.image_set import ImageSet
 from orl_explore.images.object_masks import to_rle
+from orl_explore.images.opening import open_images
 from training.console import console, progress_bar
 from training.evaluate import held_out_images
 from training.transfer.average_precision import average_precision
+from training.transfer.mask_rcnn import DetectionSettings
 from training.transfer.setup import Setup, fingerprint
 
 if TYPE_CHECKING:
     from training.transfer.mask_rcnn import DetectionTraining
-
-SCHEDULES: Final = {"1x": 90_000, "2x": 180_000}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How Mask R-CNN is fine-tuned; the defaults are those of COCO's 1x."""
-
-    schedule: Literal["1x", "2x"] = "1x"
-    """90,000 or 180,000 steps."""
-    iterations: int | None = None
-    """Not in the protocol: another number of steps than the schedule's."""
-    batch_size: int = 16
-    """Images per optimizer step, over all devices."""
-    accumulate: int = 1
-    """Not in the protocol: forward passes that a step is split into, to fit the memory."""
-    lr: float = 0.02
-    """Learning rate, for a batch of 16; for another batch, change it in proportion."""
-    warmup: int = 1000
-    """Steps of linear warm-up from 1e-3 of the learning rate; it falls to a tenth after 2/3 and 8/9 of all steps."""
-    momentum: float = 0.9
-    """Momentum of SGD."""
-    weight_decay: float = 1e-4
-    """Weight decay of all but batch normalization."""
-    train_sizes: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
-    """Shorter side that images are resized to, drawn for each; tests use the last one. Pixels."""
-    max_size: int = 1333
-    """Longer side at most, pixels."""
-    anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
-    """Side of the anchors on each of the five levels, pixels."""
-    channels: int = 256
-    """Width of the pyramid and of the mask head; the box head is four times as wide."""
-    regions: int = 512
-    """Regions of an image that the heads' losses are made of."""
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32"
-    """Number format of the forward passes."""
-    checkpoint_steps: int = 1000
-    """Steps between checkpoints: what a killed job loses at most."""
-
-    def __post_init__(self):
-        for name in ("batch_size", "accumulate", "lr", "max_size", "channels", "regions", "checkpoint_steps"):
-            if not getattr(self, name) > 0:
-                raise OrlError(f"detection.{name} is {getattr(self, name)}: it must be above 0")
-        if self.iterations is not None and self.iterations < 1:
-            raise OrlError(f"detection.iterations is {self.iterations}: it must be 1 or more")
-        if self.batch_size % self.accumulate:
-            raise OrlError(f"detection.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size}")
-        if len(self.anchors) != 5 or min(self.anchors) < 1:
-            raise OrlError(f"detection.anchors is {list(self.anchors)}: it needs a side for each of the five levels")
-        if not self.train_sizes or not 32 <= min(self.train_sizes) <= max(self.train_sizes) <= self.max_size:
-            raise OrlError(
-                f"detection.train_sizes is {list(self.train_sizes)}: give sides of 32 px or more, and at most"
-                f" max_size, {self.max_size}"
-            )
-
-    def steps(self) -> int:
-        """Optimizer steps in all."""
-        return self.iterations or SCHEDULES[self.schedule]
-
-    def learning_rate_factor(self, step: int) -> float:
-        """Share of the learning rate that a step (from 0) uses."""
-        warm = 1.0 if step >= self.warmup else 1e-3 + (1 - 1e-3) * step / self.warmup
-        steps = self.steps()
-        return warm * 0.1 ** ((3 * step >= 2 * steps) + (9 * step >= 8 * steps))
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +78,7 @@ class Detections:
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def read(setup: Setup, settings: Settings) -> Detections:
+def read(setup: Setup, settings: DetectionSettings) -> Detections:
     """Read COCO jsons, `--data TRAIN.json TEST.json`, or split the run's own annotated images.
 
     Raises:
@@ -163,7 +101,7 @@ def read(setup: Setup, settings: Settings) -> Detections:
 
 
 def _with_masks(
-    train: ImageSet, test: ImageSet, crowds: list[dict[str, Any]], settings: Settings, where: str
+    train: ImageSet, test: ImageSet, crowds: list[dict[str, Any]], settings: DetectionSettings, where: str
 ) -> Detections:
     parts = [images.objects for images in (train, test)]
     # Boxes below half a pixel have no corners left once they are rounded.
@@ -254,12 +192,12 @@ def _crowds(path: Path, images: ImageSet) -> list[dict[str, Any]]:
 # ---- judging ---------------------------------------------------------------------------------------------------------
 
 
-def judge(encoder: Encoder, data: Detections, settings: Settings, setup: Setup) -> dict[str, Any]:
+def judge(encoder: Encoder, data: Detections, settings: DetectionSettings, setup: Setup) -> dict[str, Any]:
     """Fine-tune Mask R-CNN on the training images, and measure AP of boxes and masks on the test images.
 
     A killed training goes on from its last checkpoint.
     """
-    from training.trainer import is_main_process
+    from training.machine import is_main_process
     from training.transfer.mask_rcnn import DetectionTraining, mask_rcnn
 
     model = mask_rcnn(encoder, len(data.categories), settings, seed=setup.seed)
@@ -274,12 +212,16 @@ def judge(encoder: Encoder, data: Detections, settings: Settings, setup: Setup) 
     return figures
 
 
-def _fit_and_test(training: DetectionTraining, data: Detections, settings: Settings, setup: Setup) -> dict[str, Any]:
+def _fit_and_test(
+    training: DetectionTraining, data: Detections, settings: DetectionSettings, setup: Setup
+) -> dict[str, Any]:
     import torch
     from torch.utils.data import DataLoader
 
+    from orl_explore.runs.run import latest_checkpoint
     from orl_explore.runs.samples import StepSampler
-    from training.trainer import Checkpoints, TrainingProgress, latest_checkpoint, make_trainer, quiet_lightning
+    from training.callbacks import Checkpoints, TrainingProgress
+    from training.trainer import make_trainer, quiet_lightning
     from training.transfer.mask_rcnn import DetectionImages, collate
 
     quiet_lightning()

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import Run, hash_file
-from training.config import Config
+from orl_explore.runs.files import hash_file
+from orl_explore.runs.run import Run
+from orl_explore.settings import Config
 
 NAMES = ("random", "stage1", "stage3", "supervised")
 """What an encoder can be called; anything else is a file."""
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class JudgedEncoder:
     """An encoder under the name that results call it by.
 
     Attributes:
@@ -38,7 +39,7 @@ def available(run: Run) -> list[str]:
     return ["random", *(stage for stage in ("stage1", "stage3") if run.encoder_file(stage).exists())]
 
 
-def load(name: str, run: Run, config: Config, supervised: Path | None = None) -> Judged:
+def load(name: str, run: Run, config: Config, supervised: Path | None = None) -> JudgedEncoder:
     """Make or read an encoder.
 
     Args:
@@ -52,7 +53,7 @@ def load(name: str, run: Run, config: Config, supervised: Path | None = None) ->
     """
     if name == "random":
         encoder = Encoder.random(config.stage1.encoder, seed=config.seed).eval()
-        return Judged(name, encoder, None, weights_hash(encoder))
+        return JudgedEncoder(name, encoder, None, weights_hash(encoder))
     if name == "supervised" and supervised is not None:
         file = supervised
     elif name in ("stage1", "stage3"):
@@ -65,8 +66,8 @@ def load(name: str, run: Run, config: Config, supervised: Path | None = None) ->
             raise OrlError(f"there is no encoder {name!r}: name one of {', '.join(NAMES)}, or a file of weights")
         from orl_explore.interchange.weights import read_encoder
 
-        return Judged(name_of(file), read_encoder(file)[0].eval(), file, hash_file(file))
-    return Judged(name, Encoder.load(file), file, hash_file(file))
+        return JudgedEncoder(name_of(file), read_encoder(file)[0].eval(), file, hash_file(file))
+    return JudgedEncoder(name, Encoder.load(file), file, hash_file(file))
 
 
 def name_of(file: Path) -> str:

@@ -19,11 +19,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from orl_explore.errors import OrlError
+from orl_explore.runs.run import latest_checkpoint
 from orl_explore.runs.samples import Index, StepSampler
-from orl_explore.views import parameters
-from orl_explore.views.parameters import ViewSettings, normalize
+from orl_explore.settings import ViewSettings
+from orl_explore.views import cropping, parameters, pillow, tensors
+from orl_explore.views.tensors import normalize
+from training.callbacks import Checkpoints
 from training.console import progress_bar
-from training.trainer import Checkpoints, is_main_process, latest_checkpoint, make_trainer, quiet_lightning
+from training.machine import is_main_process
+from training.trainer import make_trainer, quiet_lightning
 from training.transfer.setup import Setup
 
 CROP_AND_FLIP = ViewSettings(color_jitter=0.0, gray=0.0, blur=(0.0, 0.0), solarize=(0.0, 0.0))
@@ -61,11 +65,11 @@ class LabeledViews(Dataset):
             image = self.load(row)
             rng = np.random.default_rng([self.seed, epoch, row])
             view = parameters.sample_view(rng, self.augment, view=0, image_size=image.size)
-            image = parameters.render_view(image, view, self.size)
+            image = pillow.render_view(image, view, self.size)
         else:
             row = index
-            image = parameters.center_view(self.load(row), self.size)
-        return {"image": parameters.to_tensor(image), "label": int(self.labels[row])}
+            image = cropping.center_view(self.load(row), self.size)
+        return {"image": tensors.to_tensor(image), "label": int(self.labels[row])}
 
 
 class EachOnce(Sampler[int]):
@@ -162,7 +166,7 @@ def step_decay(milestones: Sequence[int], gamma: float) -> Callable[[float], flo
     return lambda epoch: gamma ** sum(epoch >= milestone for milestone in milestones)
 
 
-def fit(
+def fit_heads(
     network: nn.Module,
     train: LabeledViews,
     val: LabeledViews | None,

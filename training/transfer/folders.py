@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orl_explore.encoder import Encoder, embed_files
+from orl_explore.embedding import embed_files
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import SUFFIXES
+from orl_explore.images.sources import SUFFIXES
 from training.console import progress_bar
 from training.transfer.setup import Setup, fingerprint
 

@@ -16,7 +16,7 @@ from training.transfer.setup import Setup
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class KnnSettings:
     """How kNN judges."""
 
     image_size: int | None = None
@@ -31,14 +31,14 @@ class Settings:
             raise OrlError("knn needs k of 1 or more, and a temperature of 0 or more")
 
 
-def read(setup: Setup, settings: Settings) -> ObjectCrops | Folders:
+def read(setup: Setup, settings: KnnSettings) -> ObjectCrops | Folders:
     """Object crops of the run or of a COCO json; or labeled images in a folder per class."""
     if setup.data and setup.data[0].suffix != ".json":
         return read_folders(setup.data)
     return read_objects(setup)
 
 
-def judge(encoder: Encoder, data: ObjectCrops | Folders, settings: Settings, setup: Setup) -> dict[str, Any]:
+def judge(encoder: Encoder, data: ObjectCrops | Folders, settings: KnnSettings, setup: Setup) -> dict[str, Any]:
     """Accuracy for each k, and of guessing the most frequent class."""
     assert settings.image_size
     train_y: NDArray

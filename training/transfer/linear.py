@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.decoding import load_rgb
-from training.transfer.fitting import LabeledViews, fit, step_decay
+from training.transfer.fitting import LabeledViews, fit_heads, step_decay
 from training.transfer.folders import Folders, Labeled, read_folders
 from training.transfer.setup import Setup
 
@@ -30,7 +30,7 @@ GRIDS: Final = {"res1": 12, "res2": 6, "res3": 4, "res4": 3, "res5": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class LinearSettings:
     """How linear classification judges."""
 
     image_size: int | None = None
@@ -58,7 +58,7 @@ class Settings:
         if self.lr <= 0 or self.batch_size < 1 or (self.epochs is not None and self.epochs < 1):
             raise OrlError("linear.lr, linear.batch_size and linear.epochs must be above 0")
 
-    def resolved(self) -> Settings:
+    def resolved(self) -> LinearSettings:
         """With the preset's epochs and steps in the place of None."""
         preset = PRESETS[self.preset]
         return dataclasses.replace(
@@ -140,7 +140,7 @@ def _stages(encoder: Encoder) -> dict[str, nn.Module]:
     return {stage: modules[name] for stage, name in names.items()}
 
 
-def read(setup: Setup, settings: Settings) -> Folders:
+def read(setup: Setup, settings: LinearSettings) -> Folders:
     """Labeled images in a folder per class."""
     return read_folders(setup.data)
 
@@ -161,7 +161,7 @@ class Files:
         return load_rgb(self.files[row])
 
 
-def judge(encoder: Encoder, data: Folders, settings: Settings, setup: Setup) -> dict[str, Any]:
+def judge(encoder: Encoder, data: Folders, settings: LinearSettings, setup: Setup) -> dict[str, Any]:
     """Top-1 and top-5 accuracy on val of each classifier; the score is that of the pooled feature."""
     settings = settings.resolved()
     assert settings.image_size
@@ -170,7 +170,7 @@ def judge(encoder: Encoder, data: Folders, settings: Settings, setup: Setup) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(setup.seed)
         probe = LinearProbe(encoder, len(data.classes), settings.layers)
-    found = fit(
+    found = fit_heads(
         probe,
         views_of(data.train, settings.image_size, setup),
         views_of(data.val, settings.image_size, setup),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import lightning
 import numpy as np
@@ -25,16 +26,78 @@ from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.samples import Index
-from orl_explore.views import parameters
+from orl_explore.views import tensors
 
-if TYPE_CHECKING:
-    from training.transfer.detection import Settings
+SCHEDULES: Final = {"1x": 90_000, "2x": 180_000}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionSettings:
+    """How Mask R-CNN is fine-tuned; the defaults are those of COCO's 1x."""
+
+    schedule: Literal["1x", "2x"] = "1x"
+    """90,000 or 180,000 steps."""
+    iterations: int | None = None
+    """Not in the protocol: another number of steps than the schedule's."""
+    batch_size: int = 16
+    """Images per optimizer step, over all devices."""
+    accumulate: int = 1
+    """Not in the protocol: forward passes that a step is split into, to fit the memory."""
+    lr: float = 0.02
+    """Learning rate, for a batch of 16; for another batch, change it in proportion."""
+    warmup: int = 1000
+    """Steps of linear warm-up from 1e-3 of the learning rate; it falls to a tenth after 2/3 and 8/9 of all steps."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay of all but batch normalization."""
+    train_sizes: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
+    """Shorter side that images are resized to, drawn for each; tests use the last one. Pixels."""
+    max_size: int = 1333
+    """Longer side at most, pixels."""
+    anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
+    """Side of the anchors on each of the five levels, pixels."""
+    channels: int = 256
+    """Width of the pyramid and of the mask head; the box head is four times as wide."""
+    regions: int = 512
+    """Regions of an image that the heads' losses are made of."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32"
+    """Number format of the forward passes."""
+    checkpoint_steps: int = 1000
+    """Steps between checkpoints: what a killed job loses at most."""
+
+    def __post_init__(self):
+        for name in ("batch_size", "accumulate", "lr", "max_size", "channels", "regions", "checkpoint_steps"):
+            if not getattr(self, name) > 0:
+                raise OrlError(f"detection.{name} is {getattr(self, name)}: it must be above 0")
+        if self.iterations is not None and self.iterations < 1:
+            raise OrlError(f"detection.iterations is {self.iterations}: it must be 1 or more")
+        if self.batch_size % self.accumulate:
+            raise OrlError(f"detection.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size}")
+        if len(self.anchors) != 5 or min(self.anchors) < 1:
+            raise OrlError(f"detection.anchors is {list(self.anchors)}: it needs a side for each of the five levels")
+        if not self.train_sizes or not 32 <= min(self.train_sizes) <= max(self.train_sizes) <= self.max_size:
+            raise OrlError(
+                f"detection.train_sizes is {list(self.train_sizes)}: give sides of 32 px or more, and at most"
+                f" max_size, {self.max_size}"
+            )
+
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.iterations or SCHEDULES[self.schedule]
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Share of the learning rate that a step (from 0) uses."""
+        warm = 1.0 if step >= self.warmup else 1e-3 + (1 - 1e-3) * step / self.warmup
+        steps = self.steps()
+        return warm * 0.1 ** ((3 * step >= 2 * steps) + (9 * step >= 8 * steps))
+
 
 STAGES = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
 """Stages of a ResNet -> levels of the pyramid, strides 4 to 32; a fifth is pooled from the last."""
 
 
-def mask_rcnn(encoder: Encoder, classes: int, settings: Settings, *, seed: int) -> MaskRCNN:
+def mask_rcnn(encoder: Encoder, classes: int, settings: DetectionSettings, *, seed: int) -> MaskRCNN:
     """Put a pyramid and Mask R-CNN's heads on a copy of an encoder's backbone; every layer is trained.
 
     Batch normalization, which Lightning synchronizes over devices, follows the convolutions of the pyramid and of the
@@ -120,7 +183,7 @@ class DetectionImages(Dataset):
 
     def __getitem__(self, index: Index) -> tuple[Tensor, dict[str, Any]]:
         epoch, row = index
-        image = parameters.to_tensor(self.images.load(row))  # (3, H, W)
+        image = tensors.to_tensor(self.images.load(row))  # (3, H, W)
         height, width = image.shape[1:]
         own = slice(self.starts[row], self.starts[row + 1])
         x, y, w, h = torch.from_numpy(self.boxes[own]).unbind(1)
@@ -152,7 +215,7 @@ class DetectionTraining(lightning.LightningModule):
         seed: of what is random within a step: the images' scale and the anchors and regions that losses are made of.
     """
 
-    def __init__(self, model: MaskRCNN, settings: Settings, *, seed: int):
+    def __init__(self, model: MaskRCNN, settings: DetectionSettings, *, seed: int):
         super().__init__()
         self.model, self.config, self.seed = model, settings, seed
         self.total_steps = settings.steps()

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orl_explore.encoder import Encoder, embed_regions
+from orl_explore.embedding import embed_regions
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import ImageSet, open_images
-from training.config import Config
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images
+from orl_explore.settings import Config
 from training.console import progress_bar
 from training.evaluate import draw_crops, held_out_images
 from training.transfer.setup import Setup, fingerprint

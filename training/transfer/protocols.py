@@ -33,18 +33,18 @@ class Protocol:
 
 
 PROTOCOLS: Final[dict[str, Protocol]] = {
-    "voc07": Protocol(svm.Settings, svm.read, svm.judge, "map", "VOC07 linear SVM, mAP"),
+    "voc07": Protocol(svm.VocSettings, svm.read, svm.judge, "map", "VOC07 linear SVM, mAP"),
     "voc07-lowshot": Protocol(
         svm.LowShotSettings, svm.read_lowshot, svm.judge_lowshot, "map", "VOC07 low-shot SVM, mAP at the largest k"
     ),
-    "knn": Protocol(knn.Settings, knn.read, knn.judge, "accuracy", "kNN, accuracy"),
+    "knn": Protocol(knn.KnnSettings, knn.read, knn.judge, "accuracy", "kNN, accuracy"),
     "linear": Protocol(
-        linear.Settings, linear.read, linear.judge, "top1", "linear classification, top-1", distributed=True
+        linear.LinearSettings, linear.read, linear.judge, "top1", "linear classification, top-1", distributed=True
     ),
-    "semi": Protocol(semi.Settings, semi.read, semi.judge, "top1", "semi-supervised, top-1", distributed=True),
-    "retrieval": Protocol(retrieval.Settings, retrieval.read, retrieval.judge, "map", "object retrieval, mAP"),
+    "semi": Protocol(semi.SemiSettings, semi.read, semi.judge, "top1", "semi-supervised, top-1", distributed=True),
+    "retrieval": Protocol(retrieval.RetrievalSettings, retrieval.read, retrieval.judge, "map", "object retrieval, mAP"),
     "detection": Protocol(
-        detection.Settings, detection.read, detection.judge, "box_ap", "Mask R-CNN, box AP", distributed=True
+        detection.DetectionSettings, detection.read, detection.judge, "box_ap", "Mask R-CNN, box AP", distributed=True
     ),
 }
 """In the order in which the table of results shows them."""

@@ -16,7 +16,7 @@ from training.transfer.setup import Setup
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class RetrievalSettings:
     """How object retrieval judges."""
 
     image_size: int | None = None
@@ -29,12 +29,12 @@ class Settings:
             raise OrlError(f"retrieval.queries is {self.queries}: it must be 1 or more")
 
 
-def read(setup: Setup, settings: Settings) -> ObjectCrops:
+def read(setup: Setup, settings: RetrievalSettings) -> ObjectCrops:
     """Object crops of the run, or of a COCO json; those of held-out images are searched."""
     return read_objects(setup)
 
 
-def judge(encoder: Encoder, data: ObjectCrops, settings: Settings, setup: Setup) -> dict[str, Any]:
+def judge(encoder: Encoder, data: ObjectCrops, settings: RetrievalSettings, setup: Setup) -> dict[str, Any]:
     """Mean average precision over the categories of the queries, and that of each category."""
     assert settings.image_size
     crops = data.crops[data.test].reset_index(drop=True)

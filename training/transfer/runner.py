@@ -20,11 +20,13 @@ from rich.table import Table
 import orl_explore
 import training
 from orl_explore.errors import OrlError
-from orl_explore.judging.comparison import read_results, transfer_table
-from orl_explore.runs.run import Run, git_sha, now, versions, write_json
-from training.config import Config
+from orl_explore.judging.results import read_results, transfer_table
+from orl_explore.runs.files import write_json
+from orl_explore.runs.provenance import git_sha, now, versions
+from orl_explore.runs.run import Run
+from orl_explore.settings import Config
 from training.console import console
-from training.trainer import is_main_process
+from training.machine import is_main_process
 from training.transfer import encoders as of
 from training.transfer import supervised
 from training.transfer.protocols import PROTOCOLS, Protocol
@@ -74,7 +76,7 @@ def evaluate(
             work.append((name, chosen, protocol.read(dataclasses.replace(place, title=name), chosen)))
     bound = None
     if "supervised" in wanted:  # here, where all processes come by
-        bound = supervised.supervised_file(place, given.get("supervised") or supervised.Settings())
+        bound = supervised.supervised_file(place, given.get("supervised") or supervised.SupervisedSettings())
     results = []
     for name, chosen, read in work:
         for encoder in wanted:
@@ -84,7 +86,7 @@ def evaluate(
 
 
 def _judge(
-    name: str, protocol: Protocol, judged: of.Judged, data: Data, settings: Any, setup: Setup, *, overwrite: bool
+    name: str, protocol: Protocol, judged: of.JudgedEncoder, data: Data, settings: Any, setup: Setup, *, overwrite: bool
 ) -> dict[str, Any]:
     run, config = setup.run, setup.config
     values = _plain(dataclasses.asdict(settings))
@@ -175,7 +177,7 @@ def protocol_named(name: str) -> Protocol:
 
 def settings_class(name: str) -> type:
     """The dataclass of a protocol's settings, or of those of the supervised encoder."""
-    return supervised.Settings if name == "supervised" else protocol_named(name).settings
+    return supervised.SupervisedSettings if name == "supervised" else protocol_named(name).settings
 
 
 def split_overrides(overrides: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from training.transfer.fitting import fit, step_decay
+from training.transfer.fitting import fit_heads, step_decay
 from training.transfer.folders import Folders, Labeled, read_folders, read_list
 from training.transfer.linear import classifier, most_frequent, views_of
 from training.transfer.setup import Setup, fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SemiSettings:
     """How semi-supervised classification judges."""
 
     image_size: int | None = None
@@ -89,7 +89,7 @@ class FineTuned(nn.Module):
         ]
 
 
-def read(setup: Setup, settings: Settings) -> SemiData:
+def read(setup: Setup, settings: SemiSettings) -> SemiData:
     """Labeled images in a folder per class, and the lists."""
     folders = read_folders(setup.data)
     labeled = {}
@@ -106,7 +106,7 @@ def read(setup: Setup, settings: Settings) -> SemiData:
     return SemiData(folders, labeled)
 
 
-def judge(encoder: Encoder, data: SemiData, settings: Settings, setup: Setup) -> dict[str, Any]:
+def judge(encoder: Encoder, data: SemiData, settings: SemiSettings, setup: Setup) -> dict[str, Any]:
     """Top-1 and top-5 accuracy on val after fine-tuning on each list."""
     assert settings.image_size
     found = {}
@@ -115,7 +115,7 @@ def judge(encoder: Encoder, data: SemiData, settings: Settings, setup: Setup) ->
             torch.manual_seed(setup.seed)
             network = FineTuned(encoder, len(data.folders.classes))
         place = setup.named(name)
-        found[name] = fit(
+        found[name] = fit_heads(
             network,
             views_of(part, settings.image_size, place),
             views_of(data.folders.val, settings.image_size, place),

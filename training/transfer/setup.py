@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 
 from orl_explore.runs.run import Run
-from training.config import Config
-from training.trainer import data_workers
+from orl_explore.settings import Config
+from training.machine import data_workers
 
 
 @dataclass(frozen=True)

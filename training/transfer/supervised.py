@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from orl_explore.encoder import Encoder, EncoderSettings
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import atomic_write
-from orl_explore.views.parameters import ViewSettings
+from orl_explore.runs.files import atomic_write
+from orl_explore.settings import EncoderSettings, ViewSettings
 from training.console import console
-from training.trainer import is_main_process
-from training.transfer.fitting import LabeledViews, fit
+from training.machine import is_main_process
+from training.transfer.fitting import LabeledViews, fit_heads
 from training.transfer.objects import ObjectCrops, read_objects
 from training.transfer.semi import FineTuned
 from training.transfer.setup import Setup, fingerprint
@@ -27,7 +27,7 @@ VIEWS = ViewSettings(crop_scale=(0.3, 1.0), blur=(0.0, 0.0), solarize=(0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SupervisedSettings:
     """How the supervised encoder is trained. It follows no paper: it only has to be a bound that is hard to reach."""
 
     epochs: int = 20
@@ -62,7 +62,7 @@ class Crops:
         return self.images.load(self.image_rows[row]).crop((x, y, x + w, y + h))
 
 
-def supervised_file(setup: Setup, settings: Settings) -> Path:
+def supervised_file(setup: Setup, settings: SupervisedSettings) -> Path:
     """Train the encoder on crops of images that are not held out, unless that was done before; where it is.
 
     Raises:
@@ -86,7 +86,7 @@ def supervised_file(setup: Setup, settings: Settings) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(setup.seed)
         network = FineTuned(encoder, len(classes))
-    fit(
+    fit_heads(
         network,
         LabeledViews(Crops(data, rows), labels.astype(np.int64), size=size, seed=setup.seed, augment=VIEWS),
         None,

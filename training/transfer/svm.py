@@ -28,7 +28,7 @@ COSTS = tuple(sorted([0.5**power for power in range(4, 20)] + [1.0, 10.0, 100.0]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class VocSettings:
     """How VOC07 classification judges."""
 
     image_size: int | None = None
@@ -87,12 +87,12 @@ def check_costs(name: str, costs: Sequence[float]) -> None:
 # ---- all of trainval -----------------------------------------------------------------------------------------------
 
 
-def read(setup: Setup, settings: Settings) -> Voc:
+def read(setup: Setup, settings: VocSettings) -> Voc:
     """VOC2007, whose classes must have as many positive images as there are folds."""
     return read_voc(find_voc(setup.data), minimum=settings.folds)
 
 
-def judge(encoder: Encoder, data: Voc, settings: Settings, setup: Setup) -> dict[str, Any]:
+def judge(encoder: Encoder, data: Voc, settings: VocSettings, setup: Setup) -> dict[str, Any]:
     """Mean average precision on test, that of each class, and the chosen costs."""
     assert settings.image_size
     train_x, test_x = data.embed(encoder, settings.image_size, setup)
@@ -121,7 +121,7 @@ def _trained_on(labels: NDArray[np.int8], difficult: str) -> NDArray[np.int8]:
     return np.where(labels == 0, -1, labels) if difficult == "negative" else labels
 
 
-def cross_validated(x: NDArray, y: NDArray, cost: float, settings: Settings, seed: int) -> float:
+def cross_validated(x: NDArray, y: NDArray, cost: float, settings: VocSettings, seed: int) -> float:
     """Mean average precision over the folds of the images whose label is not 0."""
     from sklearn.model_selection import cross_val_score
 
@@ -141,7 +141,7 @@ def precision_on_test(
     test_x: NDArray,
     test_y: NDArray,
     cost: float,
-    settings: Settings | LowShotSettings,
+    settings: VocSettings | LowShotSettings,
     seed: int,
 ) -> float:
     """Average precision on test of an SVM that was fitted to the images whose label is not 0."""
@@ -152,7 +152,7 @@ def precision_on_test(
     return average_precision(svm.decision_function(test_x), test_y)
 
 
-def linear_svm(cost: float, settings: Settings | LowShotSettings, seed: int) -> Any:
+def linear_svm(cost: float, settings: VocSettings | LowShotSettings, seed: int) -> Any:
     """One class against the others: L2 penalty, squared hinge loss, solved in its dual form."""
     from sklearn.svm import LinearSVC
 

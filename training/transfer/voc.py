@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orl_explore.encoder import Encoder, embed_files
+from orl_explore.embedding import embed_files
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from training.console import progress_bar
 from training.transfer.setup import Setup, fingerprint

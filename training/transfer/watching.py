@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
-from orl_explore.encoder import embed_regions
+from orl_explore.embedding import embed_regions
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.judging.probes import knn_accuracy
-from orl_explore.runs.run import atomic_write
-from training.config import Config, TrainConfig
+from orl_explore.runs.files import atomic_write
+from orl_explore.settings import Config, TrainSettings
 from training.console import console
 from training.transfer.objects import split_objects
 
@@ -34,7 +34,7 @@ class KnnWatch(Callback):
         OrlError: there are no annotated objects.
     """
 
-    def __init__(self, images: ImageSet, config: Config, stage: TrainConfig, path: Path, *, start_step: int):
+    def __init__(self, images: ImageSet, config: Config, stage: TrainSettings, path: Path, *, start_step: int):
         if not len(images.objects):
             raise OrlError("knn_every needs annotated objects, and these images have none: leave it at 0")
         self.data = split_objects(images, config, where="the run")

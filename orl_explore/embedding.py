@@ -1,0 +1,261 @@
+"""What a frozen encoder says of images and boxes (paper section 3.2): embeddings, as rows of length 1.
+
+The *projector* output describes whole images (for neighbors), the pooled *backbone* feature describes regions (for
+pairs).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
+from orl_explore.views import cropping, tensors
+from orl_explore.views.cropping import crop_pixels
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+    from orl_explore.images.image_set import ImageSet
+
+Progress = Callable[[int, int], None]
+
+
+class _Crops(Dataset):
+    """Item i: image row i of `rows` -> uint8 crops (n, 3, size, size)."""
+
+    def __init__(self, images: ImageSet, rows: Sequence[int], size: int, boxes: Sequence[np.ndarray] | None):
+        self.images, self.rows, self.size, self.boxes = images, rows, size, boxes
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        row = self.rows[index]
+        if self.boxes is None:
+            return tensors.to_tensor(cropping.center_view(self.images.load(row), self.size))[None]
+        pixels = self.images.load_pixels(row)
+        crops = [crop_pixels(pixels, tuple(box), self.size) for box in self.boxes[index].tolist()]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+
+class _Files(Dataset):
+    """Item i: image file i -> uint8 (1, 3, size, size), the center crop or the whole image squeezed to a square."""
+
+    def __init__(self, files: Sequence[Path], size: int, *, squeeze: bool):
+        self.files, self.size, self.squeeze = files, size, squeeze
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        from orl_explore.images.decoding import load_rgb
+
+        image = load_rgb(self.files[index])
+        whole = (0, 0, image.width, image.height)
+        square = (
+            cropping.crop_image(image, whole, self.size) if self.squeeze else cropping.center_view(image, self.size)
+        )
+        return tensors.to_tensor(square)[None]
+
+
+def _first(batch: list[Tensor]) -> Tensor:
+    return batch[0]
+
+
+def _batches(loader: DataLoader, batch_size: int, done: Callable[[], None]) -> Iterator[Tensor]:
+    """Regroup crops that arrive image by image into batches of a fixed size (the last one smaller)."""
+    waiting: list[Tensor] = []
+    count = 0
+    for crops in loader:
+        waiting.append(crops)
+        count += len(crops)
+        done()
+        while count >= batch_size:
+            pool = torch.cat(waiting)
+            yield pool[:batch_size]
+            waiting, count = [pool[batch_size:]], count - batch_size
+    if count:
+        yield torch.cat(waiting)
+
+
+@torch.inference_mode()
+def _embed(
+    forward: Callable[[Tensor], Tensor],
+    crops: _Crops | _Files,
+    *,
+    device: torch.device,
+    batch_size: int,
+    workers: int,
+    bf16: bool,
+    progress: Progress | None,
+) -> Tensor:
+    finished = 0
+
+    def done() -> None:
+        nonlocal finished
+        finished += 1
+        if progress:
+            progress(finished, len(crops))
+
+    loader = DataLoader(crops, batch_size=1, collate_fn=_first, num_workers=workers)
+    autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+    parts = []
+    with autocast:
+        for batch in _batches(loader, batch_size, done):
+            vectors = forward(tensors.normalize(batch.to(device)))
+            parts.append(nn.functional.normalize(vectors.float(), dim=1).cpu())
+    return torch.cat(parts)
+
+
+def embed_images(
+    encoder: Encoder,
+    images: ImageSet,
+    rows: Sequence[int] | None = None,
+    *,
+    size: int = 224,
+    features: bool = False,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+    bf16: bool = False,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Embed whole images for neighbor search (method: stage 2, step 1).
+
+    Args:
+        encoder: a frozen encoder; it is used in eval mode.
+        images: where the images are.
+        rows: which images, by row; all of them by default.
+        size: side of the center crop, pixels; the shorter side is first resized to size * 256/224.
+        features: give the pooled backbone feature instead of the projector's output.
+        device: where the encoder runs.
+        batch_size: images per forward pass.
+        workers: processes that decode images; 0 decodes in this one.
+        bf16: run the network in bfloat16.
+        progress: called as progress(images done, images in all).
+
+    Returns:
+        float32 (N, dim), rows of length 1.
+    """
+    device = torch.device(device)
+    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    rows = range(len(images)) if rows is None else rows
+    crops = _Crops(images, rows, size, None)
+    forward = encoder.features if features else encoder
+    return _embed(
+        forward, crops, device=device, batch_size=batch_size, workers=workers, bf16=bf16, progress=progress
+    ).numpy()
+
+
+def embed_regions(
+    encoder: Encoder,
+    images: ImageSet,
+    regions: pd.DataFrame,
+    *,
+    size: int = 224,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+    bf16: bool = False,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Embed boxes once per image with the pooled backbone feature (method: stage 2, step 4).
+
+    Args:
+        encoder: a frozen encoder; it is used in eval mode.
+        images: where the images are.
+        regions: columns image_id, x, y, w, h, grouped by image; any order of images.
+        size: side that every box is resized to, pixels.
+        device: where the encoder runs.
+        batch_size: boxes per forward pass.
+        workers: processes that decode and crop; 0 does it in this one.
+        bf16: run the network in bfloat16.
+        progress: called as progress(images done, images in all).
+
+    Returns:
+        float32 (R, width), rows of length 1, row i = row i of `regions`.
+
+    Raises:
+        OrlError: the rows of an image are not next to each other, or it is not in the image set.
+    """
+    device = torch.device(device)
+    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    ids = regions["image_id"].to_numpy()
+    boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int64)
+    if not len(ids):
+        return np.zeros((0, encoder.width), np.float32)
+    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+    if len(set(ids[starts].tolist())) != len(starts):
+        raise OrlError("regions of one image must stand together: sort the table by image_id")
+    crops = _Crops(images, images.rows_of(ids[starts]).tolist(), size, np.split(boxes, starts[1:]))
+    return _embed(
+        encoder.features,
+        crops,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        bf16=bf16,
+        progress=progress,
+    ).numpy()
+
+
+def embed_files(
+    encoder: Encoder,
+    files: Sequence[Path],
+    *,
+    size: int = 224,
+    squeeze: bool = False,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Embed image files that are in no image set, with the pooled backbone feature, in fp32.
+
+    Args:
+        encoder: a frozen encoder; it is used in eval mode.
+        files: paths.
+        size: side of what the encoder sees, pixels.
+        squeeze: resize the whole image to a square; otherwise take the center crop, as `embed_images` does.
+        device: where the encoder runs.
+        batch_size: images per forward pass.
+        workers: processes that decode images; 0 decodes in this one.
+        progress: called as progress(images done, images in all).
+
+    Returns:
+        float32 (len(files), width), rows of length 1.
+
+    Raises:
+        OrlError: names the first file that cannot be used, and why.
+    """
+    device = torch.device(device)
+    if not len(files):
+        return np.zeros((0, encoder.width), np.float32)
+    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    crops = _Files(files, size, squeeze=squeeze)
+    return _embed(
+        encoder.features,
+        crops,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        bf16=False,
+        progress=progress,
+    ).numpy()
+
+
+@torch.inference_mode()
+def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) -> np.ndarray:
+    """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
+    crop = tensors.to_tensor(cropping.center_view(picture, size))[None]
+    return nn.functional.normalize(encoder(tensors.normalize(crop)).float(), dim=1)[0].numpy()

@@ -1,0 +1,106 @@
+"""Read and tabulate what `orl evaluate` found: figures of the run and scores of transfer protocols."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from orl_explore.errors import OrlError
+from orl_explore.runs.run import Run
+
+STAGES: Final = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3"}
+"""What may be compared, by the name of the part of evaluation/summary.json that judges it."""
+
+ENCODER_ROWS: Final = {
+    "object_probe": "Linear probe on object crops, accuracy",
+    "object_knn": "kNN on object crops, accuracy",
+    "scene_map": "Categories of a scene, mAP",
+    "feature_std": "Spread of features",
+    "feature_rank": "Effective rank of features",
+    "loss": "Loss, last epoch",
+    "epochs": "Epochs",
+}
+"""Figures of evaluation/summary.json that encoders are compared by."""
+
+
+# ---- figures made elsewhere ----------------------------------------------------------------------------------------
+
+
+def read_summary(run: Run) -> dict[str, Any]:
+    """What evaluation/summary.json says.
+
+    Raises:
+        OrlError: it is not there yet, or is damaged.
+    """
+    file = run.path / "evaluation" / "summary.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OrlError(f"{file} is not there yet: run `orl evaluate {run.path}` first") from None
+    except ValueError:
+        raise OrlError(f"{file} is damaged: `orl evaluate {run.path}` makes it anew") from None
+
+
+def read_results(run: Run, pattern: str = "*.json") -> list[dict[str, Any]]:
+    """Results of transfer protocols, from evaluation/transfer/, the oldest first; damaged files are passed over.
+
+    Args:
+        run: the run.
+        pattern: of the files' names.
+    """
+    results = []
+    for file in (run.path / "evaluation" / "transfer").glob(pattern):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            result = json.loads(file.read_text(encoding="utf-8"))
+            _ = result["date"], result["protocol"], result["encoder"]["name"], float(result["score"]["value"])
+            results.append(result)
+    return sorted(results, key=lambda result: result["date"])
+
+
+def transfer_table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Scores of transfer protocols: one row for what was judged alike, columns for encoders, chance, data and code.
+
+    Alike means: by the same protocol, settings, data and seed. Of equal encoder names the newest result counts. Where
+    two rows differ by settings alone, these stand in their names. Several values of `code` mean that the encoders were
+    judged by different versions of this project.
+
+    Args:
+        results: as `read_results` gives them.
+    """
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for result in sorted(results, key=lambda result: result["date"]):
+        alike = [result["protocol"], result["settings"], result["data"]["fingerprint"], result["seed"]]
+        rows.setdefault(json.dumps(alike), {})[result["encoder"]["name"]] = result
+    titles = STAGES | {"supervised": "supervised"}
+    names = sorted({name for row in rows.values() for name in row}, key=lambda n: [*titles, n].index(n))
+    lines = {}
+    for key, row in rows.items():
+        first = next(iter(row.values()))
+        score, figures = first["score"], first["figures"]
+        others = [json.loads(other)[1] for other in rows if json.loads(other)[0] == first["protocol"]]
+        own = {k: v for k, v in first["settings"].items() if any(other.get(k) != v for other in others)}
+        title = ", ".join([score["title"], *(f"{name} = {json.dumps(value)}" for name, value in own.items())])
+        lines[key] = {
+            "": title,
+            **{titles.get(n, n): row[n]["score"]["value"] if n in row else None for n in names},
+            "chance": figures.get(f"{score['name']}_chance"),
+            "data": ", ".join(Path(path).name for path in first["data"]["paths"]) or "this run",
+            "code": ", ".join(dict.fromkeys(str(row[n].get("code") or "unknown") for n in names if n in row)),
+        }
+    return pd.DataFrame(list(lines.values()))
+
+
+def evaluation_table(summary: Mapping[str, Any]) -> pd.DataFrame:
+    """Figures of the encoders side by side: one row a figure, columns among untrained, stage 1, stage 3, chance."""
+    parts = {part: title for part, title in (STAGES | {"chance": "chance"}).items() if summary.get(part)}
+    table = pd.DataFrame(
+        {title: [summary[part].get(key) for key in ENCODER_ROWS] for part, title in parts.items()},
+        index=list(ENCODER_ROWS.values()),
+        dtype=float,
+    )
+    return table.dropna(how="all")

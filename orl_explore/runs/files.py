@@ -1,0 +1,115 @@
+"""Files that appear under their name only when they are complete, and their hashes.
+
+What goes wrong with a disk is said in words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from orl_explore.errors import OrlError
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what was written there is flushed and renamed to `path` at the end.
+
+    Raises:
+        OrlError: the disk is full, or is there no longer; what stood at `path` before is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with disk_trouble(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):  # of a disk that is gone
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_trouble(path: Path) -> Iterator[None]:
+    """Say in words what became of the disk that `path` is written to, where that is why writing failed.
+
+    Raises:
+        OrlError: it is full, over quota, or gone.
+    """
+    try:
+        yield
+    except OrlError:
+        raise
+    except Exception as error:
+        # torch, NumPy and safetensors hide the number of the error, and some of them the words, too.
+        number = error.errno if isinstance(error, OSError) else None
+        known = re.search(
+            r"[Nn]o space left|[Qq]uota exceeded|os error (28|122)\b|requested and \d+ written", str(error)
+        )
+        if number in (errno.ENOSPC, errno.EDQUOT) or known or _is_full(path.parent):
+            what = "the disk is full"
+        elif number in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS, errno.ETIMEDOUT):
+            what = f"the disk does not answer ({os.strerror(number)})"
+        else:
+            raise
+        raise OrlError(
+            f"{path} could not be written, {what}: what was complete before is intact, and once there is room the same"
+            " command goes on from there"
+        ) from error
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < 1 << 16
+    except OSError:
+        return False
+
+
+def hash_file(path: Path) -> str:
+    """blake2b of a file's bytes, 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def known_hash(path: Path) -> str:
+    """`hash_file`, remembered until the file changes: files of a run are replaced, never edited in place."""
+    stat = path.stat()
+    return _known_hash(path.absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _known_hash(path: Path, _time: int, _size: int) -> str:
+    return hash_file(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON atomically, indented for people."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file atomically."""
+    write_array_parts(path, [array])
+
+
+def write_array_parts(path: Path, parts: Sequence[np.ndarray]) -> None:
+    """Write the rows of several arrays as one .npy file, atomically; memory-mapped parts are not read into memory."""
+    shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    header = {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            np.ascontiguousarray(part).tofile(file)

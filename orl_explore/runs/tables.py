@@ -1,0 +1,136 @@
+"""The tables and arrays of a run: where each is, its columns with their types, and the command that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from orl_explore import pairs
+from orl_explore.runs.files import atomic_write
+
+ROW_GROUP = 100_000
+"""Rows that a table is read in at least; small, so that one image's rows do not take decoding a million others."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a run: where it is, its columns with their types, and the command that makes it."""
+
+    file: str
+    command: str
+    columns: Mapping[str, str]
+
+
+_BOX = {"x": "int32", "y": "int32", "w": "int32", "h": "int32"}
+
+TABLES = {
+    "images": Table(
+        "images.parquet",
+        "orl stage1 RUN --images PATH",
+        {
+            "image_id": "int64",
+            "file_name": "str",
+            "source": "int16",
+            "width": "int32",
+            "height": "int32",
+            "content_hash": "str",
+        },
+    ),
+    "objects": Table(
+        "objects.parquet",
+        "orl stage1 RUN --images PATH",
+        {
+            "object_id": "int64",
+            "image_id": "int64",
+            "x": "float32",
+            "y": "float32",
+            "w": "float32",
+            "h": "float32",
+            "category": "str",
+            "segmentation": "str",
+        },
+    ),
+    "neighbors": Table(
+        "stage2/neighbors.parquet",
+        "orl stage2 RUN",
+        {"image_id": "int64", "rank": "int16", "neighbor_id": "int64", "similarity": "float32"},
+    ),
+    "proposals": Table(
+        "stage2/proposals.parquet",
+        "orl stage2 RUN",
+        {"image_id": "int64", "rank": "int32", **_BOX, "reason": "str"},
+    ),
+    "regions": Table("stage2/regions.parquet", "orl stage2 RUN", {"region_id": "int64", "image_id": "int64", **_BOX}),
+    "pairs": Table(
+        "stage2/pairs.parquet",
+        "orl stage2 RUN",
+        pairs.COLUMNS,
+    ),
+    "reviews": Table(
+        "stage2/reviews.parquet",
+        "orl app",
+        {
+            "image_id": "int64",
+            "neighbor_id": "int64",
+            "query_region": "int64",
+            "key_region": "int64",
+            "verdict": "str",
+            "note": "str",
+            "time": "str",
+            "pairs_hash": "str",
+        },
+    ),
+    "object_map": Table(
+        "object_map.parquet",
+        "orl map RUN",
+        {"region_id": "int64", "x": "float32", "y": "float32", "cluster": "int16"},
+    ),
+}
+
+ARRAYS = {
+    "image_embeddings": Table("stage2/image_embeddings.npy", "orl stage2 RUN", {}),
+    "region_embeddings": Table("stage2/region_embeddings.npy", "orl stage2 RUN", {}),
+}
+
+MINED = ("image_embeddings", "neighbors", "proposals", "regions", "region_embeddings", "pairs")
+"""What stage 2 makes, in order."""
+
+
+def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
+    """Write a table atomically with the columns and types of its schema first; further columns follow."""
+    write_table_parts(path, [frame], columns)
+
+
+def write_table_parts(path: Path, parts: Iterable[pd.DataFrame], columns: Mapping[str, str]) -> None:
+    """Write a table as `write_table` does, from parts of which one at a time is in memory.
+
+    Where one part ends and the next begins leaves no trace: every row group but the last has `ROW_GROUP` rows.
+
+    Args:
+        path: the file.
+        parts: at least one; all with the same columns.
+        columns: the schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def table(frame: pd.DataFrame) -> pa.Table:
+        extra = [name for name in frame.columns if name not in columns]
+        return pa.Table.from_pandas(frame[[*columns, *extra]].astype(dict(columns)), preserve_index=False)
+
+    tables = map(table, parts)
+    waiting = next(tables)
+    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, waiting.schema, compression="zstd") as writer:
+        while True:
+            while len(waiting) >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
+                waiting = waiting.slice(ROW_GROUP)
+            following = next(tables, None)
+            if following is None:
+                break
+            waiting = pa.concat_tables([waiting, following.cast(waiting.schema)])
+        if len(waiting):
+            writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)

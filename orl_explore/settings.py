@@ -1,0 +1,362 @@
+"""Settings: one frozen dataclass a stage, whose defaults are the paper's; `Config` holds those of a whole run.
+
+A config file in `training/configs/` changes what it names and nothing else, so that the difference from the paper is
+the file itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeVar, get_args
+
+from orl_explore.errors import OrlError
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How strongly views are distorted; the defaults are the paper's, for images of 224 px."""
+
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Share of the image area that a random crop covers (least, most)."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Aspect ratio w/h of a random crop (least, most)."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    color_jitter: float = 0.8
+    """Probability that brightness, contrast, saturation and hue are jittered."""
+    brightness: float = 0.4
+    """Brightness factor is drawn from 1 -+ this."""
+    contrast: float = 0.4
+    """Contrast factor is drawn from 1 -+ this."""
+    saturation: float = 0.2
+    """Saturation factor is drawn from 1 -+ this."""
+    hue: float = 0.1
+    """Hue shift is drawn from -+ this, as a share of the color circle."""
+    gray: float = 0.2
+    """Probability that all color is removed."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Standard deviation of the Gaussian blur, in pixels of the view."""
+    blur: tuple[float, float] = (1.0, 0.1)
+    """Probability of blur in view 1 and in view 2."""
+    solarize: tuple[float, float] = (0.0, 0.2)
+    """Probability of solarization in view 1 and in view 2."""
+
+    @cached_property
+    def color_ranges(self) -> tuple[tuple[str, float, float], ...]:
+        """The color operations, each with the least value of its factor and the width of its range."""
+        around_1 = (("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation))
+        ranges = [(name, 1 - value, 1 + value) for name, value in around_1] + [("hue", -self.hue, self.hue)]
+        return tuple((name, low, high - low) for name, low, high in ranges)
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Shape of the encoder; the defaults are the paper's."""
+
+    backbone: str = "resnet50"
+    """A torchvision ResNet by name, or `timm:NAME` for one of timm's."""
+    hidden: int = 4096
+    """Width of the hidden layer of projector and predictors; 0: no projector, as imported backbones have none."""
+    dim: int = 256
+    """Width of the projector's output; without a projector, that of the backbone."""
+
+
+Augment = Literal["pil", "cpu", "device"]
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the values in which two nested dictionaries differ."""
+    keys = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            keys += differing_keys(a, b, f"{prefix}{key}.")
+        elif a != b:
+            keys.append(f"{prefix}{key}")
+    return keys
+
+
+COMPUTE = ("augment", "compile", "gradient_checkpointing")
+"""Settings of stages 1 and 3 that change nothing beyond rounding: a run may go on with others."""
+
+EXACT_IMAGES = 1_000_000
+"""Images up to which `stage2.index: auto` searches exactly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What stages 1 and 3 have in common (method: stage 1)."""
+
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    """Shape of the networks."""
+    views: ViewSettings = field(default_factory=ViewSettings)
+    """Strength of the augmentations."""
+    image_size: int = 224
+    """Side of a whole-image view, pixels."""
+    epochs: int = 800
+    """Passes over the images."""
+    batch_size: int = 512
+    """Images per optimizer step, over all devices."""
+    accumulate: int = 1
+    """Not in the paper: forward passes that an optimizer step is split into, to fit the memory; batch statistics are
+    those of a pass, the learning rate stays that of the whole batch."""
+    base_lr: float = 0.4
+    """Learning rate at a batch of 512; the rate used is base_lr * batch_size / 512 (`learning_rate()`)."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay, on all parameters."""
+    warmup_epochs: float = 4.0
+    """Epochs of linear warm-up from 1e-4 of the learning rate."""
+    ema: float = 0.99
+    """EMA momentum of the target network at the first step; it rises to 1."""
+    checkpoint_steps: int = 500
+    """Optimizer steps between checkpoints: what a killed job loses at most."""
+    augment: Augment = "cpu"
+    """Where views are drawn, all the same to within rounding. "pil": Pillow, the reference; "cpu": OpenCV and torch,
+    faster; "device": crops on the CPU, the rest where the network is."""
+    compile: bool = False
+    """Compile the backbone with torch.compile: minutes at the start, faster steps afterwards."""
+    gradient_checkpointing: bool = False
+    """Compute the backbone's activations twice instead of keeping them: less memory, slower steps, the same result."""
+    knn_every: int = 0
+    """Not in the paper: epochs between kNN accuracies on object crops while training, in knn.csv; 0: never. Labels
+    are looked at for that alone."""
+    keep_every: int = 0
+    """Not in the paper: epochs between encoders that are kept, in encoders/, to be compared in the dashboard; 0: only
+    the last is."""
+
+    def learning_rate(self) -> float:
+        """Full learning rate, after the warm-up."""
+        return self.base_lr * self.batch_size / 512
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Optimizer steps in an epoch; the last incomplete batch is left out.
+
+        Raises:
+            OrlError: fewer images than a batch.
+        """
+        if images < self.batch_size:
+            raise OrlError(
+                f"{images} images do not fill a batch of {self.batch_size}: "
+                f"add images, or a smaller batch, for example --{self._stage}.batch_size {max(2, images // 2)}"
+            )
+        return images // self.batch_size
+
+    def total_steps(self, images: int) -> int:
+        """Optimizer steps in all."""
+        return self.epochs * self.steps_per_epoch(images)
+
+    @property
+    def _stage(self) -> str:
+        return type(self).__name__.removesuffix("Settings").lower()
+
+    def __post_init__(self):
+        _check_positive(
+            self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps"
+        )
+        if self.augment not in get_args(Augment):
+            raise OrlError(f"{self._stage}.augment is {self.augment!r}: choose one of {', '.join(get_args(Augment))}")
+        if self.batch_size < 2:
+            raise OrlError(f"{self._stage}.batch_size is 1: batch normalization needs at least 2 images")
+        if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
+            raise OrlError(
+                f"{self._stage}.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size} into"
+                " equal passes of at least 2 images"
+            )
+        for name in ("knn_every", "keep_every"):
+            if getattr(self, name) < 0:
+                raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must be 0 or more epochs")
+        for name in ("ema", "momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must lie between 0 and 1")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise OrlError(
+                f"{self._stage}.warmup_epochs is {self.warmup_epochs}: it must be below the {self.epochs} epochs"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage1Settings(TrainSettings):
+    """Stage 1: image-level pre-training with BYOL (paper section 3.1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2Settings:
+    """Stage 2: which regions of which images correspond (paper section 3.2)."""
+
+    encoder: str | None = None
+    """Another encoder in place of stage 1's: timm:NAME, timm:NAME@FILE, torchvision:NAME[.WEIGHTS] or a file."""
+    image_size: int = 224
+    """Side that image crops and regions are resized to before embedding, pixels."""
+    neighbors: int = 10
+    """K: nearest neighbors kept for each image."""
+    index: Literal["auto", "exact", "ivf"] = "auto"
+    """Neighbor search: "exact" compares all images with all; "ivf" looks into the likely lists of an index and misses
+    some neighbors (run.json says how many); "auto" takes it above a million images."""
+    proposals: Literal["fast", "opencv"] = "fast"
+    """Selective search: "fast" is this project's own, compiled; "opencv" the reference, several times slower."""
+    max_side: int | None = None
+    """Not in the paper: search images scaled down to this longer side, pixels; faster, but small objects are missed."""
+    min_side: int = 96
+    """Boxes with a shorter side below this are dropped, pixels of the original image."""
+    max_aspect: float = 3.0
+    """Boxes longer than this times their width (or the other way) are dropped."""
+    max_iou: float = 0.5
+    """Boxes that overlap a kept one by more than this are dropped."""
+    max_boxes: int = 100
+    """Boxes kept for an image at most."""
+    pair_ratio: float = 0.1
+    """Pairs kept for a neighbor, as a share of the number of query boxes (at least one pair)."""
+    mutual: bool = False
+    """Not in the paper: keep only pairs that are each other's best match."""
+    one_to_one: bool = False
+    """Not in the paper: let no box be in two pairs with the same neighbor."""
+    min_similarity: float | None = None
+    """Not in the paper: drop pairs below this cosine similarity."""
+    max_image_similarity: float | None = None
+    """Not in the paper: leave out neighbors above this cosine similarity, as near-duplicates."""
+    batch_size: int = 256
+    """Crops per forward pass."""
+    shard_images: int = 512
+    """Images per part: what a killed job loses at most."""
+
+    def __post_init__(self):
+        _check_positive(self, "stage2", "image_size", "neighbors", "max_boxes", "batch_size", "shard_images")
+        if self.max_side is not None:
+            _check_positive(self, "stage2", "max_side")
+        if not 0 < self.pair_ratio <= 1:
+            raise OrlError(f"stage2.pair_ratio is {self.pair_ratio}: it must lie above 0 and at most at 1")
+
+    def searches_lists(self, images: int) -> bool:
+        """Whether neighbors of so many images are searched by an inverted file."""
+        return self.index == "ivf" or (self.index == "auto" and images > EXACT_IMAGES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage3Settings(TrainSettings):
+    """Stage 3: object-level pre-training from scratch (paper section 3.3)."""
+
+    patch_size: int = 96
+    """Side that boxes are resized to, pixels."""
+    image_weight: float = 1.0
+    """Weight of the image-level loss."""
+    intra_weight: float = 1.0
+    """Weight of the intra-RoI loss."""
+    inter_weight: float = 1.0
+    """Weight of the inter-RoI loss."""
+    reviews: Literal["use"] | None = None
+    """Not in the paper: "use" leaves out pairs that a person rejected and adds those that a person accepted."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_positive(self, "stage3", "patch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """How the steps are judged on annotated images; labels are used for nothing else."""
+
+    max_crops: int = 6000
+    """Object crops used at most, drawn at random."""
+    test_share: float = 0.3
+    """Share of the images that the probes are tested on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run."""
+
+    seed: int = 0
+    """Everything random in the run derives from it."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Number format of the forward passes; auto: bf16 where the device has it, else fp16 on a GPU."""
+    workers: int | None = None
+    """Processes that prepare images; default: one per core, at most 8 per device."""
+    devices: int | Literal["auto"] = "auto"
+    """Devices (GPUs, or processes without one) to train on."""
+    stage1: Stage1Settings = field(default_factory=Stage1Settings)
+    """Image-level pre-training."""
+    stage2: Stage2Settings = field(default_factory=Stage2Settings)
+    """Correspondence discovery."""
+    stage3: Stage3Settings = field(default_factory=Stage3Settings)
+    """Object-level pre-training."""
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    """Judging."""
+
+    def __post_init__(self):
+        if self.seed < 0:
+            raise OrlError(f"seed is {self.seed}: it must be 0 or more")
+        if self.workers is not None and self.workers < 0:
+            raise OrlError(f"workers is {self.workers}: it must be 0 or more; 0 does without further processes")
+        if self.devices != "auto" and self.devices < 1:
+            raise OrlError(f"devices is {self.devices}: it must be at least 1, or auto")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested plain values, as YAML and JSON hold them (tuples as lists)."""
+        return _listed(dataclasses.asdict(self))
+
+    def stage_dict(self, stage: str) -> dict[str, Any]:
+        """What a stage's result depends on; how it is spread over workers and devices is not part of that."""
+        settings = {name: value for name, value in self.as_dict()[stage].items() if name not in COMPUTE}
+        if settings.get("accumulate") == 1:  # the same as before this setting existed: such runs go on
+            del settings["accumulate"]
+        if settings.get("index") == "auto":  # likewise
+            del settings["index"]
+        for name in ("knn_every", "keep_every"):  # look on, change nothing
+            settings.pop(name, None)
+        if stage == "stage2" and settings["encoder"] is None:  # likewise
+            del settings["encoder"]
+        return {"precision": self.precision, "seed": self.seed, **settings}
+
+    def compute_dict(self, stage: str) -> dict[str, Any]:
+        """How a stage is computed, where there is a choice: part of its record, though not of what it depends on."""
+        return {name: value for name, value in self.as_dict()[stage].items() if name in COMPUTE}
+
+    def differences(self) -> dict[str, tuple[Any, Any]]:
+        """What departs from the paper: dotted key -> (paper's value, this config's)."""
+        paper, own = Config().as_dict(), self.as_dict()
+        return {key: (_at(paper, key), _at(own, key)) for key in differing_keys(paper, own)}
+
+
+T = TypeVar("T")
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Settings from nested plain values, as `Config.as_dict` and run.json hold them; keys that are no setting are left.
+
+    Args:
+        kind: a class of settings.
+        values: what is not in there has its default.
+    """
+    found: dict[str, Any] = {}
+    for setting in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if setting.name not in values:
+            continue
+        value = values[setting.name]
+        if isinstance(value, Mapping):
+            value = from_dict(setting.default_factory, value)  # type: ignore[arg-type]
+        found[setting.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**found)
+
+
+def _check_positive(settings: object, prefix: str, *names: str) -> None:
+    for name in names:
+        if not getattr(settings, name) > 0:  # so NaN is refused, too
+            raise OrlError(f"{prefix}.{name} is {getattr(settings, name)}: it must be above 0")
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, all the way down."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _at(values: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        values = values[part]
+    return values
