@@ -1,7 +1,7 @@
 """The views of `views.py` again, on arrays: torch resizes, OpenCV does the colors and the blur.
 
 `views.render_view` is the reference, and easier to read. This gives its pictures to within rounding in a fifth of the
-time; `tests/test_renderers.py` says how close, operation by operation.
+time; `tests/views/test_renderers.py` says how close, operation by operation.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ def test_the_app_opens_an_imported_run(imported, page, monkeypatch):
     from streamlit.testing.v1 import AppTest
 
     monkeypatch.setenv("ORL_RUNS", str(imported.path.parent))
-    app = AppTest.from_file(str(Path(__file__).parent.parent / "app.py"), default_timeout=120)
+    app = AppTest.from_file(str(Path(__file__).parents[2] / "app.py"), default_timeout=120)
     app.query_params.update({"run": "theirs", "page": page})
     app.run()
     assert not app.exception
@@ -309,7 +309,7 @@ def test_the_app_shows_every_page_of_an_embedded_run(imported, tiny, weights, mo
     object_map.write_object_map(imported, made, object_map.fingerprint(imported))
     monkeypatch.setenv("ORL_RUNS", str(imported.path.parent))
     for page in ("overview", "neighbors", "proposals", "pairs", "object_map", "compare", "sample"):
-        app = AppTest.from_file(str(Path(__file__).parent.parent / "app.py"), default_timeout=120)
+        app = AppTest.from_file(str(Path(__file__).parents[2] / "app.py"), default_timeout=120)
         app.query_params.update({"run": "theirs", "page": page})
         app.run()
         assert not app.exception

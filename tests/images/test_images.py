@@ -261,7 +261,8 @@ def test_nothing_on_the_console(tmp_path):
     for name, content, _ in BAD:
         (tmp_path / name).write_bytes(content)
     (tmp_path / "warned.png").write_bytes(huge_png(10_000, 9_500))  # below our limit, above Pillow's warning
-    code = "import sys, pathlib; from orl_explore.images.opening import open_images; open_images([pathlib.Path(sys.argv[1])])"
+    code = "from orl_explore.images.opening import open_images; import sys, pathlib; "
+    code += "open_images([pathlib.Path(sys.argv[1])])"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 

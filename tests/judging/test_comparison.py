@@ -150,7 +150,7 @@ def test_published_figures_name_their_source():
     blank = table["percent"] == ""
     assert table["source"][blank].str.contains("2106.11952").all()
     assert table["source"][~blank].str.contains("commit").all()  # what was looked up can be looked up again
-    documented = (Path(__file__).parent.parent / "docs" / "results.md").read_text()
+    documented = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
     assert all(value in documented for value in table["percent"][~blank])
 
 
@@ -171,7 +171,7 @@ def test_figures():
 
 
 def test_a_large_run_in_small(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     make = __import__("make_large_run").make_large_run
     run = make(tmp_path / "large", images=120, pictures=3, pairs=25)
     sys.modules.pop("make_large_run")

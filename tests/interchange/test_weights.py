@@ -552,6 +552,6 @@ def test_damaged_metadata_is_refused(tmp_path, text):
 
 
 def test_hub_loads_an_encoder(with_encoder):
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     found = torch.hub.load(str(root), "load_encoder", str(with_encoder.encoder_file("stage1")), source="local")
     assert difference(found, encoder().features) == 0

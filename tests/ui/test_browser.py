@@ -28,7 +28,7 @@ from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
 from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
