@@ -12,6 +12,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 if compgen -G "build/wheels/*.whl" >/dev/null; then
-    "${PYTHON:-python3}" -m pip install --quiet --no-index --no-deps --find-links build/wheels build/wheels/*.whl
+    "${PYTHON:-python3}" -m pip install --quiet --no-index --no-deps build/wheels/*.whl
 fi
 exec "${PYTHON:-python3}" benchmarks/gpu_day.py "$@"
