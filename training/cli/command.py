@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import training
 from orl_explore import __version__
 from orl_explore.errors import OrlError
 from training.config import to_yaml
@@ -642,7 +643,7 @@ def _app(arguments: argparse.Namespace) -> None:
 
     It listens on this machine alone unless --host says otherwise, and follows runs that are still training.
     """
-    root = Path(__file__).resolve().parent.parent
+    root = Path(training.__file__).resolve().parent.parent
     if not (root / "app.py").exists():
         raise OrlError(f"{root} has no app.py: install from a clone of the project with `pip install -e .`")
     runs = arguments.runs.resolve()
@@ -700,7 +701,3 @@ def _show(summary: dict, arguments: argparse.Namespace) -> None:
 
         for table in summary_tables(summary):
             Console().print(table)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
