@@ -40,13 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted (Ctrl+C), 143 ended by SIGTERM or, in training,
         SIGUSR1.
     """
-    parser, commands = _parser()
-    arguments, overrides = parser.parse_known_args(_join_settings(sys.argv[1:] if argv is None else argv, commands))
-    if overrides and not arguments.takes_settings:
-        parser.error(
-            f"{arguments.command} does not know {overrides[0].partition('=')[0]}: see `orl {arguments.command} --help`"
-        )
-    arguments.overrides = overrides
+    arguments = parse(sys.argv[1:] if argv is None else argv)
     with _terminated():  # until the error is said, too: a lost process is followed by a SIGTERM within milliseconds
         try:
             arguments.function(arguments)
@@ -66,6 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
     return 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read a command line; `function` of the result does the work, `overrides` are the settings that were typed.
+
+    Raises:
+        SystemExit: it was typed wrong, which has been said, or asks for help.
+    """
+    parser, commands = _parser()
+    arguments, overrides = parser.parse_known_args(_join_settings(argv, commands))
+    if overrides and not arguments.takes_settings:
+        parser.error(
+            f"{arguments.command} does not know {overrides[0].partition('=')[0]}: see `orl {arguments.command} --help`"
+        )
+    arguments.overrides = overrides
+    return arguments
 
 
 @contextlib.contextmanager
