@@ -26,8 +26,8 @@ from orl_explore.interchange.card import resnet_shape
 from orl_explore.interchange.weights import read_encoder
 from orl_explore.orl import ORL
 from orl_explore.settings import EncoderSettings
-from training.cli import EXPORT_NAMES
-from training.cli import EXPORTS as EXPORT_HELP
+from training.cli.exchange import EXPORT_NAMES
+from training.cli.exchange import EXPORTS as EXPORT_HELP
 from training.exporting import EXPORTS, export
 from training.importing import import_files
 
