@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images
@@ -102,6 +104,13 @@ def changed(tiny: Config) -> Callable[..., Config]:
         return dataclasses.replace(tiny, **{stage: dataclasses.replace(getattr(tiny, stage), **values)})
 
     return change
+
+
+@pytest.fixture(scope="module")
+def scene() -> Image.Image:
+    """A picture of 300 x 260 px."""
+    pixels = np.random.default_rng(0).integers(0, 256, (140, 160, 3), np.uint8)
+    return Image.fromarray(pixels).resize((300, 260), Image.Resampling.BICUBIC)  # smooth enough to be a picture
 
 
 # ---- the dashboard -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from PIL import Image
 
 from image_files import GIF, JPEG, PNG, WEBP, encoded, good_pair, noise, save
 from orl_explore.errors import OrlError
-from orl_explore.images.decoding import load_rgb
+from orl_explore.images import decoding
+from orl_explore.images.decoding import Unusable, decode, decode_pixels, load_rgb
 from orl_explore.images.opening import open_images
 
 
@@ -236,3 +238,80 @@ def test_nothing_on_the_console(tmp_path):
     code += "open_images([pathlib.Path(sys.argv[1])])"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+# ---- pixels of JPEG files ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["simplejpeg", "OpenCV"])
+def decoder(request, monkeypatch):
+    """Each of the two decoders in turn."""
+    if request.param == "OpenCV":
+        monkeypatch.setattr(decoding, "jpeg_decoder", lambda: decoding.decode_with_opencv)
+    else:
+        pytest.importorskip("simplejpeg")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"subsampling": 0, "quality": 40},
+        {"subsampling": 1},
+        {"restart_marker_blocks": 3, "comment": b"\xff\xda\xff\xe1"},
+        {"icc_profile": b"\xff\xda" * 40_000},  # two segments, full of what elsewhere begins the scan
+    ],
+)
+def test_pixels_are_those_of_the_image(scene, mode, orientation, options, decoder):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    data = jpeg(scene.convert(mode), exif=exif, **options)
+    pixels = decode_pixels(data)
+    assert (pixels.dtype, pixels.flags.writeable) == (np.uint8, True)
+    np.testing.assert_array_equal(pixels, np.array(decode(data)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (16, 16), (17, 31), (640, 33)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_pixels_of_odd_sizes(scene, size, subsampling, decoder):
+    data = jpeg(scene.resize(size), subsampling=subsampling)
+    np.testing.assert_array_equal(decode_pixels(data), np.array(decode(data)))
+
+
+def test_channels_kept_as_red_green_blue(scene, decoder):
+    data = jpeg(scene, keep_rgb=True)
+    np.testing.assert_array_equal(decode_pixels(data), np.array(decode(data)))
+
+
+def test_an_orientation_in_xmp(scene, decoder):
+    data = jpeg(scene, xmp=b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>')
+    assert decode_pixels(data).shape == (300, 260, 3)  # upright: 260 wide
+    np.testing.assert_array_equal(decode_pixels(data), np.array(decode(data)))
+
+
+def test_only_plain_headers_are_called_plain(scene):
+    data = jpeg(scene)
+    assert decoding._is_plain_jpeg(data)
+    frame = data.index(b"\xff\xc0") + 5  # depth lies before it; then height and width of 2 bytes, and the channels
+    huge = data[:frame] + b"\xff\xff\xff\xff" + data[frame + 4 :]
+    for other in (b"", b"\xff\xd8", data[:200], huge, jpeg(scene.convert("L")), jpeg(scene.convert("CMYK")), data[2:]):
+        assert not decoding._is_plain_jpeg(other)
+    with pytest.raises(Unusable, match="absurdly large"):
+        decode_pixels(huge)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_damage_is_noticed_as_ever(scene, keep, decoder):
+    data = jpeg(scene, quality=95)
+    with pytest.raises(Unusable, match="truncated"):
+        decode_pixels(data[: int(len(data) * keep)])
+
+
+def jpeg(image: Image.Image, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", **options)
+    return file.getvalue()
