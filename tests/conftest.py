@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from authors_files import NAMES, RAW, SIZES, mined
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images
 from orl_explore.practice.scenes import make_scenes
@@ -152,3 +154,54 @@ def visit(request: pytest.FixtureRequest) -> Callable[..., Any]:
         return app
 
     return open_page
+
+
+# ---- files of other tools ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A COCO json of four images, in the order of the authors' files."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    images = []
+    for name, (width, height) in zip(NAMES, SIZES, strict=True):
+        pixels = rng.integers(0, 255, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).resize((2 * width, 2 * height)).save(folder / f"{name}.jpg")
+        images.append({"id": 10 * name, "file_name": f"{name}.jpg", "width": 2 * width, "height": 2 * height})
+    path = folder / "all.json"
+    path.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    return path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write a file of another tool: text as it is, all else as JSON."""
+
+    def to_file(content: object, name: str = "theirs.json") -> Path:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return to_file
+
+
+@pytest.fixture
+def imported(tmp_path: Path, photos: Path, write: Callable[..., Path]) -> Run:
+    """A run of the four images, begun with the authors' files."""
+    from training.importing import import_files
+
+    sources = [write(mined()), write({"bbox": RAW}, "proposals.json")]
+    return import_files(tmp_path / "runs" / "theirs", sources, images=[photos])
+
+
+@pytest.fixture
+def with_encoder(new_run: Callable[..., Run]) -> Run:
+    """A run with an encoder of stage 1, that of `encoder_files`."""
+    from encoder_files import encoder
+
+    run = new_run()
+    run.encoder_file("stage1").parent.mkdir()
+    encoder().save(run.encoder_file("stage1"), stage="stage1", image_size=32)
+    return run
