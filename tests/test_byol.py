@@ -12,9 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from orl_explore.byol import BYOL, TwinNetworks, learning_rate_factor, negative_cosine, target_momentum
+from orl_explore.byol import (
+    BYOL,
+    TwinNetworks,
+    learning_rate_at,
+    learning_rate_factor,
+    negative_cosine,
+    target_momentum,
+)
 from orl_explore.errors import OrlError
-from orl_explore.settings import EncoderSettings
+from orl_explore.settings import EncoderSettings, Stage1Settings
 
 
 def linear(rows: list[list[float]]) -> nn.Linear:
@@ -271,6 +278,20 @@ def test_schedules_are_monotonous(total, data):
     assert np.all(np.diff(momenta) >= 0)
     assert rates[warmup] == max(rates) == 1
     assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 0.4e-4),
+        (462, 0.4 * (1e-4 + 0.9999 / 2)),  # after 2 of the 4 epochs of warm-up
+        (924, 0.4),  # after 4
+        (924 + (184_800 - 924) // 2, 0.2),  # the middle of the rest
+        (184_800, 0),
+    ],
+)
+def test_learning_rate_on_coco(step, rate):
+    assert learning_rate_at(Stage1Settings(), step, 118_287) == pytest.approx(rate, abs=1e-9)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------
