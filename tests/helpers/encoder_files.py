@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torchvision
+from torch import nn
 
 from orl_explore.encoder import Encoder
 from orl_explore.settings import EncoderSettings
@@ -45,3 +48,18 @@ def moco() -> dict:
     query |= {"module.encoder_q.fc.0.weight": torch.ones(8, 512), "module.encoder_q.fc.2.weight": torch.ones(4, 8)}
     key = {k.replace("_q", "_k"): v + 1 for k, v in query.items()}
     return {"epoch": 200, "arch": "resnet18", "state_dict": {**query, **key, "module.queue": torch.ones(4, 9)}}
+
+
+def fill(module: nn.Module, seed: int = 0) -> None:
+    """Give every weight and statistic a value that depends on its position and on nothing else."""
+    rng = np.random.default_rng(seed)
+    for name, tensor in module.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        if tensor.ndim > 1:
+            values = rng.normal(0, math.sqrt(2 / tensor[0].numel()), tensor.shape)
+        elif name.endswith("running_var") or name.endswith("weight"):
+            values = rng.uniform(0.5, 1.5, tensor.shape)
+        else:
+            values = rng.normal(0, 0.1, tensor.shape)
+        tensor.copy_(torch.from_numpy(values))
