@@ -35,3 +35,9 @@ def test_results_are_laid_side_by_side():
     assert rows["knn, k = 5"]["code"] == "c1"
     assert rows["knn, k = 5"]["stage 1"] == 0.6
     assert rows["linear"]["mine"] == 0.7
+
+
+def test_evaluation_table():
+    table = results.evaluation_table({"random": {"object_knn": 0.1}, "stage1": {"loss": 2}, "chance": {}})
+    assert list(table.columns) == ["untrained", "stage 1"]
+    assert len(table) == 2
