@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from orl_explore.judging import diagnostics
-from orl_explore.judging.diagnostics import Hubness, Judged, region_labels
+from orl_explore.judging.diagnostics import Hubness, Judged, region_labels, same_category
 
 BOX = ["x", "y", "w", "h"]
 
@@ -258,3 +258,10 @@ def test_labels_are_categories_of_objects(finished):
     labels = region_labels(own, images)
     assert (labels.to_numpy() == objects["category"].to_numpy()).mean() > 0.9  # others lie on top of each other
     assert set(region_labels(regions, images)) <= {*objects["category"], diagnostics.UNLABELED}
+
+
+def test_same_category():
+    categories = pd.Series(["cup", "cup", "key", None], index=[0, 1, 2, 3])
+    pairs = pd.DataFrame({"query_region": [0, 0, 3, 3], "key_region": [1, 2, 0, 3]})
+    assert same_category(pairs, categories) == 0.5
+    assert np.isnan(same_category(pairs.iloc[2:], categories))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import types
 
 import pytest
 
@@ -38,3 +39,25 @@ def stop_at(monkeypatch):
         return lambda: monkeypatch.setattr(TwinTraining, "training_step", original)
 
     return arrange
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand; drawing takes no time on it."""
+    now = types.SimpleNamespace(time=100.0)
+    monkeypatch.setattr("time.monotonic", lambda: now.time)
+    return now
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed, in order; updates in place are entries of their own."""
+    found = []
+    handle = types.SimpleNamespace(update=lambda bundle, raw: found.append(bundle))
+
+    def display(bundle, *, raw, display_id):
+        found.append(bundle)
+        return handle
+
+    monkeypatch.setattr("IPython.display.display", display)
+    return found
