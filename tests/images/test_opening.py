@@ -7,7 +7,7 @@ import pytest
 
 from image_files import PNG, good_pair, noise, save, write_coco
 from orl_explore.errors import OrlError
-from orl_explore.images.opening import open_images, report
+from orl_explore.images.opening import open_images, report, sample_images
 
 # ---- files that cannot be used -----------------------------------------------------------------------------------
 
@@ -46,6 +46,28 @@ def test_report(tmp_path):
         "  ... and 2 more",
     ]
     assert report(images, limit=None).splitlines()[-1] == "  s.png: too small: edge of 12 px is below 32"
+
+
+def test_a_sample_is_drawn_by_its_seed_and_the_rest_is_not_read(tmp_path):
+    names = [f"{number}.png" for number in range(8)]
+    for name in names:
+        save(tmp_path / name)
+    images, total = sample_images([tmp_path], count=3, seed=0)
+    drawn = images.table["file_name"].tolist()
+    assert (len(drawn), total) == (3, 8)
+    assert drawn == sorted(drawn)  # in the order of the whole set
+    for name in set(names) - set(drawn):
+        (tmp_path / name).write_bytes(b"")
+    again, _ = sample_images([tmp_path], count=3, seed=0)
+    assert again.table["file_name"].tolist() == drawn
+    assert again.skipped.empty
+
+
+def test_samples_of_other_seeds_are_others(tmp_path):
+    for number in range(8):
+        save(tmp_path / f"{number}.png")
+    drawn = [tuple(sample_images([tmp_path], count=3, seed=seed)[0].table["file_name"]) for seed in range(5)]
+    assert len(set(drawn)) > 1
 
 
 # ---- folders -----------------------------------------------------------------------------------------------------
