@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,9 +118,16 @@ def test_never_both_builds_of_faiss():
     assert [Requirement(text).name for text in extras["gpu"]] == ["faiss-gpu"]
 
 
+def imports(path: Path) -> set[str]:
+    """Names of everything that a file imports, in functions, too."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
 def test_what_is_imported_is_declared_and_the_other_way_round():
     own = {"orl_explore", "training", *sys.stdlib_module_names}
-    modules = {module.partition(".")[0] for path in PACKAGES for _, module in imports(path)} - own
+    modules = {module.partition(".")[0] for path in PACKAGES for module in imports(path)} - own
     used = {canonicalize_name(MODULES.get(module, module)) for module in modules}
     used |= {"pyarrow"}  # pandas' engine for Parquet
     used -= {"ipython"}  # only in a notebook, which has it
@@ -133,30 +139,7 @@ def test_every_package_is_installed():
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == folders
 
 
-# ---- import rules --------------------------------------------------------------------------------------------------
-
-
-def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and absolute name of every import of a file, in functions too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            yield node.lineno, node.module or ""
-
-
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_library_imports_neither_training_nor_what_drives_it(path):
-    forbidden = {"lightning", "pytorch_lightning", "jsonargparse"}
-    if "ui" not in path.relative_to(ROOT).parts:  # the dashboard reads settings and samples as training does
-        forbidden |= {"training", "streamlit"}
-    assert not [(line, name) for line, name in imports(path) if name.partition(".")[0] in forbidden]
-
-
-def test_only_the_app_imports_streamlit():
-    for path in sorted((ROOT / "training").rglob("*.py")):
-        assert not [name for _, name in imports(path) if name.partition(".")[0] == "streamlit"], path
+# ---- what is imported when ------------------------------------------------------------------------------------------
 
 
 def python(code: str) -> str:

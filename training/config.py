@@ -106,6 +106,28 @@ def check_key(key: str, *, where: str) -> None:
     raise OrlError(f"unknown setting {key!r} {where}: {hint}")
 
 
+def check_foreign_config(file: Path, *, where: Path) -> None:
+    """Refuse YAML that is no text, nested deeply, or has aliases, which can stand for any size, and for themselves.
+
+    Args:
+        file: a config.yaml that came from elsewhere.
+        where: what it came in, for the error message.
+
+    Raises:
+        OrlError: it is nothing that `orl` wrote.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        fine = text.count("[") + text.count("{") <= 100  # many open ones take quadratic time, and `orl` writes none
+        fine = fine and not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
+        if fine:
+            yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        fine = False
+    if not fine:
+        raise OrlError(f"{where}: config.yaml is no config that `orl` wrote: fetch the bundle again")
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

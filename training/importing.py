@@ -30,7 +30,7 @@ from orl_explore.runs.provenance import now
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
 from orl_explore.settings import Config
-from training.config import load_config, save_config
+from training.config import check_foreign_config, load_config, save_config
 from training.console import console, progress_bar
 from training.record import store_config
 
@@ -125,6 +125,7 @@ def import_files(
         stored = path / "config.yaml"
         if "bundle" in by_kind:
             manifest = bundle.unpack_bundle(by_kind["bundle"][0], run)
+            check_foreign_config(run.path / "config.yaml", where=by_kind["bundle"][0])
             stored = run.path / "config.yaml"
         settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
         job = _Import(run, settings, old, images, root)

@@ -264,6 +264,7 @@ def _fit_and_test(
             rank=rank,
             world=world,
             accumulate=settings.accumulate,
+            drop_last=True,
         )
         images = DetectionImages(data.train, data.labels, setup.seed)
         loader = DataLoader(images, batch_sampler=sampler, **loading)
