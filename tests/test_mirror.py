@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 LENGTH = 450
@@ -48,36 +46,35 @@ def files() -> list[str]:
 
 def table() -> dict[str, str]:
     """CONTRIBUTING.md: module -> the file that tests it."""
-    rows = re.findall(r"^\| `((?:orl_explore|training)/\S+\.py)` \| `tests/(\S+\.py)` \|$", text(), re.MULTILINE)
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `((?:orl_explore|training)/\S+\.py)` \| `tests/(\S+\.py)` \|$", text, re.MULTILINE)
     assert len(rows) == len(dict(rows)), "a module stands in the table twice"
     return dict(rows)
 
 
-def text() -> str:
-    return (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(("module", "mirrored"), modules().items(), ids=modules())
-def test_every_module_has_its_tests(module, mirrored):
-    if module in table():
-        assert not (TESTS / mirrored).exists(), f"tests/{mirrored} is there: take {module} out of CONTRIBUTING.md"
-    else:
-        assert (TESTS / mirrored).exists(), f"write tests/{mirrored}, or name in CONTRIBUTING.md what tests {module}"
+def test_every_module_has_its_tests():
+    missing, needless = [], []
+    for module, mirrored in modules().items():
+        if (TESTS / mirrored).exists():
+            needless += [module] if module in table() else []
+        elif module not in table():
+            missing.append(f"tests/{mirrored}")
+    assert not missing, "write them, or name in CONTRIBUTING.md what tests these modules"
+    assert not needless, "take them out of CONTRIBUTING.md: they have files of their own"
 
 
 def test_the_table_names_what_is_there():
     assert table()
-    for module, file in table().items():
-        assert module in modules(), f"{module} is no module"
-        assert (TESTS / file).exists(), f"tests/{file} is not there"
+    assert not set(table()) - set(modules()), "these are no modules"
+    assert not [file for file in table().values() if not (TESTS / file).exists()], "these are no files"
 
 
-@pytest.mark.parametrize("file", files())
-def test_every_test_file_has_its_module(file):
-    assert (file in modules().values()) != (file in MIRRORS_NOTHING), f"tests/{file} stands beside no module"
+def test_every_test_file_has_its_module():
+    assert not set(files()) - set(modules().values()) - set(MIRRORS_NOTHING), "these stand beside no module"
+    assert not set(modules().values()) & set(MIRRORS_NOTHING), "these stand beside a module and need no exception"
 
 
-@pytest.mark.parametrize("file", files())
-def test_no_test_file_is_long(file):
-    lines = len((TESTS / file).read_text(encoding="utf-8").splitlines())
-    assert lines <= LENGTH or file in LONGER, f"tests/{file} has {lines} lines: move some to the modules they test"
+def test_no_test_file_is_long():
+    lengths = {file: len((TESTS / file).read_text(encoding="utf-8").splitlines()) for file in files()}
+    long = {file: lines for file, lines in lengths.items() if lines > LENGTH and file not in LONGER}
+    assert not long, "move some of their tests to files of the modules that they test"

@@ -1,4 +1,4 @@
-"""The picture of a run, on runs made by hand: what lies where, what may be missing, which images are chosen."""
+"""The picture of a run, on runs made by hand: what lies where, and what may be missing."""
 
 from __future__ import annotations
 

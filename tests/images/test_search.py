@@ -1,4 +1,4 @@
-"""Images found by what a person types, and what two images share."""
+"""Images found by what a person types, and what is known of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The map of the regions: what it is made of, when it is refused, and what is similar to what."""
+"""The map of the regions: what it is made of, how it is stored, and when it is refused."""
 
 from __future__ import annotations
 

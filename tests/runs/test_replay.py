@@ -1,4 +1,4 @@
-"""What stage 3 saw of an image, shown again."""
+"""What stage 3 saw of an image, shown again: the very sample, and the losses that training would compute."""
 
 from __future__ import annotations
 

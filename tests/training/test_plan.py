@@ -1,4 +1,4 @@
-"""`orl plan`: the rules by hand, and what it says of the tiny run beside what that run took."""
+"""`orl plan`: what it says of the tiny run beside what that run took."""
 
 from __future__ import annotations
 

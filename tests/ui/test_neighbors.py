@@ -1,4 +1,4 @@
-"""The neighbors page and what it stands on: counted by hand, and looked at in every state."""
+"""The neighbors page: looked at in every state, and a picture of one's own among the run's."""
 
 from __future__ import annotations
 

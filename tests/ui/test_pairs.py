@@ -1,4 +1,4 @@
-"""The page of pairs: what it shows in every state of a run, and that a verdict stays."""
+"""The page of pairs: what it shows in every state of a run."""
 
 from __future__ import annotations
 

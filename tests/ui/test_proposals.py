@@ -1,4 +1,4 @@
-"""The proposals page and its figures: what the filter says, what is drawn, and the page in every state."""
+"""The proposals page: what the filter says, with the run's settings and others, and the page in every state."""
 
 from __future__ import annotations
 

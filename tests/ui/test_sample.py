@@ -1,4 +1,4 @@
-"""The training sample in the app: the very one that stage 3 draws, and the losses that training would compute."""
+"""The training sample in the app: the very one that stage 3 draws, and what the page says where there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboard's frame and its overview: every state a run can be in, and links that lie."""
+"""The dashboard's frame: every state a run can be in, and links that lie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mask R-CNN fine-tuning: AP against values worked out by hand, the schedule, mirrored objects, exact resume."""
+"""Mask R-CNN fine-tuning: the images it reads, and exact resume."""
 
 from __future__ import annotations
 
