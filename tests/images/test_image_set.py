@@ -13,8 +13,6 @@ from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images
 
-# ---- folders -----------------------------------------------------------------------------------------------------
-
 
 def test_fingerprint(tmp_path):
     good_pair(tmp_path / "one")
@@ -32,9 +30,6 @@ def test_fingerprint(tmp_path):
     save(tmp_path / "moved/third.png")
     seen.add(open_images([tmp_path / "moved"]).fingerprint)
     assert len(seen) == 4
-
-
-# ---- afterwards --------------------------------------------------------------------------------------------------
 
 
 def test_load_after_a_file_changed(tmp_path):
@@ -76,9 +71,6 @@ def test_subset(tmp_path):
     assert set(part.objects["image_id"]) == {3}
     assert part.path(0) == tmp_path / "a.png"
     assert part.fingerprint != images.fingerprint
-
-
-# ---- lists, and several sources ----------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), unique=True, max_size=20), st.data())

@@ -9,8 +9,6 @@ from image_files import PNG, good_pair, noise, save, write_coco
 from orl_explore.errors import OrlError
 from orl_explore.images.opening import open_images, report, sample_images
 
-# ---- files that cannot be used -----------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize(("good", "words"), [(0, "no usable image"), (1, "only one usable image")])
 def test_fewer_than_two_is_an_error_with_the_first_reasons(tmp_path, good, words):
@@ -70,9 +68,6 @@ def test_samples_of_other_seeds_are_others(tmp_path):
     assert len(set(drawn)) > 1
 
 
-# ---- folders -----------------------------------------------------------------------------------------------------
-
-
 def test_equal_files_have_equal_hashes(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(PNG)
@@ -87,9 +82,6 @@ def test_progress_counts_every_file(tmp_path):
     calls: list[tuple[int, int]] = []
     open_images([tmp_path], progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 3), (2, 3), (3, 3)]
-
-
-# ---- COCO --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -170,9 +162,6 @@ def test_object_ids_that_are_no_ids_are_replaced(tmp_path, ids):
 def test_unknown_category(tmp_path):
     annotations = [{"id": 1, "image_id": 3, "category_id": 77, "bbox": [0, 0, 9, 9]}]
     assert open_images([write_coco(tmp_path, annotations=annotations)]).objects["category"].tolist() == ["category 77"]
-
-
-# ---- lists, and several sources ----------------------------------------------------------------------------------
 
 
 def test_coco_plus_is_two_files(tmp_path):

@@ -56,9 +56,6 @@ def trained(kind: type) -> torch.nn.Module:
     return networks
 
 
-# ---- in --------------------------------------------------------------------------------------------------------------
-
-
 def lightly() -> dict:
     places = {"conv1.": "0.", "bn1.": "1.", "layer1.": "4.", "layer2.": "5.", "layer3.": "6.", "layer4.": "7."}
     head = {"projection_head.layers.0.weight": torch.ones(2, 512)}
@@ -255,9 +252,6 @@ def test_bombs_and_damage_are_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(OrlError, match="is no safetensors file, or is damaged"):
         read_encoder(tmp_path / "a.safetensors")
-
-
-# ---- out -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ['{"settings": {"backbone": 5}, "provenance": {}}', "[" * 100_000, "[1]"])

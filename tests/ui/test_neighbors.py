@@ -145,9 +145,6 @@ def test_another_encoder_is_refused(runs):
         page.match(run, buffer.getvalue())
 
 
-# ---- by hand -------------------------------------------------------------------------------------------------------
-
-
 def test_thumbnails_of_missing_files_say_so(runs, tmp_path, finished, visit):
     run = Run(runs / "one")
     manifest = run.manifest()

@@ -159,9 +159,6 @@ def test_a_view_of_nothing():
         sample_view(np.random.default_rng(0), PAPER, view=0)
 
 
-# ---- tensors and whole images ------------------------------------------------------------------------------
-
-
 def test_settings_can_switch_everything_off():
     still = dataclasses.replace(PAPER, flip=0, color_jitter=0, gray=0, blur=(0, 0), solarize=(0, 0))
     parameters = sample_view(np.random.default_rng(0), still, view=0, box=WHOLE)
