@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -134,8 +135,16 @@ def run(runs: Path) -> Run:
     return Run(runs / "one")
 
 
+@pytest.fixture(scope="session")
+def streamlit_once() -> None:
+    """Every AppTest looks for components in the metadata of all installed packages, which takes longer than a page."""
+    from streamlit.components.v2 import manifest_scanner
+
+    manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
+
+
 @pytest.fixture
-def visit(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def visit(streamlit_once: None, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Open the dashboard as a link does: `visit(page="pairs", image=5)`.
 
     A test module about one page names it in `PAGE`. A mapping before the query goes into the session's state.

@@ -55,6 +55,7 @@ def test_an_imported_run_is_embedded_by_an_imported_encoder(imported, tiny, weig
     assert imported.file("region_embeddings").stat().st_mtime_ns == before
 
 
+@pytest.mark.usefixtures("streamlit_once")
 @pytest.mark.slow
 def test_the_app_shows_every_page_of_an_embedded_run(imported, tiny, weights, monkeypatch):
     from streamlit.testing.v1 import AppTest

@@ -28,6 +28,7 @@ def test_an_imported_run_goes_through_the_rest(imported, changed, tiny):
     assert "near_duplicates" not in summary["stage2"]
 
 
+@pytest.mark.usefixtures("streamlit_once")
 @pytest.mark.parametrize("page", ["overview", "neighbors", "proposals", "pairs", "object_map", "compare", "sample"])
 def test_the_app_opens_an_imported_run(imported, page, monkeypatch):
     from streamlit.testing.v1 import AppTest
