@@ -52,6 +52,7 @@ def test_disk_and_memory_of_training(made, finished, stage):
     assert step.memory > weights
 
 
+@pytest.mark.slow
 def test_stage_2_takes_what_it_took(finished):
     """With time to look at every image, boxes and pairs are those of the run, so sizes follow."""
     steps = {step.name: step for step in plan(finished.path, seconds=30).steps}
@@ -64,6 +65,7 @@ def test_stage_2_takes_what_it_took(finished):
     assert steps["pairs"].disk == pytest.approx(2 * finished.file("pairs").stat().st_size, rel=0.5), rows
 
 
+@pytest.mark.slow
 def test_memory_of_stage_2_does_not_grow(finished, monkeypatch):
     """As many images a thousand times over: of each a few bytes more, however long its vectors are."""
     from training.plan_measurement import PER_IMAGE, Measurement
@@ -95,6 +97,7 @@ def test_more_epochs_and_more_accumulation(finished, tiny_yaml):
     assert two.disk - one.disk == 100 * 6  # rows in metrics.csv
 
 
+@pytest.mark.slow
 def test_nothing_is_written(tmp_path, annotations, tiny_yaml, capsys):
     path = tmp_path / "run"
     assert cli.main(["plan", str(path), "--config", str(tiny_yaml), "--images", str(annotations), "--json"]) == 0

@@ -57,12 +57,12 @@ def test_bfloat16(new_run, changed):
 @pytest.mark.parametrize(
     ("stage", "step", "resumed_from"),
     [
-        ("stage1", 0, 0),  # before anything was done
+        pytest.param("stage1", 0, 0, marks=pytest.mark.slow),  # before anything was done
         ("stage1", 1, 0),  # before the first checkpoint
         ("stage1", 2, 2),  # right after one, in mid-epoch
-        ("stage1", 5, 4),
+        pytest.param("stage1", 5, 4, marks=pytest.mark.slow),
         ("stage3", 3, 2),
-        ("stage3", 5, 4),
+        pytest.param("stage3", 5, 4, marks=pytest.mark.slow),
     ],
 )
 def test_an_interruption_leaves_no_trace(stage, step, resumed_from, unfinished, finished, tiny, stop_at):
@@ -79,6 +79,7 @@ def test_an_interruption_leaves_no_trace(stage, step, resumed_from, unfinished, 
     assert run.stage(stage)["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_many_interruptions_leave_no_trace(new_run, finished, tiny, stop_at):
     run = new_run()
     for step in (1, 2, 3, 4):
@@ -128,6 +129,7 @@ def test_a_failed_save_keeps_the_older_checkpoint(new_run, finished, tiny, monke
     assert outputs(run, "stage1") == outputs(finished, "stage1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_vanishes_while_training(workers, annotations, finished, changed, tmp_path, monkeypatch):
     """As when a network drive is lost: the file is named, and once it is back training goes on as if nothing was."""

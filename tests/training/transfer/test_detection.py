@@ -70,6 +70,7 @@ def test_two_coco_jsons_with_crowds(setup, annotations, tmp_path):
         detection.read(setup(*parts), DetectionSettings(**SMALL))
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_figures(new_run, tiny, monkeypatch):
     config = dataclasses.replace(tiny, workers=0)
     settings = {"detection": DetectionSettings(**SMALL)}

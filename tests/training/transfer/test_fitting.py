@@ -64,6 +64,7 @@ def test_a_linear_probe_learns_and_leaves_the_backbone_alone(setup, encoder_sett
     assert not (setup.folder / "fit").exists()  # its checkpoints go when it is done
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_to_the_same_weights(setup, encoder_settings, monkeypatch):
     whole, _, _ = fit_head(setup, encoder_settings, 100, folder="whole")
     import training.transfer.fitting as fitting

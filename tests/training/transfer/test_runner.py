@@ -27,9 +27,17 @@ SHORT = {
     "retrieval": retrieval.RetrievalSettings(queries=20),
     "supervised": transfer.settings_class("supervised")(epochs=1),
 }
+LONG = {"voc07", "linear", "semi"}
 
 
-@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name in SHORT])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LONG else name  # the others take a second or less
+        for name in PROTOCOLS
+        if name in SHORT
+    ],
+)
 def test_every_protocol_from_end_to_end(copy, tiny, practice, name):
     data = () if name in ("knn", "retrieval") else (practice,)
     encoders = ["random", "stage1", "supervised"] if name == "knn" else ["random", "stage3"]

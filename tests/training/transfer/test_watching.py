@@ -7,6 +7,7 @@ import pytest
 from training.transfer import runner as transfer
 
 
+@pytest.mark.slow
 def test_watching_by_knn_changes_nothing_else(new_run, changed):
     from training import stage1
 
