@@ -10,10 +10,11 @@ TESTS = ROOT / "tests"
 LENGTH = 450
 
 MIRRORS_NOTHING = {
+    "benchmarks/test_gpu_day.py": "benchmarks/gpu_day.py",
+    "benchmarks/test_make_large_run.py": "benchmarks/make_large_run.py",
     "browser/test_map.py": "the dashboard in a real browser",
     "browser/test_pages.py": "the dashboard in a real browser",
     "test_architecture.py": "who imports whom",
-    "test_benchmarks.py": "benchmarks/",
     "test_docs.py": "docs/",
     "test_mirror.py": "tests/",
     "test_notebooks.py": "notebooks/",
