@@ -10,12 +10,12 @@ TESTS = ROOT / "tests"
 LENGTH = 450
 
 MIRRORS_NOTHING = {
-    "benchmarks/test_gpu_day.py": "benchmarks/gpu_day.py",
-    "benchmarks/test_make_large_run.py": "benchmarks/make_large_run.py",
     "browser/test_map.py": "the dashboard in a real browser",
     "browser/test_pages.py": "the dashboard in a real browser",
     "test_architecture.py": "who imports whom",
+    "test_benchmarks.py": "benchmarks/make_large_run.py",
     "test_docs.py": "docs/",
+    "test_gpu_day.py": "benchmarks/gpu_day.py",
     "test_mirror.py": "tests/",
     "test_notebooks.py": "notebooks/",
     "test_orl_in_one_file.py": "notebooks/orl_in_one_file.py",
