@@ -7,7 +7,6 @@ import dataclasses
 from orl_explore.runs.reviews import KEY, Pair, save_review
 from orl_explore.runs.samples import ObjectViews
 from orl_explore.ui import sample
-from training.record import store_config
 
 PAGE = "sample"
 
@@ -19,7 +18,7 @@ def views_of(run, tiny):
 def test_reviews_are_heeded_as_stage_3_does(run, visit):
     """Of the pairs of an image all but one are rejected: whatever the epoch, that one is drawn."""
     config = run.config()
-    store_config(run, dataclasses.replace(config, stage3=dataclasses.replace(config.stage3, reviews="use")))
+    run.set_config(dataclasses.replace(config, stage3=dataclasses.replace(config.stage3, reviews="use")))
     run.clear("stage3")
     image_id = int(run.images().table["image_id"].iloc[5])
     pairs = run.read("pairs", image_id=image_id).sort_values("similarity", ignore_index=True)  # the least similar stays
