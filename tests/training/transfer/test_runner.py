@@ -11,6 +11,7 @@ import pytest
 from orl_explore.errors import OrlError
 from orl_explore.judging import results
 from training import cli
+from training.cli import judging
 from training.transfer import knn, linear, retrieval, semi, svm
 from training.transfer import runner as transfer
 from training.transfer.protocols import PROTOCOLS
@@ -94,9 +95,9 @@ def test_a_result_of_other_code_is_told(copy, tiny, capsys, monkeypatch):
 
 
 def test_command_knows_every_protocol():
-    assert tuple(PROTOCOLS) == cli.PROTOCOL_NAMES
+    assert tuple(PROTOCOLS) == judging.PROTOCOL_NAMES
     for name in PROTOCOLS:
-        assert f"\n  {name} " in cli.PROTOCOLS
+        assert f"\n  {name} " in judging.PROTOCOLS
 
 
 @pytest.mark.parametrize(
