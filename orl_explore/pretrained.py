@@ -290,7 +290,7 @@ def differences_from_paper(encoder: Encoder, image_dim: int, labels: str | None 
         image_dim: width of image embeddings.
         labels: the data set whose labels it was trained with, where that is known.
     """
-    seen = "other images, other settings" + ("" if labels else ", or labels")
+    seen = "other images and other settings" if labels else "other images, other settings, or labels"
     found = [
         f"the encoder was not trained by this run: it may have seen {seen}, so figures of stages 2 and 3 compare with"
         " runs of the same encoder only"

@@ -254,7 +254,7 @@ def load_pretrained(
     image_dim, region_dim = embedding_widths(encoder, name, image_size)
     if not encoder.settings.hidden:
         encoder.settings = EncoderSettings(encoder.settings.backbone, hidden=0, dim=region_dim)
-    if named.of_run is not None and run is not None and named.of_run.run == run.path:
+    if named.of_run is not None and run is not None and named.of_run.is_of(run):
         differs = [f"stage 2 mined with {name} of this run and not with the last encoder of stage 1"]
     else:
         differs = differences_from_paper(encoder, image_dim, named.labels)

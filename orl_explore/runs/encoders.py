@@ -45,6 +45,10 @@ class RunEncoder:
             return kept_encoder_file(self.run / self.stage, self.epoch)
         return Run(self.run).encoder_file(self.stage)
 
+    def is_of(self, run: Run) -> bool:
+        """Whether it is an encoder of this run, by whatever path."""
+        return self.run.resolve() == run.path.resolve()
+
     def load(self) -> Encoder:
         """Make or read the encoder.
 

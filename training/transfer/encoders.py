@@ -68,8 +68,11 @@ def label(named: NamedEncoder, run: Run) -> str:
     if named.kind == "untrained":
         return "random"
     if named.kind == "stage" and named.of_run is not None:
-        own = named.of_run.run == run.path
-        return named.of_run.name if own else f"{_plain(named.of_run.run.absolute().name)}-{named.of_run.name}"
+        return (
+            named.of_run.name
+            if named.of_run.is_of(run)
+            else f"{_plain(named.of_run.run.absolute().name)}-{named.of_run.name}"
+        )
     if named.kind == "file" and named.file is not None:
         return name_of(named.file)
     return _plain(named.name)

@@ -115,7 +115,7 @@ def _judge(
             "file": None if judged.file is None else str(judged.file),
             "hash": judged.hash,
             "backbone": judged.encoder.settings.backbone,
-            "inputs": dataclasses.asdict(judged.encoder.inputs),
+            "inputs": _plain(dataclasses.asdict(judged.encoder.inputs)),
         },
         "score": {"name": protocol.score, "title": protocol.title, "value": figures[protocol.score]},
         "figures": figures,
