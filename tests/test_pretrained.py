@@ -1,9 +1,11 @@
-"""Encoders from elsewhere: the embedded one, the hub's, and what is said of them."""
+"""Encoders from elsewhere: the embedded one, the hub's; how wide their answers are, and what is said of them."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -13,16 +15,101 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
 from orl_explore import pretrained
 from orl_explore.embedding import embed_picture
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.pretrained import differences_from_paper, embedded_file, fetch_hub, in_order, load_embedded
-from orl_explore.settings import InputSettings
+from orl_explore.pretrained import embedded_file, fetch_hub, in_order, load_embedded
+from orl_explore.settings import EncoderSettings, InputSettings
 from orl_explore.views import cropping, tensors
 
 PHOTOS = Path(os.environ.get("ORL_PHOTOS", Path(__file__).parents[2] / "shared" / "photos"))
+
+
+def test_widths_are_those_of_projector_and_backbone(encoder_settings):
+    width = Encoder.random(encoder_settings, 0).width
+    assert pretrained.embedding_widths(Encoder.random(encoder_settings, 0), "mine", 32) == (16, width)
+    assert pretrained.embedding_widths(pretrained.without_projector("timm:test_resnet"), "theirs", 32) == (width, width)
+    assert pretrained.embedding_widths(pretrained.without_projector("resnet18"), "theirs", 32) == (512, 512)
+
+
+class Maps(nn.Module):
+    """A backbone that forgot to pool."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, :, :4, :4]
+
+
+def test_an_encoder_that_cannot_be_used_says_why():
+    encoder = pretrained.without_projector("resnet18")
+    encoder.backbone = Maps()
+    with pytest.raises(OrlError, match=r"theirs gives no pooled feature but an array of shape \(1, 3, 4, 4\)"):
+        pretrained.embedding_widths(encoder, "theirs", 32)
+    encoder.backbone = nn.Linear(5, 5)  # for images 5 px wide
+    with pytest.raises(OrlError, match=r"theirs cannot see crops of 32 px .*choose another size with --stage2"):
+        pretrained.embedding_widths(encoder, "theirs", 32)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "labels", "words"),
+    [
+        (32, None, [r"was not trained by this run: .* other settings, or labels, so"]),
+        (0, None, [r"was not trained", r"no projector: .* pooled feature, 9 numbers"]),
+        (
+            0,
+            "ImageNet",
+            [r"other images and other settings, so", r"supervised: .* labels of ImageNet", r"no projector"],
+        ),
+    ],
+)
+def test_what_differs_from_the_paper(hidden, labels, words):
+    encoder = Encoder.random(EncoderSettings("resnet18", hidden=hidden, dim=hidden and 8), 0)
+    encoder.inputs = InputSettings(mean=(0.5, 0.5, 0.5))  # no difference: it is fed as it was trained
+    found = pretrained.differences_from_paper(encoder, 9, labels)
+    assert len(found) == len(words)
+    for sentence, pattern in zip(found, words, strict=True):
+        assert re.search(pattern, sentence), sentence
+
+
+def test_facts_are_what_run_json_says():
+    encoder = pretrained.without_projector("resnet18")
+    made = pretrained.Pretrained("torchvision:resnet18", encoder, 512, 512, "ImageNet", ("one", "two"))
+    assert made.facts() == {
+        "encoder": "torchvision:resnet18",
+        "backbone": "resnet18",
+        "image_dim": 512,
+        "region_dim": 512,
+        "inputs": dataclasses.asdict(InputSettings()),
+        "labels": "ImageNet",
+        "differs": ["one", "two"],
+    }
+
+
+@pytest.mark.parametrize("error", [OSError("no\nroute  to host"), OSError()])
+def test_weights_that_cannot_be_fetched(monkeypatch, error):
+    import timm
+
+    def offline(*args, **options):
+        if options.get("pretrained"):
+            raise error
+        return create(*args, **options)
+
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", offline)
+    reason = "no route to host" if error.args else "OSError"
+    with pytest.raises(OrlError, match=rf"timm:resnet10t could not be fetched \({reason}\).*timm:resnet10t@FILE"):
+        pretrained.fetch_timm("resnet10t")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("resnet18.NO_SUCH", "no weights 'NO_SUCH' of resnet18: choose one of IMAGENET1K_V1"), ("resnet19", "resnet19")],
+)
+def test_weights_that_torchvision_has_not(name, words):
+    with pytest.raises(OrlError, match=words):
+        pretrained.fetch_torchvision(name)
 
 
 @pytest.fixture(scope="module")
@@ -150,16 +237,3 @@ def test_a_variant_that_a_run_could_not_make_again(hub):
 def test_a_model_that_was_never_fetched(hub):
     with pytest.raises(OrlError, match=r"hf-hub:someone/else could not be fetched .*--encoder embedded"):
         fetch_hub("someone/else")
-
-
-# ---- what is said --------------------------------------------------------------------------------------------------
-
-
-def test_what_differs_is_said(embedded):
-    said = differences_from_paper(embedded, 1280, "ImageNet")
-    assert len(said) == 3
-    assert "other images and other settings, so" in said[0]
-    assert "supervised: it was trained with the labels of ImageNet" in said[1]
-    assert "the pooled feature, 1280 numbers" in said[2]
-    assert not any("normalized" in sentence for sentence in said)  # it is fed as it was trained
-    assert "other settings, or labels, so" in differences_from_paper(embedded, 1280)[0]
