@@ -57,6 +57,8 @@ class RunEncoder:
         """
         if self.settings is not None:
             return Encoder.random(self.settings, self.seed).eval()
+        if not self.file.exists():
+            raise self._gone()
         return Encoder.load(self.file)
 
     def hash(self) -> str:
@@ -71,7 +73,10 @@ class RunEncoder:
         try:
             return known_hash(self.file)
         except FileNotFoundError:
-            raise OrlError(f"no encoder at {self.file}: run `orl {self.stage} {self.run}` first") from None
+            raise self._gone() from None
+
+    def _gone(self) -> OrlError:
+        return OrlError(f"no encoder at {self.file}: run `orl {self.stage} {self.run}` first")
 
 
 def run_encoders(run: Run) -> dict[str, RunEncoder]:
