@@ -29,7 +29,7 @@ Every command explains itself: `orl COMMAND --help`. A command that was stopped 
 typed again; what is finished is skipped.
 """
 
-GROUPS = (images, encoders, stages, judging, planning, maps, exchange, app)
+GROUPS = (images, stages, judging, planning, encoders, maps, exchange, app)
 """Where the commands are, in the order of `orl --help`."""
 
 
