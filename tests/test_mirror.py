@@ -13,7 +13,7 @@ MIRRORS_NOTHING = {
     "browser/test_map.py": "the dashboard in a real browser",
     "browser/test_pages.py": "the dashboard in a real browser",
     "test_architecture.py": "who imports whom",
-    "test_benchmarks.py": "benchmarks/",
+    "test_benchmarks.py": "benchmarks/make_large_run.py",
     "test_docs.py": "docs/",
     "interchange/test_encoder_names.py": "one grammar of encoders' names, wherever one is named",
     "test_encoder_inputs.py": "how encoders are fed, wherever they embed",
