@@ -43,7 +43,6 @@ whole protocols."""
 
 LISTED = {
     r"orl data coco ": "19 GB from a server; tests/images/test_downloads.py does it with a small one of its own",
-    r"orl stage2 .* --encoder (timm:\w+$|torchvision:)": "weights from a server",
     r"torchrun --nnodes ": "several machines",
     r"sbatch ": "Slurm; tests/training/test_scaleout.py starts processes as it does",
     r"python benchmarks/": "measurements of many minutes",

@@ -89,7 +89,8 @@ class Heads(lightning.LightningModule):
     """SGD on the summed cross entropy of one or several classifiers.
 
     Args:
-        network: normalized images (B, 3, S, S) -> logits (B, C) by the name of the classifier.
+        network: normalized images (B, 3, S, S) -> logits (B, C) by the name of the classifier; its attribute `inputs`
+            says how images are normalized.
         groups: parameters and learning rates, as torch's optimizers take them.
         factor: epoch, with a fraction -> what learning rates are multiplied by.
         steps_per_epoch: optimizer steps.
@@ -99,7 +100,7 @@ class Heads(lightning.LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         *,
         groups: Sequence[Mapping[str, Any]],
         factor: Callable[[float], float],
@@ -117,7 +118,7 @@ class Heads(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Sum of the classifiers' cross entropies."""
-        logits = self.network(normalize(batch["image"]))
+        logits = self.network(normalize(batch["image"], self.network.inputs))
         losses = [nn.functional.cross_entropy(each.float(), batch["label"]) for each in logits.values()]
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
@@ -128,7 +129,7 @@ class Heads(lightning.LightningModule):
         """Count images whose class is among the best one and the best five."""
         label = batch["label"][:, None]
         totals = {"count": torch.tensor(float(len(label)))}
-        for name, logits in self.network(normalize(batch["image"])).items():
+        for name, logits in self.network(normalize(batch["image"], self.network.inputs)).items():
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices
             totals[f"{name}/top1"] = (best[:, :1] == label).sum().float()
             totals[f"{name}/top5"] = (best == label).sum().float()
@@ -183,7 +184,8 @@ def fit_heads(
     """Train a network with labels, from the newest checkpoint in the folder if there is one, and test it.
 
     Args:
-        network: normalized images -> logits by the name of the classifier; holds the trained weights afterwards.
+        network: normalized images -> logits by the name of the classifier, see `Heads`; holds the trained weights
+            afterwards.
         train: what it learns.
         val: what it is tested on; None: nothing.
         groups: parameters and learning rates.

@@ -90,7 +90,7 @@ class LinearProbe(nn.Module):
 
     def __init__(self, encoder: Encoder, classes: int, layers: str = "last"):
         super().__init__()
-        self.backbone = encoder.backbone.eval().requires_grad_(False)
+        self.backbone, self.inputs = encoder.backbone.eval().requires_grad_(False), encoder.inputs
         self.all_layers = layers == "all"
         self.stages: dict[str, Tensor] = {}
         if self.all_layers:
@@ -99,8 +99,9 @@ class LinearProbe(nn.Module):
                     module.register_forward_pre_hook(lambda _, given: self.stages.update(res1=given[0]))
                 else:
                     module.register_forward_hook(lambda _, __, out, name=name: self.stages.update({name: out}))
+        side = encoder.inputs.side(64)
         with torch.no_grad():
-            widths = {name: x.shape[1] for name, x in self.features(torch.zeros(2, 3, 64, 64)).items()}
+            widths = {name: x.shape[1] for name, x in self.features(torch.zeros(2, 3, side, side)).items()}
         self.heads = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.BatchNorm1d(width, affine=False), classifier(width, classes))

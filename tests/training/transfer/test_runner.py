@@ -108,7 +108,7 @@ def test_command_knows_every_protocol():
         (["--protocol", "knn", "--knn.k", "many"], "knn: "),
         (["--protocol", "knn", "--knn.k", "[0]"], "k of 1 or more"),
         (["--protocol", "knn", "--linear.lr", "1"], "--linear.lr is a setting of linear: add --protocol linear"),
-        (["--protocol", "knn", "--encoder", "stage2"], "there is no encoder 'stage2'"),
+        (["--protocol", "knn", "--encoder", "stage2"], "mined with no other encoder than stage 1's"),
         (["--protocol", "knn", "--stage1.epochz", "2"], "unknown setting 'stage1.epochz'"),
         (["--protocol", "voc07"], "name it with --data DIR"),
         (["--protocol", "linear", "--data", "nowhere"], "has no folder train/"),
