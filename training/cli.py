@@ -515,7 +515,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
     else:
         from rich.console import Console
 
-        Console().print(transfer.results_table(results))
+        Console().print(transfer.results_table(results, run))
 
 
 def _plan(arguments: argparse.Namespace) -> None:

@@ -31,11 +31,17 @@ def crop_image(image: Image.Image, box: Box, size: int) -> Image.Image:
 
 def center_view(image: Image.Image, size: int) -> Image.Image:
     """The view for embedding a whole image: shorter side to size * 256/224, center crop of size x size."""
-    width, height = image.size
-    shorter = round(size * 256 / 224)
-    scale = shorter / min(width, height)
-    resized = image.resize(
-        (max(size, round(width * scale)), max(size, round(height * scale))), Image.Resampling.BILINEAR
-    )
+    resized = _shorter_side(image, size)
     left, top = (resized.width - size) // 2, (resized.height - size) // 2
     return resized.crop((left, top, left + size, top + size))
+
+
+def squeezed_view(image: Image.Image, size: int) -> Image.Image:
+    """The view of VOC07 classification: shorter side to size * 256/224, then all of it to size x size."""
+    return _shorter_side(image, size).resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _shorter_side(image: Image.Image, size: int) -> Image.Image:
+    scale = round(size * 256 / 224) / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
