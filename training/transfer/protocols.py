@@ -44,7 +44,12 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
     ),
     "knn": Protocol(knn.KnnSettings, knn.read, knn.judge, "accuracy", "kNN, accuracy"),
     "linear": Protocol(
-        linear.LinearSettings, linear.read, linear.judge, "top1", "linear classification, top-1", distributed=True
+        linear.LinearSettings,
+        linear.read,
+        linear.judge,
+        "top1",
+        "linear classification ({layers}), top-1",
+        distributed=True,
     ),
     "semi": Protocol(semi.SemiSettings, semi.read, semi.judge, "top1", "semi-supervised, top-1", distributed=True),
     "retrieval": Protocol(retrieval.RetrievalSettings, retrieval.read, retrieval.judge, "map", "object retrieval, mAP"),
