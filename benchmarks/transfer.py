@@ -29,7 +29,7 @@ COMMANDS = [  # and whether the practice data are needed
     ("--protocol linear --linear.batch_size 32 --linear.epochs 10 --linear.steps [4,8]", True),
     (
         "--protocol detection --detection.iterations 200 --detection.batch_size 4 --detection.train_sizes [96]"
-        " --detection.channels 32 --detection.regions 32 --detection.warmup 20",
+        " --detection.channels 32 --detection.regions 32 --detection.warmup 20 --detection.precise_bn 20",
         False,
     ),
 ]

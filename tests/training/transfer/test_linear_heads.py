@@ -1,4 +1,4 @@
-"""Linear classification: five heads at once, one scale a channel, the training views, and what is known of each image."""
+"""Linear classification: five heads at once, one scale a channel, training views, what is known of each image."""
 
 from __future__ import annotations
 
