@@ -126,14 +126,29 @@ def target_momentum(step: int, total_steps: int, base: float = 0.99) -> float:
     return 1 - (1 - base) * (math.cos(math.pi * step / total_steps) + 1) / 2
 
 
-def learning_rate_factor(step: int, total_steps: int, warmup_steps: int, start: float = 1e-4) -> float:
-    """Learning rate of step `step` (from 0) as a share of the full one: linear warm-up, then cosine to 0."""
+def learning_rate_factor(
+    step: int, total_steps: int, warmup_steps: int, *, steps_per_epoch: int | None = None, start: float = 1e-4
+) -> float:
+    """Learning rate of step `step` (from 0) as a share of the full one.
+
+    With `steps_per_epoch`, as published: a cosine over all epochs, from 1 to nearly 0, with one value an epoch, times a
+    linear warm-up per step. Without, a cosine per step to 0 that begins where the warm-up ends.
+    """
+    warmup = start + (1 - start) * step / warmup_steps if step < warmup_steps else 1.0
+    if steps_per_epoch:
+        return warmup * (1 + math.cos(math.pi * (step // steps_per_epoch) / (total_steps // steps_per_epoch))) / 2
     if step < warmup_steps:
-        return start + (1 - start) * step / warmup_steps
+        return warmup
     return (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps))) / 2
 
 
 def learning_rate_at(settings: TrainSettings, step: int, images: int) -> float:
     """Learning rate of a step (from 0) of a training on so many images."""
-    warmup = round(settings.warmup_epochs * settings.steps_per_epoch(images))
-    return settings.learning_rate() * learning_rate_factor(step, settings.total_steps(images), warmup)
+    steps_per_epoch = settings.steps_per_epoch(images)
+    factor = learning_rate_factor(
+        step,
+        settings.total_steps(images),
+        round(settings.warmup_epochs * steps_per_epoch),
+        steps_per_epoch=steps_per_epoch if settings.schedule == "epoch" else None,
+    )
+    return settings.learning_rate() * factor

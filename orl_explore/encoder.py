@@ -57,6 +57,23 @@ def mlp(width: int, hidden: int, out: int) -> nn.Sequential:
     return layers
 
 
+def initialize_as_published(backbone: nn.Module) -> None:
+    """Draw an untrained ResNet's weights anew: convolutions and linear layers Kaiming normal by fan-in, BN 1 and 0.
+
+    torchvision's own draw, by fan-out, makes the first convolution 4.6 times smaller, the 1 x 1 convolutions that
+    expand half as large, those that reduce twice as large. Batch normalization hides the scale from the output, not
+    from the effective learning rate. The last normalization of a residual branch is not set to zero.
+    """
+    for layer in backbone.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
 class Encoder(nn.Module):
     """Backbone and projector; calling it gives the projector's output."""
 
@@ -64,6 +81,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.backbone, self.width = build_backbone(settings.backbone)
+        if settings.init == "paper" and hasattr(self.backbone, "layer4"):  # other networks start as their authors say
+            initialize_as_published(self.backbone)
         self.projector = mlp(self.width, settings.hidden, settings.dim) if settings.hidden else nn.Identity()
 
     def features(self, images: Tensor) -> Tensor:

@@ -62,6 +62,10 @@ class EncoderSettings:
     """Width of the hidden layer of projector and predictors; 0: no projector, as imported backbones have none."""
     dim: int = 256
     """Width of the projector's output; without a projector, that of the backbone."""
+    init: Literal["paper", "torchvision"] = "paper"
+    """Weights that an untrained ResNet starts with. "paper": convolutions Kaiming normal by fan-in, as published;
+    "torchvision": as torchvision, or timm, makes it: by fan-out, in timm's with the last normalization of a residual
+    branch at zero. Projector and predictors are Kaiming normal by fan-in either way."""
 
 
 Augment = Literal["pil", "cpu", "device"]
@@ -111,6 +115,11 @@ class TrainSettings:
     """Weight decay, on all parameters."""
     warmup_epochs: float = 4.0
     """Epochs of linear warm-up from 1e-4 of the learning rate."""
+    schedule: Literal["epoch", "step"] = "epoch"
+    """Cosine of the learning rate. "epoch": over all epochs, one value an epoch, multiplied by the warm-up, as
+    published; "step": one value a step, beginning after the warm-up."""
+    drop_last: bool = False
+    """Leave the last batch of an epoch out where it is incomplete; the paper keeps it."""
     ema: float = 0.99
     """EMA momentum of the target network at the first step; it rises to 1."""
     checkpoint_steps: int = 500
@@ -134,7 +143,7 @@ class TrainSettings:
         return self.base_lr * self.batch_size / 512
 
     def steps_per_epoch(self, images: int) -> int:
-        """Optimizer steps in an epoch; the last incomplete batch is left out.
+        """Optimizer steps in an epoch.
 
         Raises:
             OrlError: fewer images than a batch.
@@ -144,7 +153,7 @@ class TrainSettings:
                 f"{images} images do not fill a batch of {self.batch_size}: "
                 f"add images, or a smaller batch, for example --{self._stage}.batch_size {max(2, images // 2)}"
             )
-        return images // self.batch_size
+        return images // self.batch_size if self.drop_last else -(-images // self.batch_size)
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps in all."""
@@ -160,6 +169,8 @@ class TrainSettings:
         )
         if self.augment not in get_args(Augment):
             raise OrlError(f"{self._stage}.augment is {self.augment!r}: choose one of {', '.join(get_args(Augment))}")
+        if self.schedule not in ("epoch", "step"):
+            raise OrlError(f"{self._stage}.schedule is {self.schedule!r}: choose epoch or step")
         if self.batch_size < 2:
             raise OrlError(f"{self._stage}.batch_size is 1: batch normalization needs at least 2 images")
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
@@ -272,8 +283,9 @@ class Config:
 
     seed: int = 0
     """Everything random in the run derives from it."""
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Number format of the forward passes; auto: bf16 where the device has it, else fp16 on a GPU."""
+    precision: Literal["auto", "paper", "bf16", "fp16", "fp32"] = "auto"
+    """Number format of the forward passes. "auto": bf16 where the device has it, else fp16 on a GPU; "paper": training
+    in fp16 with loss scaling on a GPU, stage 2 in fp32."""
     workers: int | None = None
     """Processes that prepare images; default: one per core, at most 8 per device."""
     devices: int | Literal["auto"] = "auto"

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.progress import TextColumn
 from torch import Tensor
 
-from orl_explore.byol import learning_rate_factor, target_momentum
+from orl_explore.byol import target_momentum
 from orl_explore.errors import OrlError
 from orl_explore.judging import diagnostics
 from orl_explore.judging.diagnostics import COLLAPSED
@@ -77,11 +77,10 @@ class MetricsLog(Callback):
         epoch, position = divmod(step, module.steps_per_epoch)
         loss = sum(float(output["loss"]) for output in passes)  # Lightning has divided each by their number
         losses = {n: sum(float(output["losses"][n]) for output in passes) / len(passes) for n in self.names}
-        share = learning_rate_factor(step, module.total_steps, module.warmup_steps)
         row: dict[str, Any] = {
             "step": step,
             "epoch": epoch,
-            "lr": f"{module.config.learning_rate() * share:.6g}",
+            "lr": f"{module.learning_rate_at(step):.6g}",
             "momentum": f"{target_momentum(step, module.total_steps, module.config.ema):.6g}",
             "loss": f"{loss:.6g}",
             **{f"loss_{name}": f"{value:.6g}" for name, value in losses.items()},

@@ -12,7 +12,9 @@ from orl_explore.settings import Config
 
 
 def precision_flag(precision: str) -> str:
-    """Lightning's name for a precision; auto takes bf16 where the device has it, else fp16."""
+    """Lightning's name for the precision of training; see `Config.precision`."""
+    if precision == "paper":
+        precision = "fp16" if torch.cuda.is_available() else "fp32"
     if precision == "auto":
         precision = "bf16" if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else "fp16"
     return {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}[precision]

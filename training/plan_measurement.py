@@ -124,7 +124,7 @@ class Measurement:
             per_image, other = activations(module, lambda size: self.batch(samples, rows, size))
         fixed = state + 2 * trained + other  # and gradients, momentum
         memory = (peak or fixed + size * per_image) + (pass_size - size) * per_image
-        images = stage.total_steps(self.total) * stage.batch_size
+        images = stage.epochs * self.total
         each = self.combined(compute, loading, devices=self.devices)
         self.rates[name.replace(" ", "")] = 1 / each
         encoder = _bytes(networks.online.state_dict().values())

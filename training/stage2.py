@@ -261,7 +261,7 @@ def _embedding(config: Config) -> dict[str, Any]:
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "batch_size": config.stage2.batch_size,
         "workers": data_workers(config),
-        "bf16": precision_flag(config.precision) == "bf16-mixed",
+        "bf16": config.precision != "paper" and precision_flag(config.precision) == "bf16-mixed",
     }
 
 

@@ -163,6 +163,7 @@ def fit(
         rank=trainer.global_rank,
         world=trainer.world_size,
         accumulate=stage.accumulate,
+        drop_last=stage.drop_last,
     )
     workers = data_workers(config)
     loader = DataLoader(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import lightning
 import torch
 
-from orl_explore.byol import TwinNetworks, learning_rate_factor, target_momentum
+from orl_explore.byol import TwinNetworks, learning_rate_at, target_momentum
 from orl_explore.errors import OrlError
 from orl_explore.settings import TrainSettings
 from orl_explore.views.renderers import finish
@@ -30,7 +31,7 @@ class TwinTraining(lightning.LightningModule):
         self.networks, self.config, self.weights = networks, config, dict(weights)
         self.total_steps = config.total_steps(images)
         self.steps_per_epoch = config.steps_per_epoch(images)
-        self.warmup_steps = round(config.warmup_epochs * self.steps_per_epoch)
+        self.learning_rate_at = partial(learning_rate_at, config, images=images)  # of a step
 
     def ends_step(self, batch_idx: int) -> bool:
         """Whether this forward pass was the last one of an optimizer step; each is, unless gradients accumulate."""
@@ -49,7 +50,7 @@ class TwinTraining(lightning.LightningModule):
         return {"loss": loss, "losses": {n: v.detach() for n, v in losses.items()}, "projection": projection}
 
     def configure_optimizers(self) -> Any:
-        """SGD with warm-up and cosine decay per step."""
+        """SGD with warm-up and cosine decay."""
         config = self.config
         optimizer = torch.optim.SGD(
             [p for p in self.parameters() if p.requires_grad],
@@ -59,7 +60,7 @@ class TwinTraining(lightning.LightningModule):
             fused=self.device.type == "cuda",
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, self.total_steps, self.warmup_steps)
+            optimizer, lambda step: self.learning_rate_at(step) / config.learning_rate()
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

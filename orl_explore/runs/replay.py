@@ -87,10 +87,17 @@ def pictures(samples: ObjectViews, epoch: int, row: int) -> dict[str, Tensor]:
 def step_of(samples: ObjectViews, epoch: int, row: int) -> tuple[int | None, np.ndarray]:
     """Optimizer step that sees an image in an epoch, and the rows of the images table in its batch.
 
-    An epoch leaves out what does not fill its last batch: then the step is None, and the rows are those left out.
+    With `drop_last` an epoch leaves out what does not fill its last batch: then the step is None, and the rows are
+    those left out. What fills up a last batch a second time is not among the rows.
     """
     size = samples.config.batch_size
-    sampler = StepSampler(len(samples), batch_size=size, epochs=samples.config.epochs, seed=samples.seed)
+    sampler = StepSampler(
+        len(samples),
+        batch_size=size,
+        epochs=samples.config.epochs,
+        seed=samples.seed,
+        drop_last=samples.config.drop_last,
+    )
     order = samples.rows[sampler.order(epoch)]
     place = int(np.flatnonzero(order == row)[0])
     batch = place // size

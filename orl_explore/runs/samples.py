@@ -27,7 +27,9 @@ class StepSampler(Sampler[list[Index]]):
     """The batches of a whole training run, `accumulate` of them per optimizer step, starting at any step.
 
     The order of an epoch derives from (seed, epoch), so that a resumed run goes on in mid-epoch with the very batch
-    that comes next. With several processes each takes every world-th image of a batch.
+    that comes next. With several processes each takes every world-th image of a batch. The last batch of an epoch may
+    be smaller; images from the beginning of the epoch fill it up until all forward passes of all processes are equal,
+    and have the two images that batch normalization needs.
     """
 
     def __init__(
@@ -41,11 +43,12 @@ class StepSampler(Sampler[list[Index]]):
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
+        drop_last: bool = False,
     ):
         self.images, self.batch_size, self.epochs, self.seed = images, batch_size, epochs, seed
         self.accumulate = accumulate
         self.start_step, self.rank, self.world = start_step, rank, world
-        self.steps_per_epoch = images // batch_size
+        self.steps_per_epoch = images // batch_size if drop_last else -(-images // batch_size)
 
     def __len__(self) -> int:
         return self.epochs * self.steps_per_epoch * self.accumulate
@@ -54,11 +57,19 @@ class StepSampler(Sampler[list[Index]]):
         """Rows in the order in which an epoch visits them."""
         return np.random.default_rng([self.seed, epoch]).permutation(self.images)
 
+    def batch(self, order: np.ndarray, number: int) -> np.ndarray:
+        """Rows of a batch, all processes together."""
+        rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+        if len(rows) == self.batch_size:
+            return rows
+        passes = self.world * self.accumulate
+        return np.r_[rows, order[: max(2 * passes, -(-len(rows) // passes) * passes) - len(rows)]]
+
     def __iter__(self) -> Iterator[list[Index]]:
         order = lru_cache(maxsize=1)(self.order)
         for step in range(self.start_step, self.epochs * self.steps_per_epoch):
             epoch, batch = divmod(step, self.steps_per_epoch)
-            rows = order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+            rows = self.batch(order(epoch), batch)
             for part in np.array_split(rows[self.rank :: self.world], self.accumulate):
                 yield [(epoch, int(row)) for row in part]
 

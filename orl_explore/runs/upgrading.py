@@ -1,13 +1,15 @@
 """Run folders of earlier formats, rewritten once, when they are first opened.
 
 Format 1 called the object map a projection, the summary picture an overview, and regions on no annotated object
-background.
+background. Its networks started as torchvision and timm draw them, the cosine of the learning rate went by steps, and
+incomplete batches were left out; a run that was begun so goes on so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,20 @@ def _from_1(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
             if "background_pairs" in figures.get("stage2", {}):
                 figures["stage2"]["unlabeled_pairs"] = figures["stage2"].pop("background_pairs")
                 write_json(summary, figures)
+    for stage in ("stage1", "stage3"):
+        if settings := manifest["stages"].get(stage, {}).get("config"):
+            settings |= {"schedule": "step", "drop_last": True}
+            settings["encoder"]["init"] = "torchvision"
+    config = path / "config.yaml"
+    if config.exists():  # written by ourselves, a setting a line: no need to parse it
+        text = config.read_text(encoding="utf-8")
+        if "drop_last:" not in text:
+            text = re.sub(r"^( +)dim:.*\n", r"\g<0>\1init: torchvision\n", text, flags=re.MULTILINE)
+            text = re.sub(
+                r"^( +)warmup_epochs:.*\n", r"\g<0>\1schedule: step\n\1drop_last: true\n", text, flags=re.MULTILINE
+            )
+            with atomic_write(config) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     stage2 = manifest["stages"].get("stage2", {})
     if "prior" in stage2:
         stage2["pretrained"] = stage2.pop("prior")

@@ -14,6 +14,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import curves
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import MINED
+from orl_explore.settings import TrainSettings, from_dict
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
@@ -92,7 +93,7 @@ def _progress(run: Run, name: str, record: Mapping[str, Any], *, images: int) ->
     config, metrics = record["config"], read_metrics(run, name)
     if "epochs" not in config or metrics is None or not len(metrics):
         return
-    steps = config["epochs"] * max(1, images // config["batch_size"])
+    steps = from_dict(TrainSettings, config).total_steps(max(images, config["batch_size"]))
     done = min(1.0, (int(metrics["step"].iloc[-1]) + 1) / steps)
     since = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record["started"])
     spent = record.get("seconds", 0.0) + since.total_seconds()

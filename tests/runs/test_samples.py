@@ -233,3 +233,17 @@ def test_no_pair_at_all(images, tables, tiny):
 def test_views_of_stage_1_render_for_any_epoch(image_views, seed, epoch):
     sample = ImageViews(image_views.images, image_views.config, seed)[epoch, seed % 24]
     assert tuple(sample["view1"].shape) == (3, 32, 32)
+
+
+def objects(finished, images, config, augment):
+    config = dataclasses.replace(config.stage3, augment=augment)
+    return ObjectViews(images, finished.read("regions"), finished.read("pairs"), config, seed=0)
+
+
+def test_a_batch_is_its_samples(finished, images, tiny):
+    samples = objects(finished, images, tiny, "cpu")
+    together = samples.__getitems__([(1, 3), (0, 5)])
+    for one, index in zip(together, [(1, 3), (0, 5)], strict=True):
+        alone = samples[index]
+        assert alone.keys() == one.keys()
+        assert all(torch.equal(torch.as_tensor(alone[name]), torch.as_tensor(one[name])) for name in one)

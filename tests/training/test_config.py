@@ -1,4 +1,4 @@
-"""Settings: the paper's numbers, the files that come with the project, and what is refused with which words."""
+"""Configs: the files that come with the project, the command line, and what is refused with which words."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flat_settings import flat
 from orl_explore.byol import learning_rate_at, target_momentum
 from orl_explore.errors import OrlError
 from orl_explore.images.downloads import COCO as COCO_ARCHIVES
 from orl_explore.images.downloads import space_needed
-from orl_explore.settings import Config, Stage1Settings, Stage3Settings, differing_keys
+from orl_explore.settings import Config, Stage1Settings
 from training.config import (
     CONFIGS,
     check_key,
@@ -26,139 +27,6 @@ from training.config import (
     save_config,
     to_yaml,
 )
-
-PAPER = {
-    # Stage 1, and stage 3 where it repeats stage 1
-    "encoder.backbone": "resnet50",
-    "encoder.hidden": 4096,
-    "encoder.dim": 256,
-    "image_size": 224,
-    "epochs": 800,
-    "batch_size": 512,  # 8 x 64
-    "accumulate": 1,
-    "base_lr": 0.4,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "warmup_epochs": 4,
-    "ema": 0.99,
-    "views.crop_scale": [0.08, 1.0],
-    "views.crop_ratio": [3 / 4, 4 / 3],
-    "views.flip": 0.5,
-    "views.color_jitter": 0.8,
-    "views.brightness": 0.4,
-    "views.contrast": 0.4,
-    "views.saturation": 0.2,
-    "views.hue": 0.1,
-    "views.gray": 0.2,
-    "views.blur_sigma": [0.1, 2.0],
-    "views.blur": [1.0, 0.1],
-    "views.solarize": [0.0, 0.2],
-}
-PAPER_STAGE2 = {
-    "image_size": 224,
-    "neighbors": 10,
-    "min_side": 96,
-    "max_aspect": 3,
-    "max_iou": 0.5,
-    "max_boxes": 100,
-    "pair_ratio": 0.1,
-    # not in the paper, so off
-    "mutual": False,
-    "one_to_one": False,
-    "min_similarity": None,
-    "max_image_similarity": None,
-    "max_side": None,
-}
-PAPER_STAGE2["encoder"] = None  # stage 1's
-PAPER_STAGE3 = {"patch_size": 96, "image_weight": 1, "intra_weight": 1, "inter_weight": 1}
-
-
-def flat(values, prefix=""):
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-@pytest.mark.parametrize("stage", ["stage1", "stage3"])
-@pytest.mark.parametrize(
-    ("name", "value"), [("augment", "pil"), ("augment", "device"), ("compile", True), ("gradient_checkpointing", True)]
-)
-def test_how_it_is_computed_is_recorded_but_refuses_no_run(stage, name, value, changed):
-    other = changed(stage, **{name: value})
-    assert other.stage_dict(stage) == changed().stage_dict(stage)  # so that a run goes on, older ones as well
-    assert name not in other.stage_dict(stage)
-    assert other.compute_dict(stage)[name] == value
-    assert other.compute_dict("stage2") == {}
-
-
-def test_unknown_way_to_draw(changed):
-    with pytest.raises(OrlError, match="choose one of pil, cpu, device"):
-        changed("stage1", augment="gpu")
-
-
-# ---- the paper ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [("stage1", PAPER), ("stage2", PAPER_STAGE2), ("stage3", {**PAPER, **PAPER_STAGE3})],
-)
-def test_defaults_are_the_papers(stage, expected):
-    found = dict(flat(Config().as_dict()[stage]))
-    # What says how the work is done, and next to nothing about the result.
-    computing = {"checkpoint_steps", "augment", "compile", "gradient_checkpointing", "knn_every", "keep_every"}
-    bookkeeping = {
-        "stage1": computing,
-        "stage2": {"batch_size", "shard_images", "proposals", "index"},
-        "stage3": {*computing, "reviews"},
-    }
-    assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
-
-
-def test_no_differences_from_itself():
-    assert Config().differences() == {}
-    assert load_config() == Config()
-
-
-@pytest.mark.parametrize(
-    ("images", "batch", "steps", "rate"),
-    [
-        (118_287, 512, 231, 0.4),  # COCO: 231 * 512 = 118,272, the last 15 images are left out
-        (118_287, 256, 462, 0.2),  # half the batch, half the rate
-        (241_690, 512, 472, 0.4),  # COCO+
-        (118_287, 1024, 115, 0.8),
-        (512, 512, 1, 0.4),
-    ],
-)
-def test_steps_and_learning_rate(images, batch, steps, rate):
-    config = Stage1Settings(batch_size=batch)
-    assert config.steps_per_epoch(images) == steps
-    assert config.total_steps(images) == 800 * steps
-    assert config.learning_rate() == pytest.approx(rate)
-
-
-@pytest.mark.parametrize(
-    ("step", "rate"),
-    [
-        (0, 0.4e-4),
-        (462, 0.4 * (1e-4 + 0.9999 / 2)),  # after 2 of the 4 epochs of warm-up
-        (924, 0.4),  # after 4
-        (924 + (184_800 - 924) // 2, 0.2),  # the middle of the rest
-        (184_800, 0),
-    ],
-)
-def test_learning_rate_on_coco(step, rate):
-    assert learning_rate_at(Stage1Settings(), step, 118_287) == pytest.approx(rate, abs=1e-9)
-
-
-def test_too_few_images_for_a_batch():
-    with pytest.raises(OrlError, match=r"100 images do not fill a batch of 512: .*--stage1.batch_size 50"):
-        Stage1Settings().steps_per_epoch(100)
-    with pytest.raises(OrlError, match=r"--stage3.batch_size 2$"):
-        Stage3Settings().steps_per_epoch(1)
-
 
 # ---- files -------------------------------------------------------------------------------------------------
 
@@ -234,6 +102,7 @@ def test_bad_files(tmp_path, text, message):
 
 
 # ---- recipes -----------------------------------------------------------------------------------------------
+
 
 COCO, COCOPLUS = 118_287, 241_690
 
@@ -444,32 +313,13 @@ def test_a_slip_of_the_finger_is_recognized(key, data):
     assert suggested.rpartition(".")[2] == name or suggested in dict(flat(Config().as_dict()))
 
 
-# ---- what a stage depends on -------------------------------------------------------------------------------
-
-
-def test_stage_settings_leave_out_how_work_is_spread():
-    changed = dataclasses.replace(Config(), workers=3, devices=2)
-    for stage in ("stage1", "stage2", "stage3"):
-        assert differing_keys(Config().stage_dict(stage), changed.stage_dict(stage)) == []
-    assert differing_keys(
-        Config().stage_dict("stage2"), dataclasses.replace(Config(), seed=1).stage_dict("stage2")
-    ) == ["seed"]
-
-
-def test_accumulating_is_part_of_what_a_stage_depends_on_where_it_is_done():
-    assert "accumulate" not in Config().stage_dict("stage1")  # runs from before it existed go on
-    assert Config(stage1=Stage1Settings(accumulate=4)).stage_dict("stage1")["accumulate"] == 4
+# ---- every setting ------------------------------------------------------------------------------------------
 
 
 def test_every_setting_is_explained():
     text = config_parser(prog="orl").format_help()
     assert all(f"--{key} " in text for key, _ in flat(Config().as_dict()))
     assert "Learning rate at a batch of 512" in text
-
-
-def test_settings_are_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Config().stage1.epochs = 3
 
 
 @given(st.integers(0, 10**6), st.floats(1e-6, 10), st.one_of(st.none(), st.floats(-1, 1)))

@@ -265,6 +265,7 @@ def _fit_and_test(
             rank=rank,
             world=world,
             accumulate=settings.accumulate,
+            drop_last=True,
         )
         return DataLoader(images, batch_sampler=sampler, **loading)
 

@@ -268,6 +268,7 @@ def fit_heads(
         start_step=start_step,
         rank=rank,
         world=world,
+        drop_last=True,
     )
     try:
         if checkpoint and start_step == module.total_steps:  # killed between the last step and the test
