@@ -15,6 +15,7 @@ MIRRORS_NOTHING = {
     "test_architecture.py": "who imports whom",
     "test_benchmarks.py": "benchmarks/",
     "test_docs.py": "docs/",
+    "test_gpu_day.py": "benchmarks/gpu_day.py",
     "test_mirror.py": "tests/",
     "test_notebooks.py": "notebooks/",
     "test_orl_in_one_file.py": "notebooks/orl_in_one_file.py",

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "gpu_day.py"
+FILE = Path(__file__).parents[1] / "benchmarks" / "gpu_day.py"
 
 
 @pytest.fixture
