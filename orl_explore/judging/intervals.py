@@ -5,7 +5,8 @@ computed anew with every item counting as often as its image was drawn; the midd
 interval. Figures of two encoders on the same items are computed from the same draws, so that the values of one minus
 those of the other give the interval of the difference (a paired bootstrap).
 
-What is left out: other training images, other seeds of the training, and that a setting was chosen on the test images.
+What is left out: other training images, other seeds of the training, that a setting was chosen on the test images, and
+that average precision with a monotone envelope is a little too high on few images.
 """
 
 from __future__ import annotations

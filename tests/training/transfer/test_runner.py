@@ -93,12 +93,6 @@ def test_a_result_of_other_code_is_told(copy, tiny, capsys, monkeypatch):
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
-def test_command_knows_every_protocol():
-    assert tuple(PROTOCOLS) == cli.PROTOCOL_NAMES
-    for name in PROTOCOLS:
-        assert f"\n  {name} " in cli.PROTOCOLS
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
