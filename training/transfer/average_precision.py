@@ -93,4 +93,17 @@ def _items(truth: Mapping[str, Any], matched: Sequence[Mapping[str, Any]], thres
     kinds = (np.int32, np.int32, np.float64, np.uint16, np.uint16)
     joined = [np.concatenate([[], *column]).astype(kind) for column, kind in zip(columns, kinds, strict=True)]
     objects = np.array([[*key, count] for key, count in counts.items()], np.int32).reshape(-1, 3)
-    return Detected(len(row_of), *joined, *np.ascontiguousarray(objects.T), thresholds)  # type: ignore[call-arg]
+    image, category, score, right_bits, wrong_bits = joined
+    object_image, object_category, count_of = np.ascontiguousarray(objects.T)
+    return Detected(
+        len(row_of),
+        image,
+        category,
+        score,
+        right_bits,
+        wrong_bits,
+        object_image,
+        object_category,
+        count_of,
+        thresholds,
+    )

@@ -76,7 +76,7 @@ class LabeledViews(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: Index | int) -> dict[str, Any]:
-        shift = np.zeros(3)
+        shift: NDArray[np.float64] = np.zeros(3)
         if isinstance(index, tuple):
             epoch, row = index
             image = self.load(row)
@@ -88,8 +88,11 @@ class LabeledViews(Dataset):
         else:
             row = index
             image = cropping.center_view(self.load(row), self.size)
-        shift = torch.from_numpy(shift.astype(np.float32))
-        return {"image": tensors.to_tensor(image), "shift": shift, "label": int(self.labels[row])}
+        return {
+            "image": tensors.to_tensor(image),
+            "shift": torch.from_numpy(shift.astype(np.float32)),
+            "label": int(self.labels[row]),
+        }
 
 
 def color_shift(rng: np.random.Generator, deviation: float) -> NDArray[np.float64]:

@@ -94,6 +94,7 @@ class LinearProbe(nn.Module):
 
     Attributes:
         pooling: how the map of each stage is pooled, in words.
+        numbers: how many each classifier sees.
 
     Raises:
         OrlError: the backbone has not the stages of a ResNet.
@@ -111,10 +112,11 @@ class LinearProbe(nn.Module):
                 found = self.maps.take()
                 self.pooling = {stage: pooling_of(stage, found[stage].shape[2:]) for stage in self.stages}
             shapes = {name: x.shape for name, x in self.features(torch.zeros(1, 3, size, size)).items()}
+        self.numbers = {name: math.prod(shape[1:]) for name, shape in shapes.items()}
         self.heads = nn.ModuleDict(
             {
                 name: nn.Sequential(
-                    nn.BatchNorm2d(shape[1], affine=False), nn.Flatten(), classifier(math.prod(shape[1:]), classes)
+                    nn.BatchNorm2d(shape[1], affine=False), nn.Flatten(), classifier(self.numbers[name], classes)
                 )
                 for name, shape in shapes.items()
             }
@@ -193,7 +195,7 @@ def judge(encoder: Encoder, data: Folders, settings: LinearSettings, setup: Setu
         "top5": last.top5,
         "top1_by_layer": {name: tested.top1 for name, tested in found.items()},
         "pooling": probe.pooling,
-        "numbers": {name: head[2].in_features for name, head in probe.heads.items()},
+        "numbers": probe.numbers,
         "epochs": settings.epochs,
         "steps": list(settings.steps),
         "colors": settings.colors,
