@@ -10,7 +10,7 @@ from orl_explore.maps import object_map
 
 
 def test_a_large_run_in_small(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     make = __import__("make_large_run").make_large_run
     run = make(tmp_path / "large", images=120, pictures=3, pairs=25)
     sys.modules.pop("make_large_run")

@@ -159,7 +159,7 @@ def test_save_and_load(encoder, tmp_path):
         metadata = file.metadata()
     assert metadata.keys() == {"encoder"}
     assert json.loads(metadata["encoder"]) == {
-        "settings": {"backbone": "timm:test_resnet", "hidden": 32, "dim": 16},
+        "settings": {"backbone": "timm:test_resnet", "hidden": 32, "dim": 16, "init": "paper"},
         "provenance": {"stage": "stage1", "image_size": 32},
     }
 

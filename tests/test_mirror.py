@@ -13,7 +13,7 @@ MIRRORS_NOTHING = {
     "browser/test_map.py": "the dashboard in a real browser",
     "browser/test_pages.py": "the dashboard in a real browser",
     "test_architecture.py": "who imports whom",
-    "test_benchmarks.py": "benchmarks/",
+    "test_benchmarks.py": "benchmarks/make_large_run.py",
     "test_docs.py": "docs/",
     "test_gpu_day.py": "benchmarks/gpu_day.py",
     "test_mirror.py": "tests/",

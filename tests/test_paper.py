@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from orl_explore.settings import EncoderSettings
 from training.config import load_config
 from training.twin_training import TwinTraining
 
+ROOT = Path(__file__).parents[1]
 COCO, COCO_PLUS = 118_287, 241_690
 
 TRAINING = {
@@ -211,3 +214,16 @@ def test_precision(gpu, training, bf16, monkeypatch):
     config = load_config("coco_paper")
     assert machine.precision_flag(config.precision) == training
     assert stage2._embedding(config)["bf16"] == bf16
+
+
+def test_every_claim_of_equality_names_tests_that_exist():
+    page = (ROOT / "docs/differences.md").read_text(encoding="utf-8")
+    table = page[page.index("## What is the same") : page.index("## Done differently")]
+    lines = [line for line in table.splitlines() if line.startswith("| **")]
+    assert len(lines) == 15
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for line in lines:
+        names = re.findall(r"`(test_\w+)`", line)
+        assert names, line
+        for name in names:
+            assert f"def {name}(" in written, name

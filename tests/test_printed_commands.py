@@ -97,6 +97,9 @@ SMALL = {
 MANY = 90
 """Scenes of which protocols are given: enough for two images of every category on both sides of a split."""
 
+MAKES = ("scenes", "export", "run", "stage1", "stage2", "stage3", "import", "embed")
+"""Commands that others can build on."""
+
 BEGINS_RUNS = ("run", "stage1", "import")
 NEEDS = {"stage2": ("stage1",), "stage3": ("stage1", "stage2")}
 """Command -> stages of the run of another page that it goes on with; all three where it is not named."""
@@ -360,9 +363,11 @@ def _missing(paths: Iterable[Path]) -> list[Path]:
 
 def _builds_on(words: list[str], earlier: list[str]) -> bool:
     """Whether a command names what an earlier one makes, or something in it."""
-    arguments = vars(parse(earlier))
-    made = arguments.get("out") or arguments.get("run")
-    return made is not None and any(made in (path, *path.parents) for path in map(Path, words))
+    arguments = parse(earlier)
+    if arguments.command not in MAKES:
+        return False
+    made = arguments.out if "out" in arguments else arguments.run
+    return any(made in (path, *path.parents) for path in map(Path, words))
 
 
 def _environment() -> dict[str, str]:

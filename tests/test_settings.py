@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flat_settings import flat
 from orl_explore.errors import OrlError
-from orl_explore.settings import Config, Stage1Settings, Stage3Settings, differing_keys
+from orl_explore.settings import Config, Stage1Settings, Stage3Settings, as_published, differing_keys
 from training.config import load_config
 
 PAPER = {
@@ -18,6 +18,7 @@ PAPER = {
     "encoder.backbone": "resnet50",
     "encoder.hidden": 4096,
     "encoder.dim": 256,
+    "encoder.init": "paper",
     "image_size": 224,
     "epochs": 800,
     "batch_size": 512,  # 8 x 64
@@ -26,6 +27,8 @@ PAPER = {
     "momentum": 0.9,
     "weight_decay": 1e-4,
     "warmup_epochs": 4,
+    "schedule": "epoch",
+    "drop_last": False,
     "ema": 0.99,
     "views.crop_scale": [0.08, 1.0],
     "views.crop_ratio": [3 / 4, 4 / 3],
@@ -95,18 +98,27 @@ def test_defaults_are_the_papers(stage, expected):
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
 
 
-def test_no_differences_from_itself():
-    assert Config().differences() == {}
+def test_differences():
+    # What the defaults do in another way than the authors did, to save time, and to within rounding.
+    faster = {
+        "precision": ("paper", "auto"),
+        "stage1.augment": ("pil", "cpu"),
+        "stage2.proposals": ("opencv", "fast"),
+        "stage3.augment": ("pil", "cpu"),
+    }
+    assert Config().differences() == faster
+    assert as_published().differences() == {}
+    assert load_config("coco_paper").differences() == {}
     assert load_config() == Config()
 
 
 @pytest.mark.parametrize(
     ("images", "batch", "steps", "rate"),
     [
-        (118_287, 512, 231, 0.4),  # COCO: 231 * 512 = 118,272, the last 15 images are left out
-        (118_287, 256, 462, 0.2),  # half the batch, half the rate
-        (241_690, 512, 472, 0.4),  # COCO+
-        (118_287, 1024, 115, 0.8),
+        (118_287, 512, 232, 0.4),  # COCO: 231 * 512 = 118,272, and 15 images in a last batch
+        (118_287, 256, 463, 0.2),  # half the batch, half the rate
+        (241_690, 512, 473, 0.4),  # COCO+
+        (118_287, 1024, 116, 0.8),
         (512, 512, 1, 0.4),
     ],
 )
@@ -115,6 +127,12 @@ def test_steps_and_learning_rate(images, batch, steps, rate):
     assert config.steps_per_epoch(images) == steps
     assert config.total_steps(images) == 800 * steps
     assert config.learning_rate() == pytest.approx(rate)
+    assert Stage1Settings(batch_size=batch, drop_last=True).steps_per_epoch(images) == images // batch
+
+
+def test_unknown_schedule(changed):
+    with pytest.raises(OrlError, match=r"stage3\.schedule is 'cosine': choose epoch or step"):
+        changed("stage3", schedule="cosine")
 
 
 def test_too_few_images_for_a_batch():

@@ -113,5 +113,5 @@ def judge(run: Run, config: Config) -> dict[str, Any]:
         if run.finished("stage2"):
             with atomic_write(run.path / "summary.png") as file:
                 summary_picture(run).save(file, format="PNG")
-            console.print(f"a picture of what the run made: {run.path}/summary.png", markup=False)
+            console.print(f"the summary picture: {run.path}/summary.png", markup=False)
     return summary

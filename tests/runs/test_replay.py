@@ -10,8 +10,15 @@ import torch
 
 from orl_explore.errors import OrlError
 from orl_explore.runs import replay
+from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ObjectViews, StepSampler
 from orl_explore.views.tensors import normalize
+
+
+@pytest.fixture
+def run(runs):
+    """A finished run, to be changed at will; in this folder `run` is one that is not there yet."""
+    return Run(runs / "one")
 
 
 def objects(finished, images, config, augment):
@@ -36,7 +43,7 @@ def views_of(run, tiny):
 @pytest.mark.parametrize("begun", [True, False])
 def test_settings_are_those_of_stage_3(run, tiny, begun):
     if not begun:
-        run.clear("stage3")  # config.yaml is left
+        run.clear("stage3")  # the settings of the run are left
     assert replay.stage3_settings(run) == (tiny.stage3, tiny.seed)
 
 

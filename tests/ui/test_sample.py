@@ -7,7 +7,6 @@ import dataclasses
 from orl_explore.runs.reviews import KEY, Pair, save_review
 from orl_explore.runs.samples import ObjectViews
 from orl_explore.ui import sample
-from training.config import load_config, to_yaml
 
 PAGE = "sample"
 
@@ -18,9 +17,8 @@ def views_of(run, tiny):
 
 def test_reviews_are_heeded_as_stage_3_does(run, visit):
     """Of the pairs of an image all but one are rejected: whatever the epoch, that one is drawn."""
-    file = run.path / "config.yaml"
-    config = load_config(file)
-    file.write_text(to_yaml(dataclasses.replace(config, stage3=dataclasses.replace(config.stage3, reviews="use"))))
+    config = run.config()
+    run.set_config(dataclasses.replace(config, stage3=dataclasses.replace(config.stage3, reviews="use")))
     run.clear("stage3")
     image_id = int(run.images().table["image_id"].iloc[5])
     pairs = run.read("pairs", image_id=image_id).sort_values("similarity", ignore_index=True)  # the least similar stays

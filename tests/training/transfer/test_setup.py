@@ -17,7 +17,8 @@ def test_a_part_has_a_title_and_a_folder_of_its_own(setup):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (["ab"], ["a", "b"]),  # joined, they are the same letters
+        ([12], [1, 2]),  # joined, they are the same digits
+        (["ab"], ["a", "b"]),
         ([["a"], "b"], [["a", "b"]]),
         ([1], ["1"]),
         ([1, 2], [2, 1]),
