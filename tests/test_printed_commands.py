@@ -76,7 +76,15 @@ PROTOCOLS = {
     "voc07-lowshot": {"k": [1, 2], "samples": 1, "costs": [1]},
     "linear": {"epochs": 1, "steps": [1], "batch_size": 16},
     "semi": {"epochs": 1, "steps": [1]},
-    "detection": {"iterations": 1, "batch_size": 2, "train_sizes": [32], "channels": 8, "regions": 4, "warmup": 1},
+    "detection": {
+        "iterations": 1,
+        "batch_size": 2,
+        "train_sizes": [32],
+        "channels": 8,
+        "regions": 4,
+        "warmup": 1,
+        "precise_bn": 1,
+    },
 }
 SMALL = {
     **dict.fromkeys(("run", "stage1", "stage2", "stage3", "plan"), WHOLE_RUN),

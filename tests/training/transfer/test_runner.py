@@ -23,7 +23,7 @@ SHORT = {
     "voc07": svm.VocSettings(costs=(0.01, 1.0), folds=2),
     "voc07-lowshot": svm.LowShotSettings(k=(1, 2), samples=2, costs=(0.1,)),
     "knn": knn.KnnSettings(k=(5,)),
-    "linear": linear.LinearSettings(epochs=1, layers="all"),
+    "linear": linear.LinearSettings(epochs=1),
     "semi": semi.SemiSettings(epochs=1),
     "retrieval": retrieval.RetrievalSettings(queries=20),
     "supervised": transfer.settings_class("supervised")(epochs=1),
