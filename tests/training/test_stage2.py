@@ -8,7 +8,7 @@ import pytest
 from orl_explore.boxes import filter_boxes
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.runs import files
+from orl_explore.runs import files, tables
 from orl_explore.runs import run as run_module
 from stage_runs import outputs
 from training import stage2, stage3
@@ -89,7 +89,8 @@ def test_interrupted_at_every_write_of_stage_2(unfinished, finished, tiny, monke
                 raise _StopWriting
         return original(path)
 
-    monkeypatch.setattr(files, "atomic_write", rationed)
+    for module in (files, tables):
+        monkeypatch.setattr(module, "atomic_write", rationed)
     attempts = 0
     while not run.finished("stage2"):
         attempts += 1
