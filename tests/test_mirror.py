@@ -15,6 +15,8 @@ MIRRORS_NOTHING = {
     "test_architecture.py": "who imports whom",
     "test_benchmarks.py": "benchmarks/make_large_run.py",
     "test_docs.py": "docs/",
+    "interchange/test_encoder_names.py": "one grammar of encoders' names, wherever one is named",
+    "test_encoder_inputs.py": "how encoders are fed, wherever they embed",
     "test_gpu_day.py": "benchmarks/gpu_day.py",
     "test_mirror.py": "tests/",
     "test_notebooks.py": "notebooks/",

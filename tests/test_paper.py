@@ -54,6 +54,7 @@ TRAINING = {
 }
 STAGE2 = {
     "encoder": None,
+    "encoder_size": None,
     "image_size": 224,
     "neighbors": 10,
     "proposals": "opencv",

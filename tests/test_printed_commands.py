@@ -37,12 +37,12 @@ from training.plan import plan
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-SLOW = "torchrun |orl map "
-"""Beginnings of commands that take more than a few seconds all the same: two processes; UMAP, when first imported."""
+SLOW = r"torchrun |orl map |orl evaluate .* --protocol (voc07|linear|semi|detection)"
+"""Beginnings of commands that take more than a few seconds all the same: two processes; UMAP, when first imported;
+whole protocols."""
 
 LISTED = {
     r"orl data coco ": "19 GB from a server; tests/images/test_downloads.py does it with a small one of its own",
-    r"orl stage2 .* --encoder (timm:\w+$|torchvision:)": "weights from a server",
     r"torchrun --nnodes ": "several machines",
     r"sbatch ": "Slurm; tests/training/test_scaleout.py starts processes as it does",
     r"python benchmarks/": "measurements of many minutes",

@@ -58,7 +58,7 @@ PAPER_STAGE2 = {
     "max_image_similarity": None,
     "max_side": None,
 }
-PAPER_STAGE2["encoder"] = None  # stage 1's
+PAPER_STAGE2 |= {"encoder": None, "encoder_size": None}  # stage 1's
 PAPER_STAGE3 = {"patch_size": 96, "image_weight": 1, "intra_weight": 1, "inter_weight": 1}
 
 

@@ -111,7 +111,7 @@ A {name} backbone without a classifier, {kind}: {stage} of the run `{run.path.na
 | --- | --- |
 {rows}
 | output | {output} |
-| input | RGB, divided by 255, mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225) |
+| input | RGB, divided by 255, mean {encoder.inputs.mean}, standard deviation {encoder.inputs.std} |
 | file | {target}, blake2b {hash_file(weights)} |
 
 ## Load it

@@ -68,12 +68,12 @@ def test_encoders_kept_on_the_way_are_compared(run):
         shutil.copy(run.encoder_file(stage), folder / f"epoch={epoch}.safetensors")
     (folder / "epoch=x.safetensors").touch()
     found = comparison.compared_encoders(run)
-    assert list(found) == ["random", "stage1 epoch 3", "stage1 epoch 20", "stage1", "stage3"]
-    assert found["stage1 epoch 20"].hash() == found["stage1"].hash()
-    third, last = (comparison.neighbors_of(run, found[name]) for name in ("stage1 epoch 3", "stage3"))
+    assert list(found) == ["random", "stage1@3", "stage1@20", "stage1", "stage3"]
+    assert found["stage1@20"].hash() == found["stage1"].hash()
+    third, last = (comparison.neighbors_of(run, found[name]) for name in ("stage1@3", "stage3"))
     assert (third == last).all()
     run.encoder_file("stage1").unlink()  # the stage is still being trained
-    assert list(comparison.compared_encoders(run)) == ["random", "stage1 epoch 3", "stage1 epoch 20", "stage3"]
+    assert list(comparison.compared_encoders(run)) == ["random", "stage1@3", "stage1@20", "stage3"]
 
 
 def test_embeddings_are_made_once_for_each_encoder(run, monkeypatch):

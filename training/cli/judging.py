@@ -22,8 +22,9 @@ Protocols judge encoders on other tasks, with the settings of the literature:
   orl evaluate runs/demo --protocol knn --encoder random stage1 stage3 supervised
   orl evaluate runs/demo --protocol knn --knn.k [10]
 
---encoder takes random (untrained), stage1, stage3, supervised (trained with the run's labels: an upper bound) or FILE;
-without it, random and the stages that are there are judged. What was judged before is not judged again.
+--encoder takes supervised (trained with the run's labels: an upper bound) and every name that `orl encoders` lists,
+such as random (untrained), stage1, embedded, timm:NAME or FILE; without it, random and the stages that are there are
+judged. What was judged before is not judged again.
 `orl config PROTOCOL` shows the settings of a protocol, such as --knn.k; docs/transfer.md says what each does.
 """
 

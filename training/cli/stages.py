@@ -37,8 +37,8 @@ def _add_stage2_options(stage2: argparse.ArgumentParser) -> None:
     stage2.add_argument(
         "--encoder",
         metavar="WHICH",
-        help="mine with another encoder than stage 1's: timm:NAME, timm:NAME@FILE, torchvision:NAME[.WEIGHTS],"
-        " or a file of weights (stage2.encoder)",
+        help="mine with another encoder than stage 1's: embedded, timm:NAME, another run's as RUN:stage1, a file of"
+        " weights, or another name that `orl encoders` lists (stage2.encoder)",
     )
     stage2.add_argument(
         "--proposals",

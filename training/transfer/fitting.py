@@ -24,7 +24,7 @@ from orl_explore.errors import OrlError
 from orl_explore.judging.intervals import Scored
 from orl_explore.runs.run import latest_checkpoint
 from orl_explore.runs.samples import Index, StepSampler
-from orl_explore.settings import ViewSettings
+from orl_explore.settings import InputSettings, ViewSettings
 from orl_explore.views import cropping, parameters, pillow, tensors
 from orl_explore.views.tensors import normalize
 from training.callbacks import Checkpoints
@@ -143,7 +143,8 @@ class Heads(lightning.LightningModule):
     """SGD on the summed cross entropy of one or several classifiers.
 
     Args:
-        network: normalized images (B, 3, S, S) -> logits (B, C) by the name of the classifier.
+        network: normalized images (B, 3, S, S) -> logits (B, C) by the name of the classifier; its attribute `inputs`
+            says how images are normalized.
         groups: parameters and learning rates, as torch's optimizers take them.
         factor: epoch, with a fraction -> what learning rates are multiplied by.
         steps_per_epoch: optimizer steps.
@@ -153,7 +154,7 @@ class Heads(lightning.LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         *,
         groups: Sequence[Mapping[str, Any]],
         factor: Callable[[float], float],
@@ -172,7 +173,7 @@ class Heads(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Sum of the classifiers' cross entropies."""
-        logits = self.network(_shown(batch))
+        logits = self.network(_shown(batch, self.network.inputs))
         losses = [nn.functional.cross_entropy(each.float(), batch["label"]) for each in logits.values()]
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
@@ -182,7 +183,7 @@ class Heads(lightning.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Note for each image at which place its class is: 0 is the best one; 5 or more counts as 5."""
         label = batch["label"][:, None]
-        for name, logits in self.network(_shown(batch)).items():
+        for name, logits in self.network(_shown(batch, self.network.inputs)).items():
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices
             places = torch.where((best == label).any(dim=1), (best == label).int().argmax(dim=1), 5)
             self.places.setdefault(name, []).append(places.to("cpu", torch.uint8).numpy())
@@ -194,10 +195,10 @@ class Heads(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _shown(batch: dict[str, Tensor]) -> Tensor:
+def _shown(batch: dict[str, Tensor], inputs: InputSettings) -> Tensor:
     """What networks see of a batch of `LabeledViews`: (B, 3, S, S)."""
     return (
-        normalize(batch["image"]) + (batch["shift"] / batch["shift"].new_tensor(tensors.IMAGENET_STD))[:, :, None, None]
+        normalize(batch["image"], inputs) + (batch["shift"] / batch["shift"].new_tensor(inputs.std))[:, :, None, None]
     )
 
 
@@ -234,7 +235,8 @@ def fit_heads(
     """Train a network with labels, from the newest checkpoint in the folder if there is one, and test it.
 
     Args:
-        network: normalized images -> logits by the name of the classifier; holds the trained weights afterwards.
+        network: normalized images -> logits by the name of the classifier, see `Heads`; holds the trained weights
+            afterwards.
         train: what it learns.
         val: what it is tested on; None: nothing.
         groups: parameters and learning rates.

@@ -102,16 +102,17 @@ class LinearProbe(nn.Module):
 
     def __init__(self, encoder: Encoder, classes: int, layers: str = "all", *, size: int = 224):
         super().__init__()
-        self.backbone = encoder.backbone.eval().requires_grad_(False)
+        self.backbone, self.inputs = encoder.backbone.eval().requires_grad_(False), encoder.inputs
+        side = encoder.inputs.side(size)
         self.stages = tuple(POOLS) if layers == "all" else ()
         self.maps = StageMaps(encoder, self.stages, hint="use --linear.layers last")
         self.pooling = {"last": "global average"}
         with torch.no_grad():
-            self.backbone(torch.zeros(1, 3, size, size))
+            self.backbone(torch.zeros(1, 3, side, side))
             if self.stages:
                 found = self.maps.take()
                 self.pooling = {stage: pooling_of(stage, found[stage].shape[2:]) for stage in self.stages}
-            shapes = {name: x.shape for name, x in self.features(torch.zeros(1, 3, size, size)).items()}
+            shapes = {name: x.shape for name, x in self.features(torch.zeros(1, 3, side, side)).items()}
         self.numbers = {name: math.prod(shape[1:]) for name, shape in shapes.items()}
         self.heads = nn.ModuleDict(
             {

@@ -140,6 +140,8 @@ def mask_rcnn(encoder: Encoder, classes: int, settings: DetectionSettings, *, se
             ),
             min_size=settings.train_sizes,  # the last one in tests
             max_size=settings.max_size,
+            image_mean=encoder.inputs.mean,
+            image_std=encoder.inputs.std,
             rpn_anchor_generator=anchors,
             rpn_head=_in_fp32(RPNHead(width, anchors.num_anchors_per_location()[0])),
             rpn_post_nms_top_n_train=1000,

@@ -22,6 +22,7 @@ import training
 from orl_explore.errors import OrlError
 from orl_explore.judging import intervals
 from orl_explore.judging.results import TRANSFER, read_results, text_table
+from orl_explore.pretrained import embedding_widths
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.run import Run
@@ -50,7 +51,8 @@ def evaluate(
         run: the run.
         config: its settings, for the seed, the machine and the size that its encoders were trained with.
         names: of protocols, such as ["voc07", "knn"].
-        encoders: `random`, `stage1`, `stage3`, `supervised` or files; default: untrained, and every stage there is.
+        encoders: `supervised`, or names as orl_explore/interchange/encoders.py knows them; default: untrained, and
+            every stage there is.
         data: what the protocols read; default: the images of the run, where a protocol can.
         settings: an instance of a protocol's settings by its name; defaults for those not named.
         overwrite: judge anew.
@@ -64,15 +66,16 @@ def evaluate(
     for name in names:
         protocol_named(name)
     wanted = list(encoders) or of.available(run)
-    of.check_names(wanted, run)
+    of.check_names(wanted, run, config)
     given = settings or {}
     place = Setup(run, config, tuple(data), "", run.path / TRANSFER)
     work = []
     for name in names:  # all data are read first: what is wrong with them shows before hours of work
         protocol = PROTOCOLS[name]
         if protocol.distributed or is_main_process():  # the first process does the others alone
-            chosen = _resolved(given.get(name) or protocol.settings(), config)
-            work.append((name, chosen, protocol.read(dataclasses.replace(place, title=name), chosen)))
+            chosen = given.get(name) or protocol.settings()
+            read = protocol.read(dataclasses.replace(place, title=name), _resolved(chosen, config.stage1.image_size))
+            work.append((name, chosen, read))
     bound = None
     if "supervised" in wanted:  # here, where all processes come by
         bound = supervised.supervised_file(place, given.get("supervised") or supervised.SupervisedSettings())
@@ -80,7 +83,12 @@ def evaluate(
     for name, chosen, read in work:
         for encoder in wanted:
             judged = of.load(encoder, run, config, bound)
-            results.append(_judge(name, PROTOCOLS[name], judged, read, chosen, place, overwrite=overwrite))
+            size, before = getattr(chosen, "image_size", None), judged.encoder.inputs
+            if size and before.size not in (None, size):  # asked for in place of the encoder's own
+                judged.encoder.inputs = dataclasses.replace(before, size=size)
+                embedding_widths(judged.encoder, judged.name, size, setting=f"--{name}.image_size")
+            own = _resolved(chosen, judged.encoder.inputs.side(config.stage1.image_size))
+            results.append(_judge(name, PROTOCOLS[name], judged, read, own, place, overwrite=overwrite))
     return results
 
 
@@ -111,6 +119,7 @@ def _judge(
             "file": None if judged.file is None else str(judged.file),
             "hash": judged.hash,
             "backbone": judged.encoder.settings.backbone,
+            "inputs": _plain(dataclasses.asdict(judged.encoder.inputs)),
         },
         "score": {
             "name": protocol.score,
@@ -158,9 +167,9 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def _resolved(settings: Any, config: Config) -> Any:
+def _resolved(settings: Any, size: int) -> Any:
     if getattr(settings, "image_size", 0) is None:
-        return dataclasses.replace(settings, image_size=config.stage1.image_size)
+        return dataclasses.replace(settings, image_size=size)
     return settings
 
 

@@ -74,7 +74,7 @@ class FineTuned(nn.Module):
 
     def __init__(self, encoder: Encoder, classes: int):
         super().__init__()
-        self.backbone = copy.deepcopy(encoder.backbone)
+        self.backbone, self.inputs = copy.deepcopy(encoder.backbone), encoder.inputs
         self.head = classifier(encoder.width, classes)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

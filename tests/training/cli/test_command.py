@@ -17,7 +17,7 @@ from training.config import load_config, to_yaml
 from training.twin_training import TwinTraining
 
 COMMANDS = ["scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
-COMMANDS += ["map", "project", "import", "export", "embed", "app"]
+COMMANDS += ["encoders", "map", "project", "import", "export", "embed", "app"]
 TAKE_SETTINGS = ("run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed")
 
 

@@ -11,6 +11,7 @@ import pytest
 from orl_explore.errors import OrlError
 from orl_explore.judging import results
 from training import cli
+from training.cli import judging
 from training.transfer import knn, linear, retrieval, semi, svm
 from training.transfer import runner as transfer
 from training.transfer.protocols import PROTOCOLS
@@ -93,6 +94,12 @@ def test_a_result_of_other_code_is_told(copy, tiny, capsys, monkeypatch):
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
+def test_command_knows_every_protocol():
+    assert tuple(PROTOCOLS) == judging.PROTOCOL_NAMES
+    for name in PROTOCOLS:
+        assert f"\n  {name} " in judging.PROTOCOLS
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -101,7 +108,7 @@ def test_a_result_of_other_code_is_told(copy, tiny, capsys, monkeypatch):
         (["--protocol", "knn", "--knn.k", "many"], "knn: "),
         (["--protocol", "knn", "--knn.k", "[0]"], "k of 1 or more"),
         (["--protocol", "knn", "--linear.lr", "1"], "--linear.lr is a setting of linear: add --protocol linear"),
-        (["--protocol", "knn", "--encoder", "stage2"], "there is no encoder 'stage2'"),
+        (["--protocol", "knn", "--encoder", "stage2"], "mined with no other encoder than stage 1's"),
         (["--protocol", "knn", "--stage1.epochz", "2"], "unknown setting 'stage1.epochz'"),
         (["--protocol", "voc07"], "name it with --data DIR"),
         (["--protocol", "linear", "--data", "nowhere"], "has no folder train/"),
