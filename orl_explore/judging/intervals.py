@@ -1,12 +1,12 @@
 """How far a figure would move with other test images: bootstrap intervals, of figures and of their differences.
 
 A figure is a function of test items. Images are drawn with replacement, as many as there are, and the figure is
-computed anew with every item counting as often as its image was drawn. By how far 1,000 such values lie from the figure
+computed anew with every item counting as often as its image was drawn. How far 1,000 such values lie from the figure
 says how far the figure lies from what endless images would give: the middle 95 % of these distances, taken off the
-figure, are the interval (the basic bootstrap). The middle 95 % of the values themselves would do for accuracies, but average
-precision is higher with repeated images than without, and they would lie too high. Figures of two encoders on the same
-items are computed from the same draws, so that the values of one minus those of the other give the interval of the
-difference (a paired bootstrap).
+figure, are the interval (the basic bootstrap). The middle 95 % of the values themselves would do for accuracies, but
+average precision is higher with repeated images than without, and they would lie too high. Figures of two encoders on
+the same items are computed from the same draws, so that the values of one minus those of the other give the interval
+of the difference (a paired bootstrap).
 
 What is left out: other training images, other seeds of the training, that a setting was chosen on the test images, and
 that average precision with a monotone envelope is a little too high on few images.
