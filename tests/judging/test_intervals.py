@@ -88,22 +88,23 @@ def test_coco_ap_of_a_resample(objects, found, counts, expected):
 
 
 @pytest.mark.parametrize(
-    ("values", "level", "expected"),
+    ("values", "value", "level", "expected"),
     [
-        (np.arange(101.0), 0.9, (5.0, 95.0)),
-        (np.arange(101.0), 0.5, (25.0, 75.0)),
-        (np.r_[np.arange(101.0), np.nan], 0.9, (5.0, 95.0)),  # resamples without a figure are left out
-        (np.full(7, 0.25), 0.95, (0.25, 0.25)),
-        (np.array([np.nan]), 0.95, (np.nan, np.nan)),
+        (np.arange(101.0), 50, 0.9, (5.0, 95.0)),
+        (np.arange(101.0), 50, 0.5, (25.0, 75.0)),
+        (np.arange(101.0), 40, 0.9, (-15.0, 75.0)),  # from 35 below it to 55 above: so 55 below to 35 above
+        (np.r_[np.arange(101.0), np.nan], 50, 0.9, (5.0, 95.0)),  # resamples without a figure are left out
+        (np.full(7, 0.25), 0.25, 0.95, (0.25, 0.25)),
+        (np.array([np.nan]), 0.5, 0.95, (np.nan, np.nan)),
     ],
 )
-def test_the_middle_part(values, level, expected):
-    assert intervals.interval(values, level) == pytest.approx(expected, nan_ok=True)
+def test_the_middle_part_turned_around(values, value, level, expected):
+    assert intervals.interval(values, value, level) == pytest.approx(expected, nan_ok=True)
 
 
 def test_intervals_of_a_share_are_as_wide_as_the_binomial_says():
     # 60 of 100: standard error sqrt(0.6 * 0.4 / 100) = 0.049, so 0.6 -+ 0.096.
-    low, high = intervals.interval(intervals.resampled(Scored.of(np.arange(100) < 60), resamples=4000))
+    low, high = intervals.interval(intervals.resampled(Scored.of(np.arange(100) < 60), resamples=4000), 0.6)
     assert (low, high) == pytest.approx((0.504, 0.696), abs=0.012)
 
 
@@ -113,9 +114,28 @@ def test_coverage():
     truth, held = 0.7, 0
     for trial in range(300):
         items = Scored.of(rng.random(150) < truth)
-        low, high = intervals.interval(intervals.resampled(items, resamples=300, seed=trial))
+        low, high = intervals.interval(intervals.resampled(items, resamples=300, seed=trial), items.value())
         held += low <= truth <= high
     assert 0.91 <= held / 300 <= 0.98  # the standard error of 0.95 over 300 is 0.013
+
+
+def test_coverage_of_average_precision():
+    """Repeated images help average precision: values of resamples lie too high, and have to be turned around."""
+    rng = np.random.default_rng(2)
+
+    def drawn(count):
+        labels = np.where(rng.random((count, 12)) < 0.1, 1, -1)
+        return Ranked.of(rng.normal(size=labels.shape) + 1.2 * labels, labels)
+
+    truth, held, by_values = drawn(50_000).value(), 0, 0
+    for trial in range(100):
+        items = drawn(500)
+        values, value = intervals.resampled(items, resamples=150, seed=trial), items.value()
+        low, high = intervals.interval(values, value)
+        held += low <= truth <= high
+        by_values += 2 * value - high <= truth <= 2 * value - low
+    assert held / 100 >= 0.85
+    assert by_values <= held
 
 
 def test_coverage_of_items_that_share_images():
@@ -125,7 +145,8 @@ def test_coverage_of_items_that_share_images():
     for trial in range(200):
         score = np.repeat(rng.random(40) < 0.5, 10)
         for units in (unit, None):
-            low, high = intervals.interval(intervals.resampled(Scored.of(score, unit=units), resamples=200, seed=trial))
+            items = Scored.of(score, unit=units)
+            low, high = intervals.interval(intervals.resampled(items, resamples=200, seed=trial), items.value())
             if units is None:
                 by_item += low <= 0.5 <= high
             else:
@@ -164,9 +185,10 @@ def test_items_are_read_as_they_were_written(tmp_path, items):
     again = intervals.read_items(tmp_path / "items.npz", "figure")
     assert type(again) is type(items)
     assert again.value() == items.value()
-    units, values = intervals.read_resampled(tmp_path / "items.npz", "figure")
+    units, value, values = intervals.read_resampled(tmp_path / "items.npz", "figure")
     assert units == items.units
-    assert limits["figure"] == pytest.approx(intervals.interval(values), abs=1e-6)
+    assert value == items.value()
+    assert limits["figure"] == pytest.approx(np.clip(intervals.interval(values, value), 0, 1), abs=1e-6)
     assert (intervals.resampled(again) == intervals.resampled(items)).sum() == (~np.isnan(values)).sum()
     with pytest.raises(KeyError):
         intervals.read_items(tmp_path / "items.npz", "other")

@@ -148,5 +148,5 @@ def test_low_shot_scores_the_largest_k_with_its_interval(setup, practice, encode
     items = figures["items"]["map"]
     assert items.value() == pytest.approx(figures["map"])
     assert items.order.shape == (2, len(data.classes), 45)
-    low, high = intervals.interval(intervals.resampled(items, resamples=100))
+    low, high = intervals.interval(intervals.resampled(items, resamples=100), items.value())
     assert low < figures["map"] < high
