@@ -205,6 +205,27 @@ def test_files_and_single_pictures_are_fed_like_images(pictures, files):
     np.testing.assert_allclose(squeezed[1], by_hand, atol=1e-5)
 
 
+def test_classifiers_and_detectors_feed_it_the_same():
+    """Networks that are trained on top of an encoder normalize as it was trained."""
+    from training.transfer.fitting import Heads
+    from training.transfer.linear import LinearProbe
+    from training.transfer.mask_rcnn import DetectionSettings, mask_rcnn
+    from training.transfer.semi import FineTuned
+
+    encoder = small("ResNet")
+    pixels = torch.arange(2 * 3 * 64 * 64).remainder(251).to(torch.uint8).view(2, 3, 64, 64)
+    expected = (pixels / 255 - 0.5) / 0.5
+    for network in (FineTuned(encoder, 2), LinearProbe(encoder, 2)):
+        heads = Heads(network, groups=[], factor=lambda epoch: 1.0, steps_per_epoch=1, epochs=1, sgd={})
+        seen = []
+        hook = network.backbone.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+        heads.training_step({"image": pixels, "label": torch.tensor([0, 1])}, 0)
+        hook.remove()
+        torch.testing.assert_close(seen[0], expected)
+    detector = mask_rcnn(encoder, 2, DetectionSettings(channels=8), seed=0)
+    assert (detector.transform.image_mean, detector.transform.image_std) == ((0.5,) * 3, (0.5,) * 3)
+
+
 @pytest.mark.parametrize("family", ["ViT", "Swin", "DINOv2", "DINOv3"])
 def test_transformers_of_one_size_take_others(family):
     encoder = small(family)
