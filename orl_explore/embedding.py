@@ -62,8 +62,8 @@ class _Files(Dataset):
     """Item i: image file i -> uint8 (1, 3, S, S), the center crop or the whole image squeezed to a square."""
 
     def __init__(self, files: Sequence[Path], size: int, inputs: InputSettings, *, squeeze: bool):
-        self.files, self.squeeze = files, squeeze
-        self.size, self.inputs = inputs.side(size), inputs
+        self.files, self.size, self.inputs = files, inputs.side(size), inputs
+        self.view = cropping.squeezed_view if squeeze else cropping.center_view
 
     def __len__(self) -> int:
         return len(self.files)
@@ -71,13 +71,7 @@ class _Files(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         from orl_explore.images.decoding import load_rgb
 
-        image = load_rgb(self.files[index])
-        if self.squeeze:
-            whole = (0, 0, image.width, image.height)
-            square = cropping.crop_image(image, whole, self.size, self.inputs.interpolation)
-        else:
-            square = cropping.center_view(image, self.size, self.inputs)
-        return tensors.to_tensor(square)[None]
+        return tensors.to_tensor(self.view(load_rgb(self.files[index]), self.size, self.inputs))[None]
 
 
 def _first(batch: list[Tensor]) -> Tensor:
@@ -229,25 +223,28 @@ def embed_files(
     *,
     size: int = 224,
     squeeze: bool = False,
+    forward: Callable[[Tensor], Tensor] | None = None,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Embed image files that are in no image set, with the pooled backbone feature, in fp32.
+    """Embed image files that are in no image set, in fp32.
 
     Args:
         encoder: a frozen encoder; it is used in eval mode.
         files: paths.
         size: side of what the encoder sees, pixels, if it has none of its own.
-        squeeze: resize the whole image to a square; otherwise take the center crop, as `embed_images` does.
+        squeeze: resize the whole image to a square, after what comes before the center crop (its shorter side to
+            size * 256/224); otherwise take the center crop, as `embed_images` does.
+        forward: normalized images (B, 3, S, S) -> vectors (B, d) by this encoder; default: its pooled feature.
         device: where the encoder runs.
         batch_size: images per forward pass.
         workers: processes that decode images; 0 decodes in this one.
         progress: called as progress(images done, images in all).
 
     Returns:
-        float32 (len(files), width), rows of length 1.
+        float32 (len(files), d), rows of length 1; d is the encoder's width unless `forward` says otherwise.
 
     Raises:
         OrlError: names the first file that cannot be used, and why.
@@ -258,7 +255,7 @@ def embed_files(
     encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     crops = _Files(files, size, encoder.inputs, squeeze=squeeze)
     return _embed(
-        encoder.features,
+        forward or encoder.features,
         crops,
         device=device,
         batch_size=batch_size,

@@ -37,8 +37,9 @@ from training.plan import plan
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-SLOW = "torchrun |orl map "
-"""Beginnings of commands that take more than a few seconds all the same: two processes; UMAP, when first imported."""
+SLOW = r"torchrun |orl map |orl evaluate .* --protocol (voc07|linear|semi|detection)"
+"""Beginnings of commands that take more than a few seconds all the same: two processes; UMAP, when first imported;
+whole protocols."""
 
 LISTED = {
     r"orl data coco ": "19 GB from a server; tests/images/test_downloads.py does it with a small one of its own",
@@ -75,7 +76,15 @@ PROTOCOLS = {
     "voc07-lowshot": {"k": [1, 2], "samples": 1, "costs": [1]},
     "linear": {"epochs": 1, "steps": [1], "batch_size": 16},
     "semi": {"epochs": 1, "steps": [1]},
-    "detection": {"iterations": 1, "batch_size": 2, "train_sizes": [32], "channels": 8, "regions": 4, "warmup": 1},
+    "detection": {
+        "iterations": 1,
+        "batch_size": 2,
+        "train_sizes": [32],
+        "channels": 8,
+        "regions": 4,
+        "warmup": 1,
+        "precise_bn": 1,
+    },
 }
 SMALL = {
     **dict.fromkeys(("run", "stage1", "stage2", "stage3", "plan"), WHOLE_RUN),

@@ -31,7 +31,10 @@ MODEL:
   RESNETS: {{{shape}, STRIDE_IN_1X1: false, NORM: SyncBN}}
   BACKBONE: {{FREEZE_AT: 0}}
   FPN: {{NORM: SyncBN}}
-INPUT: {{FORMAT: RGB}}""",
+  ROI_BOX_HEAD: {{NAME: FastRCNNConvFCHead, NUM_CONV: 4, NUM_FC: 1, NORM: SyncBN}}
+  ROI_MASK_HEAD: {{NORM: SyncBN}}
+INPUT: {{FORMAT: RGB}}
+TEST: {{PRECISE_BN: {{ENABLED: true}}}}""",
     "mmdetection": """\
 # config of MMDetection
 backbone=dict({shape}, style="pytorch",

@@ -374,13 +374,16 @@ def _judged(run: Run) -> None:
         st.markdown(state.markdown_table(table.map(_number)))
         if "chance" in table and table["chance"].isna().all():
             st.caption("Without annotations nothing can be judged by labels.")
-    transfer = results.transfer_table(results.read_results(run))
+    transfer = results.text_table(results.read_results(run), run)
     if len(transfer):
         st.markdown("**Transfer protocols, measured on this run's encoders**")
-        scores = transfer.select_dtypes("number").columns
-        config = {name: st.column_config.NumberColumn(name, format="%.3f") for name in scores}
-        st.dataframe(transfer, hide_index=True, column_config=config)
-        st.caption(state.sentence("From evaluation/transfer/; docs/transfer.md says how each is measured."))
+        st.dataframe(transfer, hide_index=True)
+        st.caption(
+            state.sentence(
+                "Percent, with 95 % intervals over the test images; from evaluation/transfer/."
+                " docs/transfer.md says how each is measured."
+            )
+        )
     st.markdown("**Published by others (ResNet-50 on COCO), not measured here**")
     st.dataframe(published.published_table(), hide_index=True)
     st.caption(

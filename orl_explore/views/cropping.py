@@ -56,6 +56,12 @@ def center_view(image: Image.Image, size: int, inputs: InputSettings = IMAGENET)
     return view
 
 
+def squeezed_view(image: Image.Image, size: int, inputs: InputSettings = IMAGENET) -> Image.Image:
+    """The view of VOC07 classification: resized as for the center view, then all of it to size x size."""
+    resample = RESAMPLING[inputs.interpolation]
+    return image.resize(_resized(image.size, size, inputs), resample).resize((size, size), resample)
+
+
 def _resized(sides: tuple[int, int], size: int, inputs: InputSettings) -> tuple[int, int]:
     """Width and height that an image of these sides is resized to."""
     down = inputs.rounding == "down"

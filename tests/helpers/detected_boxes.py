@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 
 SMALL = {
     **{"batch_size": 4, "train_sizes": (64,), "channels": 16, "regions": 8, "iterations": 3, "warmup": 2},
-    "checkpoint_steps": 1,
+    **{"checkpoint_steps": 1, "precise_bn": 2},
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+import yaml
 from safetensors.torch import load_file
 
 from encoder_files import difference, encoder
@@ -63,6 +64,13 @@ def test_detectron2_has_its_names_and_shapes(with_encoder, tmp_path):
     }.items():
         np.testing.assert_array_equal(model[theirs], ours[key].numpy())
     assert "DEPTH: 18" in card.read_text()
+    settings = yaml.safe_load(card.read_text().split("```python\n")[1].split("```")[0])
+    model = settings["MODEL"]
+    assert model["ROI_BOX_HEAD"] == {"NAME": "FastRCNNConvFCHead", "NUM_CONV": 4, "NUM_FC": 1, "NORM": "SyncBN"}
+    norms = [model[part]["NORM"] for part in ("RESNETS", "FPN", "ROI_MASK_HEAD")]
+    assert norms == ["SyncBN"] * 3
+    assert (model["BACKBONE"], settings["INPUT"]) == ({"FREEZE_AT": 0}, {"FORMAT": "RGB"})
+    assert settings["TEST"] == {"PRECISE_BN": {"ENABLED": True}}
 
 
 def resnet50_shapes() -> dict[str, tuple[int, ...]]:

@@ -145,4 +145,4 @@ def test_results_of_transfer_protocols(run, visit):
     assert sound(app), text(app)
     shown = app.dataframe[0].value
     assert list(shown.columns) == ["", "stage 1", "chance", "data", "code"]
-    assert shown.iloc[0].tolist() == ["kNN, accuracy", 0.5, 0.1, "b>", "unknown"]  # of a path, its last part
+    assert shown.iloc[0].tolist() == ["kNN, accuracy", "50.0", "10.0", "b>", "unknown"]  # of a path, its last part

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orl_explore.views import cropping
-from orl_explore.views.cropping import center_view, crop_image
+from orl_explore.views.cropping import center_view, crop_image, squeezed_view
 from view_parts import noise
 
 
@@ -62,3 +62,13 @@ def test_resizing_is_pillows(scene, w, h, seed, size):
     box = (int(rng.integers(0, 301 - w)), int(rng.integers(0, 261 - h)), w, h)
     fast = cropping.crop_pixels(np.array(scene), box, size).astype(int)
     assert np.abs(fast - np.array(cropping.crop_image(scene, box, size))).max() <= 1
+
+
+def test_images_are_resized_twice():
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 500, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    # The shorter side, 300, becomes 256 and 500 becomes 427 (426.7); then both become 224.
+    expected = image.resize((427, 256), Image.Resampling.BILINEAR).resize((224, 224), Image.Resampling.BILINEAR)
+    assert (np.asarray(squeezed_view(image, 224)) == np.asarray(expected)).all()
+    assert squeezed_view(image, 64).size == (64, 64)
+    assert squeezed_view(Image.new("RGB", (9, 5000)), 224).size == (224, 224)

@@ -97,7 +97,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
     else:
         from rich.console import Console
 
-        Console().print(transfer.results_table(results))
+        Console().print(transfer.results_table(results, run))
 
 
 def show_figures(summary: dict, *, as_json: bool) -> None:

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
 from detected_boxes import SMALL
 from orl_explore.errors import OrlError
 from training.transfer import detection
-from training.transfer.detection import DetectionSettings
-from training.transfer.mask_rcnn import DetectionTraining
+from training.transfer.mask_rcnn import DetectionSettings, DetectionTraining
 from training.transfer.runner import evaluate, split_overrides
 from training.transfer.setup import Setup
 
@@ -87,7 +87,8 @@ def test_a_killed_training_ends_with_the_same_figures(new_run, tiny, monkeypatch
     assert whole["score"]["value"] == whole["figures"]["box_ap"]
     assert whole["settings"]["batch_size"] == 4
     assert whole["data"]["train"] == 17
-    (file,) = (run.path / "evaluation" / "transfer").iterdir()  # no checkpoint is left
+    file, items = sorted((run.path / "evaluation" / "transfer").iterdir())  # no checkpoint is left
+    assert (file.suffix, items.suffix) == (".json", ".npz")
     assert json.loads(file.read_text())["figures"] == whole["figures"]
 
     step = DetectionTraining.training_step
@@ -107,3 +108,32 @@ def test_a_killed_training_ends_with_the_same_figures(new_run, tiny, monkeypatch
     (again,) = evaluate(run, config, ["detection"], encoders=["random"], settings=settings)
     assert weights[0] == weights[1] != []
     assert again["figures"] == whole["figures"]
+
+
+@pytest.mark.slow
+def test_detection_is_tested_with_statistics_of_its_last_weights(new_run, tiny, monkeypatch):
+    seen = {}
+    real = DetectionTraining.on_test_start
+
+    def watched(self):
+        weights = [parameter.clone() for parameter in self.model.parameters()]
+        stale = self.model.roi_heads.box_head[0][1].running_mean.clone()
+        real(self)
+        fresh = self.model.roi_heads.box_head[0][1].running_mean
+        assert all(torch.equal(a, b) for a, b in zip(weights, self.model.parameters(), strict=True))
+        assert not self.model.training
+        seen[self.config.precise_bn] = (stale.tolist(), fresh.tolist())
+
+    monkeypatch.setattr(DetectionTraining, "on_test_start", watched)
+    for batches in (3, 0):
+        settings = {"detection": DetectionSettings(**{**SMALL, "precise_bn": batches})}
+        (result,) = evaluate(new_run(f"run{batches}"), tiny, ["detection"], encoders=["random"], settings=settings)
+        low, high = result["score"]["interval"]
+        assert low <= result["score"]["value"] <= high
+        assert set(result["intervals"]["figures"]) == {"box_ap", "mask_ap"}
+        assert result["intervals"]["images"] == {"box_ap": 7, "mask_ap": 7}
+    assert seen[3][0] == seen[0][0]  # the same training
+    assert seen[0][0] == seen[0][1]
+    assert seen[3][0] != seen[3][1]
+    with pytest.raises(OrlError, match=r"precise_bn is -1"):
+        DetectionSettings(precise_bn=-1)

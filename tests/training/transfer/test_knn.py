@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from training.transfer import knn
 
@@ -11,7 +12,7 @@ def test_knn_votes_can_all_weigh_the_same(setup, monkeypatch):
     # Nearest first: a, b, b. Weighted sharply a wins, counted b.
     train = np.array([[1.0, 0.0], [0.8, 0.6], [0.8, -0.6]])
     data = type("Data", (), {"labels": np.array(list("abba"), object), "test": np.array([False] * 3 + [True])})()
-    data.crops = None
+    data.crops = pd.DataFrame({"image_id": range(4)})
     monkeypatch.setattr(knn, "embed_crops", lambda *_: np.vstack([train, [[1.0, 0.0]]]))
     found = {
         temperature: knn.judge(None, data, knn.KnnSettings(image_size=8, k=(3, 1), temperature=temperature), setup)

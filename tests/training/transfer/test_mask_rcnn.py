@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from detected_boxes import SMALL
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.settings import EncoderSettings
-from training.transfer.detection import DetectionSettings
-from training.transfer.mask_rcnn import DetectionImages, DetectionTraining, mask_rcnn
+from training.transfer.mask_rcnn import DetectionImages, DetectionSettings, DetectionTraining, mask_rcnn
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,30 @@ def test_a_backbone_without_stages_is_refused():
     encoder.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
     with pytest.raises(OrlError, match="has no layer1: detection needs a ResNet"):
         mask_rcnn(encoder, 3, DetectionSettings(**SMALL), seed=0)
+
+
+def shapes(module):
+    kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+    return [(type(part).__name__, tuple(part.weight.shape)) for part in module.modules() if isinstance(part, kinds)]
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (
+            "4conv1fc",
+            [*[("Conv2d", (16, 16, 3, 3)), ("BatchNorm2d", (16,))] * 4, ("Linear", (64, 16 * 7 * 7))],
+        ),
+        ("fc", [("Linear", (64, 16 * 7 * 7)), ("Linear", (64, 64))]),
+    ],
+)
+def test_the_box_head(head, expected):
+    encoder = Encoder.random(EncoderSettings("timm:test_resnet", hidden=0, dim=96), seed=1)
+    model = mask_rcnn(encoder, 3, DetectionSettings(**SMALL, head=head), seed=0)
+    assert shapes(model.roi_heads.box_head) == expected
+    # Convolutions before batch normalization have no bias of their own.
+    assert all(part.bias is None for part in model.roi_heads.box_head.modules() if isinstance(part, nn.Conv2d))
+    norms = [name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm2d)]
+    assert sum(name.startswith("roi_heads.mask_head.") for name in norms) == 4
+    assert sum(name.startswith("backbone.fpn.") for name in norms) == 8
+    assert DetectionSettings().head == "4conv1fc"

@@ -11,6 +11,7 @@ import pytest
 from orl_explore.errors import OrlError
 from orl_explore.judging import results
 from training import cli
+from training.cli import judging
 from training.transfer import knn, linear, retrieval, semi, svm
 from training.transfer import runner as transfer
 from training.transfer.protocols import PROTOCOLS
@@ -22,7 +23,7 @@ SHORT = {
     "voc07": svm.VocSettings(costs=(0.01, 1.0), folds=2),
     "voc07-lowshot": svm.LowShotSettings(k=(1, 2), samples=2, costs=(0.1,)),
     "knn": knn.KnnSettings(k=(5,)),
-    "linear": linear.LinearSettings(epochs=1, layers="all"),
+    "linear": linear.LinearSettings(epochs=1),
     "semi": semi.SemiSettings(epochs=1),
     "retrieval": retrieval.RetrievalSettings(queries=20),
     "supervised": transfer.settings_class("supervised")(epochs=1),
@@ -94,9 +95,9 @@ def test_a_result_of_other_code_is_told(copy, tiny, capsys, monkeypatch):
 
 
 def test_command_knows_every_protocol():
-    assert tuple(PROTOCOLS) == cli.PROTOCOL_NAMES
+    assert tuple(PROTOCOLS) == judging.PROTOCOL_NAMES
     for name in PROTOCOLS:
-        assert f"\n  {name} " in cli.PROTOCOLS
+        assert f"\n  {name} " in judging.PROTOCOLS
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.settings import EncoderSettings
+from orl_explore.views import tensors
+from orl_explore.views.cropping import squeezed_view
 from training.transfer.voc import find_voc, read_annotation, read_voc
 
 
@@ -119,3 +125,44 @@ def test_annotations_of_another_encoding_are_refused(tmp_path):
     file.write_bytes(BOMB.encode("utf-16"))
     with pytest.raises(OrlError, match="cannot be read"):
         read_annotation(file)
+
+
+@pytest.mark.parametrize(("feature", "numbers"), [("map", 8192), ("pooled", 2048)])
+def test_features_of_the_papers_network(setup, practice, feature, numbers):
+    data = read_voc(practice / "VOC2007")
+    encoder = Encoder.random(EncoderSettings("resnet50", hidden=0, dim=2048), 0)
+    few = type(data)(data.root, data.classes, *(type(p)(p.files[:1], p.labels[:1]) for p in (data.trainval, data.test)))
+    train, test, facts = few.embed(encoder, 224, feature, setup)
+    assert train.shape == test.shape == (1, numbers)
+    assert np.linalg.norm(train) == pytest.approx(1)
+    how = {"map": "7 x 7 to 2 x 2, kernel 6, stride 1, padding 0", "pooled": "global average"}[feature]
+    assert facts == {"name": feature, "numbers": numbers, "pooling": how}
+    with torch.inference_mode():
+        image = tensors.to_tensor(squeezed_view(Image.open(few.test.files[0]), 224))[None]
+        net = encoder.backbone
+        x = net.maxpool(net.relu(net.bn1(net.conv1(tensors.normalize(image)))))
+        found = net.layer4(net.layer3(net.layer2(net.layer1(x))))  # (1, 2048, 7, 7)
+    if feature == "map":
+        windows = [found[:, :, y : y + 6, x : x + 6].mean((2, 3)) for y in (0, 1) for x in (0, 1)]
+        by_hand = torch.stack(windows, dim=2).flatten(1)
+    else:
+        by_hand = found.mean((2, 3))
+    assert test[0] == pytest.approx((by_hand / by_hand.norm())[0].numpy(), abs=1e-5)
+
+
+def test_hooks_are_gone_afterwards(setup, practice):
+    data = read_voc(practice / "VOC2007")
+    encoder = Encoder.random(EncoderSettings("resnet18", hidden=0, dim=512), 0)
+    train, _, facts = data.embed(encoder, 32, "map", setup)
+    assert train.shape == (45, 4 * 512)
+    assert facts["pooling"] == "1 x 1 to 2 x 2, adaptive"
+    assert not encoder.backbone.layer4._forward_hooks
+
+
+def test_a_network_without_stages_has_the_pooled_feature_alone(setup, practice):
+    data = read_voc(practice / "VOC2007")
+    encoder = Encoder.random(EncoderSettings("resnet18", hidden=0, dim=512), 0)
+    encoder.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    with pytest.raises(OrlError, match=r"has no layer4, so it is no ResNet: use --test\.feature pooled"):
+        data.embed(encoder, 32, "map", setup)
+    assert data.embed(encoder, 32, "pooled", setup)[0].shape == (45, 4)
