@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orl_explore.encoder import Encoder
+from orl_explore.settings import InputSettings
 from training.transfer import fitting, linear
 from training.transfer.fitting import COLORS_TOO, Answers, EachOnce, Heads, LabeledViews, fit_heads, step_decay
 
@@ -135,7 +136,7 @@ def test_color_noise_by_hand(monkeypatch):
 
 def test_the_shift_is_added_to_what_the_network_sees():
     batch = {"image": torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), "shift": torch.tensor([[0.1, 0.0, -0.1]])}
-    shown = fitting._shown(batch)[0, :, 0, 0].tolist()
+    shown = fitting._shown(batch, InputSettings())[0, :, 0, 0].tolist()
     # (1 + shift - mean) / std, beyond white where the shift leads there.
     assert shown == pytest.approx([(1.1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (0.9 - 0.406) / 0.225], rel=1e-5)
 
@@ -143,6 +144,7 @@ def test_the_shift_is_added_to_what_the_network_sees():
 def test_places_of_the_right_class():
     logits = torch.tensor([[5.0, 4, 3, 2, 1, 0, -1]]).repeat(4, 1)
     network = torch.nn.Module()
+    network.inputs = InputSettings()
     network.forward = lambda images: {"head": logits}
     module = Heads(network, groups=[], factor=lambda _: 1.0, steps_per_epoch=1, epochs=1, sgd={})
     batch = {"image": torch.zeros(4, 3, 2, 2, dtype=torch.uint8), "shift": torch.zeros(4, 3)}
