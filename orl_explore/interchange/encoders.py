@@ -37,7 +37,7 @@ from orl_explore.pretrained import (
     without_projector,
 )
 from orl_explore.runs.encoders import RunEncoder, run_encoders
-from orl_explore.runs.files import hash_file
+from orl_explore.runs.files import known_hash
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config, EncoderSettings
 
@@ -108,7 +108,9 @@ class NamedEncoder:
         if self.of_run is not None:
             return self.of_run.hash()
         if self.file is not None:
-            digest = hash_file(self.file)
+            if not self.file.is_file():
+                raise OrlError(f"there is no file {str(self.file)!r} any more: name one that is there")
+            digest = known_hash(self.file)
             return digest if self.kind != "timm" else _digest(f"{self.model}@{digest}")
         return _digest(f"{self.kind}:{self.model}")
 

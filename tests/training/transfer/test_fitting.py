@@ -146,6 +146,7 @@ def test_the_shift_is_added_to_what_the_network_sees():
 def test_places_of_the_right_class():
     logits = torch.tensor([[5.0, 4, 3, 2, 1, 0, -1]]).repeat(4, 1)
     network = torch.nn.Module()
+    network.inputs = InputSettings()
     network.forward = lambda images: {"head": logits}
     network.inputs = InputSettings()
     module = Heads(network, groups=[], factor=lambda _: 1.0, steps_per_epoch=1, epochs=1, sgd={})
