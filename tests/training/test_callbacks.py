@@ -25,8 +25,9 @@ def test_metrics(finished, stage, names):
     assert list(rows[0]) == ["step", "epoch", "lr", "momentum", "loss", *losses, "std", "rank"]
     assert [int(row["step"]) for row in rows] == [0, 1, 2, 3, 4, 5]  # 24 images, batches of 8, two epochs
     assert [int(row["epoch"]) for row in rows] == [0, 0, 0, 1, 1, 1]
-    # lr 0.4 * 8 / 512 = 0.00625; three steps of warm-up from 1e-4, then a cosine over three steps: 1, 3/4, 1/4.
-    shares = [1e-4, 1e-4 + 0.9999 / 3, 1e-4 + 2 * 0.9999 / 3, 1, 0.75, 0.25]
+    # lr 0.4 * 8 / 512 = 0.00625; three steps of warm-up from 1e-4 in the first epoch, whose cosine is 1; that of the
+    # second one of two is (1 + cos(pi / 2)) / 2: a half.
+    shares = [1e-4 + (1 - 1e-4) * step / 3 for step in range(3)] + [0.5] * 3
     assert [float(row["lr"]) for row in rows] == pytest.approx([0.00625 * share for share in shares], rel=1e-5)
     assert [float(row["momentum"]) for row in rows] == pytest.approx(
         [0.99, 0.99067, 0.9925, 0.995, 0.9975, 0.99933], abs=1e-5
