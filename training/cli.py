@@ -360,6 +360,7 @@ def _add_images(parser: argparse.ArgumentParser, *, positional: bool) -> None:
     parser.add_argument(
         "images" if positional else "--images",
         nargs="+",
+        action="extend",  # a second --images adds to the first
         type=Path,
         metavar="IMAGES" if positional else "PATH",
         help="a folder, a COCO json, a .txt list of files, or several of them",

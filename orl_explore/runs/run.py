@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
+from orl_explore.images.findings import Findings
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
@@ -29,6 +30,10 @@ from orl_explore.settings import Config, differing_keys, from_dict
 
 FORMAT = 2
 """Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""
+
+
+_FORMER_RANGES = {"16-bit": (0.0, 65535.0)}
+"""How pictures of runs were shown that were begun before ranges were measured."""
 
 
 def kept_encoder_file(folder: Path, epoch: int) -> Path:
@@ -294,6 +299,8 @@ class Run:
             "fingerprint": images.fingerprint,
             "count": len(images),
             "skipped": images.skipped.to_dict("records"),
+            "ranges": {kind: list(bounds) for kind, bounds in images.ranges.items()},
+            **images.findings.as_dict(),
         }
         write_json(self._manifest_file, manifest)
 
@@ -306,7 +313,9 @@ class Run:
         table, objects = self.read("images"), self.read("objects")
         facts = self.manifest()["images"]
         skipped = pd.DataFrame(facts["skipped"], columns=["file_name", "reason"])
-        return ImageSet(table, objects, skipped, tuple(Path(root) for root in facts["roots"]))
+        roots = tuple(Path(root) for root in facts["roots"])
+        ranges = {kind: tuple(bounds) for kind, bounds in facts.get("ranges", _FORMER_RANGES).items()}
+        return ImageSet(table, objects, skipped, roots, ranges, Findings.from_dict(facts))
 
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder; that of stage 2 is one that took the place of stage 1's."""
