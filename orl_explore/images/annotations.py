@@ -11,14 +11,15 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images.findings import Findings, Tally
-from orl_explore.images.image_source import ImageSource, flag, printable, whole
+from orl_explore.images.image_source import Annotation, ImageSource, flag, printable, whole
 from orl_explore.images.object_masks import to_rle
 from orl_explore.images.turning import Box, turned_box, turned_segmentation
 
 CROWD: Final = "marked iscrowd"
 SKIPPED: Final = "of an image that is skipped"
 TWICE: Final = "that is the same as one in the file's other listing"
-BORNE: Final = (CROWD, SKIPPED, TWICE)
+SECOND: Final = "of a second annotator of the same picture"
+BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND)
 """Reasons that say nothing against the file."""
 
 NO_BOX: Final = "without a box of four numbers"
@@ -116,7 +117,8 @@ def _refuse_most(source: ImageSource, left_out: Tally) -> None:
     judged = len(source.annotations) - sum(left_out.counts.get(reason, [0])[0] for reason in BORNE)
     bad = {what: found for what, found in left_out.counts.items() if what not in BORNE}
     count = sum(found[0] for found in bad.values())
-    if 2 * count > judged:
+    # Labels beside the pictures of a folder that was named for these: counted, and no reason to refuse them.
+    if 2 * count > judged and not source.path.is_dir():
         reasons = "; ".join(f"{number:,} {what}, such as {example}" for what, (number, example) in bad.items())
         raise OrlError(
             f"{source.path}: {count:,} of {judged:,} annotations cannot be used ({reasons}): mend them, or name the"
@@ -190,12 +192,12 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
     listings = set(zip(objects.image_ids, objects.boxes, objects.categories, strict=True)) if known.merged else None
 
     def where(place: int, item: Any) -> str:
-        own = isinstance(item, dict) and item.get("where")
-        return str(own) if own else f"annotations[{place}] of {source.path.name}"
+        return item.where if isinstance(item, Annotation) else f"annotations[{place}] of {source.path.name}"
 
     for place, item in enumerate(source.annotations):
-        if type(item) is not dict:
-            left_out.add("that are no objects of JSON", where(place, item))
+        if type(item) is not dict and not (isinstance(item, Annotation) and item.left_out is None):
+            reason = item.left_out if isinstance(item, Annotation) else "that are no objects of JSON"
+            left_out.add(reason or "", where(place, item))
             continue
         image_id, spelled = item.get("image_id"), False
         if type(image_id) is not int:

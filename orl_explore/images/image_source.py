@@ -19,6 +19,18 @@ class SourceFile:
     reason: str | None = None
 
 
+class Annotation(dict[str, Any]):
+    """An annotation that was not read from a COCO json: one in COCO's form, and where it stands."""
+
+    __slots__ = ("left_out", "where")
+
+    def __init__(self, content: dict[str, Any], where: str, left_out: str | None = None):
+        super().__init__(content)
+        self.where = where
+        self.left_out = left_out
+        """Why it cannot be used, where that is known already."""
+
+
 @dataclass
 class ImageSource:
     """A folder, json or list: where its names start from, its files, and its annotations."""
@@ -29,7 +41,7 @@ class ImageSource:
     """Where the names of its files start from."""
     files: list[SourceFile]
     annotations: list[Any] = field(default_factory=list)
-    """In COCO's form, as they stand in the file: nothing is checked yet. `where` may say where one stands."""
+    """In COCO's form, as they stand in the file: nothing is checked yet."""
     categories: dict[Any, str] = field(default_factory=dict)
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Width and height that it gives its images, by its own ids."""

@@ -12,7 +12,14 @@ from orl_explore.errors import OrlError
 from orl_explore.images.coco import open_coco, read_json
 from orl_explore.images.image_source import ImageSource, SourceFile, absolute, path_id
 from orl_explore.images.kinds import SUFFIXES, unread
+from orl_explore.images.label_files import read_label_files
 from orl_explore.images.locating import FOLDERS, locate
+from orl_explore.images.tool_exports import open_cvat, open_export
+
+SNIFFED: Final = 100
+"""Jsons and xmls of a folder that are looked into."""
+MARKS: Final = (b'"images"', b'"annotations"', b'"samples"', b'"labels"', b'"classes"', b"<annotations>")
+"""What an annotation file of many pictures has near its beginning."""
 
 
 def open_source(path: Path, root: Path | None) -> ImageSource:
@@ -27,15 +34,22 @@ def open_source(path: Path, root: Path | None) -> ImageSource:
         raise OrlError(f"there is no {path}: name a folder, a COCO json or a .txt list of files")
     suffix = path.suffix.lower()
     if suffix == ".json":
-        return open_coco(path, root, read_json(path))
+        content = read_json(path)
+        return open_export(path, root, content) or open_coco(path, root, content)
+    if suffix == ".xml":
+        return open_cvat(path, root)
     if suffix == ".txt":
         return _open_list(path, root)
-    raise OrlError(f"{path} is neither a folder, nor a COCO .json, nor a .txt list of files: pass its folder")
+    raise OrlError(
+        f"{path} is neither a folder, nor a COCO .json, nor a .txt list of files (nor an export that is"
+        " known): pass its folder"
+    )
 
 
 def _open_folder(path: Path) -> ImageSource:
     folder_path, path = path, absolute(path)
     files: list[SourceFile] = []
+    annotations: list[str] = []
     seen: set[str] = set()  # real paths: a link to a parent folder would otherwise never end
 
     def unreadable(error: OSError) -> None:
@@ -53,11 +67,33 @@ def _open_folder(path: Path) -> ImageSource:
             if name.startswith("."):
                 continue
             looked_at = name.lower().endswith(SUFFIXES)
+            if name.lower().endswith((".json", ".xml")):
+                annotations.append((Path(folder) / name).relative_to(path).as_posix())
             reason = None if looked_at else unread(name)
             if looked_at or reason:
                 relative = (Path(folder) / name).relative_to(path).as_posix()
                 files.append(SourceFile(relative, path_id(relative), reason=reason))
-    return ImageSource(folder_path, path, sorted(files, key=lambda file: file.name))
+    source = ImageSource(folder_path, path, sorted(files, key=lambda file: file.name))
+    read_label_files(source)
+    source.notes += _unread_annotations(folder_path, annotations)
+    return source
+
+
+def _unread_annotations(folder: Path, names: Sequence[str]) -> list[str]:
+    """Name the annotation files in a folder: they are not read, as a folder stands for its pictures."""
+    found = []
+    for name in sorted(names)[:SNIFFED]:
+        try:
+            with (folder / name).open("rb") as file:
+                beginning = file.read(4096)
+        except OSError:
+            continue
+        if any(mark in beginning for mark in MARKS):
+            found.append(name)
+    if not found:
+        return []
+    files = f"{len(found):,} annotation files" if len(found) > 1 else "an annotation file"
+    return [f"{folder} holds {files} that a folder is not read with: name {folder / found[0]} to have its annotations"]
 
 
 def _open_list(path: Path, root: Path | None) -> ImageSource:
@@ -174,7 +210,7 @@ def _part_ids(opened: Sequence[ImageSource]) -> None:
         if changed:
             renumbered = True
             source.notes.append(
-                f"{changed:,} images of {source.path.name} have the id of another image: they are renumbered, and the"
+                f"{changed:,} images of {source.path} have the id of another image: they are renumbered, and the"
                 " ids of the jsons are the column original_id"
             )
     if renumbered:
