@@ -221,7 +221,7 @@ def _decoded(data: bytes, minimum_side: int, ranges: Ranges | None, *, as_is: bo
         raise
     except Exception as error:
         message = " ".join(str(error).split()) or type(error).__name__
-        if "truncated" in message.lower() or isinstance(error, EOFError):
+        if isinstance(error, EOFError) or any(word in message.lower() for word in ("truncated", "end of file")):
             raise Unusable("truncated: the file ends before the picture does") from None
         raise Unusable(f"damaged: {message}") from None
 

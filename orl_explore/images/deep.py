@@ -6,6 +6,7 @@ all of them.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from orl_explore.images.kinds import Unusable, tiff_tags, why_no_tiff
+from orl_explore.images.kinds import Unusable, tiff_kind, tiff_tags, why_no_tiff
+from orl_explore.images.turning import turned_pixels
 
 Ranges = Mapping[str, tuple[float, float]]
 """Kind of samples (`16-bit`, `float`, ...) -> the values that are shown as black and as white."""
@@ -125,15 +127,20 @@ def is_deep(image: Image.Image) -> bool:
     """Whether an opened image has more than 8 bits a sample, before it is loaded."""
     if image.mode.startswith(("I", "F")):
         return True
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        return image.mode in ("RGB", "RGBA") and max(tags.get(258) or (8,)) > 8
     raw = [str(args[0] if isinstance(args, tuple) else args) for *_, args in getattr(image, "tile", ())]
-    return image.format in ("PNG", "TIFF") and image.mode != "CMYK" and any(";16" in mode for mode in raw)
+    return image.format == "PNG" and any(";16" in mode for mode in raw)
 
 
 def read_deep(image: Image.Image, data: bytes) -> Deep | None:
     """The samples of an opened image that is deep; None where only Pillow's 8 bits of them can be had."""
     tags: Any = dict(getattr(image, "tag_v2", {}))
     if not image.mode.startswith(("I", "F")):
-        values = _with_opencv(data)
+        values = _planes(data, tags) if tags.get(284) == 2 else _with_opencv(data)
+        if values is None and tags.get(284) == 2:
+            raise Unusable(f"unsupported kind: {tiff_kind(tags)}")  # Pillow would mix the planes up
         if values is None or values.dtype.kind not in "ui" or values.dtype.itemsize < 2:
             return None
         return _from_bands(values, tags, size=image.size)
@@ -167,7 +174,7 @@ def open_unknown_tiff(data: bytes) -> Deep:
     reason = why_no_tiff(data)
     tags = tiff_tags(data)
     if reason.startswith("unsupported") and 256 in tags:
-        values = _with_opencv(data)
+        values = _planes(data, tags) if tags.get(284) == 2 else _with_opencv(data)
         if values is not None:
             deep = _from_bands(values, tags, size=None)
             if deep is not None:
@@ -219,6 +226,32 @@ def _extreme(values: list[Any], choose: Any) -> float | None:
         if all(isinstance(number, int | float) and np.isfinite(number) for number in numbers):
             return float(choose(numbers))
     return None
+
+
+def _planes(data: bytes, tags: Any) -> NDArray[Any] | None:
+    """Bands that lie one after another in a TIFF file, as satellite pictures have them, in OpenCV's order and upright.
+
+    None where they are packed in another way than not at all or with deflate.
+    """
+    width, height, bands, rows = (tags.get(tag) for tag in (256, 257, 277, 278))
+    bits, form, starts, lengths = (tags.get(tag) or (1,) for tag in (258, 339, 273, 279))
+    packed, predictor = tags.get(259), tags.get(317, 1)
+    code = {1: "u", 2: "i", 3: "f"}.get(form[0])
+    if code is None or bands not in (3, 4) or packed not in (1, 8, 32946) or predictor not in (1, 2) or 322 in tags:
+        return None
+    try:
+        dtype = np.dtype(f"{'<' if data[:2] == b'II' else '>'}{code}{bits[0] // 8}")
+        strips = [data[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+        if packed != 1:
+            most = (rows or height) * width * dtype.itemsize
+            strips = [zlib.decompressobj().decompress(strip, most) for strip in strips]
+        values = np.frombuffer(b"".join(strips), dtype).reshape(bands, height, width)
+    except (TypeError, ValueError, zlib.error):
+        return None
+    if predictor == 2:
+        values = np.cumsum(values, axis=2, dtype=dtype.newbyteorder("="))
+    upright = turned_pixels(values.transpose(1, 2, 0), tags.get(274, 1))
+    return upright[..., [2, 1, 0, *range(3, bands)]]
 
 
 def _with_opencv(data: bytes) -> NDArray[Any] | None:

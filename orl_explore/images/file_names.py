@@ -251,6 +251,9 @@ def _spellings(asked: str, line: bool) -> Iterator[tuple[str, str | None]]:
     seen = {asked}
     name = asked
     yield name, None
+    if name and (clean := os.path.normpath(name)) not in seen:
+        seen.add(clean)
+        yield clean, None
     steps = (
         (_without_backslashes, SLASHES),
         (_without_url, URL),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orl_explore.images.image_source import printable
+
 
 @dataclass(frozen=True)
 class Count:
@@ -30,7 +32,7 @@ class Tally:
     def result(self) -> tuple[Count, ...]:
         """The counts, most frequent first."""
         ordered = sorted(self.counts.items(), key=lambda item: -item[1][0])
-        return tuple(Count(what, count, example) for what, (count, example) in ordered)
+        return tuple(Count(what, count, printable(example)) for what, (count, example) in ordered)
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,8 @@ def tiff_kind(tags: Any) -> str:
     bands = int((_numbers(tags.get(277)) or (len(bits),))[0])
     form = SAMPLES.get(int((_numbers(tags.get(339)) or (1,))[0]), "")
     depth = form if (form, bits[0]) in (("float", 32), ("complex", 64)) else f"{bits[0]:.0f}-bit {form}".strip()
-    return f"{depth} TIFF with {bands} {'band' if bands == 1 else 'bands'}"
+    planes = ", plane by plane" if bands > 1 and tags.get(284) == 2 else ""
+    return f"{depth} TIFF with {bands} {'band' if bands == 1 else 'bands'}{planes}"
 
 
 def why_no_tiff(data: bytes) -> str:

@@ -155,7 +155,7 @@ def _image_set(
         pd.DataFrame(skipped, columns=["file_name", "reason"], dtype="str"),
         tuple(source.root for source in opened),
         ranges,
-        replace(findings, notes=(*findings.notes, *_pixel_notes(looks, ranges))),
+        replace(findings, notes=tuple(map(printable, (*findings.notes, *_pixel_notes(looks, ranges))))),
     )
 
 

@@ -74,9 +74,9 @@ def turned_segmentation(segmentation: Any, orientation: int, stored: tuple[int, 
 
 
 def turned_pixels(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Bring an array (H, W) upright, as a picture would be."""
+    """Bring an array (H, W) or (H, W, C) upright, as a picture would be."""
     if orientation in (2, 3, 7, 8):
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 6, 7):
         pixels = pixels[::-1]
-    return pixels.T if orientation > 4 else pixels
+    return pixels.swapaxes(0, 1) if orientation > 4 else pixels
