@@ -45,18 +45,18 @@ ON_DISK = [
         ("./Train/b.jpg", "Train/b.jpg", None),
         (" x y.jpg ", "x y.jpg", BLANKS),
         ('"x y.jpg"', "x y.jpg", BLANKS),
-        ("file:///home/me/deep/in/c.jpg", "deep/in/c.jpg", END),
+        ("file:///elsewhere/me/deep/in/c.jpg", "deep/in/c.jpg", END),
         ("file:///C:/deep/in/c.jpg", "deep/in/c.jpg", END),
         ("https://example.org/set/deep/in/c.jpg?width=5", "deep/in/c.jpg", END),
-        ("C:\\Users\\me\\Train\\b.jpg", "Train/b.jpg", END),
+        ("C:\\data\\Train\\b.jpg", "Train/b.jpg", END),
         ("\\\\server\\share\\Train\\b.jpg", "Train/b.jpg", END),
-        ("/home/me/caf\u00e9.jpg", NFD, END),
+        ("/elsewhere/me/caf\u00e9.jpg", NFD, END),
         ("c.jpg", "deep/in/c.jpg", END),  # its name is the end of the one on the disk
         ("in/c.jpg", "deep/in/c.jpg", END),
         ("/other/c.jpg", "deep/in/c.jpg", END),  # a path of another machine, and there is one file of this name
         ("other/c.jpg", None, None),  # a folder of this set that is not there: doubtful
         ("b.jpg", None, None),  # there are two
-        ("/home/me/b.jpg", None, None),
+        ("/elsewhere/me/b.jpg", None, None),
         ("gone.jpg", None, None),
         ("../../etc/passwd", None, None),
         ("", None, None),
@@ -78,7 +78,7 @@ def test_each_way(asked, found, way):
         ("x y.jpg\tcup", "x y.jpg"),
         ('"x y.jpg", 3', "x y.jpg"),
         ("deep/in/c.jpg 10,20,30,40,0 50,60,70,80,1", "deep/in/c.jpg"),
-        ("/home/me/deep/in/c.jpg 1", "deep/in/c.jpg"),
+        ("/elsewhere/me/deep/in/c.jpg 1", "deep/in/c.jpg"),
         ("q.jpg.png 1", "q.jpg.png"),  # the longest path that there is
         ("x y.jpgs", None),
     ],
