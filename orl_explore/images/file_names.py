@@ -210,6 +210,24 @@ class FileNames:
         return self.names[around[close[0]]] if close else None
 
 
+def existing_path(path: Path) -> tuple[Path | None, str | None]:
+    """The only path that one means which is not there, but for letter case or Unicode form; else what is nearest."""
+    found = Path(path.anchor)
+    for part in path.parts[1:] if path.anchor else path.parts:
+        if not (found / part).exists():
+            try:
+                known = FileNames(sorted(item.name for item in found.iterdir()))
+            except OSError:
+                return None, None
+            match = known.find(part)
+            if match.index is None or match.way not in (UNICODE, CASE):
+                nearest = known.nearest(part)
+                return None, str(found / nearest) if nearest else None
+            part = known.names[match.index]
+        found /= part
+    return found, None
+
+
 def not_found(match: Match, nearest: str | None) -> str:
     """Why a file is skipped whose name was not found."""
     if match.rivals:

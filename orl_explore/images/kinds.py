@@ -7,6 +7,8 @@ import io
 import struct
 from typing import Any, Final
 
+from orl_explore.images.image_source import printable
+
 JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 NETPBM_SUFFIXES: Final = (".ppm", ".pgm", ".pbm", ".pnm")
 HEIF_SUFFIXES: Final = (".avif", ".heic", ".heif", ".hif")
@@ -145,8 +147,27 @@ def why_not_opened(data: bytes) -> str:
             return f"unsupported kind: {kind}"
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return why_no_tiff(data)
+    if data[:4] == b"RIFF" and len(data) > 12 and data[8:12] != b"WEBP":
+        return f"unsupported kind: RIFF {printable(data[8:12].decode('ascii', 'replace'))}"
+    if data.startswith(b"version https://git-lfs"):
+        return "not an image: a pointer of Git LFS, whose file is still to be fetched"
     known = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM")
-    return "truncated or damaged" if data.startswith(known) else "not an image"
+    return jpeg_kind(data) or "truncated or damaged" if data.startswith(known) else "not an image"
+
+
+def jpeg_kind(data: bytes) -> str | None:
+    """A kind of JPEG that cannot be read; None of ordinary ones and of other files."""
+    at = 2
+    while data[:2] == b"\xff\xd8" and data[at : at + 1] == b"\xff" and at + 5 < len(data):
+        marker, depth = data[at + 1], data[at + 4]
+        if marker == 0xF7:
+            return "unsupported kind: JPEG-LS"
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            lossless = marker in (0xC3, 0xC7, 0xCB, 0xCF)
+            form = "lossless JPEG" if lossless else f"{depth}-bit JPEG" if depth != 8 else None
+            return form and f"unsupported kind: {form}"
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None
 
 
 def _boxes_are_whole(data: bytes) -> bool:

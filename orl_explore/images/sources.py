@@ -10,10 +10,11 @@ from typing import Final
 
 from orl_explore.errors import OrlError
 from orl_explore.images.coco import open_coco, read_json
+from orl_explore.images.file_names import FileNames, existing_path, list_files
 from orl_explore.images.image_source import ImageSource, SourceFile, absolute, path_id
 from orl_explore.images.kinds import SUFFIXES, unread
 from orl_explore.images.label_files import read_label_files
-from orl_explore.images.locating import FOLDERS, locate
+from orl_explore.images.locating import FOLDERS, Located, locate
 from orl_explore.images.tool_exports import open_cvat, open_export
 
 SNIFFED: Final = 100
@@ -31,7 +32,7 @@ def open_source(path: Path, root: Path | None) -> ImageSource:
     if path.is_dir():
         return _open_folder(path)
     if not path.exists():
-        raise OrlError(f"there is no {path}: name a folder, a COCO json or a .txt list of files")
+        return _open_other_form(path, root)
     suffix = path.suffix.lower()
     if suffix == ".json":
         content = read_json(path)
@@ -40,10 +41,23 @@ def open_source(path: Path, root: Path | None) -> ImageSource:
         return open_cvat(path, root)
     if suffix == ".txt":
         return _open_list(path, root)
+    if suffix in (".yaml", ".yml"):
+        raise OrlError(f"{path} names classes, and no pictures: name the folder of these, such as {path.parent}")
     raise OrlError(
         f"{path} is neither a folder, nor a COCO .json, nor a .txt list of files (nor an export that is"
         " known): pass its folder"
     )
+
+
+def _open_other_form(path: Path, root: Path | None) -> ImageSource:
+    """Open what a path means that is not there as it stands."""
+    found, nearest = existing_path(path)
+    if found is None:
+        hint = f" (the nearest name is {nearest})" if nearest else ""
+        raise OrlError(f"there is no {path}{hint}: name a folder, a COCO json or a .txt list of files")
+    source = open_source(found, root)
+    source.notes.append(f"{path} is {found}")
+    return source
 
 
 def _open_folder(path: Path) -> ImageSource:
@@ -93,7 +107,9 @@ def _unread_annotations(folder: Path, names: Sequence[str]) -> list[str]:
     if not found:
         return []
     files = f"{len(found):,} annotation files" if len(found) > 1 else "an annotation file"
-    return [f"{folder} holds {files} that a folder is not read with: name {folder / found[0]} to have its annotations"]
+    return [
+        f"{folder} holds {files}, not read with a folder: name {folder / found[0]} for annotations of these pictures"
+    ]
 
 
 def _open_list(path: Path, root: Path | None) -> ImageSource:
@@ -105,6 +121,8 @@ def _open_list(path: Path, root: Path | None) -> ImageSource:
     lines = [line for line in lines if line and not line.startswith("#")]
     elsewhere = [folder / name for name in FOLDERS] + ([folder.parent] if root is None else [])
     located = locate(path, lines, [folder, *elsewhere], line=True)
+    if lines and all(name is None for name in located.names):
+        located = _without_suffixes(located, folder, lines)
     files: list[SourceFile] = []
     seen: set[str] = set()
     for line, found, reason in zip(lines, located.names, located.reasons, strict=True):
@@ -115,6 +133,19 @@ def _open_list(path: Path, root: Path | None) -> ImageSource:
         seen.add(name)
     note = located.spelling.note(path.name)
     return ImageSource(path, located.root, files, notes=[note] if note else [])
+
+
+def _without_suffixes(located: Located, folder: Path, lines: Sequence[str]) -> Located:
+    """Look for pictures of which a list names the stems alone, as VOC's `ImageSets/Main/train.txt` does."""
+    for root in (folder, *folder.parents[:2]):
+        names = [name for name in list_files(root) if name.lower().endswith(SUFFIXES)]
+        stems = [name.rpartition(".")[0] for name in names]
+        if len(set(stems)) == len(stems):
+            matches = FileNames(stems).find_all([line.split()[0] for line in lines])
+            found = [None if match.index is None else names[match.index] for match in matches]
+            if any(found):
+                return Located(root, found, [None if name else "no such file" for name in found])
+    return located
 
 
 # ---- several sources -----------------------------------------------------------------------------------------------

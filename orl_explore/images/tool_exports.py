@@ -88,7 +88,7 @@ def _assemble(
 
 def _fiftyone_labels(path: Path, root: Path | None, content: dict[str, Any]) -> ImageSource:
     """FiftyOne's `labels.json` beside `data/`: labels by file name without suffix."""
-    classes = content.get("classes") or []
+    classes = content["classes"] if isinstance(content.get("classes"), list) else []
     entries = []
     for name, labels in content["labels"].items():
         entry = _Entry(name)
@@ -144,7 +144,8 @@ def _fiftyone_samples(path: Path, samples: list[Any]) -> list[_Entry]:
         entry = _Entry(sample["filepath"])
         value = sample.get(wanted) if wanted else None
         for kind in ("detections", "polylines"):
-            for place, thing in enumerate((value or {}).get(kind) or ()):
+            things = value.get(kind) if isinstance(value, dict) else None
+            for place, thing in enumerate(things if isinstance(things, list) else ()):
                 entry.items.append(_fiftyone_detection(thing, f"samples[{number}].{wanted}[{place}] of {path.name}"))
         for name, other in sample.items():
             if isinstance(other, dict) and isinstance(other.get("label"), str):
@@ -197,10 +198,12 @@ def _task(path: Path, number: int, task: dict[str, Any]) -> _Entry:
     query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
     entry = _Entry(query["d"][0] if "d" in query else address.partition("?")[0])
     first = True
-    for annotation in task.get("annotations") or task.get("completions") or ():
+    annotations = task.get("annotations") or task.get("completions")
+    for annotation in annotations if isinstance(annotations, list) else ():
         if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
             continue
-        for place, result in enumerate(annotation.get("result") or ()):
+        results = annotation.get("result")
+        for place, result in enumerate(results if isinstance(results, list) else ()):
             if isinstance(result, dict) and isinstance(result.get("value"), dict):
                 facts = {**result["value"], **{key: result.get(key) for key in ("original_width", "original_height")}}
                 where = f"result {place} of task {number} of {path.name}"
@@ -228,7 +231,7 @@ def _region(entry: _Entry, value: dict[str, Any], name: str, where: str, first: 
     if not {"x", "points", "rle", "vertices"} & value.keys():
         return  # text, ratings and the like are about the whole picture
     sides = whole(value.get("original_width")), whole(value.get("original_height"))
-    if sides[0] and sides[1]:
+    if sides[0] and sides[1] and min(sides[0], sides[1]) > 0:
         entry.size = sides[0], sides[1]
     labels = next((found for key, found in value.items() if key.endswith("labels") and found), None)
     item = Annotation(

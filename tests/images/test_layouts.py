@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -183,7 +185,7 @@ def test_other_annotation_files_of_a_folder_are_named(tmp_path):
     write(tmp_path / "settings.json", {"theme": "dark"})
     images = open_images([tmp_path])
     assert images.findings.notes == (
-        f"{tmp_path} holds an annotation file that a folder is not read with: name {file} to have its annotations",
+        f"{tmp_path} holds an annotation file, not read with a folder: name {file} for annotations of these pictures",
     )
     assert len(open_images([file]).objects) == 2  # as it says
 
@@ -302,3 +304,115 @@ def test_cvat_xml(tmp_path):
 def test_other_xml(tmp_path, text, words):
     with pytest.raises(OrlError, match=words):
         open_images([write(tmp_path / "a.xml", text)])
+
+
+# ---- anything ------------------------------------------------------------------------------------------------------
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(-3, 200), st.floats(), st.text(max_size=5))
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner), max_leaves=6
+)
+shapes = st.fixed_dictionaries(
+    {},
+    optional={
+        **{key: st.one_of(st.floats(-10, 120), values) for key in ("x", "y", "width", "height", "rotation", "radiusX")},
+        **dict.fromkeys(("points", "rle", "rectanglelabels", "choices", "original_width", "original_height"), values),
+    },
+)
+results = st.one_of(values, st.fixed_dictionaries({"value": st.one_of(shapes, values)}, optional={"from_name": values}))
+tasks = st.fixed_dictionaries(
+    {"data": st.fixed_dictionaries({"image": st.one_of(st.sampled_from(["a.jpg", "/x/b.jpg", ""]), values)})},
+    optional={
+        "annotations": st.one_of(
+            values, st.lists(st.one_of(values, st.fixed_dictionaries({"result": st.lists(results)})))
+        ),
+    },
+)
+detections = st.one_of(
+    values,
+    st.fixed_dictionaries(
+        {}, optional={"label": values, "points": values, "bounding_box": st.one_of(values, st.lists(st.floats(-1, 2)))}
+    ),
+)
+exports = st.one_of(
+    st.lists(tasks, min_size=1, max_size=4),
+    st.fixed_dictionaries(
+        {
+            "labels": st.dictionaries(
+                st.sampled_from(["a", "b.jpg", "", "c/d"]), st.one_of(values, st.lists(detections))
+            )
+        },
+        optional={"classes": values},
+    ),
+    st.fixed_dictionaries(
+        {
+            "samples": st.lists(
+                st.fixed_dictionaries(
+                    {"filepath": st.sampled_from(["a.jpg", "data/b.jpg", ""])},
+                    optional={"one": st.fixed_dictionaries({"detections": st.lists(detections)}), "two": values},
+                ),
+                max_size=4,
+            )
+        }
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exports")
+    pictures(folder / "a.jpg", folder / "b.jpg")
+    return folder
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(exports)
+def test_an_export_is_used_counted_or_refused(data, content):
+    file = write(data / "any.json", content)
+    images, refusal = None, ""
+    try:
+        images = open_images([file])
+    except OrlError as error:
+        refusal = str(error)
+    if images is None:
+        assert "any.json" in refusal
+    else:
+        add_up(images)
+        report(images)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.sampled_from([VOC, VOC[:40], "0 0.5 0.5 0.2 0.2\n", "0 0.5\n", "1 nan 0 1 1\n", "x", "", "<a/>"]),
+        min_size=4,
+        max_size=4,
+    )
+)
+def test_label_files_of_any_kind(data, texts):
+    for name, text in zip(("a.txt", "b.txt", "a.xml", "b.xml"), texts, strict=True):
+        write(data / "labels" / name, text)
+        pictures(data / "labels" / f"{name[0]}.jpg")
+    images = open_images([data / "labels"])
+    assert len(images) == 2
+    add_up(images)
+
+
+def test_lists_of_stems(tmp_path):
+    pictures(*(tmp_path / f"JPEGImages/00000{number}.jpg" for number in range(3)))
+    file = write(tmp_path / "ImageSets/Main/cup_train.txt", "000000  1\n000002 -1\n")
+    images = open_images([file])
+    assert images.table["file_name"].tolist() == ["JPEGImages/000000.jpg", "JPEGImages/000002.jpg"]
+    assert images.load(1).size == (96, 64)
+
+
+def test_sources_in_another_form(tmp_path):
+    pictures(tmp_path / "Pictures/a.jpg", tmp_path / "Pictures/b.jpg")
+    images = open_images([tmp_path / "pictures"])
+    assert images.findings.notes == (f"{tmp_path}/pictures is {tmp_path}/Pictures",)
+    assert images.fingerprint == open_images([tmp_path / "Pictures"]).fingerprint
+    with pytest.raises(OrlError, match=r"there is no .*/picures \(the nearest name is .*/Pictures\)"):
+        open_images([tmp_path / "picures"])
+    write(tmp_path / "data.yaml", "names: [cup]")
+    with pytest.raises(OrlError, match="name the folder of these"):
+        open_images([tmp_path / "data.yaml"])

@@ -385,6 +385,14 @@ def test_the_first_picture_of_a_multi_picture_file(tmp_path):
         (b"\0\0\0\x18ftypisom" + bytes(100), "unsupported kind: video"),
         (b"\0\0\0\x18ftypavif" + bytes(12), "truncated: the AVIF file ends before the picture does"),
         (b"%PDF-1.7" + bytes(100), "unsupported kind: PDF"),
+        (b"RIFF\0\0\0\0AVI " + bytes(100), "unsupported kind: RIFF AVI "),
+        (b"\xff\xd8\xff\xc1\0\x11\x0c\0\x40\0\x40\3" + bytes(20), "unsupported kind: 12-bit JPEG"),
+        (b"\xff\xd8\xff\xf7\0\x11\x08\0\x40\0\x40\3" + bytes(20), "unsupported kind: JPEG-LS"),
+        (b"\xff\xd8\xff\xc3\0\x11\x08\0\x40\0\x40\3" + bytes(20), "unsupported kind: lossless JPEG"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "not an image: a pointer of Git LFS, whose file is still to be fetched",
+        ),
         (bytes(128) + b"DICM" + bytes(100), "unsupported kind: DICOM"),
     ],
 )
