@@ -20,7 +20,7 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
-from orl_explore.images.opening import open_images
+from orl_explore.images.opening import open_images, report
 from orl_explore.interchange import authors, bundle, foreign
 from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.interchange.names import ImageNames, match_images, renumber
@@ -217,7 +217,10 @@ class _Import:
         if self.old is not None:
             return self.old.images()
         with progress_bar("reading images") as progress:
-            return open_images(self.named, root=self.root, progress=progress)
+            found = open_images(self.named, root=self.root, progress=progress)
+        if len(found.skipped) or found.findings.lines():
+            console.print(report(found), markup=False)
+        return found
 
     @property
     def _from_json(self) -> bool:

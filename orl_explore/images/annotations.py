@@ -187,6 +187,9 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
     from pycocotools import mask
 
     images, categories, scale = known.images, source.categories, source.scale
+    if scale is None and _are_shares(source.annotations):
+        scale = 1.0
+        known.notes.append(f"all boxes of {source.path.name} lie within 0..1: they are taken for shares of the image")
     labels = set(categories.values())
     # Where images have a second listing, everything that is there already: nothing is taken twice.
     listings = set(zip(objects.image_ids, objects.boxes, objects.categories, strict=True)) if known.merged else None
@@ -304,6 +307,20 @@ def _clipped(
     return (left, top, right - left, bottom - top), "", beyond
 
 
+def _are_shares(annotations: Sequence[Any]) -> bool:
+    """Whether all boxes are smaller than a pixel and within the first one: shares of the image instead of pixels."""
+    found = False
+    for item in annotations:
+        box = item.get("bbox") if isinstance(item, dict) else None
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
+            continue
+        x, y, w, h = box
+        if not (x >= 0 and y >= 0 and 0 < w < 1 and 0 < h < 1 and x + w <= 1.001 and y + h <= 1.001):
+            return False
+        found = True
+    return found
+
+
 def _scaled_polygons(segmentation: Any, scale: float, size: tuple[int, int]) -> Any:
     """Polygons in shares of the image -> in pixels; anything else as it is."""
     if not isinstance(segmentation, list):
@@ -314,5 +331,6 @@ def _scaled_polygons(segmentation: Any, scale: float, size: tuple[int, int]) -> 
             pairs = np.array(points, dtype=np.float64).reshape(-1, 2)
         except (TypeError, ValueError):
             continue
-        polygons.append((pairs * np.array(size) / scale).reshape(-1).tolist())
+        in_pixels = pairs.size and np.abs(pairs).max() > 2 * scale
+        polygons.append((pairs if in_pixels else pairs * np.array(size) / scale).reshape(-1).tolist())
     return polygons

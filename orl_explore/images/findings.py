@@ -52,7 +52,8 @@ class Findings:
 
     def lines(self) -> list[str]:
         """What a person should read, a line each; none where there is nothing to say."""
-        lines = [f"{self.used:,} objects of {self.given:,} annotations"] if self.given else []
+        things = "object" if self.used == 1 else "objects", "annotation" if self.given == 1 else "annotations"
+        lines = [f"{self.used:,} {things[0]} of {self.given:,} {things[1]}"] if self.given else []
         for title, counts in (("left out", self.left_out), ("used", self.changed)):
             for one in counts:
                 noun = "annotation" if one.count == 1 else "annotations"

@@ -86,9 +86,10 @@ def locate(path: Path, names: Sequence[str], candidates: Sequence[Path], *, line
     if names and len(missing) == len(names) and all(name is None for name in located.names) and not line:
         usual = [place for place in missing if may_be[place]]
         if usual:
+            hint = (located.reasons[usual[0]] or "").removeprefix("no such file")  # the nearest name
             where = ", ".join(str(candidate) for candidate in candidates if candidate.is_dir())
             raise OrlError(
-                f"no image of {path} (such as {names[usual[0]]}) is in {where}: pass their folder with --root"
+                f"no image of {path} (such as {names[usual[0]]}) is in {where}{hint}: pass their folder with --root"
                 " (root=...)"
             )
     return located

@@ -282,7 +282,7 @@ class Run:
     # ---- images and encoders -----------------------------------------------------------------------------------
 
     def set_images(self, images: ImageSet, sources: Sequence[str]) -> None:
-        """Store the image set that this run is about.
+        """Store the image set that this run is about; named again without its annotations, it keeps them.
 
         Raises:
             OrlError: the run was begun with other images.
@@ -291,8 +291,13 @@ class Run:
         known = manifest["images"]
         if known and known["fingerprint"] != images.fingerprint:
             raise OrlError(f"{self.path} was begun with other images: choose a new run folder, or delete this one")
-        self.write("images", images.table)
-        self.write("objects", images.objects)
+        findings: dict[str, Any] = images.findings.as_dict()
+        if known and not images.findings.given and self.file("objects").exists() and self.count("objects"):
+            # The same images, named without their annotations this time: those that are there stay.
+            findings = {key: known[key] for key in findings if key in known}
+        else:
+            self.write("images", images.table)
+            self.write("objects", images.objects)
         manifest["images"] = {
             "sources": list(sources),
             "roots": [str(root) for root in images.roots],
@@ -300,7 +305,7 @@ class Run:
             "count": len(images),
             "skipped": images.skipped.to_dict("records"),
             "ranges": {kind: list(bounds) for kind, bounds in images.ranges.items()},
-            **images.findings.as_dict(),
+            **findings,
         }
         write_json(self._manifest_file, manifest)
 

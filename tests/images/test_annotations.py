@@ -125,6 +125,16 @@ def test_what_is_not_taken_as_it_stands_is_told(tmp_path, annotation, what):
     assert len(images.objects) == 1
 
 
+def test_boxes_in_shares_of_the_image(tmp_path):
+    shares = [{"image_id": n, "category_id": 1, "bbox": [0.25, 0.5, 0.5, 0.25]} for n in (1, 2)]
+    images = open_images([write(tmp_path, annotations=shares)])
+    assert images.objects[["x", "y", "w", "h"]].values.tolist() == [[16, 24, 32, 12]] * 2
+    assert "all boxes of a.json lie within 0..1" in report(images)
+    # One box of pixels, and none of them is a share.
+    images = open_images([write(tmp_path, annotations=[*shares, GOOD])])
+    assert images.objects["w"].tolist() == [0.5, 0.5, 9]
+
+
 def test_most_of_a_file_that_cannot_be_used_is_an_error(tmp_path):
     bad = [{"image_id": 1, "category_id": 1}, {"image_id": 9, "category_id": 1, "bbox": [0, 0, 5, 5]}]
     with pytest.raises(OrlError) as error:
@@ -421,3 +431,17 @@ def test_every_line_of_a_list_is_used_or_skipped(pictures, lines):
     assert len(images) + len(images.skipped) == len(asked)
     assert len(images) == 2
     file.unlink()
+
+
+def test_the_same_images_named_without_annotations_keep_them(tmp_path):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data").unlink()
+    box = {"label": "cup", "bounding_box": [0.1, 0.1, 0.5, 0.5]}
+    labels = {"classes": [], "labels": {"a": [box], "b": [box]}}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    run = Run(tmp_path / "run")
+    run.set_images(open_images([tmp_path / "labels.json"], root=tmp_path / "data"), ["labels.json"])
+    run.set_images(open_images([tmp_path / "data"]), ["data"])
+    assert len(run.images().objects) == 2
+    assert run.images().findings.used == 2
+    assert run.manifest()["images"]["sources"] == ["data"]

@@ -80,6 +80,9 @@ def test_root(tmp_path, folder):
     file = coco(tmp_path / "elsewhere/instances_train.json", "a.jpg", "b.jpg")
     with pytest.raises(OrlError, match="pass their folder with --root"):
         open_images([file])
+    pictures(file.parent / "a.png")
+    with pytest.raises(OrlError, match=r"elsewhere: the nearest name is a\.png: pass their folder with --root"):
+        open_images([file])
     assert len(open_images([file], root=tmp_path / "set")) == 2
 
 
