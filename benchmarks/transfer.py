@@ -15,7 +15,7 @@ from pathlib import Path
 
 import report
 
-from orl_explore.judging.results import read_results, transfer_table
+from orl_explore.judging.results import read_results, text_table
 from orl_explore.runs.run import Run
 from training import cli
 
@@ -29,7 +29,7 @@ COMMANDS = [  # and whether the practice data are needed
     ("--protocol linear --linear.batch_size 32 --linear.epochs 10 --linear.steps [4,8]", True),
     (
         "--protocol detection --detection.iterations 200 --detection.batch_size 4 --detection.train_sizes [96]"
-        " --detection.channels 32 --detection.regions 32 --detection.warmup 20",
+        " --detection.channels 32 --detection.regions 32 --detection.warmup 20 --detection.precise_bn 20",
         False,
     ),
 ]
@@ -59,9 +59,9 @@ def save(name: str, run: Path, practice: Path, commands: list[str]) -> None:
         for result in read_results(Run(run))
         if result["encoder"]["name"] in ENCODERS and set(result["data"]["paths"]) <= {str(practice)}
     ]
-    frame = transfer_table(results)
+    frame = text_table(results, Run(run))
     rows: list[list[object]] = [list(frame.columns)]
-    rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    rows += [list(row) for row in frame.itertuples(index=False)]
     info = json.loads((practice / "annotations.json").read_text())["info"]
     seconds = sum(result["seconds"] for result in results)
     report.save(
@@ -82,12 +82,6 @@ def save(name: str, run: Path, practice: Path, commands: list[str]) -> None:
             ]
         ),
     )
-
-
-def _cell(value: object) -> object:
-    if not isinstance(value, float):
-        return value
-    return f"{value:.1%}" if value == value else "-"
 
 
 if __name__ == "__main__":

@@ -85,14 +85,21 @@ def _files(path: str, config: Any) -> list[File]:
     page = make(path, str(ROOT), config.site_dir, config.use_directory_urls)
     page.dest_uri = str(Path(target).with_suffix(".html")) if page.is_documentation_page() else target
     if path.endswith(".py"):
-        module = path.removesuffix(".py").replace("/", ".")
-        page.content_string = f"# {module} {{ #{module} }}\n\n::: {module}\n"
+        page.content_string = _module(path)
     if not path.endswith(".ipynb"):
         return [page]
     stem, folder = Path(path).stem, Path(path).parent
     page.content_string, pictures = _notebook(ROOT / path)
     attached = {f"{stem}_files/{stem}.ipynb": (ROOT / path).read_bytes(), **pictures}
     return [page, *(File.generated(config, f"{folder}/{name}", content=data) for name, data in attached.items())]
+
+
+def _module(path: str) -> str:
+    """The page of a Python file: its documentation, or all of it where it is no part of a package, but a lesson."""
+    if path.startswith("notebooks/"):
+        return f"# {Path(path).name}\n\n````python\n{(ROOT / path).read_text(encoding='utf-8')}````\n"
+    module = path.removesuffix(".py").replace("/", ".")
+    return f"# {module} {{ #{module} }}\n\n::: {module}\n"
 
 
 def _notebook(path: Path) -> tuple[str, dict[str, bytes]]:

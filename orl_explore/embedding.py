@@ -1,7 +1,7 @@
 """What a frozen encoder says of images and boxes (paper section 3.2): embeddings, as rows of length 1.
 
-The *projector* output describes whole images (for neighbors), the pooled *backbone* feature describes regions (for
-pairs).
+Images and boxes are prepared as the encoder was trained (`Encoder.inputs`). The *projector* output describes whole
+images (for neighbors), the pooled *backbone* feature describes regions (for pairs).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.settings import InputSettings
 from orl_explore.views import cropping, tensors
 from orl_explore.views.cropping import crop_pixels
 
@@ -31,10 +32,18 @@ Progress = Callable[[int, int], None]
 
 
 class _Crops(Dataset):
-    """Item i: image row i of `rows` -> uint8 crops (n, 3, size, size)."""
+    """Item i: image row i of `rows` -> uint8 crops (n, 3, S, S), S the encoder's own side or `size`."""
 
-    def __init__(self, images: ImageSet, rows: Sequence[int], size: int, boxes: Sequence[np.ndarray] | None):
-        self.images, self.rows, self.size, self.boxes = images, rows, size, boxes
+    def __init__(
+        self,
+        images: ImageSet,
+        rows: Sequence[int],
+        boxes: Sequence[np.ndarray] | None,
+        size: int,
+        inputs: InputSettings,
+    ):
+        self.images, self.rows, self.boxes = images, rows, boxes
+        self.size, self.inputs = inputs.side(size), inputs
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,17 +51,19 @@ class _Crops(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         row = self.rows[index]
         if self.boxes is None:
-            return tensors.to_tensor(cropping.center_view(self.images.load(row), self.size))[None]
+            return tensors.to_tensor(cropping.center_view(self.images.load(row), self.size, self.inputs))[None]
         pixels = self.images.load_pixels(row)
-        crops = [crop_pixels(pixels, tuple(box), self.size) for box in self.boxes[index].tolist()]
+        way = self.inputs.interpolation
+        crops = [crop_pixels(pixels, tuple(box), self.size, way) for box in self.boxes[index].tolist()]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
 class _Files(Dataset):
-    """Item i: image file i -> uint8 (1, 3, size, size), the center crop or the whole image squeezed to a square."""
+    """Item i: image file i -> uint8 (1, 3, S, S), the center crop or the whole image squeezed to a square."""
 
-    def __init__(self, files: Sequence[Path], size: int, *, squeeze: bool):
-        self.files, self.size, self.squeeze = files, size, squeeze
+    def __init__(self, files: Sequence[Path], size: int, inputs: InputSettings, *, squeeze: bool):
+        self.files, self.size, self.inputs = files, inputs.side(size), inputs
+        self.view = cropping.squeezed_view if squeeze else cropping.center_view
 
     def __len__(self) -> int:
         return len(self.files)
@@ -60,12 +71,7 @@ class _Files(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         from orl_explore.images.decoding import load_rgb
 
-        image = load_rgb(self.files[index])
-        whole = (0, 0, image.width, image.height)
-        square = (
-            cropping.crop_image(image, whole, self.size) if self.squeeze else cropping.center_view(image, self.size)
-        )
-        return tensors.to_tensor(square)[None]
+        return tensors.to_tensor(self.view(load_rgb(self.files[index]), self.size, self.inputs))[None]
 
 
 def _first(batch: list[Tensor]) -> Tensor:
@@ -112,7 +118,7 @@ def _embed(
     parts = []
     with autocast:
         for batch in _batches(loader, batch_size, done):
-            vectors = forward(tensors.normalize(batch.to(device)))
+            vectors = forward(tensors.normalize(batch.to(device), crops.inputs))
             parts.append(nn.functional.normalize(vectors.float(), dim=1).cpu())
     return torch.cat(parts)
 
@@ -136,7 +142,8 @@ def embed_images(
         encoder: a frozen encoder; it is used in eval mode.
         images: where the images are.
         rows: which images, by row; all of them by default.
-        size: side of the center crop, pixels; the shorter side is first resized to size * 256/224.
+        size: side of the center crop, pixels, for an encoder that has no size of its own (`encoder.inputs`); the
+            shorter side is first resized to size * 256/224, or as the encoder was trained.
         features: give the pooled backbone feature instead of the projector's output.
         device: where the encoder runs.
         batch_size: images per forward pass.
@@ -150,7 +157,7 @@ def embed_images(
     device = torch.device(device)
     encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     rows = range(len(images)) if rows is None else rows
-    crops = _Crops(images, rows, size, None)
+    crops = _Crops(images, rows, None, size, encoder.inputs)
     forward = encoder.features if features else encoder
     return _embed(
         forward, crops, device=device, batch_size=batch_size, workers=workers, bf16=bf16, progress=progress
@@ -175,7 +182,7 @@ def embed_regions(
         encoder: a frozen encoder; it is used in eval mode.
         images: where the images are.
         regions: columns image_id, x, y, w, h, grouped by image; any order of images.
-        size: side that every box is resized to, pixels.
+        size: side that every box is resized to, pixels, for an encoder that has no size of its own.
         device: where the encoder runs.
         batch_size: boxes per forward pass.
         workers: processes that decode and crop; 0 does it in this one.
@@ -197,7 +204,8 @@ def embed_regions(
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
     if len(set(ids[starts].tolist())) != len(starts):
         raise OrlError("regions of one image must stand together: sort the table by image_id")
-    crops = _Crops(images, images.rows_of(ids[starts]).tolist(), size, np.split(boxes, starts[1:]))
+    rows = images.rows_of(ids[starts]).tolist()
+    crops = _Crops(images, rows, np.split(boxes, starts[1:]), size, encoder.inputs)
     return _embed(
         encoder.features,
         crops,
@@ -215,25 +223,28 @@ def embed_files(
     *,
     size: int = 224,
     squeeze: bool = False,
+    forward: Callable[[Tensor], Tensor] | None = None,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Embed image files that are in no image set, with the pooled backbone feature, in fp32.
+    """Embed image files that are in no image set, in fp32.
 
     Args:
         encoder: a frozen encoder; it is used in eval mode.
         files: paths.
-        size: side of what the encoder sees, pixels.
-        squeeze: resize the whole image to a square; otherwise take the center crop, as `embed_images` does.
+        size: side of what the encoder sees, pixels, if it has none of its own.
+        squeeze: resize the whole image to a square, after what comes before the center crop (its shorter side to
+            size * 256/224); otherwise take the center crop, as `embed_images` does.
+        forward: normalized images (B, 3, S, S) -> vectors (B, d) by this encoder; default: its pooled feature.
         device: where the encoder runs.
         batch_size: images per forward pass.
         workers: processes that decode images; 0 decodes in this one.
         progress: called as progress(images done, images in all).
 
     Returns:
-        float32 (len(files), width), rows of length 1.
+        float32 (len(files), d), rows of length 1; d is the encoder's width unless `forward` says otherwise.
 
     Raises:
         OrlError: names the first file that cannot be used, and why.
@@ -242,9 +253,9 @@ def embed_files(
     if not len(files):
         return np.zeros((0, encoder.width), np.float32)
     encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    crops = _Files(files, size, squeeze=squeeze)
+    crops = _Files(files, size, encoder.inputs, squeeze=squeeze)
     return _embed(
-        encoder.features,
+        forward or encoder.features,
         crops,
         device=device,
         batch_size=batch_size,
@@ -257,5 +268,5 @@ def embed_files(
 @torch.inference_mode()
 def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) -> np.ndarray:
     """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
-    crop = tensors.to_tensor(cropping.center_view(picture, size))[None]
-    return nn.functional.normalize(encoder(tensors.normalize(crop)).float(), dim=1)[0].numpy()
+    crop = tensors.to_tensor(cropping.center_view(picture, encoder.inputs.side(size), encoder.inputs))[None]
+    return nn.functional.normalize(encoder(tensors.normalize(crop, encoder.inputs)).float(), dim=1)[0].numpy()

@@ -7,29 +7,35 @@ feature describes regions (for pairs).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from orl_explore.errors import OrlError
-from orl_explore.settings import EncoderSettings
+from orl_explore.settings import EncoderSettings, InputSettings, from_dict
 
 
 def build_backbone(name: str) -> tuple[nn.Module, int]:
-    """Make an untrained ResNet that ends with its pooled feature; returns it and the feature's width.
+    """Make an untrained network that ends with its pooled feature; returns it and the feature's width.
+
+    Args:
+        name: a ResNet of torchvision's, or `timm:NAME` for any model of timm's, which pools in its own way. Vision
+            transformers of timm's made for one size take others, too, where timm can interpolate their positions.
 
     Raises:
-        OrlError: no such ResNet.
+        OrlError: no such network.
     """
     if name.startswith("timm:"):
         import timm
 
         if not timm.is_model(name[5:]):
             raise OrlError(f"timm has no model {name[5:]!r}: try timm:resnet26d, or resnet50 for torchvision's")
-        backbone = timm.create_model(name[5:], num_classes=0)
-        return backbone, int(backbone.num_features)  # type: ignore[arg-type]
+        backbone = timm_backbone(name[5:])
+        return backbone, int(getattr(backbone, "head_hidden_size", backbone.num_features))  # type: ignore[arg-type]
     import torchvision
 
     known = [n for n in torchvision.models.list_models(module=torchvision.models) if "resne" in n]
@@ -39,6 +45,19 @@ def build_backbone(name: str) -> tuple[nn.Module, int]:
     width = backbone.fc.in_features
     backbone.fc = nn.Identity()
     return backbone, width
+
+
+def timm_backbone(name: str, **options: Any) -> nn.Module:
+    """One of timm's models without its classifier, dynamic in size where it is made for one size and can be."""
+    import timm
+
+    config = timm.models.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:  # only then: asking others would cost them random numbers
+        try:
+            return timm.create_model(name, num_classes=0, dynamic_img_size=True, **options)
+        except TypeError:  # not a vision transformer that knows this argument
+            pass
+    return timm.create_model(name, num_classes=0, **options)
 
 
 def mlp(width: int, hidden: int, out: int) -> nn.Sequential:
@@ -74,12 +93,28 @@ def initialize_as_published(backbone: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
+def inputs_from(facts: Mapping[str, Any]) -> InputSettings:
+    """How an encoder is fed, from what its file says of it; the paper's where it says nothing.
+
+    Raises:
+        ValueError: what stands there is impossible.
+    """
+    try:
+        return from_dict(InputSettings, facts.get("inputs", {}))
+    except OrlError as error:
+        raise ValueError(str(error)) from None
+
+
 class Encoder(nn.Module):
-    """Backbone and projector; calling it gives the projector's output."""
+    """Backbone and projector; calling it gives the projector's output.
+
+    Attributes:
+        inputs: how images are prepared for it; as in the paper, unless it was trained elsewhere.
+    """
 
     def __init__(self, settings: EncoderSettings):
         super().__init__()
-        self.settings = settings
+        self.settings, self.inputs = settings, InputSettings()
         self.backbone, self.width = build_backbone(settings.backbone)
         if settings.init == "paper" and hasattr(self.backbone, "layer4"):  # other networks start as their authors say
             initialize_as_published(self.backbone)
@@ -101,17 +136,22 @@ class Encoder(nn.Module):
             return cls(settings)
 
     def save(self, path: Path, **provenance: object) -> None:
-        """Write weights as safetensors; settings and provenance (any JSON values) travel as JSON in its metadata."""
+        """Write weights as safetensors; settings, provenance (any JSON values) and, where they are not the paper's,
+        inputs travel as JSON in its metadata.
+        """
         from safetensors.torch import save_file
 
+        facts = {"settings": asdict(self.settings), "provenance": provenance}
+        if self.inputs != InputSettings():
+            facts["inputs"] = asdict(self.inputs)
         # A single entry: safetensors writes several in an order of its own each time, and equal encoders would differ.
-        metadata = {"encoder": json.dumps({"settings": asdict(self.settings), "provenance": provenance})}
+        metadata = {"encoder": json.dumps(facts)}
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         save_file(state, path, metadata=metadata)
 
     @classmethod
     def load(cls, path: Path) -> Encoder:
-        """Read an encoder written by `save`, in eval mode.
+        """Read an encoder written by `save`, in eval mode; without inputs in the file, they are the paper's.
 
         Raises:
             OrlError: missing file, or not an encoder of this project.
@@ -129,8 +169,10 @@ class Encoder(nn.Module):
         if "encoder" not in metadata:
             raise OrlError(f"{path} holds weights without this project's settings: it was not made by `orl`")
         try:
-            encoder = cls.random(EncoderSettings(**json.loads(metadata["encoder"])["settings"]), seed=0)
+            facts = json.loads(metadata["encoder"])
+            encoder = cls.random(EncoderSettings(**facts["settings"]), seed=0)
             encoder.load_state_dict(state)
+            encoder.inputs = inputs_from(facts)
         except (TypeError, LookupError, ValueError, RuntimeError):  # other settings, or other weights
             raise OrlError(f"{path} was made by another version of this project: make it again") from None
         return encoder.eval()

@@ -68,6 +68,49 @@ class EncoderSettings:
     branch at zero. Projector and predictors are Kaiming normal by fan-in either way."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """How an encoder is fed; the defaults are the paper's, and those of every encoder that is trained here."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from red, green and blue, as shares of 255; the defaults of mean and deviation are ImageNet's."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """What is left is divided by this."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How images and boxes are resized, antialiased either way."""
+    crop: float = 224 / 256
+    """Side of the square that is cut out of a whole image, as a share of that image after resizing; boxes are seen
+    whole."""
+    crop_mode: Literal["center", "squash", "border"] = "center"
+    """What is resized to this square's size divided by `crop`: the shorter side; both sides; or the longer side, with
+    the mean color around the image."""
+    rounding: Literal["nearest", "down"] = "nearest"
+    """How sides after resizing become whole pixels; "down" as torchvision and timm do it."""
+    size: int | None = None
+    """Side of what it sees, pixels; None: whatever is asked for."""
+
+    def __post_init__(self):
+        if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
+            raise OrlError(
+                f"inputs.mean is {self.mean} and inputs.std {self.std}: they must be 3 numbers each, std > 0"
+            )
+        for name, known in (
+            ("interpolation", ("bilinear", "bicubic")),
+            ("crop_mode", ("center", "squash", "border")),
+            ("rounding", ("nearest", "down")),
+        ):
+            if getattr(self, name) not in known:
+                raise OrlError(f"inputs.{name} is {getattr(self, name)!r}: choose {' or '.join(known)}")
+        if not 0 < self.crop <= 1:
+            raise OrlError(f"inputs.crop is {self.crop}: it must lie above 0 and at most at 1")
+        if self.size is not None:
+            _check_positive(self, "inputs", "size")
+
+    def side(self, wanted: int) -> int:
+        """Side at which this encoder sees images where `wanted` pixels are asked for: its own, if it has one."""
+        return self.size or wanted
+
+
 Augment = Literal["pil", "cpu", "device"]
 
 
@@ -200,7 +243,11 @@ class Stage2Settings:
     """Stage 2: which regions of which images correspond (paper section 3.2)."""
 
     encoder: str | None = None
-    """Another encoder in place of stage 1's: timm:NAME, timm:NAME@FILE, torchvision:NAME[.WEIGHTS] or a file."""
+    """Another encoder in place of stage 1's: embedded, timm:NAME, torchvision:NAME[.WEIGHTS], another run's as
+    RUN:stage1, a file of weights, ...; docs/training.md lists what can be named."""
+    encoder_size: int | None = None
+    """Side that another encoder sees image crops and regions at, pixels; None: the one it was trained for. Where
+    nothing says which, and for stage 1's own, it is image_size."""
     image_size: int = 224
     """Side that image crops and regions are resized to before embedding, pixels."""
     neighbors: int = 10
@@ -237,8 +284,14 @@ class Stage2Settings:
 
     def __post_init__(self):
         _check_positive(self, "stage2", "image_size", "neighbors", "max_boxes", "batch_size", "shard_images")
-        if self.max_side is not None:
-            _check_positive(self, "stage2", "max_side")
+        for name in ("max_side", "encoder_size"):
+            if getattr(self, name) is not None:
+                _check_positive(self, "stage2", name)
+        if self.encoder_size is not None and self.encoder is None:
+            raise OrlError(
+                f"stage2.encoder_size is {self.encoder_size}, which is for another encoder than stage 1's: name one"
+                " with --stage2.encoder, or set --stage2.image_size"
+            )
         if not 0 < self.pair_ratio <= 1:
             raise OrlError(f"stage2.pair_ratio is {self.pair_ratio}: it must lie above 0 and at most at 1")
 
@@ -320,8 +373,9 @@ class Config:
             del settings["index"]
         for name in ("knn_every", "keep_every"):  # look on, change nothing
             settings.pop(name, None)
-        if stage == "stage2" and settings["encoder"] is None:  # likewise
-            del settings["encoder"]
+        for name in ("encoder", "encoder_size"):  # likewise
+            if stage == "stage2" and settings[name] is None:
+                del settings[name]
         return {"precision": self.precision, "seed": self.seed, **settings}
 
     def compute_dict(self, stage: str) -> dict[str, Any]:
@@ -329,9 +383,19 @@ class Config:
         return {name: value for name, value in self.as_dict()[stage].items() if name in COMPUTE}
 
     def differences(self) -> dict[str, tuple[Any, Any]]:
-        """What departs from the paper: dotted key -> (paper's value, this config's)."""
-        paper, own = Config().as_dict(), self.as_dict()
+        """What is not as published: dotted key -> (published value, this config's)."""
+        paper, own = as_published().as_dict(), self.as_dict()
         return {key: (_at(paper, key), _at(own, key)) for key in differing_keys(paper, own)}
+
+
+def as_published() -> Config:
+    """Everything as the authors did it, and slowly where the defaults are faster but for rounding: coco_paper.yaml."""
+    return Config(
+        precision="paper",
+        stage1=Stage1Settings(augment="pil"),
+        stage2=Stage2Settings(proposals="opencv"),
+        stage3=Stage3Settings(augment="pil"),
+    )
 
 
 T = TypeVar("T")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from authors_files import NAMES, RAW, SIZES, mined
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images
+from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config, EncoderSettings, Stage1Settings, Stage2Settings, Stage3Settings
@@ -104,6 +110,13 @@ def changed(tiny: Config) -> Callable[..., Config]:
     return change
 
 
+@pytest.fixture(scope="module")
+def scene() -> Image.Image:
+    """A picture of 300 x 260 px."""
+    pixels = np.random.default_rng(0).integers(0, 256, (140, 160, 3), np.uint8)
+    return Image.fromarray(pixels).resize((300, 260), Image.Resampling.BICUBIC)  # smooth enough to be a picture
+
+
 # ---- the dashboard -------------------------------------------------------------------------------------------------
 
 
@@ -122,8 +135,16 @@ def run(runs: Path) -> Run:
     return Run(runs / "one")
 
 
+@pytest.fixture(scope="session")
+def streamlit_once() -> None:
+    """Every AppTest looks for components in the metadata of all installed packages, which takes longer than a page."""
+    from streamlit.components.v2 import manifest_scanner
+
+    manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
+
+
 @pytest.fixture
-def visit(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def visit(streamlit_once: None, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Open the dashboard as a link does: `visit(page="pairs", image=5)`.
 
     A test module about one page names it in `PAGE`. A mapping before the query goes into the session's state.
@@ -143,3 +164,64 @@ def visit(request: pytest.FixtureRequest) -> Callable[..., Any]:
         return app
 
     return open_page
+
+
+# ---- files of other tools ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A COCO json of four images, in the order of the authors' files."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    images = []
+    for name, (width, height) in zip(NAMES, SIZES, strict=True):
+        pixels = rng.integers(0, 255, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).resize((2 * width, 2 * height)).save(folder / f"{name}.jpg")
+        images.append({"id": 10 * name, "file_name": f"{name}.jpg", "width": 2 * width, "height": 2 * height})
+    path = folder / "all.json"
+    path.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    return path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write a file of another tool: text as it is, all else as JSON."""
+
+    def to_file(content: object, name: str = "theirs.json") -> Path:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return to_file
+
+
+@pytest.fixture
+def imported(tmp_path: Path, photos: Path, write: Callable[..., Path]) -> Run:
+    """A run of the four images, begun with the authors' files."""
+    from training.importing import import_files
+
+    sources = [write(mined()), write({"bbox": RAW}, "proposals.json")]
+    return import_files(tmp_path / "runs" / "theirs", sources, images=[photos])
+
+
+@pytest.fixture
+def with_encoder(new_run: Callable[..., Run]) -> Run:
+    """A run with an encoder of stage 1, that of `encoder_files`."""
+    from encoder_files import encoder
+
+    run = new_run()
+    run.encoder_file("stage1").parent.mkdir()
+    encoder().save(run.encoder_file("stage1"), stage="stage1", image_size=32)
+    return run
+
+
+@pytest.fixture(scope="session")
+def practice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 scenes as VOC2007/ and imagefolder/, with annotations.json beside them. Copy before changing."""
+    folder = tmp_path_factory.mktemp("practice")
+    annotations = make_scenes(folder, count=90, size=64, seed=5)
+    write_voc(annotations, folder)
+    write_imagefolder(annotations, folder)
+    return folder

@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from orl_explore.byol import BYOL, TwinNetworks, learning_rate_factor, negative_cosine, target_momentum
+from orl_explore.byol import (
+    BYOL,
+    TwinNetworks,
+    learning_rate_at,
+    learning_rate_factor,
+    negative_cosine,
+    target_momentum,
+)
+from orl_explore.errors import OrlError
+from orl_explore.settings import EncoderSettings, Stage1Settings
 
 
 def linear(rows: list[list[float]]) -> nn.Linear:
@@ -269,3 +278,47 @@ def test_schedules_are_monotonous(total, data):
     assert np.all(np.diff(momenta) >= 0)
     assert rates[warmup] == max(rates) == 1
     assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 0.4e-4),
+        (464, 0.4 * (1e-4 + 0.9999 / 2)),  # after 2 of the 4 epochs of warm-up
+        (928, 0.4),  # after 4
+        (928 + (185_600 - 928) // 2, 0.2),  # the middle of the rest
+        (185_600, 0),
+    ],
+)
+def test_learning_rate_on_coco(step, rate):
+    """A cosine per step, which is not the paper's; that one is in test_paper.py."""
+    assert learning_rate_at(Stage1Settings(schedule="step"), step, 118_287) == pytest.approx(rate, abs=1e-9)
+
+
+# ---- memory ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_gradient_checkpointing_changes_nothing(bf16):
+    def step(save_memory):
+        torch.manual_seed(0)
+        networks = BYOL(EncoderSettings("timm:test_resnet", 32, 16))
+        if save_memory:
+            networks.save_memory()
+        view1, view2 = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            losses, _ = networks(view1, view2)
+        losses["image"].backward()
+        gradients = {name: p.grad for name, p in networks.named_parameters() if p.grad is not None}
+        return {**networks.state_dict(), **gradients, "loss": losses["image"]}
+
+    plain, saving = step(False), step(True)
+    assert plain.keys() == saving.keys()  # so checkpoints fit as well
+    for name in plain:
+        torch.testing.assert_close(saving[name], plain[name], rtol=0, atol=0, msg=name)
+
+
+def test_gradient_checkpointing_knows_resnets_only():
+    networks = BYOL(EncoderSettings("timm:test_convnext", 32, 16))
+    with pytest.raises(OrlError, match="leave it off"):
+        networks.save_memory()

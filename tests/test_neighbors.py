@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from orl_explore import neighbors as library
 from orl_explore import neighbors as module
 from orl_explore.errors import OrlError
+from orl_explore.judging import diagnostics
 from orl_explore.neighbors import SLACK, build_index, nearest_neighbors, open_index, recall
 
 BLOCK = 512
@@ -230,3 +232,24 @@ assert len(nearest_neighbors(x.numpy(), np.arange(600), k=3)) == 1800
 assert torch.equal(x @ x.T, y)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_nearest_to():
+    embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8], [1, 0]], np.float32)
+    found = library.nearest_to(np.array([5.0, 0]), embeddings, np.array([10, 20, 30, 40]), k=3)
+    assert found["neighbor_id"].tolist() == [10, 40, 30]
+    assert found["similarity"].tolist() == pytest.approx([1, 1, 0.6])
+    for bad in ([0.0, 0], [np.nan, 1], [1.0, 0, 0]):
+        with pytest.raises(OrlError):
+            library.nearest_to(np.array(bad), embeddings, np.arange(4))
+
+
+def test_hubs_and_duplicates():
+    table = pd.DataFrame(
+        [(1, 2, 0.99), (2, 1, 0.99), (3, 2, 0.97), (4, 3, 0.995)], columns=["image_id", "neighbor_id", "similarity"]
+    )
+    assert library.hubs(table).to_numpy().tolist() == [[2, 2], [1, 1], [3, 1]]
+    pairs = library.duplicate_pairs(table, threshold=0.98)
+    assert pairs[["first", "second"]].to_numpy().tolist() == [[3, 4], [1, 2]]
+    assert len(pairs) == diagnostics.near_duplicates(table, threshold=0.98)
+    assert len(library.duplicate_pairs(table, threshold=1.0)) == 0

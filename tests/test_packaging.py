@@ -64,8 +64,8 @@ def constraints() -> dict[str, str]:
 
 def conda() -> dict[str, Requirement]:
     """Name -> requirement of environment.yml."""
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    return {canonicalize_name(r.name): r for r in map(Requirement, environment["dependencies"])}
+    *packages, by_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    return {canonicalize_name(r.name): r for r in map(Requirement, [*packages, *by_pip["pip"]])}
 
 
 def repository_files() -> list[Path]:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from orl_explore.pairs import match_regions, pair_image, pair_images, region_slices, similarity_matrix
+from orl_explore.pairs import match_regions, pair_image, pair_images, pair_regions, region_slices, similarity_matrix
 from orl_explore.runs.tables import TABLES
+from orl_explore.settings import Stage2Settings
 
 
 def embeddings_with(similarity):
@@ -220,3 +221,21 @@ def test_no_pairs():
     table = pair_images([1], neighbors, region_slices(np.array([1, 2])), np.eye(2))
     assert len(table) == 0
     assert {name: str(kind) for name, kind in table.dtypes.items()} == TABLES["pairs"].columns
+
+
+def test_pairs_by_hand():
+    # Image 7 has two boxes, pointing east and north; image 9 one box, at 30 degrees; image 8 one, pointing north.
+    regions = pd.DataFrame({"region_id": [0, 1, 2, 3], "image_id": [7, 7, 9, 8]})
+    vectors = np.array([[1, 0], [0, 1], [np.sqrt(0.75), 0.5], [0, 1]], np.float16)
+    neighbors = pd.DataFrame(
+        {"image_id": [7, 7, 8, 9], "rank": [0, 1, 0, 0], "neighbor_id": [9, 8, 7, 7], "similarity": 0.5}
+    )
+    pairs = pair_regions(np.array([7, 8]), neighbors, regions, vectors, Stage2Settings(), None)
+    assert {name: str(kind) for name, kind in pairs.dtypes.items()} == TABLES["pairs"].columns
+    assert pairs.drop(columns="similarity").to_numpy().tolist() == [
+        # image, neighbor, its rank, rank, query, key: int(0.1 * 2) = 0, so one pair each
+        [7, 9, 0, 0, 0, 2],  # cos 30 beats cos 60
+        [7, 8, 1, 0, 1, 3],
+        [8, 7, 0, 0, 3, 1],
+    ]
+    assert pairs["similarity"].tolist() == pytest.approx([np.sqrt(0.75), 1, 1], abs=1e-3)

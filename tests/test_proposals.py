@@ -172,6 +172,7 @@ def test_an_image_gets_the_same_boxes_in_any_company(images, proposals):
     pd.testing.assert_frame_equal(table, expected)
 
 
+@pytest.mark.slow
 def test_workers_are_started_once(images, proposals):
     with Proposer(images, **SETTINGS, seed=3, workers=2) as proposer:
         first = proposer.propose([0, 1])

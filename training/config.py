@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def load_config(name: str | Path | None = None, overrides: Sequence[str] = ()) -
     for argument in arguments:
         if argument.startswith("--"):
             check_key(argument[2:].partition("=")[0], where="on the command line")
-    parser = config_parser()
+    parser = _parser()
     base = None
     try:
         if name is not None:
@@ -90,13 +91,23 @@ def config_parser(**options: Any) -> Any:
     return parser
 
 
+@functools.cache
+def _keys() -> tuple[str, ...]:
+    return tuple(_leaves(Config().as_dict()))
+
+
+@functools.cache
+def _parser() -> Any:
+    return config_parser()  # most of the time that reading a config takes, and nothing that is parsed stays in it
+
+
 def check_key(key: str, *, where: str) -> None:
     """Refuse a dotted key that is no setting.
 
     Raises:
         OrlError: names the nearest valid key.
     """
-    known = list(_leaves(Config().as_dict()))
+    known = _keys()
     if key in known:
         return
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [

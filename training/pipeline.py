@@ -11,6 +11,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures.summary_picture import summary_picture
 from orl_explore.images.findings import Findings
 from orl_explore.images.opening import open_images, report
+from orl_explore.interchange.encoders import needs_stage
 from orl_explore.neighbors import require_faiss
 from orl_explore.runs.files import atomic_write
 from orl_explore.runs.run import Run
@@ -94,7 +95,7 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
             for name in STAGES:
                 run.clear(name)
     for name in STAGES:
-        if name == "stage1" and config.stage2.encoder is not None:
+        if name == "stage1" and not needs_stage(config.stage2.encoder, "stage1"):
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
         run_stage(name, run, config)
@@ -116,5 +117,5 @@ def judge(run: Run, config: Config) -> dict[str, Any]:
         if run.finished("stage2"):
             with atomic_write(run.path / "summary.png") as file:
                 summary_picture(run).save(file, format="PNG")
-            console.print(f"a picture of what the run made: {run.path}/summary.png", markup=False)
+            console.print(f"the summary picture: {run.path}/summary.png", markup=False)
     return summary

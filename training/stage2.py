@@ -19,7 +19,7 @@ from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
-from orl_explore.interchange.encoders import load_pretrained, source_file
+from orl_explore.interchange.encoders import find_encoder, load_pretrained
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
@@ -28,7 +28,7 @@ from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import MINED, ROW_GROUP, TABLES, write_table_parts
-from orl_explore.settings import Config, Stage2Settings
+from orl_explore.settings import Config
 from training.console import console
 from training.machine import data_workers, is_main_process, precision_flag
 from training.notebook import processes, train_in_processes
@@ -75,7 +75,7 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         return
     _check_imported_tables(run, config)
     images = run.images()
-    encoder, digest, pretrained = _encoder(run, config.stage2)
+    encoder, digest, pretrained = _encoder(run, config)
     inputs = {"images": images.fingerprint, "encoder": digest}
     if run.check(STAGE, config=config.stage_dict(STAGE), inputs=inputs):
         console.print(f"stage 2 of {run.path} is finished: skipped")
@@ -91,29 +91,40 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
 
 
-def _encoder(run: Run, config: Stage2Settings) -> tuple[Encoder, str, Pretrained | None]:
+def _encoder(run: Run, config: Config) -> tuple[Encoder, str, Pretrained | None]:
     """The encoder to mine with, the hash of its file; and, unless it is stored with the run, what is to be."""
-    name, stored = config.encoder, run.encoder_file(STAGE)
-    if name is None:
+    stage, stored = config.stage2, run.encoder_file(STAGE)
+    if stage.encoder is None:
         return Encoder.load(run.encoder_file("stage1")), hash_file(run.encoder_file("stage1")), None
-    known, file = run.stage(STAGE).get("pretrained", {}), source_file(name)
-    unchanged = file is None or not file.is_file() or known.get("source") == hash_file(file)
-    if known.get("encoder") == name and unchanged and stored.exists():
+    if _is_stored(run, config):
         return Encoder.load(stored), hash_file(stored), None
-    pretrained = load_pretrained(name, image_size=config.image_size)
+    size = stage.encoder_size
+    pretrained = load_pretrained(stage.encoder, image_size=stage.image_size, size=size, run=run, config=config)
     with tempfile.TemporaryDirectory() as folder:
-        pretrained.encoder.save(Path(folder) / "encoder", stage=STAGE, pretrained=name)
+        pretrained.encoder.save(Path(folder) / "encoder", stage=STAGE, pretrained=stage.encoder)
         return pretrained.encoder, hash_file(Path(folder) / "encoder"), pretrained
+
+
+def _is_stored(run: Run, config: Config) -> bool:
+    """Whether the run has its own copy of the encoder that is named, made of what the name still stands for."""
+    name, known = config.stage2.encoder, run.stage(STAGE).get("pretrained", {})
+    if name is None or known.get("encoder") != name or not run.encoder_file(STAGE).exists():
+        return False
+    try:
+        file = find_encoder(name, run, config).file
+    except OrlError:  # what it was read from is gone
+        return True
+    return file is None or not file.is_file() or known.get("source") == hash_file(file)
 
 
 def adopt(run: Run, pretrained: Pretrained) -> None:
     """Store an encoder from elsewhere with the run, and say what that costs."""
     with atomic_write(run.encoder_file(STAGE)) as temporary:
         pretrained.encoder.save(temporary, stage=STAGE, pretrained=pretrained.name)
-    file = source_file(pretrained.name)
-    run.note(STAGE, pretrained={**pretrained.facts(), "source": hash_file(file) if file else None})
+    source = hash_file(pretrained.file) if pretrained.file else None
+    run.note(STAGE, pretrained={**pretrained.facts(), "source": source})
     console.print(f"stage 2 uses {pretrained.name} in place of stage 1's encoder:", markup=False)
-    for sentence in pretrained.differs:
+    for sentence in (*pretrained.differs, pretrained.feeding()):
         console.print(f"  {sentence}", markup=False)
 
 

@@ -31,7 +31,10 @@ MODEL:
   RESNETS: {{{shape}, STRIDE_IN_1X1: false, NORM: SyncBN}}
   BACKBONE: {{FREEZE_AT: 0}}
   FPN: {{NORM: SyncBN}}
-INPUT: {{FORMAT: RGB}}""",
+  ROI_BOX_HEAD: {{NAME: FastRCNNConvFCHead, NUM_CONV: 4, NUM_FC: 1, NORM: SyncBN}}
+  ROI_MASK_HEAD: {{NORM: SyncBN}}
+INPUT: {{FORMAT: RGB}}
+TEST: {{PRECISE_BN: {{ENABLED: true}}}}""",
     "mmdetection": """\
 # config of MMDetection
 backbone=dict({shape}, style="pytorch",
@@ -108,7 +111,7 @@ A {name} backbone without a classifier, {kind}: {stage} of the run `{run.path.na
 | --- | --- |
 {rows}
 | output | {output} |
-| input | RGB, divided by 255, mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, 0.225) |
+| input | RGB, divided by 255, mean {encoder.inputs.mean}, standard deviation {encoder.inputs.std} |
 | file | {target}, blake2b {hash_file(weights)} |
 
 ## Load it

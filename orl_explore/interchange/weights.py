@@ -21,9 +21,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from orl_explore.encoder import Encoder, build_backbone
+from orl_explore.encoder import Encoder, build_backbone, inputs_from
 from orl_explore.errors import OrlError
-from orl_explore.settings import EncoderSettings
+from orl_explore.settings import EncoderSettings, InputSettings
 
 State = dict[str, Tensor]
 
@@ -167,14 +167,15 @@ def read_encoder(path: Path, *, backbone: str | None = None, network: str | None
         network: prefix of the keys to take, where a file holds several networks.
 
     Returns:
-        The encoder in eval mode, and which keys it was made of. Without a projector of this project's shape in the file
+        The encoder in eval mode, and which keys it was made of. It is fed as this project's file says, others as in the
+        paper. Without a projector of this project's shape in the file
         it has none (`hidden` is 0): images are compared by their pooled backbone features.
 
     Raises:
         OrlError: unreadable, several networks to choose from, or keys that are missing, left over or of another shape.
     """
     state = read_state(path)
-    settings, provenance = _own_metadata(path)
+    settings, provenance, inputs = _own_metadata(path)
     object_level = any(re.search(r"(local_\w+_head|inter_predictor)\.", key) for key in state)
     network = _choose_network(state, path, network)
     groups = Counter[str]()
@@ -203,6 +204,7 @@ def read_encoder(path: Path, *, backbone: str | None = None, network: str | None
     _refuse_misfit(path, settings.backbone, expected, tensors, names)
     encoder = Encoder.random(settings, seed=0)
     encoder.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+    encoder.inputs = inputs
     stage = "stage3" if object_level or provenance.get("stage") == "stage3" else "stage1"
     return encoder.eval(), Fit(network, {key: name for name, key in names.items()}, dict(groups), made_up, stage)
 
@@ -214,22 +216,34 @@ def _group(key: str, network: str) -> str:
     return f"{prefix}{first}{'.*' if rest else ''}"
 
 
-def _own_metadata(path: Path) -> tuple[EncoderSettings | None, dict[str, Any]]:
-    """Settings and provenance that this project writes into its files; nothing for files of others."""
-    if path.suffix.lower() != ".safetensors":
-        return None, {}
-    from safetensors import safe_open
+def is_own(path: Path) -> bool:
+    """Whether this project wrote a file of weights, settings included; damaged and missing files are nobody's."""
+    return path.suffix.lower() == ".safetensors" and bool(_metadata(path))
 
-    with safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get("encoder")
+
+def _metadata(path: Path) -> str:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("encoder", "")
+    except (SafetensorError, OSError):
+        return ""
+
+
+def _own_metadata(path: Path) -> tuple[EncoderSettings | None, dict[str, Any], InputSettings]:
+    """Settings, provenance and inputs that this project writes into its files; for files of others, the paper's inputs
+    alone.
+    """
+    text = _metadata(path) if path.suffix.lower() == ".safetensors" else ""
     if not text:
-        return None, {}
+        return None, {}, InputSettings()
     try:
         found = json.loads(text)
         settings, provenance = EncoderSettings(**found["settings"]), dict(found["provenance"])
         if not isinstance(settings.backbone, str):
             raise TypeError
-        return settings, provenance
+        return settings, provenance, inputs_from(found)
     except (ValueError, TypeError, LookupError, RecursionError):
         raise OrlError(f"{path} was made by another version of this project: export it again") from None
 

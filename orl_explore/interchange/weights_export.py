@@ -20,7 +20,6 @@ from orl_explore.errors import OrlError
 from orl_explore.interchange.card import resnet_shape
 from orl_explore.interchange.weights import State
 from orl_explore.runs.files import atomic_write
-from orl_explore.views.tensors import IMAGENET_MEAN, IMAGENET_STD
 
 # ---- out -------------------------------------------------------------------------------------------------------------
 
@@ -136,8 +135,8 @@ def for_onnx(encoder: Encoder, path: Path) -> None:
     program.model.metadata_props.update(
         {
             "input": "RGB, divided by 255, minus mean, divided by std; (N, 3, H, W) float32",
-            "mean": json.dumps(IMAGENET_MEAN),
-            "std": json.dumps(IMAGENET_STD),
+            "mean": json.dumps(encoder.inputs.mean),
+            "std": json.dumps(encoder.inputs.std),
             "encoder": json.dumps(asdict(encoder.settings)),
         }
     )

@@ -7,12 +7,10 @@ there is needed by a stage, so the folder may be deleted at any time.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,12 +19,11 @@ from numpy.typing import NDArray
 
 from orl_explore.embedding import embed_images
 from orl_explore.encoder import Encoder
-from orl_explore.errors import OrlError
 from orl_explore.judging import diagnostics
 from orl_explore.neighbors import nearest_neighbors
-from orl_explore.runs.files import known_hash, write_array
-from orl_explore.runs.run import Run, kept_encoder_file
-from orl_explore.settings import EncoderSettings
+from orl_explore.runs.encoders import run_encoders
+from orl_explore.runs.files import write_array
+from orl_explore.runs.run import Run
 
 K: Final = 10
 """Neighbors that are compared per image."""
@@ -36,103 +33,46 @@ FOLDER: Final = "comparison"
 Progress = Callable[[int, int], None]
 
 
-# ---- which encoders there are --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ComparedEncoder:
-    """An encoder that can be compared: a trained stage of a run, another one that stage 2 mined with in place of stage
-    1, or the untrained network that the stages start from.
-
-    Attributes:
-        run: folder of the run.
-        stage: `random`, `stage1`, `stage2` or `stage3`.
-        settings: shape of the untrained encoder; None for a trained one, whose file has it.
-        seed: of the untrained encoder.
-        epoch: after which a stage has kept it; None for the stage's last one.
-    """
-
-    run: Path
-    stage: str
-    settings: EncoderSettings | None = None
-    seed: int = 0
-    epoch: int | None = None
-
-    @property
-    def file(self) -> Path:
-        """The encoder's file."""
-        if self.epoch is not None:
-            return kept_encoder_file(self.run / self.stage, self.epoch)
-        return Run(self.run).encoder_file(self.stage)
+class Source(Protocol):
+    """An encoder that can be compared: of a run (`compared_encoders`), or from elsewhere."""
 
     def load(self) -> Encoder:
-        """Make or read the encoder.
-
-        Raises:
-            OrlError: its file is gone or damaged.
-        """
-        if self.settings is not None:
-            return Encoder.random(self.settings, self.seed).eval()
-        return Encoder.load(self.file)
+        """Make or read the encoder, in eval mode."""
 
     def hash(self) -> str:
-        """What identifies the encoder: of its file's bytes, or of what the untrained one is made from.
-
-        Raises:
-            OrlError: its file is gone.
-        """
-        if self.settings is not None:
-            text = json.dumps([self.settings.__dict__, self.seed], sort_keys=True)
-            return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        try:
-            return known_hash(self.file)
-        except FileNotFoundError:
-            raise OrlError(f"no encoder at {self.file}: run `orl {self.stage} {self.run}` first") from None
+        """What identifies it, and how it is fed."""
 
 
-def compared_encoders(run: Run) -> dict[str, ComparedEncoder]:
-    """The encoders that a run has by now, by stage: `random` as soon as a stage was begun.
-
-    Those that a stage has kept on its way stand before its last one, as `stage1 epoch 100`.
-    """
-    found = {}
-    for record in (run.stage("stage1"), run.stage("stage3")):
-        if record:
-            settings = EncoderSettings(**record["config"]["encoder"])
-            found["random"] = ComparedEncoder(run.path, "random", settings, int(record["seed"]))
-            break
-    for stage in ("stage1", "stage2", "stage3"):
-        for epoch in run.kept_encoders(stage):
-            found[f"{stage} epoch {epoch}"] = ComparedEncoder(run.path, stage, epoch=epoch)
-        if run.encoder_file(stage).exists():
-            found[stage] = ComparedEncoder(run.path, stage)
-    return found
+compared_encoders = run_encoders
+"""The encoders that a run has by now, by the names that `--encoder` takes."""
 
 
 # ---- embeddings and neighbors --------------------------------------------------------------------------------------
 
 
 def image_size(run: Run) -> int:
-    """Side at which all encoders see the images of a run: the one that its stage 2 uses, else stage 1's, else 224."""
+    """Side at which encoders without a size of their own see the images of a run: its stage 2's, else stage 1's, else
+    224.
+    """
     for stage in ("stage2", "stage1"):
         if size := run.stage(stage).get("config", {}).get("image_size"):
             return int(size)
     return 224
 
 
-def cache_file(run: Run, source: ComparedEncoder, *, features: bool = False) -> Path:
+def cache_file(run: Run, source: Source, *, features: bool = False) -> Path:
     """Where the embeddings of a run's images by an encoder are kept, whether they are there yet or not."""
     name = f"{source.hash()}-{image_size(run)}{'-features' if features else ''}.npy"
     return run.path / FOLDER / name
 
 
-def is_cached(run: Run, source: ComparedEncoder, *, features: bool = False) -> bool:
+def is_cached(run: Run, source: Source, *, features: bool = False) -> bool:
     """Whether nothing has to be embedded any more."""
     return cache_file(run, source, features=features).exists()
 
 
 def embeddings(
-    run: Run, source: ComparedEncoder, *, features: bool = False, progress: Progress | None = None
+    run: Run, source: Source, *, features: bool = False, progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """Embed all images of a run with an encoder; from the cache when that was done before.
 
@@ -170,7 +110,7 @@ def embeddings(
 
 
 def neighbors_of(
-    run: Run, source: ComparedEncoder, *, features: bool = False, progress: Progress | None = None
+    run: Run, source: Source, *, features: bool = False, progress: Progress | None = None
 ) -> NDArray[np.int64]:
     """Rows of the K nearest images of each image by an encoder, nearest first: (N, K), with K at most N - 1.
 

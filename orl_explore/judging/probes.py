@@ -78,23 +78,41 @@ def knn_accuracy(
     k: int = 20,
     temperature: float = 0.07,
 ) -> float:
-    """Accuracy of a vote among the k nearest training items by cosine, each with the weight exp(cosine / temperature).
+    """Accuracy of a vote among the k nearest training items by cosine; see `knn_right`. nan where there is no item."""
+    if not len(train_y) or not len(test_y):
+        _check(train_x, train_y, test_x, test_y)
+        return math.nan
+    return float(knn_right(train_x, train_y, test_x, test_y, k=k, temperature=temperature).mean())
+
+
+@one_thread
+def knn_right(
+    train_x: Features,
+    train_y: Labels,
+    test_x: Features,
+    test_y: Labels,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> NDArray[np.bool_]:
+    """Which test items have the class that the k nearest training items vote for by cosine.
 
     Args:
-        train_x: (N, D); no row may be zero.
+        train_x: (N, D), N > 0; no row may be zero.
         train_y: (N,) classes.
         test_x: (M, D).
         test_y: (M,) classes.
-        k: voters, at most N of them.
+        k: voters, at most N of them, each with the weight exp(cosine / temperature).
         temperature: the smaller, the more the nearest item decides.
+
+    Returns:
+        (M,).
     """
     _check(train_x, train_y, test_x, test_y)
-    if not len(train_y) or not len(test_y):
-        return math.nan
     train_x, test_x = _unit(train_x), _unit(test_x)
     classes, codes = np.unique(train_y, return_inverse=True)
     k = min(k, len(train_y))
-    right = 0
+    right = np.zeros(len(test_y), bool)
     block = max(1, min(1024, 2**26 // len(train_x)))  # keeps the cosine matrix small
     for start in range(0, len(test_x), block):
         cosine = test_x[start : start + block] @ train_x.T  # (B, N)
@@ -103,8 +121,8 @@ def knn_accuracy(
         weight = np.exp((similarity - similarity.max(axis=1, keepdims=True)) / temperature)  # at most 1: no overflow
         votes = np.zeros((len(cosine), len(classes)))
         np.add.at(votes, (np.arange(len(cosine))[:, None], codes[nearest]), weight)
-        right += int((classes[votes.argmax(axis=1)] == test_y[start : start + block]).sum())
-    return right / len(test_y)
+        right[start : start + block] = classes[votes.argmax(axis=1)] == test_y[start : start + block]
+    return right
 
 
 def _largest(values: Features, k: int) -> NDArray[np.intp]:

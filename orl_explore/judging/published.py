@@ -7,18 +7,45 @@ from typing import Final
 import pandas as pd
 
 PAPER: Final = "Xie et al., NeurIPS 2021, arXiv 2106.11952, section 4"
-MMSELFSUP: Final = "MMSelfSup, configs/selfsup/orl/README.md at commit ef31f91"
+MMSELFSUP: Final = "MMSelfSup, configs/selfsup/orl/README.md at commit ef31f91: on the ORL authors' published weights"
+SLOTCON: Final = "SlotCon (arXiv 2205.15288), README.md at commit 23e4d32"
+DENSECL: Final = "DenseCL (arXiv 2011.09157), README.md at commit 1706b5b"
+UNIVIP: Final = "UniVIP (arXiv 2203.06965), its table of linear classification: as measured there"
+MLS: Final = "MLS, Table 1: as measured there"
+
+LINEAR: Final = "linear classifier on the frozen backbone"
+MASK_RCNN: Final = "Mask R-CNN R50-FPN, fine-tuned"
 
 PUBLISHED: Final = (
-    ("VOC07, linear SVM", "mAP on test", "pooled features, one SVM per class", "", PAPER),
+    ("VOC07, linear SVM", "mAP on test", "one SVM per class on the last stage's map", "", PAPER),
     ("VOC07, low-shot SVM", "mAP on test", "1 to 96 positives per class, 5 draws", "", PAPER),
     *(
         ("VOC07, low-shot SVM", "mAP on test", f"ORL, COCO, 800 epochs, res5; k = {k}, 5 draws", value, MMSELFSUP)
         for k, value in ((1, "42.25"), (8, "72.16"), (96, "84.59"))
     ),
-    ("ImageNet, Places205, iNaturalist18", "top-1 accuracy", "linear classifier on the frozen backbone", "", PAPER),
+    ("ImageNet, Places205, iNaturalist18", "top-1 accuracy", LINEAR, "", PAPER),
+    *(
+        ("ImageNet", "top-1 accuracy", f"{method}; {LINEAR}", value, UNIVIP)
+        for method, value in (
+            ("BYOL, COCO", "57.8"),
+            ("ORL, COCO", "59.0"),
+            ("BYOL, COCO+", "59.6"),
+            ("ORL, COCO+", "60.7"),
+        )
+    ),
     ("ImageNet with 1% and 10% of the labels", "accuracy", "fine-tuned for 20 epochs", "", PAPER),
-    ("COCO detection and segmentation", "AP of boxes and masks", "Mask R-CNN R50-FPN, fine-tuned", "", PAPER),
+    ("COCO detection and segmentation", "AP of boxes and masks", MASK_RCNN, "", PAPER),
+    *(
+        ("COCO detection and segmentation", "AP of boxes, masks", f"{method}; {MASK_RCNN}", value, source)
+        for method, value, source in (
+            ("BYOL, COCO", "38.8, 35.0", MLS),
+            ("ORL, COCO", "40.3, 36.3", MLS),
+            ("SlotCon, COCO, 800 epochs", "41.0, 37.0", SLOTCON),
+            ("SlotCon, COCO+, 800 epochs", "41.8, 37.8", SLOTCON),
+        )
+    ),
+    ("VOC detection", "AP of boxes", "DenseCL, COCO, 800 epochs; fine-tuned", "56.7", DENSECL),
+    ("VOC segmentation", "mean IoU", "DenseCL, COCO, 800 epochs; fine-tuned", "67.5", DENSECL),
 )
 """What others measured, how, the value in percent, and where it stands; blank: there, but not looked up."""
 

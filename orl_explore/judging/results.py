@@ -11,10 +11,17 @@ from typing import Any, Final
 import pandas as pd
 
 from orl_explore.errors import OrlError
+from orl_explore.judging import intervals
 from orl_explore.runs.run import Run
+
+TRANSFER: Final = "evaluation/transfer"
+"""Where results of transfer protocols are, in a run."""
 
 STAGES: Final = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3"}
 """What may be compared, by the name of the part of evaluation/summary.json that judges it."""
+
+TITLES: Final = STAGES | {"supervised": "supervised"}
+"""What tables call encoders; others have their own name."""
 
 ENCODER_ROWS: Final = {
     "object_probe": "Linear probe on object crops, accuracy",
@@ -54,7 +61,7 @@ def read_results(run: Run, pattern: str = "*.json") -> list[dict[str, Any]]:
         pattern: of the files' names.
     """
     results = []
-    for file in (run.path / "evaluation" / "transfer").glob(pattern):
+    for file in (run.path / TRANSFER).glob(pattern):
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
             result = json.loads(file.read_text(encoding="utf-8"))
             _ = result["date"], result["protocol"], result["encoder"]["name"], float(result["score"]["value"])
@@ -72,12 +79,7 @@ def transfer_table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     Args:
         results: as `read_results` gives them.
     """
-    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for result in sorted(results, key=lambda result: result["date"]):
-        alike = [result["protocol"], result["settings"], result["data"]["fingerprint"], result["seed"]]
-        rows.setdefault(json.dumps(alike), {})[result["encoder"]["name"]] = result
-    titles = STAGES | {"supervised": "supervised"}
-    names = sorted({name for row in rows.values() for name in row}, key=lambda n: [*titles, n].index(n))
+    rows, names = _judged_alike(results)
     lines = {}
     for key, row in rows.items():
         first = next(iter(row.values()))
@@ -87,12 +89,65 @@ def transfer_table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         title = ", ".join([score["title"], *(f"{name} = {json.dumps(value)}" for name, value in own.items())])
         lines[key] = {
             "": title,
-            **{titles.get(n, n): row[n]["score"]["value"] if n in row else None for n in names},
+            **{TITLES.get(n, n): row[n]["score"]["value"] if n in row else None for n in names},
             "chance": figures.get(f"{score['name']}_chance"),
             "data": ", ".join(Path(path).name for path in first["data"]["paths"]) or "this run",
             "code": ", ".join(dict.fromkeys(str(row[n].get("code") or "unknown") for n in names if n in row)),
         }
     return pd.DataFrame(list(lines.values()))
+
+
+def text_table(results: Sequence[Mapping[str, Any]], run: Run) -> pd.DataFrame:
+    """`transfer_table` to be read: percent as `56.1 [54.2, 58.0]` with the 95 % interval over test images.
+
+    Where stage 1 and stage 3 were judged, or two encoders in all, a column has the difference of the later to the
+    earlier one and its own interval, which is narrower than the two tell: both saw the same images.
+
+    Args:
+        results: as `read_results` gives them.
+        run: whose results they are.
+    """
+    table = transfer_table(results)
+    if table.empty:
+        return table
+    rows, names = _judged_alike(results)
+    text = table.map(lambda value: value if isinstance(value, str) else _percent(value))
+    for name in names:
+        scores = [row[name]["score"] if name in row else {} for row in rows.values()]
+        text[TITLES.get(name, name)] = [_percent(score.get("value"), score.get("interval")) for score in scores]
+    pair = ["stage1", "stage3"] if {"stage1", "stage3"} <= set(names) else names
+    if len(pair) == 2:
+        first, second = pair
+        title = f"{TITLES.get(second, second)} - {TITLES.get(first, first)}"
+        text.insert(1 + len(names), title, [_difference(row.get(first), row.get(second), run) for row in rows.values()])
+    return text
+
+
+def _judged_alike(results: Sequence[Mapping[str, Any]]) -> tuple[dict[str, dict[str, Mapping[str, Any]]], list[str]]:
+    """The newest result of each encoder, by what was judged alike, and the encoders in the order of columns."""
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for result in sorted(results, key=lambda result: result["date"]):
+        alike = [result["protocol"], result["settings"], result["data"]["fingerprint"], result["seed"]]
+        rows.setdefault(json.dumps(alike), {})[result["encoder"]["name"]] = result
+    return rows, sorted({name for row in rows.values() for name in row}, key=lambda n: [*TITLES, n].index(n))
+
+
+def _difference(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None, run: Run) -> str:
+    if first is None or second is None:
+        return ""
+    of = []
+    for result in (first, second):
+        file = result.get("intervals", {}).get("items")
+        of.append(intervals.read_resampled(run.path / TRANSFER / file, result["score"]["name"]) if file else None)
+    limits = intervals.difference(of[0], of[1]) if of[0] and of[1] else None
+    return _percent(second["score"]["value"] - first["score"]["value"], limits, sign="+")
+
+
+def _percent(value: float | None, limits: Sequence[float] | None = None, sign: str = "") -> str:
+    if value is None or pd.isna(value):
+        return ""
+    around = f" [{100 * limits[0]:{sign}.1f}, {100 * limits[1]:{sign}.1f}]" if limits else ""
+    return f"{100 * value:{sign}.1f}{around}"
 
 
 def evaluation_table(summary: Mapping[str, Any]) -> pd.DataFrame:

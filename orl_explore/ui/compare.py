@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import compare as figures
 from orl_explore.figures import style
 from orl_explore.images import labels
+from orl_explore.interchange.encoders import find_encoder
 from orl_explore.judging import comparison, published, results
-from orl_explore.judging.comparison import ComparedEncoder, Comparison
+from orl_explore.judging.comparison import Comparison, Source
 from orl_explore.maps import plane
 from orl_explore.runs.run import Run
 from orl_explore.ui import state
@@ -83,9 +85,11 @@ def render(run: Run) -> None:
     )
 
 
-def _sources(run: Run) -> dict[str, ComparedEncoder]:
-    """This run's encoders by stage, then the trained ones of the other runs as `RUN · STAGE`."""
-    found = dict(comparison.compared_encoders(run))
+def _sources(run: Run) -> dict[str, Source]:
+    """Encoders by the names that commands know them by: this run's, the embedded one, and those of the other runs."""
+    found: dict[str, Source] = dict(comparison.compared_encoders(run))
+    with contextlib.suppress(OrlError):  # not installed
+        found["embedded"] = find_encoder("embedded")
     root = Path(os.environ.get("ORL_RUNS", "runs"))
     for name in state.list_runs(root):
         if (root / name).resolve() == run.path.resolve():
@@ -94,26 +98,25 @@ def _sources(run: Run) -> dict[str, ComparedEncoder]:
             others = comparison.compared_encoders(Run.open(root / name))
         except (OrlError, KeyError, TypeError):  # of another version, or damaged: nothing to compare with
             continue
-        found |= {f"{name} · {stage}": source for stage, source in others.items() if stage != "random"}
+        found |= {f"{root / name}:{stage}": source for stage, source in others.items() if stage != "random"}
     return found
 
 
 def _title(name: str) -> str:
-    head, _, encoder = name.rpartition(" · ")
-    stage, _, epoch = encoder.partition(" epoch ")
+    head, _, encoder = name.rpartition(":")
+    stage, _, epoch = encoder.partition("@")
     words = {
+        "embedded": "embedded, supervised (ImageNet)",
         "random": "untrained, where stage 1 starts",
         "stage1": "stage 1, images",
         "stage2": "another encoder in place of stage 1",
         "stage3": "stage 3, objects",
     }
     title = f"{words[stage]}, epoch {epoch}" if epoch else words[stage]
-    return f"{head} · {title}" if head else title
+    return f"{Path(head).name} · {title}" if head else title
 
 
-def _compare(
-    run: Run, pair: tuple[ComparedEncoder, ComparedEncoder], titles: tuple[str, str], features: bool
-) -> Comparison | None:
+def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> Comparison | None:
     """The two encoders' neighbors; None where there are none, or the reader has not yet agreed to wait for them."""
     images = state.images(run)
     if len(images) < 2:
@@ -142,14 +145,14 @@ def _compare(
         return _compared(str(run.path), _keys(run, pair, features), run, pair, features)
 
 
-def _keys(run: Run, pair: tuple[ComparedEncoder, ComparedEncoder], features: bool) -> tuple[str, ...]:
+def _keys(run: Run, pair: tuple[Source, Source], features: bool) -> tuple[str, ...]:
     """What identifies the two encoders for the caches."""
     return tuple(comparison.cache_file(run, source, features=features).name for source in pair)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _compared(
-    run_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[ComparedEncoder, ComparedEncoder], features: bool
+    run_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[Source, Source], features: bool
 ) -> Comparison:
     ids = _run.images().table["image_id"].to_numpy(np.int64)
     a, b = (comparison.neighbors_of(_run, source, features=features) for source in _pair)
@@ -157,7 +160,7 @@ def _compared(
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _plane(path: str, key: str, _run: Run, _source: ComparedEncoder, features: bool) -> np.ndarray:
+def _plane(path: str, key: str, _run: Run, _source: Source, features: bool) -> np.ndarray:
     return plane.plane(comparison.embeddings(_run, _source, features=features))
 
 
@@ -284,7 +287,7 @@ def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | Non
 def _maps(
     run: Run,
     compared: Comparison,
-    pair: tuple[ComparedEncoder, ComparedEncoder],
+    pair: tuple[Source, Source],
     titles: tuple[str, str],
     features: bool,
 ) -> None:
@@ -371,13 +374,16 @@ def _judged(run: Run) -> None:
         st.markdown(state.markdown_table(table.map(_number)))
         if "chance" in table and table["chance"].isna().all():
             st.caption("Without annotations nothing can be judged by labels.")
-    transfer = results.transfer_table(results.read_results(run))
+    transfer = results.text_table(results.read_results(run), run)
     if len(transfer):
         st.markdown("**Transfer protocols, measured on this run's encoders**")
-        scores = transfer.select_dtypes("number").columns
-        config = {name: st.column_config.NumberColumn(name, format="%.3f") for name in scores}
-        st.dataframe(transfer, hide_index=True, column_config=config)
-        st.caption(state.sentence("From evaluation/transfer/; docs/transfer.md says how each is measured."))
+        st.dataframe(transfer, hide_index=True)
+        st.caption(
+            state.sentence(
+                "Percent, with 95 % intervals over the test images; from evaluation/transfer/."
+                " docs/transfer.md says how each is measured."
+            )
+        )
     st.markdown("**Published by others (ResNet-50 on COCO), not measured here**")
     st.dataframe(published.published_table(), hide_index=True)
     st.caption(

@@ -22,7 +22,8 @@ def render_view(image: Image.Image, parameters: ViewParameters, size: int) -> Im
     if parameters.flip:
         view = ImageOps.mirror(view)
     for name, factor in parameters.color_steps:
-        view = _COLOR_STEPS[name](view, factor)
+        if (name, factor) != ("hue", 0.0):  # no shift; the way to HSV and back would round
+            view = _COLOR_STEPS[name](view, factor)
     if parameters.gray:
         view = ImageOps.grayscale(view).convert("RGB")
     if parameters.blur_sigma is not None:

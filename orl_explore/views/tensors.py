@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from orl_explore.settings import InputSettings
+
+IMAGENET_MEAN = InputSettings.mean
+IMAGENET_STD = InputSettings.std
+IMAGENET = InputSettings()
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
@@ -15,9 +18,9 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def normalize(images: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, 3, H, W) -> float32, channels last, with ImageNet's mean and standard deviation removed."""
+def normalize(images: torch.Tensor, inputs: InputSettings = IMAGENET) -> torch.Tensor:
+    """uint8 (B, 3, H, W) -> float32, channels last, with an encoder's mean and deviation removed, or ImageNet's."""
     images = images.to(torch.float32, memory_format=torch.channels_last)
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
+    mean = torch.tensor(inputs.mean, device=images.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(inputs.std, device=images.device).view(1, 3, 1, 1) * 255
     return (images - mean) / std

@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from orl_explore.boxes import KEPT, filter_boxes
+from orl_explore.boxes import KEPT
 from orl_explore.errors import OrlError
-from orl_explore.figures import gallery, lines, of_run, style
-from orl_explore.figures.source_code import SourceCode
+from orl_explore.figures import of_run, style
 from orl_explore.maps import object_map
 from orl_explore.orl import Sample
 from orl_explore.runs.run import Run
@@ -23,46 +22,6 @@ from orl_explore.views.parameters import ViewParameters
 
 def texts(figure) -> list[str]:
     return [note.text for note in figure.layout.annotations]
-
-
-def test_source_shows_the_code_that_runs():
-    shown = SourceCode(filter_boxes)
-    assert str(shown).startswith("def filter_boxes(")
-    assert shown._repr_markdown_().startswith("```python\ndef filter_boxes(")
-    assert str(SourceCode(Run.finished)).startswith("def finished(self")  # methods without their indentation
-
-
-def test_a_gallery_fits_each_picture_into_its_square_and_escapes_captions():
-    pictures = [Image.new("RGB", (100, 50)), Image.new("RGB", (10, 30)), Image.new("RGB", (8, 8))]
-    made = gallery.gallery(pictures, ["a<b>\nc", "", "d"], columns=2, frames={2: "red"}, width=200)
-    assert texts(made) == ["a&lt;b&gt;<br>c", "", "d"]
-    first, second, third = made.layout.images
-    assert (first.sizex, first.sizey) == pytest.approx((0.94, 0.47))
-    assert first.x == pytest.approx(0.03)
-    assert first.y == pytest.approx(0.265)  # in the middle of its square
-    assert (second.sizex, second.sizey) == pytest.approx((0.94 / 3, 0.94))
-    assert third.x == pytest.approx(0.03)  # a row of its own: a square of 100 px, two lines of 17 px, 8 px
-    assert third.y == pytest.approx(1.42 + 0.03)
-    assert made.layout.height == 4 + 2 * 142
-    assert [shape.line.color for shape in made.layout.shapes] == ["red"]
-
-
-def test_a_gallery_wants_a_caption_for_each_picture():
-    with pytest.raises(ValueError, match="not 1 and 0"):
-        gallery.gallery([], ["a"])
-
-
-def test_lines_by_column():
-    table = pd.DataFrame({"a": [1, 2], "b": [None, 3]}, index=pd.Index([1, 10], name="K"))
-    made = lines.by_column(table, title="t", form=".0%", log_x=True)
-    assert [trace.name for trace in made.data] == ["a", "b"]
-    assert np.isnan(made.data[1].y[0])
-    assert made.layout.xaxis.title.text == "K"
-    assert list(made.layout.xaxis.ticktext) == ["1", "10"]
-    assert len({trace.marker.symbol for trace in made.data}) == 2
-
-
-# ---- of a run ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

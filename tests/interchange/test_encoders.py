@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from orl_explore.embedding import embed_images, embed_regions
 from orl_explore.encoder import Encoder, build_backbone
 from orl_explore.errors import OrlError
-from orl_explore.interchange.encoders import load_pretrained, source_file
+from orl_explore.interchange.encoders import find_encoder, load_pretrained
 from orl_explore.runs.files import hash_file
 from orl_explore.runs.run import Run
 from orl_explore.settings import EncoderSettings
@@ -39,8 +39,11 @@ def weights(tmp_path_factory):
         ("weights/a.pth", "weights/a.pth"),
     ],
 )
-def test_what_a_name_stands_for(name, file):
-    found = source_file(name)
+def test_what_a_name_stands_for(name, file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a.pth").touch()
+    found = find_encoder(name).file
     assert (str(found) if found else None) == file
 
 
@@ -48,7 +51,7 @@ def test_backbones_without_a_projector_compare_images_by_their_pooled_feature(we
     prior = load_pretrained(f"{RESNET}@{weights}", image_size=32)
     width = build_backbone(RESNET)[1]
     assert (prior.image_dim, prior.region_dim) == (width, width)
-    assert len(prior.differs) == 3  # the third: this model of timm's wants other means and deviations
+    assert len(prior.differs) == 2
     assert f"image neighbors come from the pooled feature, {width} numbers" in prior.differs[1]
     found = embed_images(prior.encoder, images, size=32)
     assert found.shape == (24, width)
@@ -59,7 +62,7 @@ def test_encoders_of_this_project_keep_their_projector(finished, images, tiny):
     file = finished.encoder_file("stage1")
     prior = load_pretrained(str(file), image_size=32)
     assert (prior.image_dim, prior.region_dim) == (16, build_backbone(RESNET)[1])
-    assert len(prior.differs) == 2
+    assert len(prior.differs) == 1
     np.testing.assert_array_equal(
         embed_images(prior.encoder, images, size=32), embed_images(Encoder.load(file), images, size=32)
     )
@@ -73,17 +76,18 @@ def test_other_normalization_and_transformers(tmp_path, images):
     path = tmp_path / "vit.safetensors"
     save_file(model.state_dict(), path)
     size = model.pretrained_cfg["input_size"][-1]
-    prior = load_pretrained(f"timm:test_vit2@{path}", image_size=size)
+    prior = load_pretrained(f"timm:test_vit2@{path}", image_size=32)
+    assert prior.encoder.inputs.size == size
     assert torch.equal(
         prior.encoder.backbone.state_dict()["patch_embed.proj.weight"], model.state_dict()["patch_embed.proj.weight"]
     )
     assert tuple(model.pretrained_cfg["mean"]) == (0.5, 0.5, 0.5)
-    assert "images normalized by (0.5, 0.5, 0.5) and (0.5, 0.5, 0.5)" in prior.differs[-1]
+    assert prior.encoder.inputs.mean == prior.encoder.inputs.std == (0.5, 0.5, 0.5)
     prior.encoder.save(tmp_path / "own.safetensors")  # and travels as this project's
     again = Encoder.load(tmp_path / "own.safetensors")
-    assert embed_images(again, images, [0], size=size).shape == (1, prior.image_dim)
-    with pytest.raises(OrlError, match=r"test_vit2@.* cannot see crops of 33 px .*--stage2.image_size"):
-        load_pretrained(f"timm:test_vit2@{path}", image_size=33)
+    assert embed_images(again, images, [0], size=33).shape == (1, prior.image_dim)
+    with pytest.raises(OrlError, match=r"test_vit2@.* cannot see crops of 33 px .*--stage2.encoder_size"):
+        load_pretrained(f"timm:test_vit2@{path}", image_size=32, size=33)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +95,12 @@ def test_other_normalization_and_transformers(tmp_path, images):
     [
         ("timm:resnet5000", "timm has no model 'resnet5000'"),
         ("timm:resnet14t", "could not be fetched .*--encoder timm:resnet14t@FILE"),
-        ("timm:resnet18@nowhere.pth", "no encoder 'nowhere.pth'"),
-        ("timm:vit_tiny_patch16_224@nowhere.pth", "no file nowhere.pth with weights of timm:vit_tiny"),
+        ("timm:resnet18@nowhere.pth", "no file 'nowhere.pth' with weights of timm:resnet18"),
+        ("timm:vit_tiny_patch16_224@nowhere.pth", "no file 'nowhere.pth' with weights of timm:vit_tiny"),
         ("torchvision:vit_b_16", "torchvision has no ResNet 'vit_b_16'"),
         ("torchvision:resnet18.V9", "no weights 'V9' of resnet18: choose one of IMAGENET1K_V1, DEFAULT"),
         ("torchvision:resnet18", "could not be fetched .*--encoder FILE"),
-        ("dino", "no encoder 'dino': name a file of weights, timm:NAME"),
+        ("dino", "no encoder 'dino': name random, .*embedded, timm:NAME, .*or a file of weights"),
     ],
 )
 def test_refused(name, message, monkeypatch, tmp_path):
@@ -141,6 +145,16 @@ def test_a_run_without_stage_1(mined, weights, images):
         "backbone": RESNET,
         "image_dim": width,
         "region_dim": width,
+        "inputs": {
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "interpolation": "bilinear",
+            "crop": 0.95,
+            "crop_mode": "center",
+            "rounding": "down",
+            "size": 160,
+        },
+        "labels": None,
         "differs": record["pretrained"]["differs"],
         "source": hash_file(weights),
     }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +11,7 @@ import pytest
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.figures import compare as figures
-from orl_explore.images import labels
-from orl_explore.judging import comparison, published, results
-from orl_explore.maps import object_map, plane
+from orl_explore.judging import comparison, results
 from orl_explore.runs.run import Run
 
 
@@ -46,25 +41,6 @@ def test_shapes_must_agree():
         comparison.compare(np.arange(2), np.zeros((2, 1), int), np.zeros((2, 2), int))
 
 
-@pytest.mark.parametrize(
-    ("columns", "expected"),
-    [
-        ({}, None),
-        ({"other": ["a", "b"], "context": ["x", "y"]}, "context"),
-        ({"same": ["a", "a"], "kind": ["a", "b"]}, "kind"),
-        ({"score": [0.1, 0.2]}, None),
-    ],
-)
-def test_label_column(columns, expected):
-    assert labels.label_column(pd.DataFrame({"image_id": [1, 2], "file_name": ["a", "b"]} | columns)) == expected
-
-
-def test_plane_keeps_the_widest_directions_and_its_signs():
-    x = np.array([[3.0, 0, 0], [-3, 0, 0], [0, 1, 0], [0, -1, 0]])
-    assert plane.plane(x) == pytest.approx(x[:, :2], abs=1e-9)
-    assert plane.plane(np.array([[1.0], [3.0]])).shape == (2, 2)
-
-
 @pytest.fixture
 def run(finished: Run, tmp_path: Path) -> Run:
     shutil.copytree(finished.path, tmp_path / "run")
@@ -92,12 +68,12 @@ def test_encoders_kept_on_the_way_are_compared(run):
         shutil.copy(run.encoder_file(stage), folder / f"epoch={epoch}.safetensors")
     (folder / "epoch=x.safetensors").touch()
     found = comparison.compared_encoders(run)
-    assert list(found) == ["random", "stage1 epoch 3", "stage1 epoch 20", "stage1", "stage3"]
-    assert found["stage1 epoch 20"].hash() == found["stage1"].hash()
-    third, last = (comparison.neighbors_of(run, found[name]) for name in ("stage1 epoch 3", "stage3"))
+    assert list(found) == ["random", "stage1@3", "stage1@20", "stage1", "stage3"]
+    assert found["stage1@20"].hash() == found["stage1"].hash()
+    third, last = (comparison.neighbors_of(run, found[name]) for name in ("stage1@3", "stage3"))
     assert (third == last).all()
     run.encoder_file("stage1").unlink()  # the stage is still being trained
-    assert list(comparison.compared_encoders(run)) == ["random", "stage1 epoch 3", "stage1 epoch 20", "stage3"]
+    assert list(comparison.compared_encoders(run)) == ["random", "stage1@3", "stage1@20", "stage3"]
 
 
 def test_embeddings_are_made_once_for_each_encoder(run, monkeypatch):
@@ -137,56 +113,3 @@ def test_a_missing_encoder_and_summary_are_sentences(run, new_run):
     (run.path / "evaluation" / "summary.json").write_text("{")
     with pytest.raises(OrlError, match="damaged"):
         results.read_summary(run)
-
-
-def test_evaluation_table():
-    table = results.evaluation_table({"random": {"object_knn": 0.1}, "stage1": {"loss": 2}, "chance": {}})
-    assert list(table.columns) == ["untrained", "stage 1"]
-    assert len(table) == 2
-
-
-def test_published_figures_name_their_source():
-    table = published.published_table()
-    blank = table["percent"] == ""
-    assert table["source"][blank].str.contains("2106.11952").all()
-    assert table["source"][~blank].str.contains("commit").all()  # what was looked up can be looked up again
-    documented = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
-    assert all(value in documented for value in table["percent"][~blank])
-
-
-def test_figures():
-    bars = figures.overlap(np.array([0, 0.5, 0.5, 1]), 2, chance=0.1, chosen=0.5)
-    assert list(bars.data[0].y) == [1, 2, 1]
-    assert list(bars.data[0].marker.pattern.shape) == ["", "/", ""]
-    assert [note.y > 2 for note in bars.layout.annotations] == [True, True]  # words stand above the highest bar
-    points = np.arange(24.0).reshape(12, 2)
-    labels = [f"<b>{number}" for number in range(12)]
-    made = figures.image_map(points, labels, names=labels, marked=[3, 99], chosen=2)
-    assert len(made.data) == figures.CLASSES + 2  # the rings, the cross
-    assert made.data[-2].customdata.tolist() == [[3]]
-    assert "<b>" not in made.to_json()
-    legend = made.layout.legend
-    assert (legend.yref, legend.y, legend.yanchor) == ("container", 0, "bottom")  # inside the figure
-    assert len(figures.image_map(points).data) == 1
-
-
-def test_a_large_run_in_small(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    make = __import__("make_large_run").make_large_run
-    run = make(tmp_path / "large", images=120, pictures=3, pairs=25)
-    sys.modules.pop("make_large_run")
-    ids = run.images().table["image_id"].to_numpy()
-    assert len(run.images()) == 120
-    assert run.images().load(119).size == (640, 480)
-    neighbors, pairs, regions = run.read("neighbors"), run.read("pairs"), run.read("regions")
-    assert (neighbors["image_id"] != neighbors["neighbor_id"]).all()
-    assert len(neighbors) == 1200
-    assert len(pairs) == 3000
-    owner = regions["image_id"].to_numpy()
-    assert (owner[pairs["query_region"]] == pairs["image_id"]).all()
-    assert (owner[pairs["key_region"]] == pairs["neighbor_id"]).all()
-    assert run.read_array("region_embeddings").shape == (len(regions), 64)
-    assert [run.finished(stage) for stage in ("stage1", "stage2", "stage3")] == [True] * 3
-    assert len(run.read("pairs", image_id=int(ids[5]))) == 25
-    assert len(object_map.read_object_map(run).table) == len(regions)
-    json.loads((run.path / "evaluation" / "summary.json").read_text())

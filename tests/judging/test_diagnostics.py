@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from orl_explore.judging import diagnostics
-from orl_explore.judging.diagnostics import Hubness, Judged
+from orl_explore.judging.diagnostics import Hubness, Judged, region_labels, same_category
 
 BOX = ["x", "y", "w", "h"]
 
@@ -248,3 +248,20 @@ def test_purity_is_nan_without_objects_or_pairs():
     purity = diagnostics.pair_purity(pairs[:0], regions, pd.Series([-1, -1]), none)
     assert purity.pairs == 0
     assert math.isnan(purity.unlabeled)
+
+
+def test_labels_are_categories_of_objects(finished):
+    images, regions = finished.images(), finished.read("regions")
+    objects = images.objects
+    own = objects[["image_id", "x", "y", "w", "h"]].round().astype(dict.fromkeys("xywh", "int32"))
+    own["region_id"] = np.arange(len(own))
+    labels = region_labels(own, images)
+    assert (labels.to_numpy() == objects["category"].to_numpy()).mean() > 0.9  # others lie on top of each other
+    assert set(region_labels(regions, images)) <= {*objects["category"], diagnostics.UNLABELED}
+
+
+def test_same_category():
+    categories = pd.Series(["cup", "cup", "key", None], index=[0, 1, 2, 3])
+    pairs = pd.DataFrame({"query_region": [0, 0, 3, 3], "key_region": [1, 2, 0, 3]})
+    assert same_category(pairs, categories) == 0.5
+    assert np.isnan(same_category(pairs.iloc[2:], categories))

@@ -1,4 +1,6 @@
-"""The map of the regions: what it is made of, when it is refused, and what is similar to what."""
+"""The map of the regions: what it is made of, how it is stored, and when it is refused."""
+
+from __future__ import annotations
 
 import shutil
 
@@ -7,12 +9,8 @@ import pandas as pd
 import pytest
 
 from orl_explore.errors import OrlError
-from orl_explore.figures import object_map as map_figures
-from orl_explore.judging import diagnostics
-from orl_explore.judging.diagnostics import region_labels
-from orl_explore.maps import object_map, similar_regions
+from orl_explore.maps import object_map
 from orl_explore.maps.object_map import MapSettings, lay_out, make_object_map, read_object_map, sample
-from orl_explore.maps.similar_regions import most_similar
 from orl_explore.runs.files import write_array
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
@@ -142,66 +140,3 @@ def test_the_command(copy, quick, capsys):
     assert "up to date: skipped" in capsys.readouterr().err
     assert cli.main(["project", str(copy.path), "--limit", "20", "--overwrite"]) == 0
     assert "20 of" in capsys.readouterr().err
-
-
-# ---- what the points are -------------------------------------------------------------------------------------------
-
-
-def test_labels_are_categories_of_objects(finished):
-    images, regions = finished.images(), finished.read("regions")
-    objects = images.objects
-    own = objects[["image_id", "x", "y", "w", "h"]].round().astype(dict.fromkeys("xywh", "int32"))
-    own["region_id"] = np.arange(len(own))
-    labels = region_labels(own, images)
-    assert (labels.to_numpy() == objects["category"].to_numpy()).mean() > 0.9  # others lie on top of each other
-    assert set(region_labels(regions, images)) <= {*objects["category"], diagnostics.UNLABELED}
-
-
-@pytest.mark.parametrize("block", [3, 1000])
-def test_most_similar(monkeypatch, block):
-    monkeypatch.setattr(similar_regions, "BLOCK", block)
-    angles = np.array([0.0, 0.5, 0.1, 3.0, 0.1])
-    vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
-    found = most_similar(vectors, 0, count=3)
-    assert found["region_id"].tolist() == [2, 4, 1]  # of equals, the first one; never itself
-    np.testing.assert_allclose(found["similarity"], np.cos([0.1, 0.1, 0.5]), rtol=1e-5)
-    assert len(most_similar(vectors, 0, count=99)) == 4
-    np.testing.assert_allclose(similar_regions.similarities(vectors, 1, np.array([3, 1])), np.cos([2.5, 0]), rtol=1e-5)
-
-
-# ---- the figure ----------------------------------------------------------------------------------------------------
-
-
-def points(labels):
-    count = len(labels)
-    numbers = np.arange(count)
-    columns = {"region_id": numbers, "x": numbers, "y": numbers, "image_id": numbers // 2, "w": 9, "h": 8}
-    return pd.DataFrame(columns | {"label": labels, "cluster": numbers % 3, "share": numbers})
-
-
-def test_groups_differ_in_color_or_symbol_and_names_are_no_html():
-    labels = [f"<b>{number}" for number in range(20)] + [diagnostics.UNLABELED] * 3
-    made = map_figures.by_group(points(labels), "label")
-    looks = [(trace.marker.color, trace.marker.symbol) for trace in made.data]
-    assert len(set(looks)) == 21
-    assert made.data[0].name == "unlabeled (3)"
-    assert not any("<b>" in trace.name or "<b>" in str(trace.text) for trace in made.data if trace.name)
-    drawn = [int(facts[0]) for trace in made.data if trace.customdata is not None for facts in trace.customdata]
-    assert sorted(drawn) == list(range(23))
-
-
-def test_many_groups_share_one_gray():
-    made = map_figures.by_group(points([f"kind {number}" for number in range(40)]), "label")
-    assert made.data[0].name == f"{map_figures.OTHERS} ({40 - map_figures.GROUPS})"
-    assert len(made.data) == map_figures.GROUPS + 1
-
-
-def test_values_and_images():
-    made = map_figures.by_value(points(["a"] * 10), "share", "size")
-    assert list(made.data[0].marker.color) == list(range(10))
-    made = map_figures.by_image(points(["a"] * 10), 1, {2: 0.9})
-    assert {trace.name: trace.customdata[:, 0].tolist() for trace in made.data} == {
-        "all other images (6)": [0, 1, 6, 7, 8, 9],
-        "its neighbors (2)": [4, 5],
-        "this image (2)": [2, 3],
-    }

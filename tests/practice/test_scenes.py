@@ -1,3 +1,7 @@
+"""Practice scenes: the same bytes from the same settings, annotations that agree, older sets replaced with care."""
+
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
@@ -8,11 +12,10 @@ from pycocotools import mask as coco_mask
 
 from orl_explore.boxes import filter_boxes, iou, is_kept
 from orl_explore.errors import OrlError
-from orl_explore.practice import contexts, scenes
-from orl_explore.practice.contexts import CONTEXTS, Photographs, assign_contexts, make_background
-from orl_explore.practice.cutouts import CutOuts
+from orl_explore.practice import scenes
+from orl_explore.practice.contexts import CONTEXTS
 from orl_explore.practice.scenes import compose_scene, make_scenes
-from orl_explore.practice.shapes import SHAPES, DrawnObjects, draw, make_instance, split_instances
+from orl_explore.practice.shapes import SHAPES, DrawnObjects
 from orl_explore.proposals import selective_search
 
 
@@ -33,30 +36,6 @@ def drawn():
     """Two hundred scenes, composed but not written: [(image, objects, context)]."""
     source = DrawnObjects()
     return [compose_scene(np.random.default_rng((0, i)), size=96, objects=source) for i in range(200)]
-
-
-@pytest.fixture(scope="module")
-def cutouts(tmp_path_factory):
-    """Six categories of eight cut-outs: an opaque ellipse in a larger transparent picture."""
-    folder = tmp_path_factory.mktemp("cutouts")
-    rng = np.random.default_rng(0)
-    for category in ["ant", "bee", "cat", "dog", "eel", "fox"]:
-        (folder / category).mkdir()
-        for number in range(8):
-            picture = np.zeros((60, 90, 4), np.uint8)
-            axes = (int(rng.integers(20, 40)), int(rng.integers(18, 28)))
-            cv2.ellipse(picture, (45, 30), axes, 0, 0, 360, (*rng.integers(0, 256, 3).tolist(), 255), -1)
-            cv2.imwrite(str(folder / category / f"{number}.png"), picture)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    """Sixteen flat gray photographs of brightness 0, 16, 32, ...: a crop tells its photograph."""
-    folder = tmp_path_factory.mktemp("photographs")
-    for number in range(16):
-        cv2.imwrite(str(folder / f"{number:02d}.png"), np.full((80, 100, 3), 16 * number, np.uint8))
-    return folder
 
 
 # -- the data set on disk
@@ -120,21 +99,6 @@ def test_instances_return(tmp_path):
     names = {annotation["instance"] for annotation in scenes["annotations"]}
     assert names <= {f"{category}/{number:03d}" for category in SHAPES for number in range(2)}
     assert len(names) > len(SHAPES), "both drawings of some category"
-
-
-@pytest.mark.parametrize(
-    ("holdout", "part", "expected"),
-    [
-        (0.25, "train", "abcdef"),
-        (0.25, "test", "gh"),
-        (0.25, "all", "abcdefgh"),
-        (0.01, "test", "h"),  # at least one on either side
-        (0.99, "train", "a"),
-        (0.0, "train", "abcdefgh"),
-    ],
-)
-def test_split_of_instances(holdout, part, expected):
-    assert split_instances("abcdefgh", holdout=holdout, part=part) == list(expected)
 
 
 def test_a_new_set_replaces_the_old_one_when_it_is_complete(tmp_path):
@@ -244,69 +208,6 @@ def test_objects_are_found_by_selective_search():
     assert np.mean(found) >= 0.9
 
 
-def test_backgrounds_differ_between_scenes_and_are_faint():
-    for context in CONTEXTS:
-        rng = np.random.default_rng(0)
-        pictures = [make_background(context, rng, 64)[0] for _ in range(6)]
-        assert all(picture.dtype == np.float32 for picture in pictures)
-        # Contrast: 0.25 of a span of at most 0.8, and light that varies by 12%.
-        assert max(np.ptp(picture[..., channel]) for picture in pictures for channel in range(3)) <= 0.32
-        assert min(picture.std(axis=(0, 1)).max() for picture in pictures) > 0.005
-        assert np.std([picture.mean(axis=(0, 1)) for picture in pictures], axis=0).max() > 0.02
-    with pytest.raises(ValueError, match="no pattern lava"):
-        contexts._pattern("lava", np.random.default_rng(0), 64)
-
-
-# -- shape tells categories apart, color does not
-
-
-def features():
-    """Mean colors (480, 3), silhouettes (480, 24 * 24) and categories (480,) of every drawn instance."""
-    colors, outlines, labels = [], [], []
-    for label, category in enumerate(SHAPES):
-        for number in range(40):
-            sprite = draw(make_instance(category, number), side=48, angle=0, flip=False, light=250)
-            solid = sprite.alpha >= 0.5
-            colors.append(sprite.rgb[solid].mean(axis=0))
-            ys, xs = np.nonzero(solid)
-            tight = sprite.alpha[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
-            outlines.append(cv2.resize(tight, (24, 24), interpolation=cv2.INTER_AREA).ravel())
-            labels.append(label)
-    return np.array(colors), np.array(outlines), np.array(labels)
-
-
-def test_category_shows_in_the_shape_and_not_in_the_color():
-    colors, outlines, labels = features()
-    held_out = np.arange(len(labels)) % 4 == 3
-
-    def nearest_centroid_accuracy(x):
-        centroids = np.stack([x[(labels == k) & ~held_out].mean(axis=0) for k in range(len(SHAPES))])
-        distance = np.linalg.norm(x[held_out][:, None] - centroids, axis=2)
-        return np.mean(distance.argmin(axis=1) == labels[held_out])
-
-    assert len(SHAPES) >= 10
-    assert nearest_centroid_accuracy(outlines) >= 0.97
-    # Chance is 1/12 = 0.083, its standard deviation over 120 held-out instances 0.025.
-    assert nearest_centroid_accuracy(colors) <= 0.18
-
-
-def test_instances_do_not_depend_on_scenes():
-    one, two = make_instance("fish", 7), make_instance("fish", 7)
-    assert (one.color, one.texture, one.pitch) == (two.color, two.texture, two.pitch)
-    assert one.color != make_instance("fish", 8).color
-    assert one.color != make_instance("tree", 7).color
-
-
-@pytest.mark.parametrize("category", SHAPES)
-@pytest.mark.parametrize(("side", "angle"), [(40, 0), (60, 35), (200, -20)])
-def test_drawing_has_the_asked_size(category, side, angle):
-    sprite = draw(make_instance(category, 0), side=side, angle=angle, flip=True, light=250)
-    _, _, width, height = cv2.boundingRect((sprite.alpha >= 0.5).astype(np.uint8))
-    assert abs(max(width, height) - side) <= max(2, 0.04 * side)  # thin tips fade
-    assert sprite.rgb.dtype == sprite.alpha.dtype == np.float32
-    assert 0 <= sprite.rgb.min() <= sprite.rgb.max() <= 1
-
-
 # -- cut-outs and photographs
 
 
@@ -323,19 +224,6 @@ def test_scenes_from_cutouts_and_photographs(tmp_path, cutouts, photographs):
         assert (cutouts / annotation["instance"]).is_file()
         assert coco_mask.toBbox(annotation["segmentation"]).tolist() == annotation["bbox"]
     assert train["info"]["skipped"] == []
-
-
-@pytest.mark.parametrize(("side", "angle", "flip"), [(40, 0, False), (70, 30, True), (150, -35, False)])
-def test_cutout_has_the_asked_size_and_color(cutouts, side, angle, flip):
-    source = CutOuts(cutouts, size=96)
-    name = source.choose("bee", np.random.default_rng(0))
-    sprite = source.sprite(name, side=side, angle=angle, flip=flip, light=0)
-    solid = sprite.alpha >= 0.5
-    _, _, width, height = cv2.boundingRect(solid.astype(np.uint8))
-    assert abs(max(width, height) - side) <= 2
-    assert sprite.rgb[solid].mean(axis=0) == pytest.approx(source.color(name), abs=0.01)  # no bleeding at the edge
-    assert not sprite.alpha[[0, -1]].any()
-    assert not sprite.alpha[:, [0, -1]].any()
 
 
 def test_unusable_cutouts_are_skipped_while_some_remain(tmp_path, cutouts):
@@ -356,30 +244,3 @@ def test_unusable_cutouts_are_skipped_while_some_remain(tmp_path, cutouts):
         make_scenes(tmp_path / "out", count=1, size=64, cutouts=folder)
     with pytest.raises(OrlError, match="no usable photograph"):
         make_scenes(tmp_path / "out", count=1, size=64, backgrounds=folder / "jug")
-
-
-def test_contexts_crop_from_photographs_of_their_own(photographs):
-    source, rng = Photographs(photographs, CONTEXTS), np.random.default_rng(0)
-    seen = [{round(float(source.crop(c, rng, 64).mean()) * 255) for _ in range(20)} for c in CONTEXTS]
-    # Sixteen photographs for eight contexts: two each, none shared.
-    assert [len(photos) for photos in seen] == [2] * 8
-    assert len(set.union(*seen)) == 16
-
-
-def test_few_photographs_are_shared(photographs, tmp_path):
-    for number in (3, 9):
-        (tmp_path / f"{number}.png").write_bytes((photographs / f"{number:02d}.png").read_bytes())
-    source, rng = Photographs(tmp_path, CONTEXTS), np.random.default_rng(0)
-    assert {round(float(source.crop(CONTEXTS[5], rng, 64).mean()) * 255) for _ in range(20)} == {48, 144}
-
-
-@pytest.mark.parametrize(
-    ("categories", "contexts", "width"),
-    [(1, 1, 1), (2, 2, 1), (5, 5, 2), (8, 8, 4), (12, 8, 4), (50, 8, 7)],  # 50 categories need 7 each to all appear
-)
-def test_categories_spread_over_contexts(categories, contexts, width):
-    names = [f"category {number}" for number in range(categories)]
-    assigned = assign_contexts(names)
-    assert [len(set(context.categories)) for context in assigned] == [width] * contexts
-    assert set().union(*(context.categories for context in assigned)) == set(names)
-    assert assigned == assign_contexts(names)

@@ -19,7 +19,7 @@ from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config, EncoderSettings, EvaluateSettings, Stage1Settings
 from training import evaluate
-from training.evaluation_tables import sparkline, summary_tables
+from training.evaluation_tables import summary_tables
 
 CONFIG = Config(
     workers=0,
@@ -298,25 +298,3 @@ def test_images_are_held_out_by_share_and_seed(share, expected):
 def test_category_matrix():
     images = annotated([(0, 0, 0, 9, 9, "b"), (0, 0, 0, 9, 9, "b"), (22, 0, 0, 9, 9, "a"), (22, 0, 0, 9, 9, "c")])
     assert evaluate.category_matrix(images, np.array([2, 1, 0])).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([0, 7], "▁█"),
-        ([0, 1, 2, 3, 4, 5, 6, 7], "▁▂▃▄▅▆▇█"),
-        ([7, None, 0], "█▁"),
-        ([3, 3], "▁▁"),
-        ([], ""),
-        ([None], ""),
-    ],
-)
-def test_sparkline(values, expected):
-    assert sparkline(values) == expected
-
-
-def test_sparkline_of_a_long_curve_keeps_its_ends():
-    drawn = sparkline(list(range(800)))
-    assert len(drawn) == 12
-    assert drawn[0] == "▁"
-    assert drawn[-1] == "█"

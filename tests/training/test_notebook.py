@@ -14,32 +14,9 @@ import pytest
 from nbclient import NotebookClient
 
 from training import notebook
-from training.console import NotebookBar
 from training.notebook import LossPlot
 
 FIGURE = "application/vnd.plotly.v1+json"
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that is set by hand; drawing takes no time on it."""
-    now = types.SimpleNamespace(time=100.0)
-    monkeypatch.setattr("time.monotonic", lambda: now.time)
-    return now
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What is displayed, in order; updates in place are entries of their own."""
-    found = []
-    handle = types.SimpleNamespace(update=lambda bundle, raw: found.append(bundle))
-
-    def display(bundle, *, raw, display_id):
-        found.append(bundle)
-        return handle
-
-    monkeypatch.setattr("IPython.display.display", display)
-    return found
 
 
 def test_the_plot_is_not_drawn_more_often_than_every_few_seconds(tmp_path, clock, shown):
@@ -75,16 +52,6 @@ class FakeFigure:
 
     def _repr_mimebundle_(self) -> dict[str, str]:
         return {"text/plain": "figure"}
-
-
-def test_the_bar_is_moved_twice_a_second_at_most_and_names_mean_no_html(clock, shown):
-    bar = NotebookBar("<b>")
-    for done in range(100):
-        clock.time += 0.01
-        bar.update(f"<b>: {done}", done / 100)
-    assert [bundle["text/plain"] for bundle in shown] == ["<b>", "<b>: 49", "<b>: 99"]
-    bar.finish("<b>: 100 in 1 s")
-    assert shown[-1] == {"text/plain": "<b>: 100 in 1 s", "text/html": "<code>&lt;b&gt;: 100 in 1 s</code>"}
 
 
 @pytest.mark.parametrize(

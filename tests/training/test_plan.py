@@ -1,4 +1,4 @@
-"""`orl plan`: the rules by hand, and what it says of the tiny run beside what that run took."""
+"""`orl plan`: what it says of the tiny run beside what that run took."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import json
 
 import pytest
 import torch
-from torch import nn
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
 from training import cli
 from training.plan import plan
-from training.plan_estimates import LIST_COST, combined, duration, gigabytes, list_search_share
-from training.plan_measurement import activations
 
 NAMES = [
     "reading images",
@@ -25,48 +22,6 @@ NAMES = [
     "pairs",
     "stage 3",
 ]
-
-
-@pytest.mark.parametrize(
-    ("machine", "expected"),
-    [
-        # 0.3 s of a device and 0.8 s of a core for each item
-        ({"gpu": False, "workers": 0, "cores": 4}, 1.1),  # one after the other
-        ({"gpu": False, "workers": 2, "cores": 4}, 0.5),  # on the same 4 cores: 0.3 + 0.8 / 4
-        ({"gpu": True, "workers": 0, "cores": 4}, 1.1),
-        ({"gpu": True, "workers": 2, "cores": 4}, 0.4),  # two workers are slower than the device
-        ({"gpu": True, "workers": 8, "cores": 4}, 0.3),  # four cores are not: the device sets the pace
-        ({"gpu": True, "workers": 8, "cores": 16, "devices": 4}, 0.075),  # 0.3 / 4 against 0.8 / 16
-        ({"gpu": True, "workers": 8, "cores": 4, "devices": 4}, 0.2),  # 0.3 / 4 against 0.8 / 4
-    ],
-)
-def test_device_and_loading_together(machine, expected):
-    assert combined(0.3, 0.8, **machine) == pytest.approx(expected)
-
-
-def test_activations_by_hand():
-    class Module(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(3, 5)
-
-        def training_step(self, batch, batch_idx):
-            return torch.relu(self.layer(batch["x"])).sum()
-
-    # Kept of an image: 3 inputs of the layer (for its weight), 5 outputs of the ReLU, float32. Weights do not count.
-    assert activations(Module(), lambda size: {"x": torch.randn(size, 3)}) == (4 * (3 + 5), 0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.2, "0 s"), (119, "119 s"), (120, "2.0 min"), (7200, "2.0 h"), (172_799, "48.0 h"), (864_000, "10.0 days")],
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_gigabytes():
-    assert [gigabytes(n) for n in (1_500_000, 2_340_000_000)] == ["1.5 MB", "2.3 GB"]
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +52,7 @@ def test_disk_and_memory_of_training(made, finished, stage):
     assert step.memory > weights
 
 
+@pytest.mark.slow
 def test_stage_2_takes_what_it_took(finished):
     """With time to look at every image, boxes and pairs are those of the run, so sizes follow."""
     steps = {step.name: step for step in plan(finished.path, seconds=30).steps}
@@ -109,6 +65,7 @@ def test_stage_2_takes_what_it_took(finished):
     assert steps["pairs"].disk == pytest.approx(2 * finished.file("pairs").stat().st_size, rel=0.5), rows
 
 
+@pytest.mark.slow
 def test_memory_of_stage_2_does_not_grow(finished, monkeypatch):
     """As many images a thousand times over: of each a few bytes more, however long its vectors are."""
     from training.plan_measurement import PER_IMAGE, Measurement
@@ -129,12 +86,6 @@ def test_memory_of_stage_2_does_not_grow(finished, monkeypatch):
     assert many["neighbors"].memory == 24_000 * PER_IMAGE + (24_000 + 4096) * 2 * 16 * 4
 
 
-def test_the_share_of_an_index():
-    # A million images: 4,000 lists of 250. Each is compared with 10 x 4,000 centers by k-means, which takes all, with
-    # 2 x 4,000 afterwards, and with 64 x 250 images.
-    assert list_search_share(1_000_000) == pytest.approx((40_000 + 8000 + LIST_COST * 16_000) / 1e6)
-
-
 def test_more_epochs_and_more_accumulation(finished, tiny_yaml):
     """Twice the epochs, twice the images; in two passes, less memory, and the same checkpoints."""
     settings = ["--stage1.epochs=4", "--stage1.accumulate=2"]
@@ -146,6 +97,7 @@ def test_more_epochs_and_more_accumulation(finished, tiny_yaml):
     assert two.disk - one.disk == 100 * 6  # rows in metrics.csv
 
 
+@pytest.mark.slow
 def test_nothing_is_written(tmp_path, annotations, tiny_yaml, capsys):
     path = tmp_path / "run"
     assert cli.main(["plan", str(path), "--config", str(tiny_yaml), "--images", str(annotations), "--json"]) == 0

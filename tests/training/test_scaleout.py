@@ -17,7 +17,6 @@ from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run, latest_checkpoint
 from training.callbacks import Stopped
 from training.config import to_yaml
-from training.machine import launched
 
 DRIVER = """
 import os, sys
@@ -164,25 +163,6 @@ def preempt(job: Job, stage: str) -> int:
     assert step >= 13
     assert job.run.stage(stage)["error"].startswith("Stopped: stopped by SIGTERM")
     return step
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, (1, 1)),  # no GPU here
-        ({"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "8", "SLURM_JOB_NAME": "orl"}, (8, 2)),
-        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "orl"}, (1, 1)),
-        ({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "bash"}, (1, 1)),  # a shell on a node, not a task
-        ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "12"}, (4, 3)),
-    ],
-)
-def test_devices_and_machines(environment, expected, tiny, monkeypatch):
-    for name in ("SLURM_NTASKS", "SLURM_NNODES", "SLURM_JOB_NAME", "TORCHELASTIC_RUN_ID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert launched(tiny) == expected
 
 
 def test_messages_from_workers_are_unwrapped():

@@ -67,7 +67,7 @@ def test_encoders_of_other_runs(runs, visit):
     app = visit()
     assert sound(app), text(app)
     names = app.main.selectbox[0].options
-    assert len(names) == 5, "three of this run, the two trained ones of the other"
+    assert len(names) == 6, "three of this run, the embedded one, the two trained ones of the other"
 
 
 def test_two_checkpoints_of_a_stage(runs, visit):
@@ -81,8 +81,9 @@ def test_two_checkpoints_of_a_stage(runs, visit):
         "stage 1, images",
         "stage 3, objects, epoch 1",
         "stage 3, objects",
+        "embedded, supervised (ImageNet)",
     ]
-    app = a.set_value("stage3 epoch 1").run()
+    app = a.set_value("stage3@1").run()
     assert sound(app), text(app)
     assert app.main.selectbox[1].value == "stage3"
     assert "stage 3, objects, epoch 1" in text(app)
@@ -144,4 +145,4 @@ def test_results_of_transfer_protocols(run, visit):
     assert sound(app), text(app)
     shown = app.dataframe[0].value
     assert list(shown.columns) == ["", "stage 1", "chance", "data", "code"]
-    assert shown.iloc[0].tolist() == ["kNN, accuracy", 0.5, 0.1, "b>", "unknown"]  # of a path, its last part
+    assert shown.iloc[0].tolist() == ["kNN, accuracy", "50.0", "10.0", "b>", "unknown"]  # of a path, its last part

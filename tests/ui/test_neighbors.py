@@ -1,21 +1,16 @@
-"""The neighbors page and what it stands on: counted by hand, and looked at in every state."""
+"""The neighbors page: looked at in every state, and a picture of one's own among the run's."""
+
+from __future__ import annotations
 
 import io
 import json
 
-import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
-from orl_explore import neighbors as library
 from orl_explore.embedding import embed_picture
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.figures import neighbors as figures
-from orl_explore.images.labels import Labels, labels_of
-from orl_explore.images.search import find_images
-from orl_explore.judging import diagnostics
 from orl_explore.runs.run import Run
 from orl_explore.ui import neighbors as page
 from orl_explore.ui import state
@@ -148,55 +143,6 @@ def test_another_encoder_is_refused(runs):
     Image.new("RGB", (40, 40), "red").save(buffer, "PNG")
     with pytest.raises(OrlError, match="another encoder"):
         page.match(run, buffer.getvalue())
-
-
-# ---- by hand -------------------------------------------------------------------------------------------------------
-
-
-def test_nearest_to():
-    embeddings = np.array([[1, 0], [0, 1], [0.6, 0.8], [1, 0]], np.float32)
-    found = library.nearest_to(np.array([5.0, 0]), embeddings, np.array([10, 20, 30, 40]), k=3)
-    assert found["neighbor_id"].tolist() == [10, 40, 30]
-    assert found["similarity"].tolist() == pytest.approx([1, 1, 0.6])
-    for bad in ([0.0, 0], [np.nan, 1], [1.0, 0, 0]):
-        with pytest.raises(OrlError):
-            library.nearest_to(np.array(bad), embeddings, np.arange(4))
-
-
-def test_hubs_and_duplicates():
-    table = pd.DataFrame(
-        [(1, 2, 0.99), (2, 1, 0.99), (3, 2, 0.97), (4, 3, 0.995)], columns=["image_id", "neighbor_id", "similarity"]
-    )
-    assert library.hubs(table).to_numpy().tolist() == [[2, 2], [1, 1], [3, 1]]
-    pairs = library.duplicate_pairs(table, threshold=0.98)
-    assert pairs[["first", "second"]].to_numpy().tolist() == [[3, 4], [1, 2]]
-    assert len(pairs) == diagnostics.near_duplicates(table, threshold=0.98)
-    assert len(library.duplicate_pairs(table, threshold=1.0)) == 0
-
-
-def test_find_images_and_labels():
-    images = pd.DataFrame(
-        {"image_id": [12, 3, 120], "file_name": ["A12.jpg", "b(3).jpg", "c.jpg"], "context": ["sea", None, "sea"]}
-    )
-    for text, rows in {"": [0, 1, 2], "12": [0], "120": [2], "(": [1], "a1": [0], "²": [], "9" * 40: []}.items():
-        assert find_images(images, text).tolist() == rows
-    objects = pd.DataFrame({"category": ["cup", "bell", "cup"]})
-    first, second = labels_of(images, 0, objects, np.arange(3)), labels_of(images, 1, objects, np.array([1]))
-    assert first == Labels("sea", ("bell", "cup"))
-    assert first.shared(second) == ("bell",)
-    assert first.same_context(second) is None
-    assert first.same_context(labels_of(images, 2, objects, np.arange(0))) is True
-
-
-def test_histogram_of_similarities():
-    counts, edges = figures.histogram([0.0, 0.1, 0.9, 1.0], bins=2)
-    assert counts.tolist() == [2, 2]
-    assert edges.tolist() == [0, 0.5, 1]
-    assert figures.histogram([0.5, 0.5])[0].sum() == 2
-    made = figures.similarities(counts, edges, [0.9, 0.1])
-    assert list(made.data[0].y) == [2, 2]
-    assert list(made.data[1].x) == [0.9, 0.1]
-    assert len(figures.similarities(*figures.histogram([]), []).data) == 1
 
 
 def test_thumbnails_of_missing_files_say_so(runs, tmp_path, finished, visit):

@@ -1,11 +1,9 @@
 """The object map in the app: with and without a map, a chosen region, a selection, no labels, no stage 2."""
 
-import base64
-import io
+from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from orl_explore.errors import OrlError
 from orl_explore.maps import object_map, similar_regions
@@ -76,23 +74,6 @@ def test_what_a_lasso_holds_is_remembered(run, monkeypatch):
     assert held[picked] == [4, 5]
 
 
-@pytest.mark.parametrize(
-    ("clicked", "chosen"), [(4, [4]), (0, [0]), (-1, []), (10**9, []), ("4", []), (None, []), ([4], []), (4.0, [])]
-)
-def test_a_click_on_the_map_is_of_a_region_or_none(run, monkeypatch, clicked, chosen):
-    """What the browser says was clicked is not to be trusted either."""
-    held, told, asked = {}, [], {}
-    monkeypatch.setattr(map_mouse.st, "session_state", held)
-    monkeypatch.setattr(map_mouse, "_mouse", lambda **arguments: asked.update(arguments))
-    map_mouse.listen(run, state.table(run, "regions"), (0.5, 2.0), told.append)
-    assert asked["data"] == {"under": None, "chosen": (0.5, 2.0), "clicks": 0}
-    held[asked["key"]] = {"clicked": clicked}
-    asked["on_clicked_change"]()
-    assert told == chosen
-    map_mouse.listen(run, state.table(run, "regions"), (0.5, 2.0), told.append)
-    assert asked["data"]["clicks"] == 1  # answered, even if it was the chosen one, or none
-
-
 def test_an_image_that_is_gone(run, visit, monkeypatch, request):
     """Its regions have no crop, which is said; the next click is heard all the same."""
     calls = []
@@ -158,17 +139,3 @@ def test_more_regions_than_drawn(run, visit):
 def test_stage_2_missing(run, visit):
     run.clear("stage2")
     assert "orl stage2" in visit().warning[0].value
-
-
-@pytest.mark.parametrize("asked", [None, -1, 10**9, "3", "<b>", 1.5, [3]])
-def test_the_crop_under_the_mouse_is_of_a_region_or_none(run, asked):
-    """What the browser asks for is not to be trusted."""
-    assert map_mouse.crop(run, state.table(run, "regions"), asked) is None
-
-
-def test_the_crop_under_the_mouse(run):
-    made = map_mouse.crop(run, state.table(run, "regions"), 3)
-    assert made["region"] == 3
-    picture = Image.open(io.BytesIO(base64.b64decode(made["source"].removeprefix("data:image/jpeg;base64,"))))
-    w, h = run.read("regions").loc[3, ["w", "h"]]
-    assert abs(picture.width / picture.height - w / h) < 0.1

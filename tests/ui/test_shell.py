@@ -1,17 +1,15 @@
-"""The dashboard's frame and its overview: every state a run can be in, and links that lie."""
+"""The dashboard's frame: every state a run can be in, and links that lie."""
 
-import asyncio
-import json
+from __future__ import annotations
+
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from orl_explore.figures import curves
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.run import Run
-from orl_explore.ui import overview, server, shell, state
+from orl_explore.ui import shell, state
 
 
 def texts(app):
@@ -24,24 +22,6 @@ def test_no_run_yet(tmp_path, monkeypatch, visit):
     app = visit()
     assert not app.exception
     assert "make demo" in app.code[0].value
-
-
-def test_the_overview_of_a_finished_run(runs, visit):
-    app = visit()
-    assert not app.exception
-    assert not app.warning
-    assert not app.error
-    assert app.title[0].value == "Overview"
-    assert sum("finished" in box.value for box in app.markdown) == 3
-
-
-def test_only_the_stage_that_is_looked_at_is_drawn(runs, visit):
-    """The last one at first, and the one at work as soon as one is."""
-    assert len(visit().get("plotly_chart")) == 3  # curves of stage 3
-    opened = visit({f"overview stage3 {runs / 'one'}": "Stage 2 · correspondences"})
-    assert len(opened.get("plotly_chart")) == 1  # the funnel
-    Run(runs / "one").note("stage2", state="running")
-    assert len(visit().get("plotly_chart")) == 1
 
 
 @pytest.mark.parametrize("page", [page.name for page in shell.PAGES])
@@ -90,67 +70,9 @@ def test_a_link_opens_only_runs_of_the_folder(runs, finished, name, visit):
     assert "not here" in texts(app)
 
 
-def test_a_symbolic_link_out_of_the_folder_is_no_run(runs, finished):
-    (runs / "sneaky").symlink_to(finished.path)
-    assert state.list_runs(runs) == ["one"]
-
-
 def test_a_link_to_no_page_and_to_no_image(runs, visit):
     assert "does not exist" in texts(visit(page="nothing"))
     assert "no image 987654" in texts(visit(page="neighbors", image="987654"))
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("a<b>[c](d) $x$", r"a\<b\>\[c\]\(d\) \$x\$"),
-        ("run `orl stage2 a_b` first", "run `orl stage2 a_b` first"),
-        ("a `lonely backtick", r"a \`lonely backtick"),
-    ],
-)
-def test_sentences_hold_no_markup_of_their_own(text, shown):
-    assert state.sentence(text) == shown
-
-
-def test_a_running_stage_says_what_is_left(runs, visit):
-    run = Run(runs / "one")
-    metrics = run.path / "stage1" / "metrics.csv"
-    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:4]))  # three of six steps
-    run.note("stage1", state="running")
-    app = visit()
-    assert not app.exception
-    (progress,) = app.get("progress")
-    assert progress.proto.value == 50
-    assert "epoch 1 of 2" in progress.proto.text
-
-
-def test_a_running_stage_2_says_which_step_it_is_at(runs, visit):
-    run = Run(runs / "one")
-    run.note("stage2", state="running")
-    assert not visit().get("progress")  # it has not said anything yet
-    file = run.progress_file("stage2")
-    file.parent.mkdir()
-    note = {"table": "region_embeddings", "done": 18, "count": 24, "first": 6, "since": 1000.0, "now": 1040.0}
-    file.write_text(json.dumps(note))
-    (progress,) = visit().get("progress")
-    assert progress.proto.value == 75
-    expected = r"step 4 of 5: region embeddings, 18 of 24 images, 20 s left in this step"  # 12 in 40 s, 6 are left
-    assert progress.proto.text.replace("\\", "") == expected
-    file.write_text(json.dumps(note | {"table": "<b>", "first": 18}))
-    (progress,) = visit().get("progress")
-    assert progress.proto.text.replace("\\", "") == "<b>, 18 of 24 images"
-    whole = json.dumps(note)
-    for damaged in ("", "[]", '{"table": 1}', "3", whole.replace("18", "1e400"), whole.replace("18", "9" * 400)):
-        file.write_text(damaged)
-        app = visit()
-        assert not app.exception
-        assert not app.error
-        assert not app.get("progress")
-    run.file("pairs").unlink()
-    said = [box.value for box in visit().info]
-    assert said == ["The counts of boxes and pairs stand here when all are there."]  # and not: run `orl stage2`
-    file.write_text(json.dumps(note | {"done": -5}))
-    assert visit().get("progress")[0].proto.value == 0
 
 
 def test_what_other_pages_need_is_loaded_ahead(runs, new_run, monkeypatch):
@@ -160,77 +82,6 @@ def test_what_other_pages_need_is_loaded_ahead(runs, new_run, monkeypatch):
     monkeypatch.setattr(Run, "images", lambda _: pytest.fail("read again"))
     assert len(state.images(run)) == 24
     shell._load_pages(Run(runs / "none"))  # nothing to read is no matter
-
-
-def test_settings_that_differ_from_the_papers(runs, visit):
-    assert not [frame for frame in visit().dataframe if "paper" in frame.value]  # not before somebody looks
-    opened = visit({"differences": True})
-    (table,) = [frame.value for frame in opened.dataframe if "paper" in frame.value]
-    assert table.set_index("setting").loc["stage1.epochs", ["paper", "this run"]].tolist() == ["800", "2"]
-
-
-def test_a_damaged_summary_is_a_sentence(runs, visit):
-    (runs / "one" / "evaluation").mkdir(exist_ok=True)
-    (runs / "one" / "evaluation" / "summary.json").write_text("[")
-    assert "orl evaluate" in texts(visit())
-
-
-def test_the_summary_is_shown(runs, visit):
-    judged = {"object_probe": 0.5, "object_knn": 0.25, "scene_map": 0.125, "feature_std": 1, "feature_rank": 9}
-    summary = {"random": judged, "stage1": judged, "stage3": judged, "stage2": {"recall_50": 0.75}}
-    summary["chance"] = {"object_probe": 0.1}
-    (runs / "one" / "evaluation").mkdir(exist_ok=True)
-    (runs / "one" / "evaluation" / "summary.json").write_text(json.dumps(summary))
-    values = {tile.label: tile.value for tile in visit().metric}
-    assert values["Linear probe, stage 3"] == "50.0%"
-    assert values["Objects with a box"] == "75.0%"
-    assert "Pairs of one category" not in values  # nobody has measured it
-
-
-@pytest.mark.parametrize(
-    ("points", "y", "thinned"),
-    [(10, [1, 2, 3, 4], [1, 2, 3, 4]), (2, [1, 2, 3, 4], [1.5, 3.5]), (2, [1, 2, 6], [1.5, 6]), (5, [], [])],
-)
-def test_thin(points, y, thinned):
-    x, got = curves.thin(pd.Series(range(len(y))), pd.Series(y, dtype=float), points)
-    assert got.tolist() == thinned
-    assert len(x) == len(got)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (7200, "2.0 h")])
-def test_duration(seconds, text):
-    assert overview.duration(seconds) == text
-
-
-def test_a_table_that_was_made_anew_is_shown(runs):
-    run = Run(runs / "one")
-    before = state.table(run, "pairs")
-    run.write("pairs", before.iloc[:3])
-    assert len(state.table(run, "pairs")) == 3 < len(before)
-
-
-@pytest.mark.parametrize(
-    ("headless", "host", "opened"),
-    [
-        (True, "localhost", []),
-        (False, "localhost", ["http://localhost:8501"]),
-        (False, "0.0.0.0", ["http://localhost:8501"]),
-        (False, "10.0.0.7", ["http://10.0.0.7:8501"]),
-    ],
-)
-def test_the_server_opens_the_browser(headless, host, opened, monkeypatch):
-    options = {"server.headless": headless, "server.address": host, "server.port": 8501}
-    calls = []
-    monkeypatch.setattr(server.st, "get_option", options.__getitem__)
-    monkeypatch.setattr(server.webbrowser, "open", calls.append)
-    monkeypatch.setattr(server, "WAIT", 0)
-
-    async def serve():
-        async with server.lifespan(None):
-            await asyncio.sleep(0.2)
-
-    asyncio.run(serve())
-    assert calls == opened
 
 
 def test_every_page_with_a_single_image(runs, visit):

@@ -239,6 +239,7 @@ def _fit_and_test(
         ],
     )
     rank, world = trainer.global_rank, trainer.world_size
+    images = DetectionImages(data.train, data.labels, setup.seed)
     if settings.batch_size % (world * settings.accumulate):
         raise OrlError(
             f"detection.batch_size is {settings.batch_size}: {world} devices and {settings.accumulate} passes do not"
@@ -252,23 +253,27 @@ def _fit_and_test(
         "num_workers": setup.workers,
         "pin_memory": torch.cuda.is_available(),
     }
-    if checkpoint is not None and start == steps:  # stopped while it was tested
-        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
-    else:
+
+    def loader(first: int, last: int) -> DataLoader:
+        """Batches of training images for these steps; those after the last one go on where training ends."""
         sampler = StepSampler(
             len(data.train),
             batch_size=settings.batch_size,
-            epochs=-(-steps // steps_per_epoch),
+            epochs=-(-last // steps_per_epoch),
             seed=setup.seed,
-            start_step=start,
+            start_step=first,
             rank=rank,
             world=world,
             accumulate=settings.accumulate,
             drop_last=True,
         )
-        images = DetectionImages(data.train, data.labels, setup.seed)
-        loader = DataLoader(images, batch_sampler=sampler, **loading)
-        trainer.fit(training, loader, ckpt_path=checkpoint, weights_only=True)
+        return DataLoader(images, batch_sampler=sampler, **loading)
+
+    if checkpoint is not None and start == steps:  # stopped while it was tested
+        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
+    else:
+        trainer.fit(training, loader(start, steps), ckpt_path=checkpoint, weights_only=True)
+    training.precise = loader(steps, steps + settings.precise_bn) if settings.precise_bn else ()
     # Every process has its share of the test images; no image is tested twice.
     rows = [[(0, row)] for row in range(rank, len(data.test), world)]
     test = DataLoader(DetectionImages(data.test, data.labels, None), batch_sampler=rows, **loading)

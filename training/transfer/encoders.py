@@ -1,21 +1,23 @@
-"""Which encoders are judged: those of the run, an untrained one, one trained with labels, or a file."""
+"""Which encoders are judged: any that has a name, and one trained with the run's labels."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orl_explore.encoder import Encoder
-from orl_explore.errors import OrlError
+from orl_explore.interchange.encoders import NamedEncoder, find_encoder
 from orl_explore.runs.files import hash_file
 from orl_explore.runs.run import Run
-from orl_explore.settings import Config
+from orl_explore.settings import Config, InputSettings
 
 NAMES = ("random", "stage1", "stage3", "supervised")
-"""What an encoder can be called; anything else is a file."""
+"""The run's own, which no file is called by in results."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +25,8 @@ class JudgedEncoder:
     """An encoder under the name that results call it by.
 
     Attributes:
-        name: one of NAMES, or what `name_of` makes of its file.
-        file: where it was read from; None for an untrained one.
+        name: what `label` makes of it, or `supervised`.
+        file: where it was read from; None for one that was made, fetched or came with this project.
         hash: of its weights.
     """
 
@@ -40,10 +42,10 @@ def available(run: Run) -> list[str]:
 
 
 def load(name: str, run: Run, config: Config, supervised: Path | None = None) -> JudgedEncoder:
-    """Make or read an encoder.
+    """Make, read or fetch an encoder.
 
     Args:
-        name: `random`, `stage1`, `stage3`, `supervised`, or a file that `orl import` could read.
+        name: `supervised`, or whatever orl_explore/interchange/encoders.py understands.
         run: whose stages are meant.
         config: shape and seed of the untrained encoder.
         supervised: file of the supervised encoder, if that is meant.
@@ -51,23 +53,29 @@ def load(name: str, run: Run, config: Config, supervised: Path | None = None) ->
     Raises:
         OrlError: it is not there, or cannot be read.
     """
-    if name == "random":
-        encoder = Encoder.random(config.stage1.encoder, seed=config.seed).eval()
-        return JudgedEncoder(name, encoder, None, weights_hash(encoder))
     if name == "supervised" and supervised is not None:
-        file = supervised
-    elif name in ("stage1", "stage3"):
-        file = run.encoder_file(name)
-        if not file.exists():
-            raise OrlError(f"{run.path} has no encoder of {name} yet: run `orl {name} {run.path}` first")
-    else:
-        file = Path(name)
-        if not file.is_file():
-            raise OrlError(f"there is no encoder {name!r}: name one of {', '.join(NAMES)}, or a file of weights")
-        from orl_explore.interchange.weights import read_encoder
+        return JudgedEncoder(name, Encoder.load(supervised), supervised, hash_file(supervised))
+    named = find_encoder(name, run, config)
+    encoder = named.load()
+    if named.kind in ("stage", "file") and named.file is not None:
+        return JudgedEncoder(label(named, run), encoder, named.file, hash_file(named.file))
+    file = named.file if named.kind == "timm" else None
+    return JudgedEncoder(label(named, run), encoder, file, weights_hash(encoder))
 
-        return JudgedEncoder(name_of(file), read_encoder(file)[0].eval(), file, hash_file(file))
-    return JudgedEncoder(name, Encoder.load(file), file, hash_file(file))
+
+def label(named: NamedEncoder, run: Run) -> str:
+    """What results call an encoder; letters that paths can hold."""
+    if named.kind == "untrained":
+        return "random"
+    if named.kind == "stage" and named.of_run is not None:
+        return (
+            named.of_run.name
+            if named.of_run.is_of(run)
+            else f"{_plain(named.of_run.run.absolute().name)}-{named.of_run.name}"
+        )
+    if named.kind == "file" and named.file is not None:
+        return name_of(named.file)
+    return _plain(named.name)
 
 
 def name_of(file: Path) -> str:
@@ -76,22 +84,28 @@ def name_of(file: Path) -> str:
     Never one of NAMES: those are the run's own.
     """
     folders = file.absolute().parts[-3:-1]
-    name = re.sub(r"[^\w.-]+", "_", "-".join(folders) if file.stem == "encoder" else file.stem)
-    return re.sub(r"[^\w.-]+", "_", file.name) if name in NAMES else name
+    name = _plain("-".join(folders) if file.stem == "encoder" else file.stem)
+    return _plain(file.name) if name in NAMES else name
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text)
 
 
 def weights_hash(encoder: Encoder) -> str:
-    """blake2b over names and values of all weights, 32 hexadecimal digits."""
+    """blake2b over names and values of all weights and, where it is not the paper's, how it is fed: 32 hexadecimal
+    digits.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    if encoder.inputs != InputSettings():
+        digest.update(json.dumps(dataclasses.asdict(encoder.inputs)).encode())
     return digest.hexdigest()
 
 
-def check_names(names: Sequence[str], run: Run) -> None:
+def check_names(names: Sequence[str], run: Run, config: Config) -> None:
     """Refuse an encoder that is not there before any other is judged."""
     for name in names:
-        if name in ("stage1", "stage3") and not run.encoder_file(name).exists():
-            raise OrlError(f"{run.path} has no encoder of {name} yet: run `orl {name} {run.path}` first")
-        if name not in NAMES and not Path(name).is_file():
-            raise OrlError(f"there is no encoder {name!r}: name one of {', '.join(NAMES)}, or a file of weights")
+        if name != "supervised":
+            find_encoder(name, run, config)

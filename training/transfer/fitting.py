@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from orl_explore.errors import OrlError
+from orl_explore.judging.intervals import Scored
 from orl_explore.runs.run import latest_checkpoint
 from orl_explore.runs.samples import Index, StepSampler
-from orl_explore.settings import ViewSettings
+from orl_explore.settings import InputSettings, ViewSettings
 from orl_explore.views import cropping, parameters, pillow, tensors
 from orl_explore.views.tensors import normalize
 from training.callbacks import Checkpoints
@@ -33,6 +36,15 @@ from training.transfer.setup import Setup
 CROP_AND_FLIP = ViewSettings(color_jitter=0.0, gray=0.0, blur=(0.0, 0.0), solarize=(0.0, 0.0))
 """The augmentation of supervised training on ImageNet: a random crop of 8% to 100% of the area, flipped or not."""
 
+COLORS_TOO = dataclasses.replace(CROP_AND_FLIP, color_jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0)
+"""The same, with brightness, contrast and saturation of every view drawn from 1 -+ 0.4."""
+
+COLOR_VARIANCES = np.array([0.2175, 0.0188, 0.0045])
+COLOR_DIRECTIONS = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]],
+)
+"""Principal components of ImageNet's colors, RGB from 0 to 1: a component a column (Krizhevsky et al. 2012)."""
+
 
 class LabeledViews(Dataset):
     """Item (epoch, row): a random view of an image, decided by (seed, epoch, row); item row: its center crop.
@@ -43,6 +55,8 @@ class LabeledViews(Dataset):
         size: side of the view, pixels.
         seed: of the random views.
         augment: how views are drawn.
+        color_noise: standard deviation of the PCA color noise, in shares of the components' variances; 0: none. It
+            comes as `shift`, (3,) to be added to a view in 0..1, as it may leave that range.
     """
 
     def __init__(
@@ -53,23 +67,63 @@ class LabeledViews(Dataset):
         size: int,
         seed: int,
         augment: ViewSettings = CROP_AND_FLIP,
+        color_noise: float = 0.0,
     ):
         self.load, self.labels, self.size, self.seed, self.augment = load, labels, size, seed, augment
+        self.color_noise = color_noise
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Index | int) -> dict[str, Any]:
+        shift: NDArray[np.float64] = np.zeros(3)
         if isinstance(index, tuple):
             epoch, row = index
             image = self.load(row)
             rng = np.random.default_rng([self.seed, epoch, row])
             view = parameters.sample_view(rng, self.augment, view=0, image_size=image.size)
             image = pillow.render_view(image, view, self.size)
+            if self.color_noise:
+                shift = color_shift(rng, self.color_noise)
         else:
             row = index
             image = cropping.center_view(self.load(row), self.size)
-        return {"image": tensors.to_tensor(image), "label": int(self.labels[row])}
+        return {
+            "image": tensors.to_tensor(image),
+            "shift": torch.from_numpy(shift.astype(np.float32)),
+            "label": int(self.labels[row]),
+        }
+
+
+def color_shift(rng: np.random.Generator, deviation: float) -> NDArray[np.float64]:
+    """Draw what PCA color noise adds to a whole view, RGB from 0 to 1: (3,)."""
+    return COLOR_DIRECTIONS @ (rng.normal(0.0, deviation, 3) * COLOR_VARIANCES)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a classifier says of test images.
+
+    Attributes:
+        places: (N,) at which place the class of each image is: 0 is the best one; 5 stands for all from there on.
+    """
+
+    places: NDArray[np.uint8]
+
+    @property
+    def top1(self) -> float:
+        """Share of images whose class is the best one."""
+        return float((self.places == 0).mean())
+
+    @property
+    def top5(self) -> float:
+        """Share of images whose class is among the best five."""
+        return float((self.places < 5).mean())
+
+    @property
+    def items(self) -> Scored:
+        """Of `top1`, for its interval."""
+        return Scored.of(self.places == 0)
 
 
 class EachOnce(Sampler[int]):
@@ -89,7 +143,8 @@ class Heads(lightning.LightningModule):
     """SGD on the summed cross entropy of one or several classifiers.
 
     Args:
-        network: normalized images (B, 3, S, S) -> logits (B, C) by the name of the classifier.
+        network: normalized images (B, 3, S, S) -> logits (B, C) by the name of the classifier; its attribute `inputs`
+            says how images are normalized.
         groups: parameters and learning rates, as torch's optimizers take them.
         factor: epoch, with a fraction -> what learning rates are multiplied by.
         steps_per_epoch: optimizer steps.
@@ -99,7 +154,7 @@ class Heads(lightning.LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         *,
         groups: Sequence[Mapping[str, Any]],
         factor: Callable[[float], float],
@@ -110,6 +165,7 @@ class Heads(lightning.LightningModule):
         super().__init__()
         self.network, self.groups, self.factor, self.sgd = network, groups, factor, sgd
         self.steps_per_epoch, self.total_steps = steps_per_epoch, epochs * steps_per_epoch
+        self.places: dict[str, list[NDArray[np.uint8]]] = {}
 
     def ends_step(self, batch_idx: int) -> bool:
         """Each batch is an optimizer step."""
@@ -117,7 +173,7 @@ class Heads(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Sum of the classifiers' cross entropies."""
-        logits = self.network(normalize(batch["image"]))
+        logits = self.network(_shown(batch, self.network.inputs))
         losses = [nn.functional.cross_entropy(each.float(), batch["label"]) for each in logits.values()]
         loss = torch.stack(losses).sum()
         if not torch.isfinite(loss):
@@ -125,29 +181,25 @@ class Heads(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Count images whose class is among the best one and the best five."""
+        """Note for each image at which place its class is: 0 is the best one; 5 or more counts as 5."""
         label = batch["label"][:, None]
-        totals = {"count": torch.tensor(float(len(label)))}
-        for name, logits in self.network(normalize(batch["image"])).items():
+        for name, logits in self.network(_shown(batch, self.network.inputs)).items():
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-            totals[f"{name}/top1"] = (best[:, :1] == label).sum().float()
-            totals[f"{name}/top5"] = (best == label).sum().float()
-        for name, total in totals.items():
-            self.log(
-                name,
-                total.to(self.device),
-                on_step=False,
-                on_epoch=True,
-                reduce_fx="sum",
-                sync_dist=True,
-                batch_size=len(label),
-            )
+            places = torch.where((best == label).any(dim=1), (best == label).int().argmax(dim=1), 5)
+            self.places.setdefault(name, []).append(places.to("cpu", torch.uint8).numpy())
 
     def configure_optimizers(self) -> Any:
         """SGD whose learning rates follow `factor`."""
         optimizer = torch.optim.SGD([dict(group) for group in self.groups], **self.sgd)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.factor(step / self.steps_per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _shown(batch: dict[str, Tensor], inputs: InputSettings) -> Tensor:
+    """What networks see of a batch of `LabeledViews`: (B, 3, S, S)."""
+    return (
+        normalize(batch["image"], inputs) + (batch["shift"] / batch["shift"].new_tensor(inputs.std))[:, :, None, None]
+    )
 
 
 class _Bar(Callback):
@@ -179,11 +231,12 @@ def fit_heads(
     setup: Setup,
     precision: str,
     folder: Path,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Answers]:
     """Train a network with labels, from the newest checkpoint in the folder if there is one, and test it.
 
     Args:
-        network: normalized images -> logits by the name of the classifier; holds the trained weights afterwards.
+        network: normalized images -> logits by the name of the classifier, see `Heads`; holds the trained weights
+            afterwards.
         train: what it learns.
         val: what it is tested on; None: nothing.
         groups: parameters and learning rates.
@@ -196,7 +249,7 @@ def fit_heads(
         folder: gets `checkpoints/` while it trains; removed at the end.
 
     Returns:
-        Accuracies `top1` and `top5` on `val` by the name of the classifier.
+        What the classifiers say of `val`, by their name.
 
     Raises:
         OrlError: the loss is no longer finite, or an image cannot be read.
@@ -230,16 +283,22 @@ def fit_heads(
                 trainer.callbacks += [_Bar(progress), Checkpoints(folder / "checkpoints", every=max(steps, 100))]  # type: ignore[attr-defined]
                 loader = DataLoader(train, batch_sampler=sampler, **loading)
                 trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
-        found: dict[str, dict[str, float]] = {}
+        found: dict[str, Answers] = {}
         if val is not None:
             rows = EachOnce(len(val), rank=rank, world=world)
-            totals = trainer.validate(
+            trainer.validate(
                 module, DataLoader(val, sampler=rows, batch_size=min(256, batch_size), **loading), verbose=False
-            )[0]
-            for key, total in totals.items():
-                name, _, kind = key.rpartition("/")
-                if name:
-                    found.setdefault(name, {})[kind] = float(total) / float(totals["count"])
+            )
+            own = {name: np.concatenate(places) for name, places in module.places.items()}
+            parts: list[Any] = [own]
+            if world > 1:
+                parts = [None] * world
+                torch.distributed.all_gather_object(parts, own)
+            for name in parts[0]:  # the first process has seen an image
+                places = np.empty(len(val), np.uint8)
+                for first, part in enumerate(parts):  # as EachOnce shared them out
+                    places[first::world] = part.get(name, ())
+                found[name] = Answers(places)
     except SystemExit:  # Lightning's answer to Ctrl+C, after which it would have all further ones ignored
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None

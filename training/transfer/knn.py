@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.judging import probes
+from orl_explore.judging.intervals import Scored
 from training.transfer.folders import Folders, read_folders
 from training.transfer.objects import ObjectCrops, embed_crops, read_objects
 from training.transfer.setup import Setup
@@ -51,11 +52,12 @@ def judge(encoder: Encoder, data: ObjectCrops | Folders, settings: KnnSettings, 
         train_x, test_x = x[~data.test], x[data.test]
         train_y, test_y = data.labels[~data.test], data.labels[data.test]
     split = (train_x, train_y, test_x, test_y)
-    by_k = {
-        str(k): probes.knn_accuracy(*split, k=k, temperature=settings.temperature or float("inf")) for k in settings.k
-    }
+    by_k = {str(k): probes.knn_right(*split, k=k, temperature=settings.temperature or float("inf")) for k in settings.k}
+    right = by_k[str(settings.k[0])]
+    image = None if isinstance(data, Folders) else data.crops["image_id"].to_numpy()[data.test]
     return {
-        "accuracy": by_k[str(settings.k[0])],
+        "accuracy": float(right.mean()),
         "accuracy_chance": probes.majority_accuracy(train_y, test_y),
-        "accuracy_by_k": by_k,
+        "accuracy_by_k": {k: float(each.mean()) for k, each in by_k.items()},
+        "items": {"accuracy": Scored.of(right, unit=image)},
     }

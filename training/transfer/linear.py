@@ -1,9 +1,9 @@
-"""Linear classification on a frozen backbone: the last layer, or every stage of a ResNet by itself."""
+"""Linear classification on a frozen backbone: every stage of a ResNet by itself, or the pooled feature."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -14,19 +14,20 @@ from torch import Tensor, nn
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.decoding import load_rgb
-from training.transfer.fitting import LabeledViews, fit_heads, step_decay
+from training.transfer.fitting import COLORS_TOO, CROP_AND_FLIP, LabeledViews, fit_heads, step_decay
 from training.transfer.folders import Folders, Labeled, read_folders
 from training.transfer.setup import Setup
+from training.transfer.stages import POOLS, StageMaps, pool_map, pooling_of
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
-    "imagenet": {"epochs": 28, "steps": (8, 16, 24)},
-    "places205": {"epochs": 14, "steps": (4, 8, 12)},
-    "inaturalist18": {"epochs": 84, "steps": (24, 48, 72)},
+    "imagenet": {"epochs": 28, "steps": (8, 16, 24), "colors": True},
+    "places205": {"epochs": 14, "steps": (4, 8, 12), "colors": False},
+    "inaturalist18": {"epochs": 84, "steps": (24, 48, 72), "colors": False},
 }
-"""Lengths of training that the literature uses with each data set."""
+"""Lengths of training that the literature uses with each data set, and whether colors are distorted."""
 
-GRIDS: Final = {"res1": 12, "res2": 6, "res3": 4, "res4": 3, "res5": 2}
-"""Side of the grid that each stage's output is pooled to: about 9,000 numbers in a ResNet-50 (Goyal et al. 2019)."""
+COLOR_NOISE: Final = 0.1
+"""Standard deviation of the PCA color noise, where colors are distorted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +37,18 @@ class LinearSettings:
     image_size: int | None = None
     """Side of what the encoder sees, pixels; None: as the run was trained (224 in the paper)."""
     preset: Literal["imagenet", "places205", "inaturalist18"] = "imagenet"
-    """Whose epochs and steps are used where these are not given."""
+    """Whose epochs, steps and colors are used where these are not given."""
     epochs: int | None = None
     """Passes over the training images; None: the preset's (28, 14 or 84)."""
     steps: tuple[int, ...] | None = None
     """Epochs from which on the learning rate is multiplied by gamma; None: the preset's (8, 16, 24 for ImageNet)."""
     gamma: float = 0.1
     """What the learning rate is multiplied by at each step."""
-    layers: Literal["last", "all"] = "last"
-    """last: the pooled feature; all: also res1 (before the max pooling) to res5, each with a classifier of its own."""
+    layers: Literal["all", "last"] = "all"
+    """all: res1 (before the max pooling) to res5, each with a classifier of its own, and the score is that of res5;
+    last: the pooled feature alone, for other networks than ResNets."""
+    colors: bool | None = None
+    """Training views with color jitter and PCA color noise; None: as the preset has it (ImageNet's alone)."""
     lr: float = 0.01
     """Learning rate at the start."""
     batch_size: int = 256
@@ -65,6 +69,7 @@ class LinearSettings:
             self,
             epochs=preset["epochs"] if self.epochs is None else self.epochs,
             steps=preset["steps"] if self.steps is None else self.steps,
+            colors=preset["colors"] if self.colors is None else self.colors,
         )
 
 
@@ -79,32 +84,42 @@ def classifier(width: int, classes: int) -> nn.Linear:
 class LinearProbe(nn.Module):
     """A frozen backbone with linear classifiers behind batch normalization that learns nothing.
 
+    Each channel is normalized as one, over all cells of its map.
+
     Args:
         encoder: its backbone is used in eval mode, whatever mode this module is in.
         classes: how many.
-        layers: `last` or `all`.
+        layers: `all` or `last`.
+        size: side of the images, pixels.
+
+    Attributes:
+        pooling: how the map of each stage is pooled, in words.
+        numbers: how many each classifier sees.
 
     Raises:
         OrlError: the backbone has not the stages of a ResNet.
     """
 
-    def __init__(self, encoder: Encoder, classes: int, layers: str = "last"):
+    def __init__(self, encoder: Encoder, classes: int, layers: str = "all", *, size: int = 224):
         super().__init__()
-        self.backbone = encoder.backbone.eval().requires_grad_(False)
-        self.all_layers = layers == "all"
-        self.stages: dict[str, Tensor] = {}
-        if self.all_layers:
-            for name, module in _stages(encoder).items():
-                if name == "res1":
-                    module.register_forward_pre_hook(lambda _, given: self.stages.update(res1=given[0]))
-                else:
-                    module.register_forward_hook(lambda _, __, out, name=name: self.stages.update({name: out}))
+        self.backbone, self.inputs = encoder.backbone.eval().requires_grad_(False), encoder.inputs
+        side = encoder.inputs.side(size)
+        self.stages = tuple(POOLS) if layers == "all" else ()
+        self.maps = StageMaps(encoder, self.stages, hint="use --linear.layers last")
+        self.pooling = {"last": "global average"}
         with torch.no_grad():
-            widths = {name: x.shape[1] for name, x in self.features(torch.zeros(2, 3, 64, 64)).items()}
+            self.backbone(torch.zeros(1, 3, side, side))
+            if self.stages:
+                found = self.maps.take()
+                self.pooling = {stage: pooling_of(stage, found[stage].shape[2:]) for stage in self.stages}
+            shapes = {name: x.shape for name, x in self.features(torch.zeros(1, 3, side, side)).items()}
+        self.numbers = {name: math.prod(shape[1:]) for name, shape in shapes.items()}
         self.heads = nn.ModuleDict(
             {
-                name: nn.Sequential(nn.BatchNorm1d(width, affine=False), classifier(width, classes))
-                for name, width in widths.items()
+                name: nn.Sequential(
+                    nn.BatchNorm2d(shape[1], affine=False), nn.Flatten(), classifier(self.numbers[name], classes)
+                )
+                for name, shape in shapes.items()
             }
         )
 
@@ -115,13 +130,12 @@ class LinearProbe(nn.Module):
         return self
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What each classifier sees: (B, numbers) by its name; `last` is the pooled feature."""
-        found = {"last": self.backbone(images)}
-        if self.all_layers:
-            for name, side in GRIDS.items():
-                found[name] = nn.functional.adaptive_avg_pool2d(self.stages[name].float(), side).flatten(1)
-            self.stages.clear()
-        return found
+        """What each classifier sees: maps (B, C, cells, cells) by its name; `last` is the pooled feature, one cell."""
+        pooled = self.backbone(images)
+        if not self.stages:
+            return {"last": pooled[:, :, None, None]}
+        found = self.maps.take()
+        return {stage: pool_map(found[stage], stage) for stage in self.stages}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (B, classes) by the name of the classifier, of normalized images (B, 3, S, S)."""
@@ -130,24 +144,16 @@ class LinearProbe(nn.Module):
         return {name: head(features[name]) for name, head in self.heads.items()}
 
 
-def _stages(encoder: Encoder) -> dict[str, nn.Module]:
-    """The max pooling, whose input is res1, and the four stages, whose outputs are res2 to res5."""
-    names = {"res1": "maxpool", **{f"res{n + 1}": f"layer{n}" for n in range(1, 5)}}
-    modules = dict(encoder.backbone.named_modules())
-    missing = [name for name in names.values() if name not in modules]
-    if missing:
-        raise OrlError(f"{encoder.settings.backbone} has no {missing[0]}, so it is no ResNet: use --linear.layers last")
-    return {stage: modules[name] for stage, name in names.items()}
-
-
 def read(setup: Setup, settings: LinearSettings) -> Folders:
     """Labeled images in a folder per class."""
     return read_folders(setup.data)
 
 
-def views_of(part: Labeled, size: int, setup: Setup) -> LabeledViews:
-    """Views of labeled files."""
-    return LabeledViews(Files(part), part.labels, size=size, seed=setup.seed)
+def views_of(part: Labeled, size: int, setup: Setup, *, colors: bool = False) -> LabeledViews:
+    """Views of labeled files: cropped and flipped in training, with distorted colors if asked."""
+    load, noise = Files(part), COLOR_NOISE if colors else 0.0
+    augment = COLORS_TOO if colors else CROP_AND_FLIP
+    return LabeledViews(load, part.labels, size=size, seed=setup.seed, augment=augment, color_noise=noise)
 
 
 class Files:
@@ -162,17 +168,17 @@ class Files:
 
 
 def judge(encoder: Encoder, data: Folders, settings: LinearSettings, setup: Setup) -> dict[str, Any]:
-    """Top-1 and top-5 accuracy on val of each classifier; the score is that of the pooled feature."""
+    """Top-1 and top-5 accuracy on val of each classifier; the score is that of res5, or of the pooled feature."""
     settings = settings.resolved()
     assert settings.image_size
     assert settings.epochs
     assert settings.steps is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(setup.seed)
-        probe = LinearProbe(encoder, len(data.classes), settings.layers)
+        probe = LinearProbe(encoder, len(data.classes), settings.layers, size=settings.image_size)
     found = fit_heads(
         probe,
-        views_of(data.train, settings.image_size, setup),
+        views_of(data.train, settings.image_size, setup, colors=bool(settings.colors)),
         views_of(data.val, settings.image_size, setup),
         groups=[{"params": list(probe.heads.parameters()), "lr": settings.lr}],
         factor=step_decay(settings.steps, settings.gamma),
@@ -183,15 +189,18 @@ def judge(encoder: Encoder, data: Folders, settings: LinearSettings, setup: Setu
         precision="fp32",  # features of an untrained encoder differ too little for bf16
         folder=setup.folder,
     )
-    return _figures(found, data) | {"epochs": settings.epochs, "steps": list(settings.steps)}
-
-
-def _figures(found: Mapping[str, Mapping[str, float]], data: Folders) -> dict[str, Any]:
+    last = found["last" if settings.layers == "last" else "res5"]
     return {
-        "top1": found["last"]["top1"],
+        "top1": last.top1,
         "top1_chance": most_frequent(data),
-        "top5": found["last"]["top5"],
-        "top1_by_layer": {name: accuracies["top1"] for name, accuracies in found.items()},
+        "top5": last.top5,
+        "top1_by_layer": {name: tested.top1 for name, tested in found.items()},
+        "pooling": probe.pooling,
+        "numbers": probe.numbers,
+        "epochs": settings.epochs,
+        "steps": list(settings.steps),
+        "colors": settings.colors,
+        "items": {"top1": last.items} | {f"top1_by_layer/{name}": tested.items for name, tested in found.items()},
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -18,7 +18,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 
@@ -27,6 +27,7 @@ from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.samples import Index
 from orl_explore.views import tensors
+from training.transfer.precise_bn import reestimate
 
 SCHEDULES: Final = {"1x": 90_000, "2x": 180_000}
 
@@ -39,6 +40,12 @@ class DetectionSettings:
     """90,000 or 180,000 steps."""
     iterations: int | None = None
     """Not in the protocol: another number of steps than the schedule's."""
+    head: Literal["4conv1fc", "fc"] = "4conv1fc"
+    """Box head: four convolutions and one linear layer, or two linear layers, which Detectron2 has where nothing is
+    said."""
+    precise_bn: int = 200
+    """Batches that statistics of batch normalization are estimated on before the test; 0: they stay as training left
+    them."""
     batch_size: int = 16
     """Images per optimizer step, over all devices."""
     accumulate: int = 1
@@ -58,7 +65,7 @@ class DetectionSettings:
     anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
     """Side of the anchors on each of the five levels, pixels."""
     channels: int = 256
-    """Width of the pyramid and of the mask head; the box head is four times as wide."""
+    """Width of the pyramid and of both heads' convolutions; the box head's linear layers are four times as wide."""
     regions: int = 512
     """Regions of an image that the heads' losses are made of."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32"
@@ -70,6 +77,8 @@ class DetectionSettings:
         for name in ("batch_size", "accumulate", "lr", "max_size", "channels", "regions", "checkpoint_steps"):
             if not getattr(self, name) > 0:
                 raise OrlError(f"detection.{name} is {getattr(self, name)}: it must be above 0")
+        if self.precise_bn < 0:
+            raise OrlError(f"detection.precise_bn is {self.precise_bn}: it must be 0 or more")
         if self.iterations is not None and self.iterations < 1:
             raise OrlError(f"detection.iterations is {self.iterations}: it must be 1 or more")
         if self.batch_size % self.accumulate:
@@ -100,8 +109,8 @@ STAGES = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
 def mask_rcnn(encoder: Encoder, classes: int, settings: DetectionSettings, *, seed: int) -> MaskRCNN:
     """Put a pyramid and Mask R-CNN's heads on a copy of an encoder's backbone; every layer is trained.
 
-    Batch normalization, which Lightning synchronizes over devices, follows the convolutions of the pyramid and of the
-    mask head, too. Boxes have a head of two linear layers.
+    Batch normalization, which Lightning synchronizes over devices, follows the convolutions of the pyramid and of both
+    heads, too.
 
     Args:
         encoder: its backbone is a ResNet with the stages layer1 .. layer4.
@@ -131,10 +140,14 @@ def mask_rcnn(encoder: Encoder, classes: int, settings: DetectionSettings, *, se
             ),
             min_size=settings.train_sizes,  # the last one in tests
             max_size=settings.max_size,
+            image_mean=encoder.inputs.mean,
+            image_std=encoder.inputs.std,
             rpn_anchor_generator=anchors,
             rpn_head=_in_fp32(RPNHead(width, anchors.num_anchors_per_location()[0])),
             rpn_post_nms_top_n_train=1000,
-            box_head=TwoMLPHead(7 * 7 * width, 4 * width),
+            box_head=FastRCNNConvFCHead((width, 7, 7), [width] * 4, [4 * width], norm_layer=nn.BatchNorm2d)
+            if settings.head == "4conv1fc"
+            else TwoMLPHead(7 * 7 * width, 4 * width),
             box_predictor=_in_fp32(FastRCNNPredictor(4 * width, classes + 1)),
             box_batch_size_per_image=settings.regions,
             mask_head=MaskRCNNHeads(width, [width] * 4, 1, norm_layer=nn.BatchNorm2d),
@@ -213,7 +226,13 @@ class DetectionTraining(lightning.LightningModule):
         model: what is trained.
         settings: of the protocol.
         seed: of what is random within a step: the images' scale and the anchors and regions that losses are made of.
+
+    Attributes:
+        detections: of the test images that this process has seen.
+        precise: batches to estimate the statistics of batch normalization on before the test.
     """
+
+    precise: Iterable[tuple[list[Tensor], list[dict[str, Any]]]] = ()
 
     def __init__(self, model: MaskRCNN, settings: DetectionSettings, *, seed: int):
         super().__init__()
@@ -228,7 +247,7 @@ class DetectionTraining(lightning.LightningModule):
     def training_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> Tensor:
         """Sum of the five losses of a batch."""
         images, targets = batch
-        with self._drawing(batch_idx % self.config.accumulate):
+        with self._drawing(self.global_step, batch_idx % self.config.accumulate):
             losses = self.model([image / 255 for image in images], targets)
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):
@@ -240,13 +259,32 @@ class DetectionTraining(lightning.LightningModule):
         return loss
 
     @contextmanager
-    def _drawing(self, part: int) -> Iterator[None]:
+    def _drawing(self, step: int, part: int) -> Iterator[None]:
         """Seed torchvision's draws by (seed, step, part, rank), so that a resumed training is the same."""
-        entropy = [self.seed, self.global_step, part, self.global_rank]
+        entropy = [self.seed, step, part, self.global_rank]
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1))
             yield
+
+    def on_test_start(self) -> None:
+        """Estimate the statistics of batch normalization anew, synchronized over devices as in training."""
+        if self.trainer.world_size > 1 and self.device.type == "cuda":  # Lightning does so for training alone
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        reestimate(
+            self.model,
+            map(self._unlearned, range(self.total_steps, self.total_steps + self.config.precise_bn), self.precise),
+        )
+
+    def _unlearned(self, step: int, batch: tuple[list[Tensor], list[dict[str, Any]]]) -> Callable[[], object]:
+        """A forward pass as in training, of which nothing is learned."""
+
+        def forward() -> None:
+            images, targets = self.trainer.strategy.batch_to_device(batch)
+            with self._drawing(step, 0), self.trainer.precision_plugin.forward_context():
+                self.model([image / 255 for image in images], targets)
+
+        return forward
 
     def test_step(self, batch: tuple[list[Tensor], list[dict[str, Any]]], batch_idx: int) -> None:
         """Keep what is found in a batch."""

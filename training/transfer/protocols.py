@@ -18,9 +18,10 @@ class Protocol:
             as `--NAME.FIELD`. A field `image_size` of None stands for the size that the run was trained with.
         read: (setup, settings) -> data (see `setup.Data`); called once, before any encoder is judged. Raises OrlError
             for data that are missing or malformed.
-        judge: (encoder, data, settings, setup) -> figures, JSON values by name; called once per encoder.
+        judge: (encoder, data, settings, setup) -> figures, JSON values by name; called once per encoder. Beside them
+            `items`, what `intervals` needs to know of the test items of figures, by name of the figure.
         score: the figure that encoders are compared by; `SCORE_chance`, if there is one, stands beside it.
-        title: what the table of results calls the score.
+        title: what the table of results calls the score; a setting in braces stands for its value.
         distributed: trains with Lightning, on all devices; the others work in the first process alone.
     """
 
@@ -33,13 +34,22 @@ class Protocol:
 
 
 PROTOCOLS: Final[dict[str, Protocol]] = {
-    "voc07": Protocol(svm.VocSettings, svm.read, svm.judge, "map", "VOC07 linear SVM, mAP"),
+    "voc07": Protocol(svm.VocSettings, svm.read, svm.judge, "map", "VOC07 linear SVM ({feature}), mAP"),
     "voc07-lowshot": Protocol(
-        svm.LowShotSettings, svm.read_lowshot, svm.judge_lowshot, "map", "VOC07 low-shot SVM, mAP at the largest k"
+        svm.LowShotSettings,
+        svm.read_lowshot,
+        svm.judge_lowshot,
+        "map",
+        "VOC07 low-shot SVM ({feature}), mAP at the largest k",
     ),
     "knn": Protocol(knn.KnnSettings, knn.read, knn.judge, "accuracy", "kNN, accuracy"),
     "linear": Protocol(
-        linear.LinearSettings, linear.read, linear.judge, "top1", "linear classification, top-1", distributed=True
+        linear.LinearSettings,
+        linear.read,
+        linear.judge,
+        "top1",
+        "linear classification ({layers}), top-1",
+        distributed=True,
     ),
     "semi": Protocol(semi.SemiSettings, semi.read, semi.judge, "top1", "semi-supervised, top-1", distributed=True),
     "retrieval": Protocol(retrieval.RetrievalSettings, retrieval.read, retrieval.judge, "map", "object retrieval, mAP"),

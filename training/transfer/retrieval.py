@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.judging.intervals import Scored
 from training.transfer.objects import ObjectCrops, embed_crops, read_objects
 from training.transfer.setup import Setup
 
@@ -42,8 +43,11 @@ def judge(encoder: Encoder, data: ObjectCrops, settings: RetrievalSettings, setu
     labels = crops["category"].to_numpy(object)
     count = min(settings.queries, len(crops))
     queries = np.sort(np.random.default_rng([setup.seed, 3]).choice(len(crops), count, replace=False))
-    found, blind = ranked_precision(x, labels, crops["image_id"].to_numpy(), queries)
-    by_category = pd.DataFrame({"category": labels[queries], "found": found, "blind": blind}).dropna()
+    image_ids = crops["image_id"].to_numpy()
+    found, blind = ranked_precision(x, labels, image_ids, queries)
+    by_category = pd.DataFrame(
+        {"category": labels[queries], "image_id": image_ids[queries], "found": found, "blind": blind}
+    ).dropna()
     if by_category.empty:
         raise OrlError("no category is in two of the held-out images: nothing can be retrieved")
     means = by_category.groupby("category")[["found", "blind"]].mean()
@@ -52,6 +56,13 @@ def judge(encoder: Encoder, data: ObjectCrops, settings: RetrievalSettings, setu
         "map_chance": float(means["blind"].mean()),
         "map_by_category": {str(name): float(value) for name, value in means["found"].items()},
         "queries": len(by_category),
+        "items": {
+            "map": Scored.of(
+                by_category["found"].to_numpy(),
+                unit=by_category["image_id"].to_numpy(),
+                group=by_category["category"].to_numpy(),
+            )
+        },
     }
 
 

@@ -20,7 +20,9 @@ from rich.table import Table
 import orl_explore
 import training
 from orl_explore.errors import OrlError
-from orl_explore.judging.results import read_results, transfer_table
+from orl_explore.judging import intervals
+from orl_explore.judging.results import TRANSFER, read_results, text_table
+from orl_explore.pretrained import embedding_widths
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.run import Run
@@ -31,8 +33,6 @@ from training.transfer import encoders as of
 from training.transfer import supervised
 from training.transfer.protocols import PROTOCOLS, Protocol
 from training.transfer.setup import Data, Setup, fingerprint
-
-FOLDER = "evaluation/transfer"
 
 
 def evaluate(
@@ -51,7 +51,8 @@ def evaluate(
         run: the run.
         config: its settings, for the seed, the machine and the size that its encoders were trained with.
         names: of protocols, such as ["voc07", "knn"].
-        encoders: `random`, `stage1`, `stage3`, `supervised` or files; default: untrained, and every stage there is.
+        encoders: `supervised`, or names as orl_explore/interchange/encoders.py knows them; default: untrained, and
+            every stage there is.
         data: what the protocols read; default: the images of the run, where a protocol can.
         settings: an instance of a protocol's settings by its name; defaults for those not named.
         overwrite: judge anew.
@@ -65,15 +66,16 @@ def evaluate(
     for name in names:
         protocol_named(name)
     wanted = list(encoders) or of.available(run)
-    of.check_names(wanted, run)
+    of.check_names(wanted, run, config)
     given = settings or {}
-    place = Setup(run, config, tuple(data), "", run.path / FOLDER)
+    place = Setup(run, config, tuple(data), "", run.path / TRANSFER)
     work = []
     for name in names:  # all data are read first: what is wrong with them shows before hours of work
         protocol = PROTOCOLS[name]
         if protocol.distributed or is_main_process():  # the first process does the others alone
-            chosen = _resolved(given.get(name) or protocol.settings(), config)
-            work.append((name, chosen, protocol.read(dataclasses.replace(place, title=name), chosen)))
+            chosen = given.get(name) or protocol.settings()
+            read = protocol.read(dataclasses.replace(place, title=name), _resolved(chosen, config.stage1.image_size))
+            work.append((name, chosen, read))
     bound = None
     if "supervised" in wanted:  # here, where all processes come by
         bound = supervised.supervised_file(place, given.get("supervised") or supervised.SupervisedSettings())
@@ -81,7 +83,12 @@ def evaluate(
     for name, chosen, read in work:
         for encoder in wanted:
             judged = of.load(encoder, run, config, bound)
-            results.append(_judge(name, PROTOCOLS[name], judged, read, chosen, place, overwrite=overwrite))
+            size, before = getattr(chosen, "image_size", None), judged.encoder.inputs
+            if size and before.size not in (None, size):  # asked for in place of the encoder's own
+                judged.encoder.inputs = dataclasses.replace(before, size=size)
+                embedding_widths(judged.encoder, judged.name, size, setting=f"--{name}.image_size")
+            own = _resolved(chosen, judged.encoder.inputs.side(config.stage1.image_size))
+            results.append(_judge(name, PROTOCOLS[name], judged, read, own, place, overwrite=overwrite))
     return results
 
 
@@ -92,14 +99,19 @@ def _judge(
     values = _plain(dataclasses.asdict(settings))
     key = fingerprint([name, values, data.fingerprint, judged.hash, config.seed])[:10]
     stem = f"{name}-{judged.name}-{key}"
-    file = run.path / FOLDER / f"{stem}.json"
+    file = run.path / TRANSFER / f"{stem}.json"
     if not overwrite and (before := read_results(run, file.name)):
         stale = "" if before[0].get("code") == code_hash() else ", judged by other code; --overwrite judges it anew"
         console.print(f"{name} of {judged.name} is there: skipped ({file}){stale}", markup=False)
         return before[0]
     start = time.monotonic()
-    place = dataclasses.replace(setup, title=f"{name} {judged.name}", folder=run.path / FOLDER / stem)
-    figures = _plain(protocol.judge(judged.encoder, data, settings, place))
+    place = dataclasses.replace(setup, title=f"{name} {judged.name}", folder=run.path / TRANSFER / stem)
+    found = protocol.judge(judged.encoder, data, settings, place)
+    items = found.pop("items", {})
+    figures = _plain(found)
+    limits: dict[str, list[float]] = {}
+    if is_main_process():  # before the result, which says that all is there
+        limits = _plain(intervals.write_items(file.with_suffix(".npz"), items))
     result = {
         "protocol": name,
         "encoder": {
@@ -107,9 +119,22 @@ def _judge(
             "file": None if judged.file is None else str(judged.file),
             "hash": judged.hash,
             "backbone": judged.encoder.settings.backbone,
+            "inputs": _plain(dataclasses.asdict(judged.encoder.inputs)),
         },
-        "score": {"name": protocol.score, "title": protocol.title, "value": figures[protocol.score]},
+        "score": {
+            "name": protocol.score,
+            "title": protocol.title.format(**values),
+            "value": figures[protocol.score],
+            "interval": limits.get(protocol.score),
+        },
         "figures": figures,
+        "intervals": {
+            "figures": limits,
+            "level": intervals.LEVEL,
+            "resamples": intervals.RESAMPLES,
+            "images": {name: of.units for name, of in items.items()},
+            "items": f"{stem}.npz",
+        },
         "settings": values,
         "data": {"paths": [str(path) for path in setup.data], "fingerprint": data.fingerprint, **data.facts},
         "seed": config.seed,
@@ -142,9 +167,9 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def _resolved(settings: Any, config: Config) -> Any:
+def _resolved(settings: Any, size: int) -> Any:
     if getattr(settings, "image_size", 0) is None:
-        return dataclasses.replace(settings, image_size=config.stage1.image_size)
+        return dataclasses.replace(settings, image_size=size)
     return settings
 
 
@@ -244,20 +269,21 @@ def print_settings(name: str) -> None:
 # ---- on the console ------------------------------------------------------------------------------------------------
 
 
-def results_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Scores with a row a protocol and a column an encoder; chance and the data last.
+def results_table(results: Sequence[Mapping[str, Any]], run: Run) -> Table:
+    """Scores and their intervals: a row a protocol, and in it a line an encoder, then difference and chance.
 
     Args:
         results: what `evaluate` gives.
+        run: whose results they are.
     """
-    frame = transfer_table(results).drop(columns="code")  # a terminal is narrow; what is skipped tells of other code
-    table = Table(title="Transfer", title_justify="left")
-    for name in frame.columns:
-        table.add_column(name, justify="right" if frame[name].dtype == float else "left")
-    for _, row in frame.iterrows():
-        table.add_row(*[_cell(value) for value in row.tolist()])
+    table = Table(title="Transfer, percent", title_justify="left", show_lines=True)
+    table.add_column("protocol, data", min_width=24)
+    table.add_column("encoder")
+    table.add_column("score", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for row in text_table(results, run).to_dict("records"):
+        title, data = row.pop(""), row.pop("data")
+        del row["code"]  # what is skipped tells of other code
+        lines = [(name, *cell.removesuffix("]").partition(" [")[::2]) for name, cell in row.items() if cell]
+        table.add_row(f"{title}\n{data}", *["\n".join(column) for column in zip(*lines, strict=True)])
     return table
-
-
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None or value != value else f"{value:.1%}"

@@ -41,7 +41,7 @@ class SemiSettings:
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 0.0
-    """Weight decay; none in the settings that the ORL authors published."""
+    """Weight decay; published settings have 5e-4, 1e-4 or, those of the ORL authors, none."""
 
     def __post_init__(self):
         if self.lr <= 0 or self.head_factor <= 0 or self.batch_size < 2 or self.epochs < 1 or not self.lists:
@@ -74,7 +74,7 @@ class FineTuned(nn.Module):
 
     def __init__(self, encoder: Encoder, classes: int):
         super().__init__()
-        self.backbone = copy.deepcopy(encoder.backbone)
+        self.backbone, self.inputs = copy.deepcopy(encoder.backbone), encoder.inputs
         self.head = classifier(encoder.width, classes)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -125,13 +125,15 @@ def judge(encoder: Encoder, data: SemiData, settings: SemiSettings, setup: Setup
             batch_size=settings.batch_size,
             sgd={"momentum": settings.momentum, "weight_decay": settings.weight_decay},
             setup=place,
-            precision=setup.config.precision,
+            precision="fp32",
             folder=place.folder,
         )["head"]
     first = next(iter(found))
     return {
-        "top1": found[first]["top1"],
+        "top1": found[first].top1,
         "top1_chance": most_frequent(data.folders),
-        "top1_by_list": {name: accuracies["top1"] for name, accuracies in found.items()},
-        "top5_by_list": {name: accuracies["top5"] for name, accuracies in found.items()},
+        "top1_by_list": {name: tested.top1 for name, tested in found.items()},
+        "top5_by_list": {name: tested.top5 for name, tested in found.items()},
+        "items": {"top1": found[first].items}
+        | {f"top1_by_list/{name}": tested.items for name, tested in found.items()},
     }

@@ -35,6 +35,11 @@ class Setup:
     title: str
     folder: Path
 
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol, as options begin with."""
+        return self.title.split()[0]
+
     def named(self, part: str) -> Setup:
         """The same for a part of the protocol's work, with a title and a folder of its own."""
         return dataclasses.replace(self, title=f"{self.title} {part}", folder=self.folder / part)

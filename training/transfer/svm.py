@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.judging.intervals import Ranked
 from training.console import progress_bar
 from training.transfer.setup import Setup
-from training.transfer.voc import Voc, find_voc, read_voc
+from training.transfer.voc import Feature, Voc, find_voc, read_voc
 
 Task = tuple[Any, ...]
 """A function, and its arguments."""
@@ -33,6 +34,8 @@ class VocSettings:
 
     image_size: int | None = None
     """Side that images are squeezed to, pixels; None: as the run was trained (224 in the paper)."""
+    feature: Feature = "map"
+    """map: the last stage's map, pooled to 2 x 2 cells; pooled: to one, for other networks than ResNets."""
     costs: tuple[float, ...] = COSTS
     """Costs that are tried for every class."""
     folds: int = 3
@@ -43,8 +46,8 @@ class VocSettings:
     """When the solver stops."""
     max_iterations: int = 2000
     """When it stops at the latest."""
-    train_difficult: Literal["ignore", "negative"] = "ignore"
-    """Images of trainval with only difficult objects of a class: left out, or (as some scripts do) negative."""
+    train_difficult: Literal["negative", "ignore"] = "negative"
+    """Images of trainval with only difficult objects of a class: negative, or left out. In test they are left out."""
 
     def __post_init__(self):
         check_costs("voc07", self.costs)
@@ -58,13 +61,15 @@ class LowShotSettings:
 
     image_size: int | None = None
     """Side that images are squeezed to, pixels; None: as the run was trained (224 in the paper)."""
+    feature: Feature = "map"
+    """map: the last stage's map, pooled to 2 x 2 cells; pooled: to one, for other networks than ResNets."""
     k: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 96)
     """Positive images per class; (classes - 1) times as many negative ones are drawn with them."""
     samples: int = 5
     """Independent draws for each k."""
     costs: tuple[float, ...] = COSTS
-    """Costs that are tried. As in the literature the best on the test images counts, one for each k and draw: so few
-    images leave none to choose by. Name a single cost to choose nothing."""
+    """Costs that are tried. As in the literature the best on the test images counts, one for each k, after the mean
+    over draws and classes: so few images leave none to choose by. Name a single cost to choose nothing."""
     positive_weight: float = 2.0
     """Weight of images with the class; the others have 1."""
     tolerance: float = 1e-4
@@ -95,25 +100,28 @@ def read(setup: Setup, settings: VocSettings) -> Voc:
 def judge(encoder: Encoder, data: Voc, settings: VocSettings, setup: Setup) -> dict[str, Any]:
     """Mean average precision on test, that of each class, and the chosen costs."""
     assert settings.image_size
-    train_x, test_x = data.embed(encoder, settings.image_size, setup)
+    train_x, test_x, feature = data.embed(encoder, settings.image_size, settings.feature, setup)
     labels = [_trained_on(column, settings.train_difficult) for column in data.trainval.labels.T]
     folds: list[Task] = [
         (cross_validated, train_x, y, cost, settings, setup.seed)
         for y in labels
         for cost in settings.costs  # classes and costs are all independent
     ]
-    scores = np.array(_in_parallel(folds, setup, "costs")).reshape(len(data.classes), len(settings.costs))
-    best = [settings.costs[index] for index in scores.argmax(axis=1)]
+    found = np.array(_in_parallel(folds, setup, "costs")).reshape(len(data.classes), len(settings.costs))
+    best = [settings.costs[index] for index in found.argmax(axis=1)]
     tests: list[Task] = [
-        (precision_on_test, train_x, y, test_x, test_y, cost, settings, setup.seed)
-        for y, test_y, cost in zip(labels, data.test.labels.T, best, strict=True)
+        (decisions, train_x, y, test_x, cost, settings, setup.seed) for y, cost in zip(labels, best, strict=True)
     ]
-    precision = dict(zip(data.classes, _in_parallel(tests, setup, "classes"), strict=True))
+    scores = np.stack(_in_parallel(tests, setup, "classes"), axis=1)  # (N, C)
+    pairs = zip(data.classes, scores.T, data.test.labels.T, strict=True)
+    precision = {name: average_precision(column, test_y) for name, column, test_y in pairs}
     return {
         "map": float(np.mean(list(precision.values()))),
         "map_chance": chance(data.test.labels),
         "ap": precision,
         "cost": dict(zip(data.classes, best, strict=True)),
+        "feature": feature,
+        "items": {"map": Ranked.of(scores, data.test.labels)},
     }
 
 
@@ -135,21 +143,15 @@ def cross_validated(x: NDArray, y: NDArray, cost: float, settings: VocSettings, 
         )
 
 
-def precision_on_test(
-    x: NDArray,
-    y: NDArray,
-    test_x: NDArray,
-    test_y: NDArray,
-    cost: float,
-    settings: VocSettings | LowShotSettings,
-    seed: int,
-) -> float:
-    """Average precision on test of an SVM that was fitted to the images whose label is not 0."""
+def decisions(
+    x: NDArray, y: NDArray, test_x: NDArray, cost: float, settings: VocSettings | LowShotSettings, seed: int
+) -> NDArray[np.float64]:
+    """Scores of the test images by an SVM that was fitted to the images whose label is not 0: (N,)."""
     used = y != 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         svm = linear_svm(cost, settings, seed).fit(x[used], y[used])
-    return average_precision(svm.decision_function(test_x), test_y)
+    return svm.decision_function(test_x)
 
 
 def linear_svm(cost: float, settings: VocSettings | LowShotSettings, seed: int) -> Any:
@@ -209,23 +211,46 @@ def read_lowshot(setup: Setup, settings: LowShotSettings) -> Voc:
 
 
 def judge_lowshot(encoder: Encoder, data: Voc, settings: LowShotSettings, setup: Setup) -> dict[str, Any]:
-    """Mean average precision over draws, for each k; the score is that of the largest k."""
+    """Mean average precision over draws at the cost that is best for that mean, for each k.
+
+    The score is that of the largest k.
+    """
     assert settings.image_size
-    train_x, test_x = data.embed(encoder, settings.image_size, setup)
+    train_x, test_x, feature = data.embed(encoder, settings.image_size, settings.feature, setup)
+    largest = max(settings.k)
     tasks: list[Task] = [
-        (low_shot_map, train_x, labels, test_x, data.test.labels, settings, setup.seed)
+        (low_shot, train_x, labels, test_x, data.test.labels, settings, setup.seed, k == largest)
         for k in settings.k
         for draw in range(settings.samples)
         for labels in [sample_labels(data.trainval.labels, k, [setup.seed, draw, k])]
     ]
-    found = np.array(_in_parallel(tasks, setup, "draws")).reshape(len(settings.k), settings.samples)
-    largest = int(np.argmax(settings.k))
+    found = _in_parallel(tasks, setup, "draws")
+    precision = np.array([by_cost for by_cost, _ in found]).reshape(len(settings.k), settings.samples, -1)
+    best, of_best = choose_costs(precision)
+    chosen = dict(zip(settings.k, best.tolist(), strict=True))
+    kept = np.stack([scores[chosen[largest]] for _, scores in found if scores is not None])  # (samples, N, C)
     return {
-        "map": float(found[largest].mean()),
+        "map": float(of_best[settings.k.index(largest)].mean()),
         "map_chance": chance(data.test.labels),
-        "map_by_k": {str(k): float(row.mean()) for k, row in zip(settings.k, found, strict=True)},
-        "std_by_k": {str(k): float(row.std()) for k, row in zip(settings.k, found, strict=True)},
+        "map_by_k": {str(k): float(row.mean()) for k, row in zip(settings.k, of_best, strict=True)},
+        "std_by_k": {str(k): float(row.std()) for k, row in zip(settings.k, of_best, strict=True)},
+        "cost_by_k": {str(k): settings.costs[index] for k, index in chosen.items()},
+        "feature": feature,
+        "items": {"map": Ranked.of(kept, data.test.labels)},
     }
+
+
+def choose_costs(precision: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """For each k the cost with the best mean over draws: choosing one for every draw would be biased upwards.
+
+    Args:
+        precision: (k, draws, costs) mean average precision over classes.
+
+    Returns:
+        (k,) index of the cost, and (k, draws) what it gave.
+    """
+    best = precision.mean(axis=1).argmax(axis=1)
+    return best, np.take_along_axis(precision, best[:, None, None], axis=2)[:, :, 0]
 
 
 def sample_labels(labels: NDArray, k: int, seed: Sequence[int]) -> NDArray[np.int8]:
@@ -245,33 +270,36 @@ def sample_labels(labels: NDArray, k: int, seed: Sequence[int]) -> NDArray[np.in
     return kept
 
 
-def low_shot_map(
-    x: NDArray, y: NDArray, test_x: NDArray, test_y: NDArray, settings: LowShotSettings, seed: int
-) -> float:
-    """Mean average precision over classes of one draw, at the cost that is best on test."""
-    return max(
-        float(
-            np.mean(
-                [
-                    precision_on_test(x, y[:, column], test_x, test_y[:, column], cost, settings, seed)
-                    for column in range(y.shape[1])
-                ]
-            )
-        )
-        for cost in settings.costs
-    )
+def low_shot(
+    x: NDArray,
+    y: NDArray,
+    test_x: NDArray,
+    test_y: NDArray,
+    settings: LowShotSettings,
+    seed: int,
+    keep: bool,
+) -> tuple[list[float], NDArray[np.float64] | None]:
+    """Mean average precision over classes of one draw at each cost, and, if kept, (costs, N, C) scores on test."""
+    precision, kept = [], []
+    for cost in settings.costs:
+        columns = [decisions(x, column, test_x, cost, settings, seed) for column in y.T]
+        pairs = zip(columns, test_y.T, strict=True)
+        precision.append(float(np.mean([average_precision(scores, labels) for scores, labels in pairs])))
+        if keep:
+            kept.append(np.stack(columns, axis=1))
+    return precision, np.stack(kept) if keep else None
 
 
 # ---- in parallel ---------------------------------------------------------------------------------------------------
 
 
-def _in_parallel(tasks: Sequence[Task], setup: Setup, what: str) -> list[float]:
+def _in_parallel(tasks: Sequence[Task], setup: Setup, what: str) -> list[Any]:
     """Results of (function, *arguments), in order; in processes, as the solver keeps its random state globally."""
     from joblib import Parallel, delayed
 
     jobs = max(1, min(setup.workers, len(tasks)))
     with progress_bar(f"{setup.title}: {what}") as progress:
-        results: Iterable[float] = Parallel(n_jobs=jobs, return_as="generator")(
+        results: Iterable[Any] = Parallel(n_jobs=jobs, return_as="generator")(
             delayed(function)(*arguments) for function, *arguments in tasks
         )
         found = []

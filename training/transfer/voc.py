@@ -6,9 +6,10 @@ import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from orl_explore.embedding import embed_files
@@ -16,8 +17,12 @@ from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from training.console import progress_bar
 from training.transfer.setup import Setup, fingerprint
+from training.transfer.stages import StageMaps, pool_map, pooling_of
 
 SPLITS = ("trainval", "test")
+
+Feature = Literal["map", "pooled"]
+"""map: the last stage's map, pooled to 2 x 2 (8,192 numbers in a ResNet-50); pooled: to one cell, 2,048."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,20 +68,40 @@ class Voc:
             "classes": self.classes,
         }
 
-    def embed(self, encoder: Encoder, size: int, setup: Setup) -> tuple[NDArray, NDArray]:
-        """Pooled features of whole images, squeezed to a square: of trainval and test, rows of length 1."""
-        files = [*self.trainval.files, *self.test.files]
-        with progress_bar(f"{setup.title}: features") as progress:
+    def embed(
+        self, encoder: Encoder, size: int, feature: Feature, setup: Setup
+    ) -> tuple[NDArray, NDArray, dict[str, Any]]:
+        """Features of whole images, squeezed to a square.
+
+        Returns:
+            Those of trainval and of test, rows of length 1; and what they are, for the result.
+
+        Raises:
+            OrlError: an image cannot be used, or the map of a backbone without the stages of a ResNet was asked for.
+        """
+        pooling = ["global average"]
+
+        def of_map(images: torch.Tensor) -> torch.Tensor:
+            encoder.backbone(images)
+            found = maps.take()["res5"]
+            pooling[0] = pooling_of("res5", found.shape[2:])
+            return pool_map(found, "res5").flatten(1)
+
+        stages = ("res5",) if feature == "map" else ()
+        hint = f"use --{setup.protocol}.feature pooled"
+        with progress_bar(f"{setup.title}: features") as progress, StageMaps(encoder, stages, hint=hint) as maps:
             x = embed_files(
                 encoder,
-                files,
+                [*self.trainval.files, *self.test.files],
                 size=size,
                 squeeze=True,
+                forward=of_map if stages else None,
                 device=setup.device,
                 workers=setup.workers,
                 progress=progress,
             )
-        return x[: len(self.trainval.files)], x[len(self.trainval.files) :]
+        facts = {"name": feature, "numbers": x.shape[1], "pooling": pooling[0]}
+        return x[: len(self.trainval.files)], x[len(self.trainval.files) :], facts
 
 
 def find_voc(paths: tuple[Path, ...]) -> Path:

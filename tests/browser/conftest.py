@@ -1,0 +1,105 @@
+"""A real browser and a dashboard for it. Screenshots land in build/screenshots.
+
+A browser is looked for in this order: one of the system, Playwright's own, Debian's package. Without any the tests are
+skipped, but never in CI.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+from browser_pages import ROOT
+from orl_explore.maps import object_map
+from orl_explore.runs.run import Run
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def find_browser() -> str | None:
+    """Path of a Chromium or Chrome of the system; it is installed where that needs no questions."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "chromium"]):
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(command, check=False, capture_output=True, env=environment)
+        found = shutil.which("chromium")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        try:
+            made = playwright.chromium.launch(executable_path=find_browser(), args=FLAGS)
+        except Error as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"NO BROWSER, so the dashboard is not tested in one: {error.message.splitlines()[0]}")
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def runs(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two finished runs, "one" and "two"."""
+    folder = tmp_path_factory.mktemp("browser") / "runs"
+    for name in ("two", "one"):
+        run = Run(shutil.copytree(finished.path, folder / name))
+        vectors = run.read_array("region_embeddings").astype(
+            float
+        )  # UMAP takes long: two of its numbers are a map, too
+        table = pd.DataFrame({"region_id": range(len(vectors)), "x": vectors[:, 0], "y": vectors[:, 1], "cluster": 0})
+        made = object_map.ObjectMap(table, object_map.MapSettings(), len(vectors))
+        object_map.write_object_map(run, made, object_map.fingerprint(run))
+    (folder / "one" / "run.json").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path) -> Iterator[str]:
+    """A dashboard over the runs."""
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", "--server.headless=true"]
+    log = runs.parent / "app.log"
+    with log.open("w") as file:
+        app = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"ORL_RUNS": str(runs)}, stdout=file, stderr=file)
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"http://localhost:{port}/_stcore/health")
+                break
+            except OSError:
+                assert app.poll() is None, log.read_text()
+                time.sleep(0.5)
+        yield f"http://localhost:{port}"
+    finally:
+        app.terminate()
+        app.wait()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab whose console must stay free of errors, and which asks no other machine for anything."""
+    complaints: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    tab = context.new_page()
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("requestfailed", lambda request: None if "localhost" in request.url else complaints.append(request.url))
+    yield tab
+    context.close()
+    assert not complaints

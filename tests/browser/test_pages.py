@@ -1,0 +1,200 @@
+"""The dashboard in a real browser: every page, what a person does on them, and more than one reader at a time."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+
+from browser_pages import at, ids_of, ready, shoot, visit
+from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
+from orl_explore.runs.run import Run
+from orl_explore.ui.shell import PAGES
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", [page.name for page in PAGES])
+def test_every_page_has_a_link(page, address, name):
+    visit(page, address, run="one", page=name)
+    title = next(page.title for page in PAGES if page.name == name)
+    expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    assert f"page={name}" in page.url
+    shoot(page, name)
+
+
+def test_dark_theme(browser, address):
+    context = browser.new_context(color_scheme="dark", viewport={"width": 1280, "height": 800})
+    tab = context.new_page()
+    for name in (page.name for page in PAGES):
+        visit(tab, address, run="one", page=name)
+        background = tab.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+        assert sum(map(int, re.findall(r"\d+", background)[:3])) < 150
+        shoot(tab, f"{name}-dark")
+    context.close()
+
+
+# ---- what a person does --------------------------------------------------------------------------------------------
+
+
+def test_choose_an_image_and_walk(page, address, runs):
+    ids = ids_of(runs)
+    visit(page, address, run="one", page="neighbors")
+    page.get_by_text("Gallery", exact=True).click()
+    expect(page.get_by_role("button", name=str(ids[7]), exact=True)).to_be_visible()
+    ready(page)
+    page.get_by_role("button", name=str(ids[7]), exact=True).click()
+    page.wait_for_url(f"**image={ids[7]}*")
+    near = Run(runs / "one").read("neighbors", image_id=ids[7]).sort_values("rank")["neighbor_id"].tolist()
+    ready(page)
+    page.get_by_role("button", name="Walk on").nth(1).click()
+    page.wait_for_url(f"**image={near[1]}*")
+    expect(page.get_by_text(f"Image {near[1]} ·")).to_be_visible()
+    page.locator("label", has_text="RoI pairs").click()  # all pages look at the same image
+    expect(page.get_by_text(f"Image {ids.index(near[1]) + 1} of {len(ids)}")).to_be_visible()
+
+
+def test_a_slider_changes_the_counts(page, address, runs):
+    image_id = ids_of(runs)[3]
+    found = Run(runs / "one").read("proposals", image_id=image_id)
+    kept = int(found["reason"].isin(["kept", "fallback"]).sum())
+    visit(page, address, run="one", page="proposals", image=image_id)
+    expect(page.get_by_text(f"{kept} of {len(found)} boxes are kept")).to_be_visible()
+    slider = page.get_by_test_id("stSlider").filter(has_text="Most boxes").get_by_role("slider")
+    slider.press("Home")  # the least value, 1
+    expect(page.get_by_text(f"1 of {len(found)} boxes are kept")).to_be_visible()
+    expect(page.get_by_text(f"the run kept {kept}")).to_be_visible()
+    shoot(page, "proposals-changed")
+
+
+def test_a_click_in_the_matrix_shows_that_pair(page, address, runs):
+    run, image_id = Run(runs / "one"), ids_of(runs)[3]
+    neighbor = run.read("neighbors", image_id=image_id).sort_values("rank")["neighbor_id"].iloc[0]
+    own, other = (run.read("regions", image_id=number)["region_id"].tolist() for number in (image_id, neighbor))
+    visit(page, address, run="one", page="pairs", image=image_id)
+    for query, key in ((len(own) - 1, 0), (0, len(other) - 1)):
+        page.mouse.click(*at(page, 1, key + 1, query + 1))
+        page.wait_for_url(f"**pair={own[query]}-{other[key]}*")
+        ready(page)
+    shoot(page, "pairs-clicked")
+
+
+def test_other_settings_are_drawn(page, address):
+    visit(page, address, run="one", page="pairs")
+    expect(page.locator(".js-plotly-plot")).to_have_count(2)  # the pictures and the matrix
+    page.get_by_role("tab", name="What if stage 2 had other settings?").click()
+    slider = page.get_by_test_id("stSlider").filter(has_text="Pairs per box").get_by_role("slider")
+    slider.press("End")
+    expect(page.get_by_text("Changes with")).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+    page.get_by_text("thin gray lines: kept").scroll_into_view_if_needed()
+    shoot(page, "pairs-what-if")
+
+
+def test_a_verdict_survives_a_reload(page, address, runs):
+    image_id = ids_of(runs)[5]
+    visit(page, address, run="one", page="pairs", image=image_id)
+    page.get_by_role("button", name="Accept").click()
+    expect(page.get_by_text("1 accepted, 0 rejected")).to_be_visible()
+    ready(page)
+    page.keyboard.press("x")  # the next pair, from the keyboard
+    expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
+    page.reload()
+    ready(page)
+    expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
+    assert sorted(read_reviews(Run(runs / "one"))["verdict"]) == ["accepted", "rejected"]
+
+
+def test_a_link_to_a_neighbor_of_an_image(page, address, runs):
+    ids = ids_of(runs)
+    visit(page, address, run="one", page="pairs", image=ids[9], rank=2)
+    expect(page.get_by_text(f"Image 10 of {len(ids)}")).to_be_visible()
+    expect(page.get_by_text("neighbor 2, similarity")).to_be_visible()
+
+
+def test_a_picture_of_ones_own(page, address, runs, tmp_path):
+    images = Run(runs / "one").images()
+    visit(page, address, run="one", page="neighbors")
+    page.get_by_text("Neighbors of a picture of your own").click()
+    page.locator("input[type=file]").set_input_files(images.path(5))
+    expect(page.get_by_alt_text("your picture")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("1.000 no. 1")).to_be_visible()
+    shoot(page, "neighbors-own-picture")
+    (tmp_path / "no.png").write_bytes(b"<script>alert(1)</script>")
+    page.locator("input[type=file]").set_input_files(tmp_path / "no.png")
+    expect(page.get_by_text("not an image")).to_be_visible()
+    expect(page.get_by_alt_text("your picture")).to_have_count(0)
+
+
+# ---- more than one page, reader or moment --------------------------------------------------------------------------
+
+
+def test_pages_and_the_way_back(page, address):
+    visit(page, address, run="one", page="overview")
+    page.locator("label", has_text="Proposals").click()
+    expect(page.get_by_role("heading", name="Proposals", level=1)).to_be_visible()
+    ready(page)
+    assert "page=proposals" in page.url
+
+
+def test_names_never_become_html(page, address, runs):
+    """Of the run, of files and labels, and a note: each would call home if a browser read it as HTML."""
+    attack = "<img src=x onerror=window.attacked=1>"
+    folder = runs / attack
+    run = Run(shutil.copytree(runs / "two", folder))
+    pictures = [run.images().path(row) for row in range(len(ids_of(runs)))]
+    links = [picture.with_name(attack + picture.name) for picture in pictures]
+    try:
+        for link, picture in zip(links, pictures, strict=True):
+            link.symlink_to(picture)
+        images, objects = run.read("images"), run.read("objects")
+        pair = Pair(*map(int, run.read("pairs").iloc[0][KEY]))
+        run.write("images", images.assign(context=attack, file_name=[attack + name for name in images["file_name"]]))
+        run.write("objects", objects.assign(category=attack))
+        save_review(run, pair, verdict="accepted", note=attack)
+        for name in (page.name for page in PAGES):
+            shown = f"image={pair.image_id}&rank=1&pair={pair.query_region}-{pair.key_region}"
+            page.goto(f"{address}/?run={quote(attack)}&page={name}&{shown}")
+            ready(page)
+            assert quote(attack, safe="") in page.url.replace("+", "%20")
+            assert page.evaluate("window.attacked") is None
+            assert page.locator("img[src=x]").count() == 0
+            expect(page.get_by_text("could not be drawn")).to_have_count(0)
+            if name == "pairs":
+                expect(page.get_by_label("Note")).to_have_value(attack)
+    finally:
+        for link in links:
+            link.unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+def test_two_readers_see_their_own_pages(browser, address):
+    contexts = [browser.new_context() for _ in range(2)]
+    first, second = (context.new_page() for context in contexts)
+    visit(first, address, run="one", page="neighbors")
+    visit(second, address, run="two", page="proposals")
+    first.reload()
+    ready(first)
+    expect(first.get_by_role("heading", name="Neighbors", level=1)).to_be_visible()
+    expect(second.get_by_role("heading", name="Proposals", level=1)).to_be_visible()
+    assert "run=two" in second.url
+    for context in contexts:
+        context.close()
+
+
+def test_a_running_stage_comes_to_life_without_a_reload(page, address, runs):
+    run = Run(runs / "two")
+    metrics = run.path / "stage1" / "metrics.csv"
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(lines[:4]))
+    run.note("stage1", state="running")
+    visit(page, address, run="two")
+    expect(page.get_by_text("epoch 1 of 2")).to_be_visible()
+    metrics.write_text("".join(lines))
+    expect(page.get_by_text("epoch 2 of 2")).to_be_visible(timeout=15_000)
+    run.note("stage1", state="finished")
+    expect(page.get_by_text("epoch 2 of 2")).to_have_count(0, timeout=15_000)

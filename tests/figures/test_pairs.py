@@ -1,0 +1,60 @@
+"""Corresponding boxes in pictures: joined by lines, and as a matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orl_explore.figures import pairs as figures
+
+
+def test_matrix():
+    similarity = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    figure = figures.matrix(similarity, [10, 11], [20, 21, 22], [figures.Link(1, 1, 2, 0.6)], chosen=(0, 1))
+    heat, cells = figure.data
+    np.testing.assert_array_equal(heat.z, similarity)
+    at = dict(zip(zip(cells.x, cells.y, strict=True), cells.customdata, strict=True))
+    assert at[3, 2].tolist() == [11, 22, 0.6]  # column 3, row 2
+    assert at[1, 1].tolist() == [10, 20, 0.1]
+    (mark,) = figure.layout.annotations
+    assert (mark.x, mark.y, mark.text) == (3, 2, "<b>1</b>")
+    frame = figure.layout.shapes[-1]
+    assert (frame.x0, frame.x1, frame.y0, frame.y1) == (1.5, 2.5, 0.5, 1.5)
+
+
+def test_joined():
+    left = figures.Picture(b"", (200, 100), "<i>a</i> & b")
+    right = figures.Picture(b"", (50, 100), "c")
+    boxes = np.array([[0, 0, 100, 100], [100, 0, 100, 100]])
+    links = [figures.Link(1, 1, 0, 0.9, strong=True), figures.Link(2, 1, 1, 0.8, dashed=True)]
+    figure = figures.joined(left, right, boxes, boxes // (2, 1, 2, 1), links)
+    texts = [annotation.text for annotation in figure.layout.annotations]
+    assert texts == ["&lt;i&gt;a&lt;/i&gt; &amp; b", "c", "<b>1 2</b>", "<b>1</b>", "<b>2</b>"]
+    lines = [trace for trace in figure.data if trace.hovertemplate and len(trace.x) == 2]
+    # Pair 2 first, the strong one on top; both begin at the right edge of box 1 of a picture one wide, half as high.
+    assert [line.x[0] for line in lines] == [1, 1]
+    assert [line.y[0] for line in lines] == [0.5, 0.5]
+    assert lines[0].x[1] == pytest.approx(1 + figures.GAP + 0.25 + 0.5)
+    assert [line.line.dash for line in lines] == ["dot", "solid"]
+    assert len(figures.joined(left, right, boxes, boxes, [], all_boxes=True).data) == 2
+
+
+def test_changes_are_drawn_without_numbers_and_the_gained_on_top():
+    picture, boxes = figures.Picture(b"", (100, 100), ""), np.array([[0, 0, 10, 10], [20, 0, 10, 10]])
+    links = [figures.Link(None, 0, row, 0.5, change=name) for row, name in ((0, "gained"), (1, "lost"), (1, "kept"))]
+    figure = figures.joined(picture, picture, boxes, boxes, links)
+    lines = [trace for trace in figure.data if len(trace.x) == 2]
+    assert [line.hovertemplate.partition("<br>")[0] for line in lines] == ["kept", "lost", "gained"]
+    assert [(line.line.color, line.line.dash, line.line.width) for line in lines] == list(figures.CHANGES.values())
+    assert [note.text for note in figure.layout.annotations] == ["", ""]  # the titles alone
+
+
+def test_colors_can_be_told_apart():
+    assert len({figures.color(number) for number in range(1, 8)}) == 7
+    assert figures.GRAY not in {figures.color(number) for number in range(1, 50)}
+    assert figures.letters(figures.color(7)) == "#111111"
+
+
+def test_crop_uris():
+    assert len(figures.crop_uris(Image.new("RGB", (90, 60)), np.array([[0, 0, 90, 60], [10, 10, 1, 50]]))) == 2

@@ -1,0 +1,70 @@
+"""Pages of the dashboard in a browser: open them, wait for them, find a point of a chart, draw, take a screenshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from orl_explore.runs.run import Run
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "build" / "screenshots"
+
+expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
+
+
+def visit(page: Page, address: str, /, **query: object) -> None:
+    """Open a page of the dashboard and wait until it is drawn."""
+    page.goto(f"{address}/?{'&'.join(f'{key}={value}' for key, value in query.items())}")
+    ready(page)
+    expect(page.get_by_text("could not be drawn")).to_have_count(0)
+
+
+def ready(page: Page) -> None:
+    """Wait until Streamlit has stopped running."""
+    page.wait_for_selector("h1", timeout=60_000)
+    done = "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
+    page.wait_for_function(done, timeout=120_000)
+    page.wait_for_timeout(500)
+    # The server forgets pictures that a page no longer shows: whoever goes on before they have come finds none.
+    page.wait_for_function("[...document.images].every(image => image.complete)", timeout=60_000)
+
+
+def ids_of(runs: Path) -> list[int]:
+    return Run(runs / "one").images().table["image_id"].tolist()
+
+
+def at(page: Page, chart: int, x: float, y: float) -> tuple[float, float]:
+    """Where a point of a Plotly chart's axes is in the window, pixels; the chart is scrolled into view."""
+    plot = page.locator(".js-plotly-plot").nth(chart)
+    plot.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    place = plot.evaluate(
+        """(plot, [x, y]) => {
+            const {xaxis, yaxis} = plot._fullLayout, frame = plot.getBoundingClientRect();
+            return [frame.x + xaxis._offset + xaxis.l2p(x), frame.y + yaxis._offset + yaxis.l2p(y)];
+        }""",
+        [x, y],
+    )
+    return place[0], place[1]
+
+
+def draw_around_everything(page: Page, chart: int) -> None:
+    """Draw a lasso along the border of a chart whose mouse is set to it."""
+    area = page.locator(".js-plotly-plot").nth(chart).locator(".nsewdrag")
+    area.scroll_into_view_if_needed()
+    frame = area.bounding_box()
+    assert frame is not None
+    for number, (x, y) in enumerate([(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.05)]):
+        page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"], steps=8)
+        if number == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def shoot(page: Page, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    page.wait_for_timeout(500)  # for charts to be drawn
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")

@@ -1,0 +1,106 @@
+"""Boxes of other tools become proposals, best score first; wrong ones are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from authors_files import files_of
+from orl_explore.errors import OrlError
+from training import stage2
+from training.config import load_config
+from training.importing import import_files
+
+
+def coco_results() -> list[dict]:
+    return [
+        {"image_id": 90, "category_id": 1, "bbox": [0.4, 0, 20.2, 19.6], "score": 0.2},
+        {"image_id": 70, "category_id": 1, "bbox": [0, 0, 60, 50], "score": 0.1},
+        {"image_id": 90, "category_id": 1, "bbox": [20, 30, 60.5, 30.4], "score": 0.9},
+    ]
+
+
+def fiftyone() -> dict:
+    box = {"_cls": "Detection", "label": "cat"}
+    first = [
+        {**box, "bounding_box": [0.005, 0, 0.2525, 19.6 / 60], "confidence": 0.2},
+        {**box, "bounding_box": [0.25, 0.5, 0.75625, 30.4 / 60], "confidence": 0.9},
+    ]
+    second = [{**box, "bounding_box": [0, 0, 0.5, 0.5]}]
+    return {
+        "name": "some",
+        "samples": [
+            {"filepath": "/somewhere/9.jpg", "tags": [], "found": {"_cls": "Detections", "detections": first}},
+            {"filepath": "/somewhere/7.jpg", "metadata": None, "found": {"_cls": "Detections", "detections": second}},
+        ],
+    }
+
+
+CSV = """file_name,x,y,w,h,score
+9.jpg,0.4,0,20.2,19.6,0.2
+7.jpg,0,0,60,50,
+9.jpg,20,30,60.5,30.4,0.9
+"""
+
+# Best score first; corners to the nearest pixel and not beyond the image of 80 x 60; the whole image where nothing is.
+EXPECTED = {
+    90: [[20, 30, 60, 30], [0, 0, 21, 20]],
+    40: [[0, 0, 80, 60]],
+    70: [[0, 0, 60, 50]],
+    20: [[0, 0, 40, 40]],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("results.json", coco_results()), ("samples.json", fiftyone()), ("boxes.csv", CSV)]
+)
+def test_boxes_of_other_tools_become_proposals(tmp_path, photos, write, name, content):
+    run = import_files(tmp_path / "run", [write(content, name)], images=[photos], overrides=["--stage2.min_side=10"])
+    boxes = run.read("proposals").groupby("image_id")[["x", "y", "w", "h"]].apply(lambda part: part.to_numpy().tolist())
+    assert boxes.to_dict() == EXPECTED
+    assert run.read("regions")["image_id"].tolist() == [90, 90, 40, 70, 20]
+    # The boxes were filtered with a least side of 10: stage 2 does not claim another one.
+    config = load_config(run.path / "config.yaml", ["--stage2.min_side=20"])
+    with pytest.raises(OrlError, match=r"proposals of \S+ were imported with stage2\.min_side 10, not 20"):
+        stage2.run(run, config)
+    assert run.stage("stage2") == {}
+    run.clear("stage2")  # as --overwrite does
+    with pytest.raises(OrlError, match="no encoder at"):
+        stage2.run(run, config)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("r.json", [{"image_id": 5, "bbox": [0, 0, 1, 1]}], r"\[0\] is of image 5, which is not in the run"),
+        ("r.json", [{"image_id": 90}], r"\[0\] lacks image_id or bbox"),
+        ("r.json", [{"image_id": 90, "bbox": [0, 0, 1]}], r"\[0\] has no box of four numbers"),
+        ("r.json", [{"image_id": 90, "bbox": [0, 0, 90, 1]}], r"\[0\] has the box .* outside its image of 80 x 60"),
+        ("r.json", [{"image_id": 90, "bbox": [0, 0, 0, 1]}], r"\[0\] has the box .* empty or outside"),
+        ("r.json", [{"image_id": 90, "bbox": [0, 0, 1, 1], "score": "x"}], r"\[0\].score is 'x', which is no number"),
+        ("r.json", [{"image_id": 90, "bbox": [0, 0, "1", 1]}], r"\[0\]: box is '1', which is no number"),
+        (
+            "r.json",
+            '[{"image_id": 90, "bbox": [0, 0, 1, 1], "bbox": [0, 0, 2, 2]}]',
+            r"has the key 'bbox' twice, at \[0\]",
+        ),
+        ("r.json", '[{"image_id": 90, "bbox": [0, 0, Infinity, 1]}]', r"holds Infinity, which is no number, at \[0\]"),
+        ("s.json", {"samples": [{"filepath": "8.jpg"}]}, r"samples\[0\] is '8.jpg', which is not in the run"),
+        ("s.json", {"samples": 5}, r"samples is no list"),
+        ("s.json", {"samples": [{}]}, r"samples\[0\] has no filepath"),
+        ("b.csv", "a,b\n1,2\n", r"needs a first line with the columns"),
+        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,nan\n", r"line 2: box is nan, which is no number"),
+        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,one\n", r"line 2: box is 'one', which is no number"),
+        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,1,1\n", r"line 2 has more values than the first line has columns"),
+        ("b.csv", "file_name,x,x,y,w,h\n9.jpg,0,0,0,1,1\n", r"has a column twice in its first line"),
+        ("b.csv", "file_name,x,y,w,h\n", r"b.csv has no box in it"),
+        ("s.json", {"samples": [{"filepath": "9.jpg"}]}, r"s.json has no box in it"),
+        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0\n", r"line 2: box is None, which is no number"),
+        ("b.csv", "file_name,x,y,w,h\n../9.png,0,0,1,1\n", r"line 2 is of image '../9.png', which is not in the run"),
+    ],
+)
+def test_boxes_that_are_wrong_are_refused_by_name(tmp_path, photos, write, name, content, sentence):
+    source = write(content, name)
+    before = files_of(tmp_path)
+    with pytest.raises(OrlError, match=sentence):
+        import_files(tmp_path / "run", [source], images=[photos])
+    assert files_of(tmp_path) == before

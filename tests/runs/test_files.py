@@ -1,0 +1,135 @@
+"""Files: whole or not there, whatever ends the writing, and disks that are full or gone."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from orl_explore.errors import OrlError
+from orl_explore.runs.files import atomic_write, hash_file, write_json
+
+# ---- whole files or none -----------------------------------------------------------------------------------
+
+
+def test_atomic_write(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    with atomic_write(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == path.parent  # or renaming might copy
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_write(path) as temporary:  # noqa: PT012 - the block is what is tested
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_an_error_before_anything_was_written(tmp_path):
+    with pytest.raises(RuntimeError, match="at once"), atomic_write(tmp_path / "file.txt"):
+        raise RuntimeError("at once")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    code = f"""
+import os, signal
+from pathlib import Path
+from orl_explore.runs.files import atomic_write
+with atomic_write(Path({str(path)!r})) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+
+
+def test_hash_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert hash_file(tmp_path / "a") == hashlib.blake2b(b"abc", digest_size=16).hexdigest()
+    assert len(hash_file(tmp_path / "a")) == 32
+
+
+# ---- disks that are full or gone ------------------------------------------------------------------------------------
+
+
+def write_half(path, error):
+    with atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (OSError("1048576 requested and 131056 written"), "the disk is full"),  # NumPy's, without a number
+        (ValueError("I/O error: No space left on device (os error 28)"), "the disk is full"),  # as of safetensors
+        (OSError(errno.EIO, "Input/output error"), "the disk does not answer (Input/output error)"),
+        (OSError(errno.ESTALE, "Stale file handle"), "the disk does not answer (Stale file handle)"),
+    ],
+)
+def test_a_disk_that_fails(error, said, tmp_path):
+    path = tmp_path / "table.json"
+    write_json(path, "before")
+    with pytest.raises(OrlError, match=re.escape(f"{path} could not be written, {said}: what was complete")):
+        write_half(path, error)
+    assert [file.name for file in tmp_path.iterdir()] == ["table.json"]
+    assert json.loads(path.read_text()) == "before"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("wrong"), PermissionError(errno.EACCES, "Permission denied"), KeyError(1)]
+)
+def test_other_errors_are_not_taken_for_a_full_disk(error, tmp_path):
+    with pytest.raises(type(error)):
+        write_half(tmp_path / "file", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITERS = {
+    "checkpoint": lambda file: torch.save({"weights": torch.zeros(1 << 19)}, file),
+    "encoder": lambda file: save_file({"weights": torch.zeros(1 << 19)}, file),
+    "array": lambda file: np.save(file.open("wb"), np.zeros(1 << 18)),
+    "table": lambda file: pd.DataFrame({"x": np.random.default_rng(0).random(1 << 18)}).to_parquet(file),
+    "text": lambda file: file.write_text("x" * (1 << 21)),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+def test_a_disk_of_one_megabyte(tmp_path):
+    """Every library says in its own words that a disk is full, and some hardly do."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("this machine allows no mount")
+    try:
+        for name, write in WRITERS.items():
+            with (
+                pytest.raises(OrlError, match=f"{name} could not be written, the disk is full"),
+                atomic_write(tmp_path / name) as temporary,
+            ):
+                write(temporary)
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

@@ -1,0 +1,192 @@
+"""Settings: the paper's numbers, what follows from them, and what a stage's result depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flat_settings import flat
+from orl_explore.errors import OrlError
+from orl_explore.settings import Config, Stage1Settings, Stage3Settings, as_published, differing_keys
+from training.config import load_config
+
+PAPER = {
+    # Stage 1, and stage 3 where it repeats stage 1
+    "encoder.backbone": "resnet50",
+    "encoder.hidden": 4096,
+    "encoder.dim": 256,
+    "encoder.init": "paper",
+    "image_size": 224,
+    "epochs": 800,
+    "batch_size": 512,  # 8 x 64
+    "accumulate": 1,
+    "base_lr": 0.4,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "warmup_epochs": 4,
+    "schedule": "epoch",
+    "drop_last": False,
+    "ema": 0.99,
+    "views.crop_scale": [0.08, 1.0],
+    "views.crop_ratio": [3 / 4, 4 / 3],
+    "views.flip": 0.5,
+    "views.color_jitter": 0.8,
+    "views.brightness": 0.4,
+    "views.contrast": 0.4,
+    "views.saturation": 0.2,
+    "views.hue": 0.1,
+    "views.gray": 0.2,
+    "views.blur_sigma": [0.1, 2.0],
+    "views.blur": [1.0, 0.1],
+    "views.solarize": [0.0, 0.2],
+}
+PAPER_STAGE2 = {
+    "image_size": 224,
+    "neighbors": 10,
+    "min_side": 96,
+    "max_aspect": 3,
+    "max_iou": 0.5,
+    "max_boxes": 100,
+    "pair_ratio": 0.1,
+    # not in the paper, so off
+    "mutual": False,
+    "one_to_one": False,
+    "min_similarity": None,
+    "max_image_similarity": None,
+    "max_side": None,
+}
+PAPER_STAGE2 |= {"encoder": None, "encoder_size": None}  # stage 1's
+PAPER_STAGE3 = {"patch_size": 96, "image_weight": 1, "intra_weight": 1, "inter_weight": 1}
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("augment", "pil"), ("augment", "device"), ("compile", True), ("gradient_checkpointing", True)]
+)
+def test_how_it_is_computed_is_recorded_but_refuses_no_run(stage, name, value, changed):
+    other = changed(stage, **{name: value})
+    assert other.stage_dict(stage) == changed().stage_dict(stage)  # so that a run goes on, older ones as well
+    assert name not in other.stage_dict(stage)
+    assert other.compute_dict(stage)[name] == value
+    assert other.compute_dict("stage2") == {}
+
+
+def test_unknown_way_to_draw(changed):
+    with pytest.raises(OrlError, match="choose one of pil, cpu, device"):
+        changed("stage1", augment="gpu")
+
+
+# ---- the paper ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [("stage1", PAPER), ("stage2", PAPER_STAGE2), ("stage3", {**PAPER, **PAPER_STAGE3})],
+)
+def test_defaults_are_the_papers(stage, expected):
+    found = dict(flat(Config().as_dict()[stage]))
+    # What says how the work is done, and next to nothing about the result.
+    computing = {"checkpoint_steps", "augment", "compile", "gradient_checkpointing", "knn_every", "keep_every"}
+    bookkeeping = {
+        "stage1": computing,
+        "stage2": {"batch_size", "shard_images", "proposals", "index"},
+        "stage3": {*computing, "reviews"},
+    }
+    assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
+
+
+def test_differences():
+    # What the defaults do in another way than the authors did, to save time, and to within rounding.
+    faster = {
+        "precision": ("paper", "auto"),
+        "stage1.augment": ("pil", "cpu"),
+        "stage2.proposals": ("opencv", "fast"),
+        "stage3.augment": ("pil", "cpu"),
+    }
+    assert Config().differences() == faster
+    assert as_published().differences() == {}
+    assert load_config("coco_paper").differences() == {}
+    assert load_config() == Config()
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "steps", "rate"),
+    [
+        (118_287, 512, 232, 0.4),  # COCO: 231 * 512 = 118,272, and 15 images in a last batch
+        (118_287, 256, 463, 0.2),  # half the batch, half the rate
+        (241_690, 512, 473, 0.4),  # COCO+
+        (118_287, 1024, 116, 0.8),
+        (512, 512, 1, 0.4),
+    ],
+)
+def test_steps_and_learning_rate(images, batch, steps, rate):
+    config = Stage1Settings(batch_size=batch)
+    assert config.steps_per_epoch(images) == steps
+    assert config.total_steps(images) == 800 * steps
+    assert config.learning_rate() == pytest.approx(rate)
+    assert Stage1Settings(batch_size=batch, drop_last=True).steps_per_epoch(images) == images // batch
+
+
+def test_unknown_schedule(changed):
+    with pytest.raises(OrlError, match=r"stage3\.schedule is 'cosine': choose epoch or step"):
+        changed("stage3", schedule="cosine")
+
+
+def test_too_few_images_for_a_batch():
+    with pytest.raises(OrlError, match=r"100 images do not fill a batch of 512: .*--stage1.batch_size 50"):
+        Stage1Settings().steps_per_epoch(100)
+    with pytest.raises(OrlError, match=r"--stage3.batch_size 2$"):
+        Stage3Settings().steps_per_epoch(1)
+
+
+# ---- what a stage depends on -------------------------------------------------------------------------------
+
+
+def test_stage_settings_leave_out_how_work_is_spread():
+    changed = dataclasses.replace(Config(), workers=3, devices=2)
+    for stage in ("stage1", "stage2", "stage3"):
+        assert differing_keys(Config().stage_dict(stage), changed.stage_dict(stage)) == []
+    assert differing_keys(
+        Config().stage_dict("stage2"), dataclasses.replace(Config(), seed=1).stage_dict("stage2")
+    ) == ["seed"]
+
+
+def test_accumulating_is_part_of_what_a_stage_depends_on_where_it_is_done():
+    assert "accumulate" not in Config().stage_dict("stage1")  # runs from before it existed go on
+    assert Config(stage1=Stage1Settings(accumulate=4)).stage_dict("stage1")["accumulate"] == 4
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().stage1.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "keys"),
+    [
+        ({}, {}, []),
+        ({"a": 1}, {"a": 1.0}, []),
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}, ["b.d"]),
+        ({"a": 1}, {"b": 1}, ["a", "b"]),
+        ({"a": {"b": 1}}, {"a": 1}, ["a"]),
+        ({"a": None}, {}, []),
+        ({"a": [1, 2]}, {"a": [1, 3]}, ["a"]),
+    ],
+)
+def test_differing_keys(old, new, keys):
+    assert differing_keys(old, new) == keys
+
+
+nested = st.recursive(
+    st.integers(0, 3), lambda values: st.dictionaries(st.sampled_from("abc"), values, max_size=3), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), nested), st.dictionaries(st.sampled_from("abc"), nested))
+def test_differing_keys_is_a_comparison(old, new):
+    assert differing_keys(old, old) == []
+    assert sorted(differing_keys(old, new)) == sorted(differing_keys(new, old))
+    assert bool(differing_keys(old, new)) == (old != new)

@@ -1,0 +1,221 @@
+"""The `orl` command: what it explains, what it refuses and in how many words, and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from orl_explore import __version__
+from orl_explore.errors import OrlError
+from training import pipeline
+from training.config import load_config, to_yaml
+from training.twin_training import TwinTraining
+
+COMMANDS = ["scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
+COMMANDS += ["encoders", "map", "project", "import", "export", "embed", "app"]
+TAKE_SETTINGS = ("run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed")
+
+
+# ---- help --------------------------------------------------------------------------------------------------
+
+
+def test_help_teaches(orl):
+    code, text, _ = orl("--help")
+    assert code == 0
+    assert "orl run runs/demo --config demo --images data/demo/annotations.json" in text
+    assert re.findall(r"^    (\w+) ", text, flags=re.MULTILINE) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(orl, command):
+    code, text, _ = orl(command, "--help")
+    assert code == 0
+    assert text.startswith(f"usage: orl {command} ")
+    assert len(text.splitlines()) > 5
+    assert ("--stage1.epochs 20" in text) == ("orl config demo" in text) == (command in TAKE_SETTINGS)
+
+
+def test_version(orl):
+    assert orl("--version") == (0, f"orl {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["trian"], "invalid choice: 'trian'"),
+        (["scenes"], "the following arguments are required: OUT"),
+        (["scenes", "x", "--cuont", "3"], "scenes does not know --cuont: see `orl scenes --help`"),
+        (["scenes", "x", "--count", "many"], "argument --count: invalid int value: 'many'"),
+        (["scenes", "x", "--part", "all-of-it"], "invalid choice: 'all-of-it'"),
+        (["scenes", "x", "--coun", "3"], "scenes does not know --coun"),  # no guessing from beginnings of names
+        (["verify"], "the following arguments are required: IMAGES"),
+        (["verify", "x", "--stage1.epochs", "3"], "verify does not know --stage1.epochs"),
+        (["run"], "the following arguments are required: RUN"),
+        (["run", "x", "--images"], "argument --images: expected at least one argument"),
+    ],
+)
+def test_typed_wrong(orl, arguments, message):
+    code, out, err = orl(*arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+
+
+# ---- errors ------------------------------------------------------------------------------------------------
+
+
+def assert_short(err: str) -> None:
+    """One or two lines that begin with the command, at the end, and nothing of Python."""
+    before, _, message = err.rpartition("orl: ")
+    assert before == "" or before.endswith("\n"), err
+    assert 1 <= len(message.strip().splitlines()) <= 2, err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "{new}"], "has no images yet: `orl run {new} --images PATH`"),
+        (["stage1", "{new}"], "has no images yet"),
+        (["stage2", "{new}"], "has no images yet"),
+        (["evaluate", "{new}"], "has no images yet"),
+        (["run", "{new}", "--images", "/nowhere"], "/nowhere"),
+        (["verify", "/nowhere"], "/nowhere"),
+        (["run", "{new}", "--config", "dmeo"], "no config 'dmeo': did you mean demo?"),
+        (["config", "dmeo"], "no config 'dmeo': did you mean demo?"),
+        (
+            ["run", "{new}", "--config", "demo", "--stage1.epoch", "3"],
+            "unknown setting 'stage1.epoch' on the command line",
+        ),
+        (["config", "demo", "--stage2.ratio", "3"], "did you mean stage2.pair_ratio?"),
+        (
+            ["stage1", "{new}", "--images", "{photos}", "--stage1.epochs", "-1"],
+            "stage1.epochs is -1: it must be above 0",
+        ),
+        (["stage1", "{new}", "--config", "demo", "--images", "{photos}"], "24 images do not fill a batch of 64"),
+        (
+            ["stage2", "{done}", "--stage2.min_side", "17"],
+            "made with other setting min_side: `orl stage2 {done} --overwrite`",
+        ),
+        (["scenes", "{new}", "--count", "0"], "count"),
+        (["scenes", "{new}", "--size", "1"], "size"),
+    ],
+)
+def test_errors_are_short(orl, tmp_path, annotations, finished, arguments, message):
+    words = {"new": tmp_path / "new", "photos": annotations, "done": finished.path}
+    code, out, err = orl(*[argument.format(**words) for argument in arguments])
+    assert code == 1
+    assert out == ""
+    assert message.format(**words) in err
+    assert_short(err)
+
+
+def test_a_long_message_is_not_broken_up(orl, tmp_path):
+    path = tmp_path / ("very_" * 30) / "run"  # wider than any terminal
+    _, _, err = orl("stage2", path)
+    assert f"orl stage1 {path}" in err or f"orl run {path}" in err
+
+
+def test_brackets_in_names_are_printed_as_they_are(orl):
+    _, _, err = orl("verify", "/no[bold]where[/]")
+    assert "/no[bold]where[/]" in err
+
+
+def test_a_refused_command_changes_nothing(orl, copy):
+    before = {path: path.read_bytes() for path in copy.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    for arguments in (["stage1", "--stage1.epochs", "5"], ["stage3", "--config", "demo"], ["run", "--seed", "4"]):
+        code, _, _ = orl(arguments[0], copy.path, *arguments[1:])
+        assert code == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert load_config(copy.path / "config.yaml").seed == 0
+
+
+def test_other_images_are_refused(orl, copy, tmp_path):
+    assert orl("scenes", tmp_path / "other", "--count", 4, "--size", 64)[0] == 0
+    code, _, err = orl("stage1", copy.path, "--images", tmp_path / "other")
+    assert code == 1
+    assert "was begun with other images" in err
+    assert_short(err)
+
+
+def test_a_locked_run(orl, finished):
+    with finished.lock():
+        code, _, err = orl("stage1", finished.path)
+    assert code == 1
+    assert "another process is working on" in err
+    assert_short(err)
+
+
+def test_ctrl_c_says_how_to_go_on(orl, new_run, tiny_yaml, monkeypatch):
+    def interrupted(self, batch, batch_idx):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TwinTraining, "training_step", interrupted)
+    code, _, err = orl("stage1", new_run().path, "--config", tiny_yaml)
+    assert code == 130
+    assert "stopped; the same command goes on from here" in err
+
+
+@pytest.mark.slow
+def test_no_traceback_from_the_real_command(tmp_path):
+    """Once with everything around it: its own process, no terminal."""
+    command = [sys.executable, "-m", "training.cli", "stage2", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert_short(done.stderr)
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m training.cli config demo | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_sigterm_while_an_error_is_said_has_the_last_word(orl, tmp_path, monkeypatch):
+    """torchrun sends it to the processes that are left, which are just saying that one was lost; see test_scaleout."""
+
+    class Lost(OrlError):
+        def __str__(self) -> str:
+            os.kill(os.getpid(), signal.SIGTERM)  # with Python's own handler, the end of the tests
+            return super().__str__()
+
+    def prepare(*_: object, **__: object) -> None:
+        raise Lost("a process was lost")
+
+    monkeypatch.setattr(pipeline, "prepare", prepare)
+    code, _, said = orl("stage1", tmp_path / "run")
+    assert code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM; the same command goes on from here" in said
+
+
+# ---- settings ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo", "--seed", "3", "--stage2.min_similarity", "-0.1", "--stage1.epochs", "12"),
+        ("--seed", "3", "demo", "--stage2.min_similarity=-0.1", "--stage1.epochs=12"),  # the 3 is no name
+        ("--stage2.min_similarity", "-0.1", "--stage1.epochs", "12", "--seed=3", "demo"),
+    ],
+)
+def test_settings_may_stand_anywhere(orl, arguments):
+    expected = load_config("demo", ["--seed", "3", "--stage2.min_similarity", "-0.1", "--stage1.epochs", "12"])
+    code, text, _ = orl("config", *arguments)
+    assert (code, text) == (0, to_yaml(expected))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("{run}", "--seed", "3"), ("--seed", "3", "{run}"), ("--config", "demo", "--seed", "3", "{run}")],
+)
+def test_the_value_of_a_setting_is_not_the_run_folder(orl, tmp_path, arguments):
+    _, _, err = orl("stage2", *[argument.format(run=tmp_path / "new") for argument in arguments])
+    assert f"{tmp_path}/new has no images yet" in err

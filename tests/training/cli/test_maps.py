@@ -1,0 +1,36 @@
+"""`orl map`, and the name that it had before."""
+
+from __future__ import annotations
+
+import pytest
+
+from orl_explore.maps import object_map
+from orl_explore.maps.object_map import MapSettings, read_object_map
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layout that takes no time: the first two numbers of each embedding."""
+    monkeypatch.setattr(object_map, "_umap", lambda vectors, *_: vectors[:, :2])
+
+
+def test_map(orl, copy):
+    code, _, text = orl("map", copy.path, "--clusters", 3, "--limit", 20)
+    assert code == 0
+    made = read_object_map(copy)
+    assert made.settings == MapSettings(clusters=3, limit=20)
+    assert len(made.table) == 20
+    assert f"20 of {made.regions:,} regions are on the map: {copy.path}/object_map.parquet" in text
+
+    before = copy.file("object_map").stat().st_mtime_ns
+    assert orl("map", copy.path, "--clusters", 3, "--limit", 20)[0] == 0
+    assert copy.file("object_map").stat().st_mtime_ns == before  # it is up to date
+    assert orl("map", copy.path, "--clusters", 4, "--limit", 20)[0] == 0
+    assert read_object_map(copy).settings.clusters == 4
+
+
+def test_its_former_name_works_and_says_the_new_one(orl, copy):
+    code, _, text = orl("project", copy.path)
+    assert code == 0
+    assert f"`orl map {copy.path}`" in text
+    assert read_object_map(copy).settings == MapSettings()

@@ -1,0 +1,344 @@
+"""Whole trainings: nothing that interrupts them leaves a trace, in one process, in several, or on a GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from orl_explore.byol import BYOL
+from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
+from orl_explore.orl import ORL
+from orl_explore.runs.run import Run, latest_checkpoint
+from orl_explore.runs.samples import StepSampler
+from stage_runs import STAGES, metrics, outputs
+from training import stage1, stage3
+from training.config import save_config
+from training.twin_training import TwinTraining
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_checkpoints_hold_data_alone(finished, stage, encoder_settings):
+    path, steps = latest_checkpoint(finished.path / stage / "checkpoints")
+    assert steps == 6
+    checkpoint = torch.load(path, weights_only=True)  # refuses anything that could run code
+    assert checkpoint["global_step"] == 6
+    state = {name.removeprefix("networks."): tensor for name, tensor in checkpoint["state_dict"].items()}
+    networks = (BYOL if stage == "stage1" else ORL)(encoder_settings)
+    networks.load_state_dict(state)
+    exported = Encoder.load(finished.encoder_file(stage)).state_dict()
+    assert all(torch.equal(tensor, exported[name]) for name, tensor in networks.online.state_dict().items())
+
+
+def test_workers_change_nothing(new_run, changed, finished):
+    run = new_run()
+    stage1.run(run, changed(workers=2))
+    assert outputs(run, "stage1") == outputs(finished, "stage1")
+
+
+def test_bfloat16(new_run, changed):
+    run = new_run()
+    stage1.run(run, changed(precision="bf16"))
+    state = Encoder.load(run.encoder_file("stage1")).state_dict()
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32, torch.int64}
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "resumed_from"),
+    [
+        pytest.param("stage1", 0, 0, marks=pytest.mark.slow),  # before anything was done
+        ("stage1", 1, 0),  # before the first checkpoint
+        ("stage1", 2, 2),  # right after one, in mid-epoch
+        pytest.param("stage1", 5, 4, marks=pytest.mark.slow),
+        ("stage3", 3, 2),
+        pytest.param("stage3", 5, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_an_interruption_leaves_no_trace(stage, step, resumed_from, unfinished, finished, tiny, stop_at):
+    run = unfinished(stage)
+    undo = stop_at(step)
+    with pytest.raises(RuntimeError, match="stopped at step"):
+        STAGES[stage].run(run, tiny)
+    assert run.stage(stage)["state"] == "failed"
+    assert run.stage(stage)["error"] == f"RuntimeError: stopped at step {step}"
+    assert latest_checkpoint(run.path / stage / "checkpoints")[1] == resumed_from
+    undo()
+    STAGES[stage].run(run, tiny)
+    assert outputs(run, stage) == outputs(finished, stage)
+    assert run.stage(stage)["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_many_interruptions_leave_no_trace(new_run, finished, tiny, stop_at):
+    run = new_run()
+    for step in (1, 2, 3, 4):
+        undo = stop_at(step)
+        with pytest.raises(RuntimeError, match="stopped"):
+            stage1.run(run, tiny)
+        undo()
+    stage1.run(run, tiny)
+    assert outputs(run, "stage1") == outputs(finished, "stage1")
+
+
+def test_stopped_between_the_last_step_and_the_export(unfinished, finished, tiny, stop_at):
+    run = unfinished("nothing")
+    run.encoder_file("stage1").unlink()
+    run.note("stage1", state="running")
+    stop_at(0)  # there is nothing left to train
+    stage1.run(run, tiny)
+    assert outputs(run, "stage1") == outputs(finished, "stage1")
+
+
+def test_ctrl_c(new_run, tiny, stop_at):
+    run = new_run()
+    handler = signal.getsignal(signal.SIGINT)
+    stop_at(3, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stage1.run(run, tiny)
+    assert run.stage("stage1")["state"] == "failed"
+    assert signal.getsignal(signal.SIGINT) == handler  # the next Ctrl+C is heard, too
+
+
+def test_a_failed_save_keeps_the_older_checkpoint(new_run, finished, tiny, monkeypatch):
+    run = new_run()
+    save = torch.save
+
+    def full_disk(checkpoint, path):
+        if checkpoint["global_step"] == 4:
+            Path(path).write_bytes(b"half a checkpoint")
+            raise OSError(28, "No space left on device")
+        save(checkpoint, path)
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OrlError, match=r"step=4.ckpt could not be written, the disk is full: what was complete before"):
+        stage1.run(run, tiny)
+    assert [path.name for path in (run.path / "stage1/checkpoints").iterdir()] == ["step=2.ckpt"]
+    monkeypatch.undo()
+    stage1.run(run, tiny)
+    assert outputs(run, "stage1") == outputs(finished, "stage1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_vanishes_while_training(workers, annotations, finished, changed, tmp_path, monkeypatch):
+    """As when a network drive is lost: the file is named, and once it is back training goes on as if nothing was."""
+    from orl_explore.images.opening import open_images
+
+    scenes = Path(shutil.copytree(annotations.parent, tmp_path / "scenes"))
+    run = Run(tmp_path / "run")
+    run.set_images(open_images([scenes / annotations.name]), [str(scenes)])
+    lost = run.images().path(5)
+    step = TwinTraining.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 2:
+            lost.rename(tmp_path / "away")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TwinTraining, "training_step", training_step)
+    config = changed(workers=workers)
+    config = dataclasses.replace(config, stage1=dataclasses.replace(config.stage1, epochs=4))
+    with pytest.raises(OrlError) as error:
+        stage1.run(run, config)
+    assert str(error.value).startswith(f"{lost} was usable before (")
+    assert "Traceback" not in str(error.value)
+    assert run.stage("stage1")["error"] == f"OrlError: {error.value}"
+    _, saved = latest_checkpoint(run.path / "stage1/checkpoints")
+    assert saved >= 2
+    monkeypatch.undo()
+    (tmp_path / "away").rename(lost)
+    stage1.run(run, config)
+    undisturbed = Run(tmp_path / "undisturbed")
+    undisturbed.set_images(run.images(), [str(scenes)])
+    stage1.run(undisturbed, dataclasses.replace(config, workers=0))
+    assert outputs(run, "stage1") == outputs(undisturbed, "stage1")
+
+
+# ---- SIGKILL -----------------------------------------------------------------------------------------------
+
+KILL = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+from orl_explore.runs import run as run_module
+from orl_explore.runs.run import Run
+from training import stage1, stage2, stage3
+from training.config import load_config
+
+torch.set_num_threads(1)
+stage, path, config = sys.argv[1], Path(sys.argv[2]), load_config(sys.argv[3])
+
+def attempt(writes=None):
+    '''Do the stage in a process of its own, which dies in the middle of its n-th write.'''
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1]
+    original, count = os.fsync, 0
+    def fsync(file):
+        nonlocal count
+        count += 1
+        if count == writes:
+            os.kill(os.getpid(), signal.SIGKILL)  # the file is written, but not renamed
+        original(file)
+    os.fsync = fsync
+    {"stage1": stage1, "stage2": stage2, "stage3": stage3}[stage].run(Run(path), config)
+    os._exit(0)
+
+for writes in map(int, sys.argv[4:]):
+    assert attempt(writes) == signal.SIGKILL
+assert attempt() == 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "writes"),
+    [
+        # Each attempt writes run.json once or twice and config.yaml, then files of the stage.
+        ("stage1", (2, 4, 5, 4)),  # at once; metrics.csv; a checkpoint; another
+        ("stage2", (1, 4, 9, 6, 12, 3)),
+        ("stage3", (4, 5, 5)),
+    ],
+)
+def test_sigkill_leaves_no_trace(stage, writes, unfinished, finished, tiny_yaml):
+    run = unfinished(stage)
+    command = [sys.executable, "-c", KILL, stage, str(run.path), str(tiny_yaml), *map(str, writes)]
+    subprocess.run(command, check=True)
+    assert outputs(run, stage) == outputs(finished, stage)
+    assert run.finished(stage)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_sigkill_from_outside(stage, unfinished, changed, tmp_path):
+    """Kill the command itself in mid-epoch, as an operator would, once its metrics show progress."""
+    config = changed(stage, epochs=30, checkpoint_steps=5)
+    save_config(config, tmp_path / "long.yaml")
+    run = unfinished(stage)
+    undisturbed = Run(shutil.copytree(run.path, tmp_path / "undisturbed"))
+    STAGES[stage].run(undisturbed, config)
+    command = [sys.executable, "-m", "training.cli", stage, str(run.path), "--config", str(tmp_path / "long.yaml")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    file, rows = run.path / stage / "metrics.csv", 0
+    for wanted in (7, 40):  # of 90 steps
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            while rows < wanted:
+                time.sleep(0.01)
+                assert process.poll() is None, f"ended before it was killed: {process.stderr.read()}"
+                rows = len(file.read_text().splitlines()) - 1 if file.exists() else 0
+            process.kill()
+    assert run.stage(stage)["state"] == "running"
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    assert outputs(run, stage) == outputs(undisturbed, stage)
+
+
+# ---- two processes -----------------------------------------------------------------------------------------
+
+TWO = """
+import os, sys
+from pathlib import Path
+import torch
+from training import cli
+from training.twin_training import TwinTraining
+
+torch.set_num_threads(1)
+out = Path(os.environ["TEST_OUT"])
+seen = []
+step = TwinTraining.training_step
+
+def training_step(self, batch, batch_idx):
+    seen.append(batch["image_id"].tolist())
+    return step(self, batch, batch_idx)
+
+def on_train_end(self):
+    weights = {name: p.detach().clone() for name, p in self.networks.named_parameters()}
+    torch.save({"seen": seen, "weights": weights, "pid": os.getpid()}, out / f"rank{self.global_rank}.pt")
+
+TwinTraining.training_step, TwinTraining.on_train_end = training_step, on_train_end
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def check_two(run, out, images, stage):
+    ranks = [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert ranks[0]["pid"] != ranks[1]["pid"]
+    ids = images.table["image_id"].to_numpy()
+    expected = [[int(ids[row]) for _, row in batch] for batch in StepSampler(24, batch_size=8, epochs=2, seed=0)]
+    # Every batch of a single process, halved: each rank takes every other image of it.
+    assert ranks[0]["seen"] == [batch[0::2] for batch in expected]
+    assert ranks[1]["seen"] == [batch[1::2] for batch in expected]
+    assert ranks[0]["weights"].keys() == ranks[1]["weights"].keys()
+    for name, weights in ranks[0]["weights"].items():
+        assert torch.isfinite(weights).all(), name
+        assert torch.equal(weights, ranks[1]["weights"][name]), name
+    assert run.finished(stage)
+    assert [int(row["step"]) for row in metrics(run, stage)] == list(range(6))
+    exported = Encoder.load(run.encoder_file(stage))
+    for name, p in exported.named_parameters():
+        assert torch.equal(p, ranks[0]["weights"][f"online.{name}"]), name
+
+
+@pytest.fixture
+def two_processes(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+
+    def start(launcher: list[str], *arguments: object) -> Path:
+        environment = {**os.environ, "TEST_OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
+        command = [*launcher, str(script), *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return tmp_path
+
+    return start
+
+
+@pytest.mark.slow
+def test_two_processes_through_lightning(two_processes, images, annotations, tiny_yaml, tmp_path):
+    run = Run(tmp_path / "two")
+    arguments = ["stage1", run.path, "--images", annotations, "--config", tiny_yaml, "--devices", 2]
+    out = two_processes([sys.executable], *arguments)
+    check_two(run, out, images, "stage1")
+
+
+@pytest.mark.slow
+def test_two_processes_through_torchrun(two_processes, images, unfinished, tiny_yaml):
+    run = unfinished("stage3")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    out = two_processes(launcher, "stage3", run.path, "--config", tiny_yaml, "--devices", 2)
+    check_two(run, out, images, "stage3")
+
+
+# ---- on a GPU ----------------------------------------------------------------------------------------------
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+@pytest.mark.parametrize("augment", ["cpu", "device"])
+def test_stages_train_on_the_gpu(new_run, finished, changed, precision, augment):
+    run = new_run()
+    config = dataclasses.replace(
+        changed("stage1", augment=augment), stage3=changed("stage3", augment=augment).stage3, precision=precision
+    )
+    stage1.run(run, config)
+    shutil.copytree(finished.path / "stage2", run.path / "stage2")
+    run.note("stage2", **finished.stage("stage2"))
+    stage3.run(run, config)
+    for stage in ("stage1", "stage3"):
+        losses = [float(line.split(",")[4]) for line in (run.path / stage / "metrics.csv").read_text().split()[1:]]
+        assert len(losses) == 6
+        assert np.isfinite(losses).all()

@@ -1,0 +1,128 @@
+"""The `orl` command: its parser, put together from what the modules beside this one register, and its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+from orl_explore import __version__
+from orl_explore.errors import OrlError
+from training.cli import app, encoders, exchange, images, judging, maps, planning, stages
+from training.cli.arguments import Commands
+
+DESCRIPTION = """\
+Object-level representation learning (ORL) from scene images, without labels.
+
+  orl scenes data/demo                         make 1,000 practice scenes with ground truth
+  orl run runs/demo --config demo --images data/demo/annotations.json
+                                               train stage 1, mine stage 2, train stage 3, judge each
+  orl run runs/mine --config tiny --images ~/Pictures
+                                               the same on photographs of your own
+  orl app                                      look at the runs in the browser
+
+Every command explains itself: `orl COMMAND --help`. A command that was stopped continues where it left off when it is
+typed again; what is finished is skipped.
+"""
+
+GROUPS = (images, stages, judging, planning, encoders, maps, exchange, app)
+"""Where the commands are, in the order of `orl --help`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted (Ctrl+C), 143 ended by SIGTERM or, in training,
+        SIGUSR1.
+    """
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    with _terminated():  # until the error is said, too: a lost process is followed by a SIGTERM within milliseconds
+        try:
+            arguments.function(arguments)
+        except OrlError as error:
+            from training.console import console
+
+            code = getattr(error, "EXIT_CODE", 1)
+            # What went wrong is said by whichever process it was; that all end, by the first.
+            console.quiet &= code != 1
+            console.print("[bold red]orl:[/] ", end="")
+            console.print(str(error), markup=False)
+            return code
+        except KeyboardInterrupt:
+            print("\nstopped; the same command goes on from here", file=sys.stderr)
+            return 130
+        except BrokenPipeError:  # `orl ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+    return 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read a command line; `function` of the result does the work, `overrides` are the settings that were typed.
+
+    Raises:
+        SystemExit: it was typed wrong, which has been said, or asks for help.
+    """
+    parser, commands = _parser()
+    arguments, overrides = parser.parse_known_args(_join_settings(argv, commands))
+    if overrides and not arguments.takes_settings:
+        parser.error(
+            f"{arguments.command} does not know {overrides[0].partition('=')[0]}: see `orl {arguments.command} --help`"
+        )
+    arguments.overrides = overrides
+    return arguments
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[None]:
+    """End in order on SIGTERM, as jobs get it before their machine is taken away; training does so by itself."""
+
+    def end(number: int, frame: object) -> None:
+        from training.console import console
+
+        if os.getpid() == own:
+            console.print("orl: stopped by SIGTERM; the same command goes on from here", markup=False)
+        raise SystemExit(128 + number)
+
+    own = os.getpid()  # workers inherit the handler, and have nothing to say
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _join_settings(argv: Sequence[str], commands: Mapping[str, argparse.ArgumentParser]) -> list[str]:
+    """Write `--seed 3` as `--seed=3`: argparse knows no settings and could take the 3 for the run folder."""
+    command = commands.get(argv[0]) if argv else None
+    if command is None or not command.get_default("takes_settings"):
+        return list(argv)
+    joined: list[str] = []
+    for word in argv:
+        before = joined[-1] if joined else ""
+        is_setting = before.startswith("--") and "=" not in before and before not in command._option_string_actions
+        if is_setting and not word.startswith("--"):
+            joined[-1] = f"{before}={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command."""
+    parser = argparse.ArgumentParser(
+        prog="orl", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"orl {__version__}")
+    commands = Commands(parser)
+    for group in GROUPS:
+        group.register(commands)
+    return parser, commands.parsers
