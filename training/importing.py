@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,10 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
-from orl_explore.images.opening import open_images
+from orl_explore.images.opening import open_images, report
 from orl_explore.interchange import authors, bundle, foreign
 from orl_explore.interchange.jsonstream import stream_json
-from orl_explore.interchange.names import match_images, renumber
+from orl_explore.interchange.names import ImageNames, match_images, renumber
 from orl_explore.interchange.tables import Ragged, batches, check_stage2
 from orl_explore.runs.files import atomic_write, hash_file, write_json
 from orl_explore.runs.provenance import now
@@ -37,11 +37,15 @@ from training.record import store_config
 WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".pkl", ".pickle")
 FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
 
-BOX_READERS: Final[dict[str, Callable[[Path, ImageSet], Iterator[foreign.Found]]]] = {
+BOX_READERS: Final[dict[str, foreign.Reader]] = {
     "COCO results": foreign.read_coco_results,
     "FiftyOne samples": foreign.read_fiftyone,
     "CSV boxes": foreign.read_csv,
 }
+
+
+def _say(note: str) -> None:
+    console.print(f"note: {note}", markup=False)
 
 
 def kind_of(path: Path) -> str:
@@ -213,7 +217,10 @@ class _Import:
         if self.old is not None:
             return self.old.images()
         with progress_bar("reading images") as progress:
-            return open_images(self.named, root=self.root, progress=progress)
+            found = open_images(self.named, root=self.root, progress=progress)
+        if len(found.skipped) or found.findings.lines():
+            console.print(report(found), markup=False)
+        return found
 
     @property
     def _from_json(self) -> bool:
@@ -254,7 +261,7 @@ class _Import:
             raise OrlError(
                 f"{path} is about {count:,} images, and --images has {len(self.images):,}: pass all that it is about"
             )
-        self.images = bundle.same_images(pd.concat(batches(self.run, "images")), self.images, path=path)
+        self.images = bundle.same_images(pd.concat(batches(self.run, "images")), self.images, path=path, say=_say)
         check_stage2(self.run, self.images)
         before = {key: manifest["stage2"].get(key) for key in ("seed", "finished", "versions", "git")}
         theirs = manifest["stage2"].get("imported") or {}
@@ -340,7 +347,7 @@ class _Import:
 
     def _adopt_order(self, mined: authors.MinedFile) -> None:
         """Bring the images into the file's order and give them its ids; a run that exists must have them already."""
-        rows = match_images(self.images, mined.file_names, where=f"{mined.path}: images.file_name")
+        rows = match_images(self.images, mined.file_names, where=f"{mined.path}: images.file_name", say=_say)
         if self.old is None:
             ids = self.images.table["image_id"].to_numpy()[rows]
             wrong = np.flatnonzero(ids != mined.ids)
@@ -358,9 +365,12 @@ class _Import:
         with progress_bar("proposals") as progress:
             authors.write_proposals(self.run, self.images, raw, kept, settings=settings, progress=progress)
 
-    def boxes(self, path: Path, kind: str, read: Callable[[Path, ImageSet], Iterator[foreign.Found]]) -> None:
+    def boxes(self, path: Path, kind: str, read: foreign.Reader) -> None:
         """Import boxes of another tool as proposals."""
-        found = foreign.collect(read(path, self.images), self.images, self.scratch)
+        known = ImageNames(self.images)
+        found = foreign.collect(read(path, self.images, known), self.images, self.scratch)
+        if note := known.spelling.note(path.name):
+            _say(note)
         if not len(found.values):
             raise OrlError(f"{path} has no box in it: make it again, or let `orl stage2` find boxes")
         self._write_proposals(found, None)

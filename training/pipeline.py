@@ -9,6 +9,7 @@ from typing import Any
 
 from orl_explore.errors import OrlError
 from orl_explore.figures.summary_picture import summary_picture
+from orl_explore.images.findings import Findings
 from orl_explore.images.opening import open_images, report
 from orl_explore.interchange.encoders import needs_stage
 from orl_explore.neighbors import require_faiss
@@ -63,7 +64,7 @@ def _begin(run: Run, settings: Config, images: Sequence[Path] | None, root: Path
             with progress_bar("reading images") as progress:
                 image_set = open_images(images, root=root, progress=progress)
             run.set_images(image_set, [str(source) for source in images])
-            if len(image_set.skipped):
+            if len(image_set.skipped) or image_set.findings.lines():
                 console.print(report(image_set), markup=False)
     elif run.manifest()["images"] is None:
         raise OrlError(
@@ -101,9 +102,11 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
     if not is_main_process():
         raise SystemExit  # the first process goes on alone
     summary = judge(run, config)
-    skipped = run.manifest()["images"]["skipped"]
-    if skipped:
-        console.print(f"{len(skipped)} files were skipped: `orl verify` or {run.path}/run.json say why")
+    images = run.manifest()["images"]
+    if images["skipped"]:
+        console.print(f"{len(images['skipped'])} files were skipped: `orl verify` or {run.path}/run.json say why")
+    for line in Findings.from_dict(images).lines():
+        console.print(line, markup=False)
     return summary
 
 

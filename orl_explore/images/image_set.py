@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -19,6 +19,8 @@ from PIL import Image
 
 from orl_explore.errors import OrlError
 from orl_explore.images.decoding import Unusable, decode, decode_pixels, read_bytes
+from orl_explore.images.deep import Ranges
+from orl_explore.images.findings import Findings
 
 T = TypeVar("T")
 
@@ -40,12 +42,16 @@ class ImageSet:
             RLE at image size; missing where there is none). Empty without annotations; crowds are left out.
         skipped: files that cannot be used: `file_name` str, `reason` str.
         roots: the folder of each source.
+        ranges: of pictures with more than 8 bits a sample, what is black and what is white, by kind.
+        findings: what became of the annotations, and what else was found.
     """
 
     table: pd.DataFrame
     objects: pd.DataFrame
     skipped: pd.DataFrame
     roots: tuple[Path, ...]
+    ranges: Ranges = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -107,10 +113,10 @@ class ImageSet:
         self._check_size(row, pixels.shape[1::-1])
         return pixels
 
-    def _decode(self, row: int, decoder: Callable[[bytes], T]) -> T:
+    def _decode(self, row: int, decoder: Callable[..., T]) -> T:
         path = self._path(row)
         try:
-            return decoder(read_bytes(path))
+            return decoder(read_bytes(path), ranges=self.ranges)
         except Unusable as error:
             raise OrlError(f"{path} was usable before ({error}): put it back, or begin a new run") from None
 
@@ -125,7 +131,7 @@ class ImageSet:
         """Keep these rows, in this order, and their objects."""
         table = self.table.iloc[list(rows)].reset_index(drop=True)
         objects = self.objects[self.objects["image_id"].isin(table["image_id"])].reset_index(drop=True)
-        return ImageSet(table, objects, self.skipped, self.roots)
+        return replace(self, table=table, objects=objects)
 
     def check_files(self) -> None:
         """Look, without reading, whether every file is still there.

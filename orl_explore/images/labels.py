@@ -48,7 +48,7 @@ def label_column(images: pd.DataFrame) -> str | None:
     Args:
         images: the images table.
     """
-    ours = {"image_id", "file_name", "source", "width", "height", "content_hash"}
+    ours = {"image_id", "file_name", "source", "width", "height", "content_hash", "original_id"}
     candidates = [name for name in images.columns.tolist() if name not in ours]
     for name in sorted(candidates, key=lambda name: name != "context"):
         if name == "context" or (images[name].dtype != float and 2 <= images[name].nunique() <= 50):

@@ -9,18 +9,26 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
 
 from orl_explore.errors import OrlError
-from orl_explore.images.decoding import Unusable, decode, read_bytes
+from orl_explore.images.annotations import object_table
+from orl_explore.images.decoding import Unusable, examine, read_bytes
+from orl_explore.images.deep import FULL, RangeMeter, Ranges
 from orl_explore.images.image_set import ImageSet
-from orl_explore.images.object_masks import to_rle
-from orl_explore.images.sources import ImageSource, SourceFile, open_source, printable, refuse_overlap
+from orl_explore.images.image_source import ImageSource, SourceFile, printable
+from orl_explore.images.sources import SHARED, bring_together, open_source
+
+DARK: Final = 16
+"""A picture is all dark when nothing in it is as bright as this, of 255."""
 
 
 def open_images(
@@ -33,15 +41,16 @@ def open_images(
     """Open folders, COCO jsons and list files as one image set, decoding every image once.
 
     A folder is searched recursively, hidden files and folders left out. The file names of a COCO json are
-    looked up under `root`, else beside the json, in `images/` beside it, or where COCO itself keeps them
-    (`train2017/` next to `annotations/instances_train2017.json`): whichever folder has most of them. A list
-    file (.txt) has one path a line, relative to `root` or else to the list's folder, or absolute; blank lines
-    and lines that begin with `#` are passed over.
+    looked up under `root`, else beside the json, in `images/` beside it, or where COCO itself and other tools keep
+    them (see `locating.candidate_folders`): whichever folder has most of them. A list file (.txt) has one path a
+    line, relative to `root` or else to the list's folder, or absolute; blank lines and lines that begin with `#` are
+    passed over. A name that is not there as it stands is looked for as `file_names.WAYS` says.
 
     An image's id is its COCO id; in folders and lists, a 53-bit hash of its relative path, which stays when
     other files come and go. Rows are in the order of the sources; within a folder by path, within a json or
-    list by its order. Objects keep their COCO ids when these are unique, else they are numbered from 0. Where
-    a json has another size for an image than the file, the file is right.
+    list by its order. What becomes of a file that two sources name, `sources.bring_together` says. Objects keep their
+    COCO ids when these are unique, else they are numbered from 0. Where a json has another size for an image than the
+    file, the file is right; sizes from before turning it upright are turned, boxes and masks with them.
 
     Args:
         sources: folders, .json or .txt files.
@@ -50,11 +59,11 @@ def open_images(
         progress: called as progress(files looked at, files in all).
 
     Raises:
-        OrlError: a source is missing or unreadable, two sources hold the same image, or fewer than two images
-            are usable.
+        OrlError: a source is missing or unreadable, two folders hold the same image, fewer than two images are usable,
+            or most annotations of a source are not.
     """
     opened, files = _list_files(sources, root)
-    return _image_set([Path(source) for source in sources], opened, files, minimum_side, progress)
+    return _image_set(opened, files, minimum_side, progress)
 
 
 def sample_images(
@@ -76,7 +85,7 @@ def sample_images(
     opened, files = _list_files(sources, root)
     drawn = np.random.default_rng(seed).permutation(len(files))[:count]
     chosen = [files[number] for number in sorted(drawn.tolist())]
-    return _image_set([Path(source) for source in sources], opened, chosen, minimum_side, None), len(files)
+    return _image_set(opened, chosen, minimum_side, None, complete=False), len(files)
 
 
 def _list_files(sources: Sequence[Path], root: Path | None) -> tuple[list[ImageSource], list[tuple[int, SourceFile]]]:
@@ -85,43 +94,100 @@ def _list_files(sources: Sequence[Path], root: Path | None) -> tuple[list[ImageS
         raise OrlError("no images given: name a folder, a COCO json or a .txt list of files")
     paths = [Path(source) for source in sources]
     if root is not None and not root.is_dir():
-        raise OrlError(f"there is no folder {root}: pass the folder of the images as root")
+        raise OrlError(f"there is no folder {root}: pass the folder of the images with --root (root=...)")
     opened = [open_source(path, root) for path in paths]
-    refuse_overlap(paths, opened)
-    return opened, [(number, file) for number, source in enumerate(opened) for file in source.files]
+    bring_together(opened)
+    named = [(number, file) for number, source in enumerate(opened) for file in source.files]
+    return opened, [(number, file) for number, file in named if file.reason != SHARED]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is to be known of a usable file."""
+
+    width: int
+    height: int
+    content_hash: str
+    orientation: int
+    extremes: tuple[float, float] | None = None
+    """Its darkest and brightest value where these are suspicious, of 255; or, of more than 8 bits, in any case."""
+    kind: str | None = None
+    """Its kind of samples, where they have more than 8 bits and the file says no range."""
+    samples: NDArray[Any] | None = None
 
 
 def _image_set(
-    paths: Sequence[Path],
     opened: Sequence[ImageSource],
     files: Sequence[tuple[int, SourceFile]],
     minimum_side: int,
     progress: Callable[[int, int], None] | None,
+    *,
+    complete: bool = True,
 ) -> ImageSet:
-    """Decode files and make a set of those that can be used."""
+    """Decode files and make a set of those that can be used; `complete`: they are all that the sources name."""
     rows: list[dict[str, Any]] = []
+    orientations: list[int] = []
     skipped: list[dict[str, str]] = []
+    looks: list[tuple[str, _Look]] = []
+    meter = RangeMeter()
     verified = _verify([(opened[number].root, file) for number, file in files], minimum_side, progress)
-    for (number, file), facts in zip(files, verified, strict=True):
-        if isinstance(facts, str):
-            skipped.append({"file_name": printable(file.name), "reason": printable(facts)})
-        else:
-            row = {"image_id": file.image_id, "file_name": file.name, "source": number, **facts}
-            rows.append({**file.labels, **row})
+    for (number, file), look in zip(files, verified, strict=True):
+        if isinstance(look, str):
+            skipped.append({"file_name": printable(file.name), "reason": printable(look)})
+            continue
+        image_id = opened[number].ids.get(file.image_id, file.image_id)
+        facts = {"width": look.width, "height": look.height, "content_hash": look.content_hash}
+        rows.append({**file.labels, "image_id": image_id, "file_name": file.name, "source": number, **facts})
+        orientations.append(look.orientation)
+        if look.kind is not None and look.samples is not None:
+            meter.add(look.kind, look.samples)
+        if look.extremes is not None:
+            looks.append((file.name, replace(look, samples=None)))
     if len(rows) < 2:
-        raise OrlError(_too_few(paths, len(rows), skipped))
+        raise OrlError(_too_few([source.path for source in opened], len(rows), skipped))
 
     table = _image_table(rows)
+    objects, findings = object_table(opened, table, orientations, complete=complete)
+    ranges = meter.ranges()
     return ImageSet(
         table,
-        _object_table(opened, table),
+        objects,
         pd.DataFrame(skipped, columns=["file_name", "reason"], dtype="str"),
         tuple(source.root for source in opened),
+        ranges,
+        replace(findings, notes=tuple(map(printable, (*findings.notes, *_pixel_notes(looks, ranges))))),
     )
 
 
+def _pixel_notes(looks: Sequence[tuple[str, _Look]], ranges: Ranges) -> list[str]:
+    """What a person should know of the pixels of a set: measured ranges, and pictures on which there is nothing."""
+    notes = []
+    for kind, (low, high) in ranges.items():
+        count = sum(look.kind == kind for _, look in looks)
+        if (low, high) != FULL:
+            notes.append(
+                f"in {count:,} {'picture' if count == 1 else 'pictures'} with {kind} samples {low:,.6g} is black and"
+                f" {high:,.6g} is white, as measured over all of them"
+            )
+    plain: dict[str, list[str]] = {}
+    for name, look in looks:
+        assert look.extremes
+        low, high = look.extremes
+        if look.kind is not None:
+            black, white = ranges[look.kind]
+            low, high = ((value - black) * 255 / (white - black) if white > black else 0.0 for value in (low, high))
+        if low == high:
+            plain.setdefault("of one color throughout", []).append(name)
+        elif high < DARK:
+            plain.setdefault(f"all dark, with nothing above {DARK - 1} of 255", []).append(name)
+    for what, names in plain.items():
+        noun = "picture is" if len(names) == 1 else "pictures are"
+        notes.append(f"{len(names):,} {noun} {what}, such as {printable(names[0])}")
+    return notes
+
+
 def report(images: ImageSet, *, limit: int | None = 20) -> str:
-    """Say in plain text how many images are usable, how many are not, why, and which.
+    """Say in plain text how many images are usable, how many are not, why, and which; and the same of annotations.
 
     Args:
         images: what was opened.
@@ -135,15 +201,15 @@ def report(images: ImageSet, *, limit: int | None = 20) -> str:
     lines += [f"  {name}: {reason}" for name, reason in zip(named["file_name"], named["reason"], strict=True)]
     if len(named) < len(skipped):
         lines.append(f"  ... and {len(skipped) - len(named):,} more")
-    return "\n".join(lines)
+    return "\n".join(lines + images.findings.lines())
 
 
 def _verify(
     files: Sequence[tuple[Path, SourceFile]], minimum_side: int, progress: Callable[[int, int], None] | None
-) -> Iterator[dict[str, Any] | str]:
-    """Decode each file; give its width, height and content_hash, or the reason why it cannot be used."""
+) -> Iterator[_Look | str]:
+    """Decode each file; give what is to be known of it, or the reason why it cannot be used."""
 
-    def look(item: tuple[Path, SourceFile]) -> dict[str, Any] | str:
+    def look(item: tuple[Path, SourceFile]) -> _Look | str:
         folder, file = item
         if file.reason:
             return file.reason
@@ -151,10 +217,21 @@ def _verify(
             return "file name is not valid Unicode"
         try:
             data = read_bytes(folder / file.name)
-            width, height = decode(data, minimum_side).size
+            picture = examine(data, minimum_side)
+            digest = blake2b(data, digest_size=16).hexdigest()
+            deep = picture.deep
+            if deep is None:
+                assert picture.image
+                return _Look(*picture.size, digest, picture.orientation, _suspicious(picture.image))
+            samples = deep.samples()
         except Unusable as error:
             return str(error)
-        return {"width": width, "height": height, "content_hash": blake2b(data, digest_size=16).hexdigest()}
+        extremes = float(samples.min()), float(samples.max())
+        if deep.own_range is not None:
+            low, high = deep.own_range
+            extremes = tuple((value - low) * 255 / (high - low) for value in extremes)  # type: ignore[assignment]
+            return _Look(*picture.size, digest, picture.orientation, extremes)
+        return _Look(*picture.size, digest, picture.orientation, extremes, deep.kind, samples.copy())
 
     # Pillow decodes without holding the interpreter lock. Sixteen very large images still fit in memory.
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
@@ -162,6 +239,18 @@ def _verify(
             if progress:
                 progress(done, len(files))
             yield facts
+
+
+def _suspicious(image: Image.Image) -> tuple[float, float] | None:
+    """Darkest and brightest value of a picture that is all dark or all equal; None of others, by a few pixels."""
+    few: Any = image.resize((4, 4), Image.Resampling.NEAREST).getextrema()
+    if max(high for _, high in few) >= DARK and any(low != high for low, high in few):
+        return None
+    extremes: Any = image.getextrema()
+    if all(low == high for low, high in extremes):
+        return 0.0, 0.0
+    high = max(high for _, high in extremes)
+    return (-1.0, float(high)) if high < DARK else None
 
 
 def _too_few(paths: Sequence[Path], usable: int, skipped: Sequence[dict[str, str]]) -> str:
@@ -197,50 +286,3 @@ def _label_column(values: Sequence[Any]) -> pd.Series:
         return column
     # Text beside numbers, or truth values with gaps: a Parquet column has one type.
     return pd.Series([None if value is None else str(value) for value in values], dtype="str")
-
-
-def _object_table(opened: Sequence[ImageSource], table: pd.DataFrame) -> pd.DataFrame:
-    from pycocotools import mask
-
-    parts: dict[str, list[Any]] = {name: [] for name in ("object_id", "image_id", "category", "segmentation")}
-    boxes: list[tuple[float, float, float, float]] = []
-    for number, source in enumerate(opened):
-        of_source = table[table["source"] == number]
-        columns = [of_source[name].tolist() for name in ("image_id", "width", "height")]
-        size_of = {image_id: (width, height) for image_id, width, height in zip(*columns, strict=True)}
-        for item in source.annotations:
-            size = size_of.get(item["image_id"])
-            box = _clipped(item.get("bbox"), size) if size else None
-            if size is None or box is None:
-                continue
-            boxes.append(box)
-            parts["object_id"].append(item.get("id"))
-            parts["image_id"].append(item["image_id"])
-            category = item.get("category_id")
-            parts["category"].append(source.categories.get(category, f"category {category}"))
-            parts["segmentation"].append(to_rle(item.get("segmentation"), size, mask))
-    ids = parts["object_id"]
-    if len(set(ids)) < len(ids) or not all(type(number) is int and abs(number) < 2**63 for number in ids):
-        ids = list(range(len(ids)))
-    xywh = np.array(boxes, dtype=np.float32).reshape(-1, 4)
-    return pd.DataFrame(
-        {
-            "object_id": pd.Series(ids, dtype=np.int64),
-            "image_id": pd.Series(parts["image_id"], dtype=np.int64),
-            **{name: xywh[:, column] for column, name in enumerate("xywh")},
-            "category": pd.Series(parts["category"], dtype="str"),
-            "segmentation": pd.Series(parts["segmentation"], dtype="str"),
-        }
-    )
-
-
-def _clipped(box: Any, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    """Clip an annotation's xywh to the image; None when nothing is left of it or it is no box."""
-    try:
-        x, y, w, h = (float(value) for value in box)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, size[0]), min(y + h, size[1])
-    if not (w > 0 and h > 0 and right > left and bottom > top):  # also false for NaN
-        return None
-    return left, top, right - left, bottom - top

@@ -1,50 +1,26 @@
-"""What a folder, a COCO json or a list file names: files with their ids, labels and annotations, nothing decoded."""
+"""Sources of images: a folder, a json or a list, each opened as what it is, and brought together without doubles."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from orl_explore.errors import OrlError
+from orl_explore.images.coco import open_coco, read_json
+from orl_explore.images.file_names import FileNames, existing_path, list_files
+from orl_explore.images.image_source import ImageSource, SourceFile, absolute, path_id
+from orl_explore.images.kinds import SUFFIXES, unread
+from orl_explore.images.label_files import read_label_files
+from orl_explore.images.locating import FOLDERS, Located, locate
+from orl_explore.images.tool_exports import open_cvat, open_export
 
-JPEG_SUFFIXES: Final = (".jpg", ".jpeg", ".jpe", ".jfif")
-NETPBM_SUFFIXES: Final = (".ppm", ".pgm", ".pbm", ".pnm")
-OTHER_SUFFIXES: Final = (".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
-SUFFIXES: Final = JPEG_SUFFIXES + NETPBM_SUFFIXES + OTHER_SUFFIXES
-"""What counts as an image in a folder. Pillow cannot read HEIC: it is here to be reported, not overlooked."""
-
-BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured"}
-"""Fields of a COCO image that say nothing about what it shows: not taken over as label columns."""
-
-
-def printable(name: str) -> str:
-    """A name with what is not valid Unicode in it replaced by question marks."""
-    return name.encode("utf-8", "replace").decode()
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file as its source names it; with a `reason` where that alone makes it unusable."""
-
-    name: str
-    image_id: int
-    labels: dict[str, Any] = field(default_factory=dict)
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """A folder, json or list: where its names start from, its files, and a json's annotations as they stand there."""
-
-    root: Path
-    files: list[SourceFile]
-    annotations: list[dict[str, Any]] = field(default_factory=list)
-    categories: dict[Any, str] = field(default_factory=dict)
+SNIFFED: Final = 100
+"""Jsons and xmls of a folder that are looked into."""
+MARKS: Final = (b'"images"', b'"annotations"', b'"samples"', b'"labels"', b'"classes"', b"<annotations>")
+"""What an annotation file of many pictures has near its beginning."""
 
 
 def open_source(path: Path, root: Path | None) -> ImageSource:
@@ -56,31 +32,43 @@ def open_source(path: Path, root: Path | None) -> ImageSource:
     if path.is_dir():
         return _open_folder(path)
     if not path.exists():
-        raise OrlError(f"there is no {path}: name a folder, a COCO json or a .txt list of files")
-    if path.suffix.lower() == ".json":
-        return _open_coco(path, root)
-    if path.suffix.lower() == ".txt":
+        return _open_other_form(path, root)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        content = read_json(path)
+        return open_export(path, root, content) or open_coco(path, root, content)
+    if suffix == ".xml":
+        return open_cvat(path, root)
+    if suffix == ".txt":
         return _open_list(path, root)
-    raise OrlError(f"{path} is neither a folder, nor a COCO .json, nor a .txt list of files: pass its folder")
+    if suffix in (".yaml", ".yml"):
+        raise OrlError(f"{path} names classes, and no pictures: name the folder of these, such as {path.parent}")
+    raise OrlError(
+        f"{path} is neither a folder, nor a COCO .json, nor a .txt list of files (nor an export that is"
+        " known): pass its folder"
+    )
 
 
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - also removes `..`, and leaves symbolic links as they are
-
-
-def _path_id(name: str) -> int:
-    """53 bits, so that JavaScript and JSON readers keep them exactly."""
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()) >> 11
+def _open_other_form(path: Path, root: Path | None) -> ImageSource:
+    """Open what a path means that is not there as it stands."""
+    found, nearest = existing_path(path)
+    if found is None:
+        hint = f" (the nearest name is {nearest})" if nearest else ""
+        raise OrlError(f"there is no {path}{hint}: name a folder, a COCO json or a .txt list of files")
+    source = open_source(found, root)
+    source.notes.append(f"{path} is {found}")
+    return source
 
 
 def _open_folder(path: Path) -> ImageSource:
-    path = _absolute(path)
+    folder_path, path = path, absolute(path)
     files: list[SourceFile] = []
+    annotations: list[str] = []
     seen: set[str] = set()  # real paths: a link to a parent folder would otherwise never end
 
     def unreadable(error: OSError) -> None:
         name = os.path.relpath(error.filename, path)
-        files.append(SourceFile(name, _path_id(name), reason=f"cannot be read: {error.strerror}"))
+        files.append(SourceFile(name, path_id(name), reason=f"cannot be read: {error.strerror}"))
 
     for folder, subfolders, names in os.walk(path, onerror=unreadable, followlinks=True):
         real = os.path.realpath(folder)
@@ -90,129 +78,172 @@ def _open_folder(path: Path) -> ImageSource:
         seen.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+            if name.startswith("."):
+                continue
+            looked_at = name.lower().endswith(SUFFIXES)
+            if name.lower().endswith((".json", ".xml")):
+                annotations.append((Path(folder) / name).relative_to(path).as_posix())
+            reason = None if looked_at else unread(name)
+            if looked_at or reason:
                 relative = (Path(folder) / name).relative_to(path).as_posix()
-                files.append(SourceFile(relative, _path_id(relative)))
-    return ImageSource(path, sorted(files, key=lambda file: file.name))
+                files.append(SourceFile(relative, path_id(relative), reason=reason))
+    source = ImageSource(folder_path, path, sorted(files, key=lambda file: file.name))
+    read_label_files(source)
+    source.notes += _unread_annotations(folder_path, annotations)
+    return source
+
+
+def _unread_annotations(folder: Path, names: Sequence[str]) -> list[str]:
+    """Name the annotation files in a folder: they are not read, as a folder stands for its pictures."""
+    found = []
+    for name in sorted(names)[:SNIFFED]:
+        try:
+            with (folder / name).open("rb") as file:
+                beginning = file.read(4096)
+        except OSError:
+            continue
+        if any(mark in beginning for mark in MARKS):
+            found.append(name)
+    if not found:
+        return []
+    files = f"{len(found):,} annotation files" if len(found) > 1 else "an annotation file"
+    return [
+        f"{folder} holds {files}, not read with a folder: name {folder / found[0]} for annotations of these pictures"
+    ]
 
 
 def _open_list(path: Path, root: Path | None) -> ImageSource:
-    folder = _absolute(path.parent if root is None else root)
+    folder = absolute(path.parent if root is None else root)
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise OrlError(f"{path} cannot be read as a list of files ({error}): make it UTF-8 text") from None
+    lines = [line for line in lines if line and not line.startswith("#")]
+    elsewhere = [folder / name for name in FOLDERS] + ([folder.parent] if root is None else [])
+    located = locate(path, lines, [folder, *elsewhere], line=True)
+    if lines and all(name is None for name in located.names):
+        located = _without_suffixes(located, folder, lines)
     files: list[SourceFile] = []
     seen: set[str] = set()
-    for line in lines:
-        if not line or line.startswith("#"):
-            continue
-        target = _absolute(folder / line)
-        name = (target.relative_to(folder) if target.is_relative_to(folder) else target).as_posix()
-        files.append(SourceFile(name, _path_id(name), reason="listed twice" if name in seen else None))
+    for line, found, reason in zip(lines, located.names, located.reasons, strict=True):
+        name = line if found is None else found
+        if reason is None and name in seen:
+            reason = "listed twice"
+        files.append(SourceFile(name, path_id(name), reason=reason))
         seen.add(name)
-    return ImageSource(folder, files)
+    note = located.spelling.note(path.name)
+    return ImageSource(path, located.root, files, notes=[note] if note else [])
 
 
-def _open_coco(path: Path, root: Path | None) -> ImageSource:
-    content = _read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise OrlError(f"{path} is no COCO file (it has no list `images`): pass one, or the images' folder")
-    files: list[SourceFile] = []
-    owner: dict[int, str] = {}
-    id_of: dict[str, int] = {}
-    for number, image in enumerate(content["images"]):
-        try:
-            image_id, name = image["id"], image["file_name"]
-        except (TypeError, KeyError):
-            raise OrlError(f"{path}: images[{number}] lacks `id` or `file_name`: is it a COCO file?") from None
-        if type(image_id) is not int or abs(image_id) >= 2**63 or not isinstance(name, str):
-            raise OrlError(f"{path}: images[{number}] needs a whole number as `id` and text as `file_name`")
-        reason = None
-        path_inside = Path(os.path.normpath(name))
-        inside = path_inside.as_posix()
-        if path_inside.is_absolute() or path_inside.parts[:1] == ("..",):
-            reason = "leaves its folder: the annotation file names a path outside"
-        elif image_id in owner:
-            reason = f"listed twice: image id {image_id} is already {owner[image_id]}"
-        elif inside in id_of:
-            reason = f"listed twice: already image id {id_of[inside]}"
-        else:
-            owner[image_id], id_of[inside] = inside, image_id
-        files.append(SourceFile(name if reason else inside, image_id, _labels(image), reason))
-
-    annotations, categories = content.get("annotations") or [], content.get("categories") or []
-    if not isinstance(annotations, list) or not isinstance(categories, list):
-        raise OrlError(f"{path}: `annotations` and `categories` must be lists: is it a COCO file?")
-    try:
-        names = {category["id"]: printable(str(category["name"])) for category in categories}
-    except (TypeError, KeyError):
-        raise OrlError(f"{path}: a category lacks its `id` or `name`: is it a COCO file?") from None
-    folder = _find_root(path, root, [file.name for file in files if not file.reason])
-    return ImageSource(folder, files, [item for item in annotations if _is_annotation(item)], names)
+def _without_suffixes(located: Located, folder: Path, lines: Sequence[str]) -> Located:
+    """Look for pictures of which a list names the stems alone, as VOC's `ImageSets/Main/train.txt` does."""
+    for root in (folder, *folder.parents[:2]):
+        names = [name for name in list_files(root) if name.lower().endswith(SUFFIXES)]
+        stems = [name.rpartition(".")[0] for name in names]
+        if len(set(stems)) == len(stems):
+            matches = FileNames(stems).find_all([line.split()[0] for line in lines])
+            found = [None if match.index is None else names[match.index] for match in matches]
+            if any(found):
+                return Located(root, found, [None if name else "no such file" for name in found])
+    return located
 
 
-def _is_annotation(item: Any) -> bool:
-    if not isinstance(item, dict) or item.get("iscrowd"):
-        return False
-    return isinstance(item.get("image_id"), int) and isinstance(item.get("category_id"), int | str | None)
+# ---- several sources -----------------------------------------------------------------------------------------------
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            return json.load(file)
-    except (ValueError, RecursionError) as error:
-        raise OrlError(f"{path} is no JSON, or ends too early ({error}): fetch or write it again") from None
-    except OSError as error:
-        raise OrlError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+def bring_together(opened: Sequence[ImageSource]) -> None:
+    """Make one of files that two sources name, and give an id of its own to an image whose id is taken.
+
+    A file that a json names is the json's, with its id, labels and annotations, whatever else names it. Of two jsons
+    the first has it, with the objects of both. An id that stands for two files stays with the first source; the other
+    image gets one that is made of the json's name and its own, and the ids of the jsons become the column
+    `original_id`.
+
+    Raises:
+        OrlError: two folders or lists hold the same image.
+    """
+    if len(opened) < 2:
+        return
+    second = [dict(source.ids) for source in opened]  # listings within each
+    shared = _share_files(opened)
+    _part_ids(opened)
+    for number, own, first, image_id in shared:
+        opened[number].ids[own] = opened[first].ids.get(image_id, image_id)
+    for source, listings in zip(opened, second, strict=True):
+        source.ids.update({other: source.ids.get(image_id, image_id) for other, image_id in listings.items()})
 
 
-def _labels(image: dict[str, Any]) -> dict[str, Any]:
-    ours = BOOKKEEPING | {"id", "file_name", "image_id", "source", "width", "height", "content_hash"}
-    scalars = {name: value for name, value in image.items() if isinstance(value, str | int | float)}
-    return {
-        name: printable(value) if isinstance(value, str) else value
-        for name, value in scalars.items()
-        if name not in ours
-    }
+SHARED: Final = "shared"
+"""Mark of a file that another source has: neither usable here nor skipped."""
 
 
-def _find_root(path: Path, root: Path | None, names: Sequence[str]) -> Path:
-    """Find the folder that has most of the files of a COCO json."""
-    split = path.stem.split("_")[-1]  # instances_train2017 -> train2017
-    if root is None:
-        folder = path.parent
-        candidates = [folder, folder / "images", folder / split, folder.parent / split]
-    else:
-        candidates = [root, root / split]
-    candidates = [_absolute(candidate) for candidate in candidates]
-    # Text instead of Path: with 100,000 names, that is one second against ten.
-    counts = [sum(os.path.isfile(f"{folder}/{name}") for name in names) for folder in candidates]  # noqa: PTH113
-    if names and not any(counts):
-        where = ", ".join(str(candidate) for candidate in candidates)
-        raise OrlError(f"no image of {path} (such as {names[0]}) is in {where}: pass their folder as root")
-    return candidates[counts.index(max(counts))]
+def _share_files(opened: Sequence[ImageSource]) -> list[tuple[int, int, int, int]]:
+    """Leave every file to one source; give source and id of the others, and those of the one that has it."""
+    order = sorted(range(len(opened)), key=lambda number: not _is_json(opened[number]))  # jsons first
+    owner: dict[str, tuple[int, int]] = {}
+    shared: list[tuple[int, int, int, int]] = []
+    for number in order:
+        source, before = opened[number], len(shared)
+        root = os.path.realpath(source.root)
+        for at, file in enumerate(source.files):
+            if file.reason:
+                continue
+            first, image_id = owner.setdefault(os.path.join(root, file.name), (number, file.image_id))  # noqa: PTH118
+            if first == number:
+                continue
+            if os.path.realpath(opened[first].path) == os.path.realpath(source.path) or not _is_json(opened[first]):
+                _refuse(opened[first], source, file)
+            shared.append((number, file.image_id, first, image_id))
+            source.files[at] = SourceFile(file.name, file.image_id, reason=SHARED)
+        if count := len(shared) - before:
+            whose = "both" if source.annotations else "the json"
+            source.notes.append(
+                f"{count:,} of the files of {source.path} are those of {opened[shared[-1][2]].path}: each is one image,"
+                f" with the objects of {whose}"
+            )
+    return shared
 
 
-def refuse_overlap(paths: Sequence[Path], opened: Sequence[ImageSource]) -> None:
-    """Refuse the same id or the same file out of two sources; within one source, `listed twice` has dealt with it."""
-    by_path: dict[Path, int] = {}
-    by_id: dict[int, tuple[int, str]] = {}
+def _is_json(source: ImageSource) -> bool:
+    return not source.path.is_dir() and source.path.suffix.lower() != ".txt"
+
+
+def _refuse(one: ImageSource, two: ImageSource, file: SourceFile) -> None:
+    both = f"both {one.path} and {two.path}"
+    inside = one.root in (two.root, *two.root.parents) or one.root in two.root.parents or two.root in one.root.parents
+    if not inside and one.path.is_dir() and two.path.is_dir():
+        parent = os.path.commonpath([one.root, two.root])
+        raise OrlError(f"{file.name} is in {both}: pass their common parent, {parent}, instead")
+    raise OrlError(f"{two.root / file.name} is in {both}: pass only one of them")
+
+
+def _part_ids(opened: Sequence[ImageSource]) -> None:
+    """Give every image an id of its own."""
+    owner: dict[int, tuple[int, str]] = {}
+    renumbered = False
     for number, source in enumerate(opened):
+        changed = 0
         for file in source.files:
             if file.reason:
                 continue
-            # Paths first: a source named twice has no parent folder to look for.
-            place = source.root / file.name
-            first = by_path.setdefault(place, number)
-            if first != number:
-                raise OrlError(f"{place} is in both {paths[first]} and {paths[number]}: pass only one of them")
-            first, name = by_id.setdefault(file.image_id, (number, file.name))
+            first, name = owner.setdefault(file.image_id, (number, file.name))
             if (first, name) == (number, file.name):
                 continue
-            both = f"{paths[first]} and {paths[number]}"
-            if paths[first].is_dir() and paths[number].is_dir():
-                parent = os.path.commonpath([opened[first].root, source.root])
-                raise OrlError(f"{file.name} is in both {both}: pass their common parent, {parent}, instead")
-            raise OrlError(f"image id {file.image_id} is in both {both}: renumber one, or pass only one of them")
+            if source.path.is_dir() and opened[first].path.is_dir():
+                _refuse(opened[first], source, file)
+            new, tries = path_id(f"{source.path.stem}/{file.name}"), 0
+            while new in owner:
+                tries += 1
+                new = path_id(f"{source.path.stem}/{tries}/{file.name}")
+            owner[new] = number, file.name
+            source.ids[file.image_id] = new
+            changed += 1
+        if changed:
+            renumbered = True
+            source.notes.append(
+                f"{changed:,} images of {source.path} have the id of another image: they are renumbered, and the"
+                " ids of the jsons are the column original_id"
+            )
+    if renumbered:
+        for source in filter(_is_json, opened):
+            source.files[:] = [replace(f, labels={**f.labels, "original_id": f.image_id}) for f in source.files]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -192,14 +193,16 @@ def _unpack_tables(path: Path, run: Run) -> None:
         (run.path / f"{file}.own").replace(run.path / file)
 
 
-def same_images(bundled: pd.DataFrame, images: ImageSet, *, path: Path) -> ImageSet:
-    """Give the user's images the order and the ids of a bundle's.
+def same_images(
+    bundled: pd.DataFrame, images: ImageSet, *, path: Path, say: Callable[[str], None] = lambda _: None
+) -> ImageSet:
+    """Give the user's images the order and the ids of a bundle's; `say` is told of names in another form.
 
     Raises:
         OrlError: names an image that is missing, or whose content is another.
     """
     names = bundled["file_name"].tolist()
-    rows = match_images(images, names, where=f"{path}: file_name of images.parquet")
+    rows = match_images(images, names, where=f"{path}: file_name of images.parquet", say=say)
     found = images.subset(rows.tolist())
     other = found.table["content_hash"].to_numpy() != bundled["content_hash"].to_numpy()
     if other.any():

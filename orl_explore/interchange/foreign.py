@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,11 @@ class Found(NamedTuple):
     """0 where there is none."""
 
 
-def read_coco_results(path: Path, images: ImageSet) -> Iterator[Found]:
+Reader = Callable[[Path, ImageSet, ImageNames], Iterator[Found]]
+"""File, images of the run, and what finds them by name -> its boxes."""
+
+
+def read_coco_results(path: Path, images: ImageSet, names: ImageNames) -> Iterator[Found]:
     """Read COCO results: a list of objects with `image_id`, `bbox` and, as a rule, `score`.
 
     Raises:
@@ -51,13 +55,12 @@ def read_coco_results(path: Path, images: ImageSet) -> Iterator[Found]:
         yield Found(entry, row, _box(item["bbox"], entry), _number(item.get("score", 0.0), f"{entry}.score"))
 
 
-def read_fiftyone(path: Path, images: ImageSet) -> Iterator[Found]:
+def read_fiftyone(path: Path, images: ImageSet, names: ImageNames) -> Iterator[Found]:
     """Read the samples of a FiftyOne data set: the first field of each that holds detections, relative boxes in [0, 1].
 
     Raises:
         OrlError: names the sample of an unknown image, or the detection without a box.
     """
-    names = ImageNames(images)
     sizes = images.table[["width", "height"]].to_numpy()
     for where, index, sample in stream_json(path, ("", "samples")):
         if where == "samples" and index is None:
@@ -69,7 +72,9 @@ def read_fiftyone(path: Path, images: ImageSet) -> Iterator[Found]:
             raise OrlError(f"{entry} has no filepath: is it the samples.json of a FiftyOne data set?")
         row = names.row(sample["filepath"])
         if row is None:
-            raise OrlError(f"{entry} is {sample['filepath']!r}, which is not in the run")
+            raise OrlError(
+                f"{entry} is {sample['filepath']!r}, which is not in the run{names.nearest(sample['filepath'])}"
+            )
         width, height = sizes[row].tolist()
         fields = [value.get("detections") for value in sample.values() if isinstance(value, dict)]
         detections = next((value for value in fields if isinstance(value, list)), [])
@@ -81,13 +86,12 @@ def read_fiftyone(path: Path, images: ImageSet) -> Iterator[Found]:
             yield Found(of, row, pixels, _number(0.0 if score is None else score, f"{of}.confidence"))
 
 
-def read_csv(path: Path, images: ImageSet) -> Iterator[Found]:
+def read_csv(path: Path, images: ImageSet, names: ImageNames) -> Iterator[Found]:
     """Read a CSV table with a header: `image_id` or `file_name`, and `x`, `y`, `w`, `h`; `score` may follow.
 
     Raises:
         OrlError: names the column that is missing, or the line of an unknown image or without numbers.
     """
-    names = ImageNames(images)
     row_of = {str(image_id): row for row, image_id in enumerate(images.table["image_id"].tolist())}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -103,7 +107,8 @@ def read_csv(path: Path, images: ImageSet) -> Iterator[Found]:
                 name = line["image_id" if by_id else "file_name"] or ""
                 row = row_of.get(name.strip()) if by_id else names.row(name.strip())
                 if row is None:
-                    raise OrlError(f"{entry} is of image {name!r}, which is not in the run")
+                    nearest = "" if by_id else names.nearest(name.strip())
+                    raise OrlError(f"{entry} is of image {name!r}, which is not in the run{nearest}")
                 if None in line:
                     raise OrlError(f"{entry} has more values than the first line has columns")
                 box = _box([_parsed(line[column]) for column in ("x", "y", "w", "h")], entry)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
+from orl_explore.images.file_names import DOUBTFUL, FileNames, Spelling
 from orl_explore.images.image_set import ImageSet
 
 
 class ImageNames:
-    """Finds images by name.
+    """Finds images by name: exactly, or in the ways of `images.file_names`, or by the file name alone.
 
     Args:
         images: the run's.
@@ -24,24 +23,47 @@ class ImageNames:
     def __init__(self, images: ImageSet):
         names = images.table["file_name"].tolist()
         self._row = {name: row for row, name in enumerate(names)}
-        bases = [PurePosixPath(name).name for name in names]
-        once = {base for base, count in Counter(bases).items() if count == 1}
-        self._row_of_base = {base: row for row, base in enumerate(bases) if base in once}
+        self._names = FileNames(names)
+        self._found: dict[str, int | None] = {}
+        self._claims: dict[int, str] = {}
+        self.spelling = Spelling()
 
     def row(self, name: str) -> int | None:
-        """Row of the image with this path, or else of the only one with this file name; None: there is none."""
-        name = name.replace("\\", "/")
-        found = self._row.get(name)
-        return self._row_of_base.get(PurePosixPath(name).name) if found is None else found
+        """Row of the image with this path, or else of the only one that it can mean; None: there is none.
+
+        Raises:
+            OrlError: it could be an image that another name was taken for.
+        """
+        exact = self._row.get(name)
+        if exact is not None:
+            return exact
+        if name not in self._found:
+            match = self._names.find(name, by_file_name=True)
+            if match.index is not None:
+                known = self._names.names[match.index]
+                first = self._claims.setdefault(match.index, name) if match.way in DOUBTFUL else name
+                if first != name:
+                    raise OrlError(f"{first!r} and {name!r} both fit the image {known}: write its path as it is there")
+                self.spelling.add(match.way, name, known)
+            self._found[name] = match.index
+        return self._found[name]
+
+    def nearest(self, name: str) -> str:
+        """The name most like one that is not there, for the end of a message: " (the nearest is x.jpg)"; or nothing."""
+        found = self._names.nearest(name)
+        return f" (the nearest name there is {found!r})" if found else ""
 
 
-def match_images(images: ImageSet, names: Sequence[str], *, where: str) -> NDArray[np.int64]:
+def match_images(
+    images: ImageSet, names: Sequence[str], *, where: str, say: Callable[[str], None] = lambda _: None
+) -> NDArray[np.int64]:
     """Rows of the images that a list of file names means.
 
     Args:
         images: the run's.
         names: each at most once.
         where: the list, for messages.
+        say: is told, in one line, how many names were found in another form.
 
     Raises:
         OrlError: names an entry that is not among the images, or twice there.
@@ -53,12 +75,15 @@ def match_images(images: ImageSet, names: Sequence[str], *, where: str) -> NDArr
         row = known.row(name)
         if row is None:
             raise OrlError(
-                f"{where}[{index}] is {name!r}, which is not among the images: pass the images that the file is about"
+                f"{where}[{index}] is {name!r}, which is not among the images{known.nearest(name)}: pass the images"
+                " that the file is about"
             )
         if row in first:
             raise OrlError(f"{where}[{index}] is {name!r}, the image that [{first[row]}] is already: fetch it again")
         first[row] = index
         rows[index] = row
+    if note := known.spelling.note(where):
+        say(note)
     return rows
 
 

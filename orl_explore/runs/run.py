@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
+from orl_explore.images.findings import Findings
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
@@ -29,6 +30,10 @@ from orl_explore.settings import Config, differing_keys, from_dict
 
 FORMAT = 2
 """Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""
+
+
+_FORMER_RANGES = {"16-bit": (0.0, 65535.0)}
+"""How pictures of runs were shown that were begun before ranges were measured."""
 
 
 def kept_encoder_file(folder: Path, epoch: int) -> Path:
@@ -277,7 +282,7 @@ class Run:
     # ---- images and encoders -----------------------------------------------------------------------------------
 
     def set_images(self, images: ImageSet, sources: Sequence[str]) -> None:
-        """Store the image set that this run is about.
+        """Store the image set that this run is about; named again without its annotations, it keeps them.
 
         Raises:
             OrlError: the run was begun with other images.
@@ -286,14 +291,21 @@ class Run:
         known = manifest["images"]
         if known and known["fingerprint"] != images.fingerprint:
             raise OrlError(f"{self.path} was begun with other images: choose a new run folder, or delete this one")
-        self.write("images", images.table)
-        self.write("objects", images.objects)
+        findings: dict[str, Any] = images.findings.as_dict()
+        if known and not images.findings.given and self.file("objects").exists() and self.count("objects"):
+            # The same images, named without their annotations this time: those that are there stay.
+            findings = {key: known[key] for key in findings if key in known}
+        else:
+            self.write("images", images.table)
+            self.write("objects", images.objects)
         manifest["images"] = {
             "sources": list(sources),
             "roots": [str(root) for root in images.roots],
             "fingerprint": images.fingerprint,
             "count": len(images),
             "skipped": images.skipped.to_dict("records"),
+            "ranges": {kind: list(bounds) for kind, bounds in images.ranges.items()},
+            **findings,
         }
         write_json(self._manifest_file, manifest)
 
@@ -306,7 +318,9 @@ class Run:
         table, objects = self.read("images"), self.read("objects")
         facts = self.manifest()["images"]
         skipped = pd.DataFrame(facts["skipped"], columns=["file_name", "reason"])
-        return ImageSet(table, objects, skipped, tuple(Path(root) for root in facts["roots"]))
+        roots = tuple(Path(root) for root in facts["roots"])
+        ranges = {kind: tuple(bounds) for kind, bounds in facts.get("ranges", _FORMER_RANGES).items()}
+        return ImageSet(table, objects, skipped, roots, ranges, Findings.from_dict(facts))
 
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder; that of stage 2 is one that took the place of stage 1's."""

@@ -12,6 +12,7 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.figures import curves
+from orl_explore.images.findings import Findings
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import MINED
 from orl_explore.settings import TrainSettings, from_dict
@@ -212,6 +213,8 @@ def _facts(run: Run) -> None:
             st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
             if len(skipped):
                 st.dataframe(skipped, hide_index=True)
+            for line in Findings.from_dict(facts).lines():
+                st.markdown(state.plain(line.strip()))
     # Comparing takes PyTorch, which takes seconds to load: only for those who look.
     if (differences := _opened("differences", "Settings that differ from the paper's", "compare_arrows")) is not None:
         with differences, st.spinner("Comparing ..."):

@@ -181,7 +181,7 @@ BAD = [
     ("page.png", b"<html><body>404 not found</body></html>", "not an image"),
     # Pillow would start Ghostscript for it
     ("drawing.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n", "not an image"),
-    ("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC: convert it to JPEG"),
+    ("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0", "truncated: the HEIC file ends before the picture does"),
     ("half.jpg", JPEG[: len(JPEG) // 2], "truncated: the file ends before the picture does"),
     ("half.png", PNG[: len(PNG) // 2], "truncated: the file ends before the picture does"),
     ("half.gif", GIF[: len(GIF) // 2], "truncated: the file ends before the picture does"),

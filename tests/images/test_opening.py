@@ -141,8 +141,11 @@ BOX = {"image_id": 3, "category_id": 1}
     ],
 )
 def test_coco_boxes(tmp_path, annotation, expected):
-    images = open_images([write_coco(tmp_path, annotations=[BOX | {"id": 1} | annotation, "no annotation"])])
-    assert images.objects[["x", "y", "w", "h"]].values.tolist() == ([expected] if expected else [])
+    # Further ones on another image, because a file of which most cannot be used is an error.
+    others = [{"id": number, "image_id": 20, "category_id": 1, "bbox": [0, 0, 9, 9]} for number in (2, 3)]
+    images = open_images([write_coco(tmp_path, annotations=[BOX | {"id": 1} | annotation, "no annotation", *others])])
+    found = images.objects[images.objects["image_id"] == 3]
+    assert found[["x", "y", "w", "h"]].values.tolist() == ([expected] if expected else [])
 
 
 def test_the_file_knows_its_size_better_than_the_json(tmp_path):

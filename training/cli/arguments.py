@@ -72,6 +72,7 @@ def add_images(parser: argparse.ArgumentParser, *, positional: bool = False) -> 
     parser.add_argument(
         "images" if positional else "--images",
         nargs="+",
+        action="extend",  # a second --images adds to the first
         type=Path,
         metavar="IMAGES" if positional else "PATH",
         help="a folder, a COCO json, a .txt list of files, or several of them",

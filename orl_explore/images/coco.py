@@ -1,0 +1,141 @@
+"""COCO jsons: images with ids and labels, and annotations as they stand there."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from orl_explore.errors import OrlError
+from orl_explore.images.image_source import ImageSource, SourceFile, printable, whole
+from orl_explore.images.locating import candidate_folders, locate
+
+BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured"}
+"""Fields of a COCO image that say nothing about what it shows: not taken over as label columns."""
+
+OWN_COLUMNS: Final = {"id", "file_name", "image_id", "source", "width", "height", "content_hash", "original_id"}
+"""Fields of an image that cannot become label columns, because they are columns already."""
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        OrlError: it is none, or cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise OrlError(f"{path} is no JSON, or ends too early ({error}): fetch or write it again") from None
+    except OSError as error:
+        raise OrlError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+
+
+def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
+    """What a COCO json names.
+
+    Args:
+        path: the file.
+        root: where its images are; None looks beside it.
+        content: of the file.
+
+    Raises:
+        OrlError: it is no COCO json, or none of its images is found.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise OrlError(f"{path} is no COCO file (it has no list `images`): pass one, or the images' folder")
+    images = content["images"]
+    keys = [_id_and_name(path, number, image) for number, image in enumerate(images)]
+    annotations, categories = content.get("annotations") or [], content.get("categories") or []
+    if not isinstance(annotations, list) or not isinstance(categories, list):
+        raise OrlError(f"{path}: `annotations` and `categories` must be lists: is it a COCO file?")
+    try:
+        names = {_category_id(category["id"]): printable(str(category["name"])) for category in categories}
+    except (TypeError, KeyError):
+        raise OrlError(f"{path}: a category lacks its `id` or `name`: is it a COCO file?") from None
+
+    located = locate(path, [name for _, name in keys], candidate_folders(path, root))
+    source = ImageSource(path, located.root, [], annotations, names)
+    owner: dict[int, str] = {}
+    id_of: dict[str, int] = {}
+    shared: list[str] = []
+    for (image_id, name), image, found, reason in zip(keys, images, located.names, located.reasons, strict=True):
+        if printable(name) != name:
+            reason = "file name is not valid Unicode"
+        elif found is not None and image_id in owner:
+            reason = f"listed twice: image id {image_id} is already {owner[image_id]}"
+            if owner[image_id] != found:
+                shared.append(found)
+        elif found is not None and found in id_of:
+            reason = f"listed twice: already image id {id_of[found]}"
+            source.ids[image_id] = id_of[found]
+        elif found is not None:
+            owner[image_id], id_of[found] = found, image_id
+            if size := _size(image):
+                source.sizes[image_id] = size
+        source.files.append(
+            SourceFile(found if found is not None and not reason else name, image_id, _labels(image), reason)
+        )
+    # An id of an image that was not found may be that of a second listing, too: the file that is there has it.
+    source.ids = {other: image_id for other, image_id in source.ids.items() if other not in owner}
+    source.notes += _listing_notes(source, shared)
+    if note := located.spelling.note(path.name):
+        source.notes.append(note)
+    return source
+
+
+def _id_and_name(path: Path, number: int, image: Any) -> tuple[int, str]:
+    try:
+        image_id = image["id"]
+        name = image["file_name"] if "file_name" in image else _name_of_url(image["coco_url"])  # LVIS has the latter
+    except (TypeError, KeyError):
+        raise OrlError(f"{path}: images[{number}] lacks `id` or `file_name`: is it a COCO file?") from None
+    found = image_id if type(image_id) is int and abs(image_id) < 2**63 else whole(image_id)
+    if found is None or not isinstance(name, str):
+        raise OrlError(f"{path}: images[{number}] needs a whole number as `id` and text as `file_name`")
+    return found, name
+
+
+def _name_of_url(url: Any) -> Any:
+    return urllib.parse.unquote(url.rpartition("/")[2]) if isinstance(url, str) else None
+
+
+def _category_id(value: Any) -> Any:
+    """A category's id as annotations are compared with it: a number, also where it is written as text."""
+    number = whole(value)
+    return value if number is None else number
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height by the json; None where it does not say both."""
+    width, height = image.get("width"), image.get("height")
+    if type(width) is not int or type(height) is not int:
+        width, height = whole(width), whole(height)
+    return (width, height) if width and height and width > 0 and height > 0 else None
+
+
+def _labels(image: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: printable(value) if isinstance(value, str) else value
+        for name, value in image.items()
+        if isinstance(value, str | int | float) and name not in BOOKKEEPING and name not in OWN_COLUMNS
+    }
+
+
+def _listing_notes(source: ImageSource, shared: Sequence[str]) -> list[str]:
+    notes = []
+    if source.ids:
+        other, image_id = next(iter(source.ids.items()))
+        notes.append(
+            f"{len(source.ids):,} of {source.path.name}'s image ids are a second listing of a file, whose objects go to"
+            f" the first (id {other} to {image_id})"
+        )
+    if shared:
+        notes.append(
+            f"{len(shared):,} files of {source.path.name} have the image id of another file, such as {shared[0]}: they"
+            " are left out, and all objects of that id are taken for the other's"
+        )
+    return notes

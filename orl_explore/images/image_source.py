@@ -1,0 +1,95 @@
+"""What a source of images names, before anything is decoded: its files, and annotations as they stand there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file as its source names it; with a `reason` where that alone makes it unusable."""
+
+    name: str
+    image_id: int
+    labels: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+
+class Annotation(dict[str, Any]):
+    """An annotation that was not read from a COCO json: one in COCO's form, and where it stands."""
+
+    __slots__ = ("left_out", "where")
+
+    def __init__(self, content: dict[str, Any], where: str, left_out: str | None = None):
+        super().__init__(content)
+        self.where = where
+        self.left_out = left_out
+        """Why it cannot be used, where that is known already."""
+
+
+@dataclass
+class ImageSource:
+    """A folder, json or list: where its names start from, its files, and its annotations."""
+
+    path: Path
+    """What was named."""
+    root: Path
+    """Where the names of its files start from."""
+    files: list[SourceFile]
+    annotations: list[Any] = field(default_factory=list)
+    """In COCO's form, as they stand in the file: nothing is checked yet."""
+    categories: dict[Any, str] = field(default_factory=dict)
+    sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Width and height that it gives its images, by its own ids."""
+    ids: dict[int, int] = field(default_factory=dict)
+    """Its own ids of images that go by another: a second listing, or one that another source had taken."""
+    scale: float | None = None
+    """Boxes and masks are shares of the image, of which this is the whole (1 or 100); None: they are pixels."""
+    notes: list[str] = field(default_factory=list)
+
+
+def printable(name: str) -> str:
+    """A name with what is not valid Unicode in it replaced by question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def absolute(path: Path) -> Path:
+    """The path from the top, without `..`; symbolic links stay as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def path_id(name: str) -> int:
+    """An id for a path: 53 bits, so that JavaScript and JSON readers keep them exactly."""
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()) >> 11
+
+
+def whole(value: Any) -> int | None:
+    """A whole number of 64 bits, also one that is written as text or as a fraction: 1, "1", 1.0; None: it is none."""
+    if type(value) is str:
+        try:
+            value = int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
+        except ValueError:
+            return None
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and abs(value) < 2**63 else None
+
+
+def flag(value: Any) -> bool | None:
+    """A truth value, also one that is written as text or number; None: it is none."""
+    if isinstance(value, str):
+        text = value.strip().casefold()
+        return (
+            text in ("1", "true", "yes") if text in ("", "0", "1", "true", "false", "yes", "no") else flag_number(text)
+        )
+    return flag_number(value)
+
+
+def flag_number(value: Any) -> bool | None:
+    """0 or 1 in any spelling; None, which is no flag, counts as 0."""
+    number = 0 if value is None else int(value) if isinstance(value, bool) else whole(value)
+    return bool(number) if number in (0, 1) else None

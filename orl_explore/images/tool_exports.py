@@ -1,0 +1,334 @@
+"""What labeling tools export that is no COCO json: FiftyOne's and Label Studio's jsons, CVAT's xml."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import urllib.parse
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orl_explore.errors import OrlError
+from orl_explore.images.annotations import SECOND
+from orl_explore.images.file_names import FileNames, Spelling, list_files
+from orl_explore.images.image_source import Annotation, ImageSource, SourceFile, path_id, printable, whole
+from orl_explore.images.kinds import SUFFIXES
+from orl_explore.images.locating import candidate_folders, locate
+
+
+@dataclass
+class _Entry:
+    """A picture as a tool names it."""
+
+    name: str
+    items: list[Annotation] = field(default_factory=list)
+    labels: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+
+
+def open_export(path: Path, root: Path | None, content: Any) -> ImageSource | None:
+    """What the json of a tool names; None where it is of none that is known here."""
+    if isinstance(content, dict) and isinstance(content.get("images"), list):
+        return None
+    if isinstance(content, dict) and isinstance(content.get("labels"), dict):
+        return _fiftyone_labels(path, root, content)
+    if isinstance(content, dict) and isinstance(content.get("samples"), list):
+        return _source(path, root, _fiftyone_samples(path, content["samples"]), scale=1.0)
+    if isinstance(content, list) and content and all(_is_task(task) for task in content):
+        return _label_studio(path, root, content)
+    return None
+
+
+def _source(path: Path, root: Path | None, entries: Sequence[_Entry], *, scale: float | None) -> ImageSource:
+    located = locate(path, [entry.name for entry in entries], candidate_folders(path, root), line=True)
+    return _assemble(path, located.root, entries, located.names, located.reasons, located.spelling, scale)
+
+
+def _assemble(
+    path: Path,
+    root: Path,
+    entries: Sequence[_Entry],
+    names: Sequence[str | None],
+    reasons: Sequence[str | None],
+    spelling: Spelling,
+    scale: float | None,
+) -> ImageSource:
+    """A source of pictures that go by their paths, as those of a folder do."""
+    source = ImageSource(path, root, [], scale=scale)
+    seen: set[int] = set()
+    for entry, found, reason in zip(entries, names, reasons, strict=True):
+        name = entry.name if found is None else found
+        image_id = path_id(name)
+        if image_id in seen:
+            reason = reason or "listed twice"
+        seen.add(image_id)
+        source.files.append(SourceFile(name, image_id, entry.labels, reason))
+        if entry.size and image_id not in source.sizes:
+            source.sizes[image_id] = entry.size
+        for item in entry.items:
+            item["image_id"] = image_id
+            category = item.get("category_id")
+            if isinstance(category, str):
+                item["category_id"] = category = printable(category)
+                source.categories[category] = category
+            source.annotations.append(item)
+    if note := spelling.note(path.name):
+        source.notes.append(note)
+    return source
+
+
+# ---- FiftyOne ------------------------------------------------------------------------------------------------------
+
+
+def _fiftyone_labels(path: Path, root: Path | None, content: dict[str, Any]) -> ImageSource:
+    """FiftyOne's `labels.json` beside `data/`: labels by file name without suffix."""
+    classes = content["classes"] if isinstance(content.get("classes"), list) else []
+    entries = []
+    for name, labels in content["labels"].items():
+        entry = _Entry(name)
+        if isinstance(labels, list):
+            for number, label in enumerate(labels):
+                item = _fiftyone_detection(label, f"labels[{name!r}][{number}] of {path.name}")
+                category = whole(item.get("category_id"))
+                if category is not None and 0 <= category < len(classes):
+                    item["category_id"] = str(classes[category])
+                entry.items.append(item)
+        elif labels is not None:
+            category = whole(labels)
+            known = category is not None and 0 <= category < len(classes)
+            entry.labels["label"] = printable(str(classes[category or 0] if known else labels))
+        entries.append(entry)
+    best = candidate_folders(path, root)[0]
+    names: list[str | None] = []
+    for folder in candidate_folders(path, root):
+        files = [file for file in list_files(folder) if file.lower().endswith(SUFFIXES)] if folder.is_dir() else []
+        stems = FileNames([file.rpartition(".")[0] for file in files])
+        matches = stems.find_all([entry.name.removesuffix(Path(entry.name).suffix) for entry in entries])
+        exact = FileNames(files).find_all([entry.name for entry in entries])
+        found = [
+            files[match.index] if match.index is not None else files[other.index] if other.index is not None else None
+            for match, other in zip(exact, matches, strict=True)
+        ]
+        if sum(name is not None for name in found) > sum(name is not None for name in names):
+            best, names = folder, found
+    names = names or [None] * len(entries)
+    reasons = [None if name is not None else "no such file" for name in names]
+    return _assemble(path, best, entries, names, reasons, Spelling(), 1.0)
+
+
+def _fiftyone_samples(path: Path, samples: list[Any]) -> list[_Entry]:
+    """FiftyOne's `samples.json`: a list with `filepath`, and fields that hold detections."""
+    fields = {
+        name
+        for sample in samples
+        if isinstance(sample, dict)
+        for name, value in sample.items()
+        if isinstance(value, dict) and any(isinstance(value.get(kind), list) for kind in ("detections", "polylines"))
+    }
+    if len(fields) > 1 and "ground_truth" not in fields:
+        raise OrlError(
+            f"{path} has detections in {len(fields)} fields ({', '.join(sorted(fields))}), and none is called"
+            " ground_truth: export it with that one alone"
+        )
+    wanted = "ground_truth" if "ground_truth" in fields else next(iter(fields), None)
+    entries = []
+    for number, sample in enumerate(samples):
+        if not isinstance(sample, dict) or not isinstance(sample.get("filepath"), str):
+            raise OrlError(f"{path}: samples[{number}] has no filepath: is it the samples.json of a FiftyOne data set?")
+        entry = _Entry(sample["filepath"])
+        value = sample.get(wanted) if wanted else None
+        for kind in ("detections", "polylines"):
+            things = value.get(kind) if isinstance(value, dict) else None
+            for place, thing in enumerate(things if isinstance(things, list) else ()):
+                entry.items.append(_fiftyone_detection(thing, f"samples[{number}].{wanted}[{place}] of {path.name}"))
+        for name, other in sample.items():
+            if isinstance(other, dict) and isinstance(other.get("label"), str):
+                entry.labels[name] = printable(other["label"])
+        entries.append(entry)
+    return entries
+
+
+def _fiftyone_detection(thing: Any, where: str) -> Annotation:
+    if not isinstance(thing, dict):
+        return Annotation({}, where, "that are no objects of JSON")
+    item = Annotation({"category_id": thing.get("label"), "bbox": thing.get("bounding_box")}, where)
+    if isinstance(thing.get("points"), list):  # a polyline
+        item["segmentation"] = [
+            [number for pair in line for number in pair] for line in thing["points"] if _pairs(line)
+        ]
+    return item
+
+
+def _pairs(line: Any) -> bool:
+    return isinstance(line, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in line)
+
+
+# ---- Label Studio --------------------------------------------------------------------------------------------------
+
+
+def _is_task(task: Any) -> bool:
+    if not isinstance(task, dict):
+        return False
+    return isinstance(task.get("data"), dict) or (isinstance(task.get("image"), str) and "bbox" not in task)
+
+
+def _label_studio(path: Path, root: Path | None, tasks: list[dict[str, Any]]) -> ImageSource:
+    """Label Studio's JSON and JSON-MIN: tasks with a picture's address and regions in percent of it."""
+    entries = [_task(path, number, task) for number, task in enumerate(tasks)]
+    source = _source(path, root, entries, scale=100.0)
+    if not any(file.reason is None for file in source.files):
+        # Uploaded pictures have eight digits before their name, which those on the disk need not have.
+        for entry in entries:
+            folder, slash, name = entry.name.rpartition("/")
+            entry.name = folder + slash + re.sub(r"^[0-9a-f]{8}-", "", name)
+        source = _source(path, root, entries, scale=100.0)
+    return source
+
+
+def _task(path: Path, number: int, task: dict[str, Any]) -> _Entry:
+    data = task["data"] if isinstance(task.get("data"), dict) else task
+    texts = [value for value in data.values() if isinstance(value, str)]
+    address = next((text for text in texts if _is_picture(text)), texts[0] if texts else "")
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
+    entry = _Entry(query["d"][0] if "d" in query else address.partition("?")[0])
+    first = True
+    annotations = task.get("annotations") or task.get("completions")
+    for annotation in annotations if isinstance(annotations, list) else ():
+        if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
+            continue
+        results = annotation.get("result")
+        for place, result in enumerate(results if isinstance(results, list) else ()):
+            if isinstance(result, dict) and isinstance(result.get("value"), dict):
+                facts = {**result["value"], **{key: result.get(key) for key in ("original_width", "original_height")}}
+                where = f"result {place} of task {number} of {path.name}"
+                _region(entry, facts, str(result.get("from_name") or "label"), where, first)
+        first = False
+    if not isinstance(task.get("data"), dict):  # JSON-MIN
+        for key, regions in task.items():
+            for place, region in enumerate(regions if isinstance(regions, list) else ()):
+                if isinstance(region, dict):
+                    _region(entry, region, key, f"{key}[{place}] of task {number} of {path.name}", True)
+    return entry
+
+
+def _is_picture(text: str) -> bool:
+    return urllib.parse.urlsplit(text).path.lower().endswith(SUFFIXES) or "?d=" in text
+
+
+def _region(entry: _Entry, value: dict[str, Any], name: str, where: str, first: bool) -> None:
+    """Add one region, or the picture's own label, to an entry."""
+    choices = value.get("choices")
+    if isinstance(choices, list) and choices and "x" not in value:
+        if first:
+            entry.labels.setdefault(name, printable(str(choices[0])))
+        return
+    if not {"x", "points", "rle", "vertices"} & value.keys():
+        return  # text, ratings and the like are about the whole picture
+    sides = whole(value.get("original_width")), whole(value.get("original_height"))
+    if sides[0] and sides[1] and min(sides[0], sides[1]) > 0:
+        entry.size = sides[0], sides[1]
+    labels = next((found for key, found in value.items() if key.endswith("labels") and found), None)
+    item = Annotation(
+        {"category_id": labels[0] if isinstance(labels, list) else labels}, where, None if first else SECOND
+    )
+    with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
+        item.update(_shape(value, entry.size or (1, 1)))
+    entry.items.append(item)
+
+
+def _shape(value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """Box or polygon of a region, in percent."""
+    if isinstance(value.get("points"), list):
+        return {"segmentation": [[float(number) for pair in value["points"] for number in pair]]}
+    if "radiusX" in value:
+        x, y, a, b = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
+        return {"bbox": [x - a, y - b, 2 * a, 2 * b]}
+    x, y, w, h = (float(value[key]) for key in ("x", "y", "width", "height"))
+    if not (angle := float(value.get("rotation") or 0)):
+        return {"bbox": [x, y, w, h]}
+    corners = [(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]
+    turned = _rotated([(a * size[0], b * size[1]) for a, b in corners], angle)  # about the first corner, in pixels
+    return {"segmentation": [[number for a, b in turned for number in (x + a / size[0], y + b / size[1])]]}
+
+
+def _rotated(points: Iterable[tuple[float, float]], degrees: float) -> list[tuple[float, float]]:
+    """Points turned clockwise about the origin, y pointing down."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [(x * cos - y * sin, x * sin + y * cos) for x, y in points]
+
+
+# ---- CVAT ----------------------------------------------------------------------------------------------------------
+
+
+def open_cvat(path: Path, root: Path | None) -> ImageSource:
+    """What a CVAT xml ("CVAT for images") names.
+
+    Raises:
+        OrlError: it is another xml.
+    """
+    try:
+        tree = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError, ValueError) as error:
+        raise OrlError(f"{path} is no XML, or ends too early ({error}): export it again") from None
+    if tree.tag == "annotation":
+        raise OrlError(f"{path} is the label file of one picture: name the folder of all of them")
+    if tree.tag != "annotations" or tree.find("image") is None:
+        raise OrlError(f"{path} is no export of CVAT for images: export it as such, or as COCO")
+    return _source(path, root, [_cvat_image(path, image) for image in tree.iter("image")], scale=None)
+
+
+def _cvat_image(path: Path, image: ElementTree.Element) -> _Entry:
+    width, height = whole(image.get("width", "")), whole(image.get("height", ""))
+    entry = _Entry(image.get("name", ""), size=(width, height) if width and height else None)
+    for number, shape in enumerate(image):
+        if shape.tag == "tag":
+            entry.labels["tag"] = printable(shape.get("label", ""))
+            continue
+        where = f"{shape.tag} {number} of {entry.name} in {path.name}"
+        item = Annotation({"category_id": shape.get("label")}, where)
+        with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
+            item.update(_cvat_shape(shape, entry.size))
+        entry.items.append(item)
+    return entry
+
+
+def _cvat_shape(shape: ElementTree.Element, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Box, polygon or mask of a shape, in pixels; nothing of lines and points."""
+
+    def numbers(*names: str) -> Iterator[float]:
+        return (float(shape.attrib[name]) for name in names)
+
+    if shape.tag == "polygon":
+        return {"segmentation": [[float(n) for pair in shape.attrib["points"].split(";") for n in pair.split(",")]]}
+    if shape.tag == "ellipse":
+        x, y, a, b = numbers("cx", "cy", "rx", "ry")
+        return {"bbox": [x - a, y - b, 2 * a, 2 * b]}
+    if shape.tag == "box":
+        left, top, right, bottom = numbers("xtl", "ytl", "xbr", "ybr")
+        if not (angle := float(shape.get("rotation") or 0)):
+            return {"bbox": [left, top, right - left, bottom - top]}
+        x, y, a, b = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
+        turned = _rotated([(-a, -b), (a, -b), (a, b), (-a, b)], angle)  # about its center
+        return {"segmentation": [[n for p, q in turned for n in (x + p, y + q)]]}
+    if shape.tag == "mask" and size:
+        left, top, width, height = (int(n) for n in numbers("left", "top", "width", "height"))
+        runs = [int(run) for run in shape.attrib["rle"].split(",")]
+        if min(runs) < 0 or sum(runs) > width * height or not (0 < width <= size[0] and 0 < height <= size[1]):
+            return {}
+        crop = np.zeros(width * height, np.uint8)
+        ends = np.cumsum(runs)
+        for start, end in zip(ends[0::2], ends[1::2], strict=False):
+            crop[start:end] = 1
+        whole_mask = np.zeros((size[1], size[0]), np.uint8)
+        whole_mask[top : top + height, left : left + width] = crop.reshape(height, width)
+        flat = np.r_[0, whole_mask.T.reshape(-1), 0]
+        changes = np.flatnonzero(np.diff(flat))
+        counts = np.diff(np.r_[0, changes, size[0] * size[1]]).tolist()
+        return {"segmentation": {"size": [size[1], size[0]], "counts": counts}}
+    return {}

@@ -1,0 +1,421 @@
+"""Layouts that people have: where the pictures of an export lie, and what its labels become."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from orl_explore.errors import OrlError
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.label_files import _yaml_names
+from orl_explore.images.opening import open_images, report
+
+BOXES = ["x", "y", "w", "h"]
+
+
+def pictures(*paths: Path) -> None:
+    """96 x 64 px each, all different."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = sum(map(ord, path.as_posix()))
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8)).save(path)
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def coco(path: Path, *names: str) -> Path:
+    images = [{"id": number, "file_name": name, "width": 96, "height": 64} for number, name in enumerate(names)]
+    annotations = [{"id": n, "image_id": n, "category_id": 1, "bbox": [n, 1, 20, 20]} for n in range(len(names))]
+    return write(path, {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cup"}]})
+
+
+def add_up(images: ImageSet) -> None:
+    findings = images.findings
+    assert findings.used == len(images.objects)
+    assert findings.given == findings.used + sum(one.count for one in findings.left_out)
+
+
+@pytest.mark.parametrize(
+    ("json_at", "files_at", "names"),
+    [
+        ("annotations/instances_Train.json", "images/Train", ["a.jpg", "b.jpg"]),  # CVAT
+        ("annotations/instances_Train.json", "images", ["Train/a.jpg", "Train/b.jpg"]),
+        ("annotations/instances_default.json", "images", ["a.jpg", "b.jpg"]),
+        ("train/_annotations.coco.json", "train", ["a.jpg", "b.jpg"]),  # Roboflow
+        ("labels.json", "data", ["a.jpg", "b.jpg"]),  # FiftyOne
+        ("Annotations/train.json", "Images", ["a.jpg", "b.jpg"]),
+        ("result.json", ".", ["images\\a.jpg", "images\\b.jpg"]),  # Label Studio on Windows
+        ("annotations/a.json", ".", ["../images/a.jpg", "../images/b.jpg"]),
+        ("a.json", "images", ["/content/drive/images/a.jpg", "/content/drive/images/b.jpg"]),
+        ("a.json", "deep/in/it", ["a.jpg", "b.jpg"]),
+    ],
+)
+def test_where_the_pictures_of_a_json_lie(tmp_path, json_at, files_at, names):
+    for name in names:
+        clean = name.replace("\\", "/").replace("../", "").removeprefix("/content/drive/images/")
+        pictures(tmp_path / files_at / clean)
+    images = open_images([coco(tmp_path / json_at, *names)])
+    assert images.skipped.empty
+    assert images.table["image_id"].tolist() == [0, 1]
+    assert images.objects["image_id"].tolist() == [0, 1]
+    assert images.load(1).size == (96, 64)
+    add_up(images)
+
+
+@pytest.mark.parametrize("folder", ["images", "images/train", ""])
+def test_root(tmp_path, folder):
+    pictures(tmp_path / "set" / folder / "a.jpg", tmp_path / "set" / folder / "b.jpg")
+    file = coco(tmp_path / "elsewhere/instances_train.json", "a.jpg", "b.jpg")
+    with pytest.raises(OrlError, match="pass their folder with --root"):
+        open_images([file])
+    pictures(file.parent / "a.png")
+    with pytest.raises(OrlError, match=r"elsewhere: the nearest name is a\.png: pass their folder with --root"):
+        open_images([file])
+    assert len(open_images([file], root=tmp_path / "set")) == 2
+
+
+# ---- labels beside pictures ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("picture", "label", "named"),
+    [
+        ("images/train/{}.jpg", "labels/train/{}.txt", "."),
+        ("images/train/{}.jpg", "labels/train/{}.txt", "images"),
+        ("train/images/{}.jpg", "train/labels/{}.txt", "."),  # Roboflow
+        ("obj_train_data/{}.jpg", "obj_train_data/{}.txt", "."),  # darknet, CVAT
+    ],
+)
+def test_yolo(tmp_path, picture, label, named):
+    pictures(*(tmp_path / picture.format(name) for name in "ab"))
+    before = open_images([tmp_path / named])
+    # a box of 24 x 32 px about the middle, a polygon from (9.6, 6.4) to (38.4, 25.6), and no label
+    write(tmp_path / label.format("a"), "0 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.4 0.1 0.4 0.4\n\nno label\n")
+    write(tmp_path / label.format("b"), "1 0.5 0.5 0.25 0.5 0.9\n")  # with a confidence
+    write(tmp_path / label.format("gone"), "0 0.5 0.5 0.25 0.5\n")
+    write(tmp_path / "data.yaml", "nc: 2\nnames: ['cup', \"bus\"]\n")
+    images = open_images([tmp_path / named])
+    assert images.fingerprint == before.fingerprint
+    objects = images.objects
+    assert objects["category"].tolist() == ["cup", "bus", "bus"]
+    assert objects[BOXES].values.tolist()[::2] == [[36, 16, 24, 32]] * 2
+    polygon = coco_mask.decode({"size": [64, 96], "counts": objects["segmentation"][1].encode()})
+    assert polygon.sum() == pytest.approx(0.5 * 28.8 * 19.2, rel=0.1)
+    assert {one.what: one.count for one in images.findings.left_out} == {
+        "that are no YOLO labels": 1,
+        "of a label file without a picture": 1,
+    }
+    add_up(images)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names:\n  0: cup\n  1: bus\n",
+        "names:\n- cup\n- bus\nnc: 2\n",
+        "nc: 2\nnames:\n  - 'cup'  # of tea\n  # another\n  - bus\n",
+        'names: [cup, "bus"]\n',
+        "names: {0: cup, 1: bus}\n",
+        "names: ['cup',\n  'bus']\n",
+    ],
+)
+def test_names_of_classes(text):
+    assert _yaml_names(f"path: .\n{text}train: images\n") == {0: "cup", 1: "bus"}
+
+
+def test_classes_without_a_file_have_numbers(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    write(tmp_path / "a.txt", "3 0.5 0.5 0.25 0.5")
+    assert open_images([tmp_path]).objects["category"].tolist() == ["category 3"]
+
+
+def test_captions_are_no_labels(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    for name in "ab":
+        write(tmp_path / f"{name}.txt", "a photo of 3 cups\n")
+    images = open_images([tmp_path])
+    assert images.objects.empty
+    assert images.findings.given == 0
+    assert "2 text files beside the pictures" in report(images)
+
+
+VOC = """<annotation><filename>x.jpg</filename><size><width>96</width><height>64</height></size>
+<object><name>cup</name><difficult>1</difficult>
+<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object>
+<object><name>bus</name></object></annotation>"""
+
+
+@pytest.mark.parametrize(
+    ("picture", "label"),
+    [
+        ("JPEGImages/{}.jpg", "Annotations/{}.xml"),
+        ("Images/{}.jpg", "Annotations/{}.xml"),
+        ("images/train/{}.jpg", "annotations/train/{}.xml"),
+        ("train/{}.jpg", "train/{}.xml"),
+    ],
+)
+def test_voc(tmp_path, picture, label):
+    pictures(*(tmp_path / picture.format(name) for name in "abc"))
+    write(tmp_path / label.format("a"), VOC)
+    write(tmp_path / label.format("b"), VOC)
+    write(tmp_path / label.format("c"), VOC[:50])
+    images = open_images([tmp_path])
+    # corners count from 1 and are inside: 11..30 are 20 columns, from the eleventh on
+    assert images.objects[BOXES].values.tolist() == [[10, 20, 20, 20]] * 2
+    assert images.objects["category"].tolist() == ["cup", "cup"]
+    assert {one.what: one.count for one in images.findings.left_out} == {
+        "without a box of four numbers": 2,
+        "that are no VOC label files": 1,
+    }
+    add_up(images)
+
+
+def test_other_annotation_files_of_a_folder_are_named(tmp_path):
+    pictures(tmp_path / "train/a.jpg", tmp_path / "train/b.jpg")
+    file = coco(tmp_path / "train/_annotations.coco.json", "a.jpg", "b.jpg")
+    write(tmp_path / "settings.json", {"theme": "dark"})
+    images = open_images([tmp_path])
+    assert images.findings.notes == (
+        f"{tmp_path} holds an annotation file, not read with a folder: name {file} for annotations of these pictures",
+    )
+    assert len(open_images([file]).objects) == 2  # as it says
+
+
+# ---- exports of tools ----------------------------------------------------------------------------------------------
+
+
+def test_fiftyone_labels(tmp_path):
+    pictures(tmp_path / "data/a.jpg", tmp_path / "data/b.jpg")
+    box = {"bounding_box": [0.25, 0.25, 0.5, 0.5]}
+    labels = {"a": [{"label": 0, **box}, {"label": 0}], "b": [{"label": "bus", **box}]}
+    images = open_images([write(tmp_path / "labels.json", {"classes": ["cup", "bus"], "labels": labels})])
+    assert images.objects[BOXES].values.tolist() == [[24, 16, 48, 32]] * 2
+    assert images.objects["category"].tolist() == ["cup", "bus"]
+    add_up(images)
+    # Classes of whole pictures become a column.
+    images = open_images(
+        [write(tmp_path / "labels.json", {"classes": ["cup", "bus"], "labels": {"a": 0, "b.jpg": "bus"}})]
+    )
+    assert images.table["label"].tolist() == ["cup", "bus"]
+
+
+def test_fiftyone_samples(tmp_path):
+    pictures(tmp_path / "data/a.jpg", tmp_path / "data/b.jpg")
+    detections = {"detections": [{"label": "cup", "bounding_box": [0.25, 0.25, 0.5, 0.5]}]}
+    samples = [{"filepath": f"data/{name}.jpg", "one": detections, "place": {"label": "street"}} for name in "ab"]
+    file = write(tmp_path / "samples.json", {"samples": samples})
+    images = open_images([file])
+    assert images.objects[BOXES].values.tolist() == [[24, 16, 48, 32]] * 2
+    assert images.table["place"].tolist() == ["street", "street"]
+    write(file, {"samples": [{**sample, "two": detections} for sample in samples]})
+    with pytest.raises(OrlError, match=r"2 fields \(one, two\)"):
+        open_images([file])
+    write(file, {"samples": [{**sample, "ground_truth": detections} for sample in samples]})
+    assert len(open_images([file]).objects) == 2
+
+
+@pytest.mark.parametrize("prefix", ["", "1a2b3c4d-"])  # with and without the digits of an upload
+def test_label_studio(tmp_path, prefix):
+    pictures(tmp_path / f"{prefix}a.jpg", tmp_path / f"{prefix}b.jpg")
+    size = {"original_width": 96, "original_height": 64}
+    value = {"x": 25, "y": 25, "width": 50, "height": 50, "rotation": 0, "rectanglelabels": ["cup"]}
+    # 9.6 x 6.4 px, turned a quarter clockwise about its corner at (48, 32): from 41.6 to 48, and from 32 to 41.6
+    turned = {"x": 50, "y": 50, "width": 10, "height": 10, "rotation": 90, "rectanglelabels": ["cup"]}
+    result = [
+        {"type": "rectanglelabels", "value": value, **size},
+        {"type": "rectanglelabels", "value": turned, **size},
+        {"type": "polygonlabels", "value": {"points": [[0, 0], [50, 0], [50, 50]], "polygonlabels": ["bus"]}, **size},
+        {"type": "ellipselabels", "value": {"x": 50, "y": 50, "radiusX": 25, "radiusY": 25, "ellipselabels": ["bus"]}},
+        {"type": "brushlabels", "value": {"rle": [1, 2], "brushlabels": ["cup"]}, **size},
+        {"type": "choices", "from_name": "place", "value": {"choices": ["street"]}},
+    ]
+    tasks = [
+        {
+            "id": number,
+            "data": {"image": f"/data/upload/3/1a2b3c4d-{name}.jpg"},
+            "annotations": [{"result": result}, {"result": result[:1]}],
+        }
+        for number, name in enumerate("ab")
+    ]
+    images = open_images([write(tmp_path / "export.json", tasks)])
+    of_first = images.objects[images.objects["image_id"] == images.table["image_id"][0]]
+    assert of_first["category"].tolist() == ["cup", "cup", "bus", "bus"]
+    boxes = of_first[BOXES].values.tolist()
+    assert boxes[0] == [24, 16, 48, 32]
+    np.testing.assert_allclose(boxes[1], [41.6, 32, 6.4, 9.6], atol=1)
+    np.testing.assert_allclose(boxes[2], [0, 0, 48, 32], atol=1)
+    assert boxes[3] == [24, 16, 48, 32]
+    assert images.table["place"].tolist() == ["street", "street"]
+    assert {one.what: one.count for one in images.findings.left_out} == {
+        "without a box of four numbers": 2,
+        "of a second annotator of the same picture": 2,
+    }
+    add_up(images)
+
+
+def test_label_studio_min(tmp_path):
+    pictures(tmp_path / "sub/a.jpg", tmp_path / "sub/b.jpg")
+    region = {"x": 25, "y": 25, "width": 50, "height": 50, "rectanglelabels": ["cup"]}
+    tasks = [{"image": f"/data/local-files/?d=sub/{name}.jpg", "label": [region]} for name in "ab"]
+    images = open_images([write(tmp_path / "min.json", tasks)])
+    assert images.table["file_name"].tolist() == ["sub/a.jpg", "sub/b.jpg"]
+    assert images.objects[BOXES].values.tolist() == [[24, 16, 48, 32]] * 2
+
+
+CVAT = """<?xml version="1.0"?><annotations><version>1.1</version>{}</annotations>"""
+CVAT_IMAGE = """<image id="{}" name="{}.jpg" width="96" height="64">
+<box label="cup" xtl="1.5" ytl="2" xbr="21.5" ybr="30"/>
+<polygon label="bus" points="1,1;20,1;20,20"/>
+<mask label="hat" rle="1, 2, 1" left="3" top="4" width="2" height="2"/>
+<box label="cup" rotation="90" xtl="10" ytl="20" xbr="30" ybr="30"/>
+<polyline label="line" points="1,1;2,2"/>
+<tag label="street"/></image>"""
+
+
+def test_cvat_xml(tmp_path):
+    pictures(tmp_path / "images/a.jpg", tmp_path / "images/b.jpg")
+    text = CVAT.format("".join(CVAT_IMAGE.format(number, name) for number, name in enumerate("ab")))
+    images = open_images([write(tmp_path / "annotations.xml", text)])
+    objects = images.objects.iloc[:4]
+    assert objects["category"].tolist() == ["cup", "bus", "hat", "cup"]
+    boxes = objects[BOXES].values.tolist()
+    assert boxes[0] == [1.5, 2, 20, 28]
+    assert boxes[3] == [15, 15, 10, 20]  # 20 x 10 about (20, 25), turned a quarter
+    hat = coco_mask.decode({"size": [64, 96], "counts": objects["segmentation"][2].encode()})
+    assert np.argwhere(hat).tolist() == [[4, 4], [5, 3]]  # of two rows, ".X" and "X."
+    assert images.table["tag"].tolist() == ["street", "street"]
+    assert [one.count for one in images.findings.left_out] == [2]  # lines have no box
+    add_up(images)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("<annotations>", "no XML, or ends"), (VOC, "label file of one picture"), ("<html/>", "no export of CVAT")],
+)
+def test_other_xml(tmp_path, text, words):
+    with pytest.raises(OrlError, match=words):
+        open_images([write(tmp_path / "a.xml", text)])
+
+
+# ---- anything ------------------------------------------------------------------------------------------------------
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(-3, 200), st.floats(), st.text(max_size=5))
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner), max_leaves=6
+)
+shapes = st.fixed_dictionaries(
+    {},
+    optional={
+        **{key: st.one_of(st.floats(-10, 120), values) for key in ("x", "y", "width", "height", "rotation", "radiusX")},
+        **dict.fromkeys(("points", "rle", "rectanglelabels", "choices", "original_width", "original_height"), values),
+    },
+)
+results = st.one_of(values, st.fixed_dictionaries({"value": st.one_of(shapes, values)}, optional={"from_name": values}))
+tasks = st.fixed_dictionaries(
+    {"data": st.fixed_dictionaries({"image": st.one_of(st.sampled_from(["a.jpg", "/x/b.jpg", ""]), values)})},
+    optional={
+        "annotations": st.one_of(
+            values, st.lists(st.one_of(values, st.fixed_dictionaries({"result": st.lists(results)})))
+        ),
+    },
+)
+detections = st.one_of(
+    values,
+    st.fixed_dictionaries(
+        {}, optional={"label": values, "points": values, "bounding_box": st.one_of(values, st.lists(st.floats(-1, 2)))}
+    ),
+)
+exports = st.one_of(
+    st.lists(tasks, min_size=1, max_size=4),
+    st.fixed_dictionaries(
+        {
+            "labels": st.dictionaries(
+                st.sampled_from(["a", "b.jpg", "", "c/d"]), st.one_of(values, st.lists(detections))
+            )
+        },
+        optional={"classes": values},
+    ),
+    st.fixed_dictionaries(
+        {
+            "samples": st.lists(
+                st.fixed_dictionaries(
+                    {"filepath": st.sampled_from(["a.jpg", "data/b.jpg", ""])},
+                    optional={"one": st.fixed_dictionaries({"detections": st.lists(detections)}), "two": values},
+                ),
+                max_size=4,
+            )
+        }
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exports")
+    pictures(folder / "a.jpg", folder / "b.jpg")
+    return folder
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(exports)
+def test_an_export_is_used_counted_or_refused(data, content):
+    file = write(data / "any.json", content)
+    images, refusal = None, ""
+    try:
+        images = open_images([file])
+    except OrlError as error:
+        refusal = str(error)
+    if images is None:
+        assert "any.json" in refusal
+    else:
+        add_up(images)
+        report(images)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.sampled_from([VOC, VOC[:40], "0 0.5 0.5 0.2 0.2\n", "0 0.5\n", "1 nan 0 1 1\n", "x", "", "<a/>"]),
+        min_size=4,
+        max_size=4,
+    )
+)
+def test_label_files_of_any_kind(data, texts):
+    for name, text in zip(("a.txt", "b.txt", "a.xml", "b.xml"), texts, strict=True):
+        write(data / "labels" / name, text)
+        pictures(data / "labels" / f"{name[0]}.jpg")
+    images = open_images([data / "labels"])
+    assert len(images) == 2
+    add_up(images)
+
+
+def test_lists_of_stems(tmp_path):
+    pictures(*(tmp_path / f"JPEGImages/00000{number}.jpg" for number in range(3)))
+    file = write(tmp_path / "ImageSets/Main/cup_train.txt", "000000  1\n000002 -1\n")
+    images = open_images([file])
+    assert images.table["file_name"].tolist() == ["JPEGImages/000000.jpg", "JPEGImages/000002.jpg"]
+    assert images.load(1).size == (96, 64)
+
+
+def test_sources_in_another_form(tmp_path):
+    pictures(tmp_path / "Pictures/a.jpg", tmp_path / "Pictures/b.jpg")
+    images = open_images([tmp_path / "pictures"])
+    assert images.findings.notes == (f"{tmp_path}/pictures is {tmp_path}/Pictures",)
+    assert images.fingerprint == open_images([tmp_path / "Pictures"]).fingerprint
+    with pytest.raises(OrlError, match=r"there is no .*/picures \(the nearest name is .*/Pictures\)"):
+        open_images([tmp_path / "picures"])
+    write(tmp_path / "data.yaml", "names: [cup]")
+    with pytest.raises(OrlError, match="name the folder of these"):
+        open_images([tmp_path / "data.yaml"])
