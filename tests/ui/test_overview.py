@@ -102,3 +102,16 @@ def test_the_summary_is_shown(runs, visit):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (7200, "2.0 h")])
 def test_duration(seconds, text):
     assert overview.duration(seconds) == text
+
+
+def test_annotations_that_were_left_out_are_shown(run, visit):
+    file = run.path / "run.json"
+    manifest = json.loads(file.read_text())
+    left_out = [{"what": "marked iscrowd", "count": 3, "example": "annotations[1] of a.json"}]
+    manifest["images"]["annotations"] = {"given": 8, "used": 5, "left_out": left_out, "changed": []}
+    manifest["images"]["notes"] = ["2 names of a.json found in another form"]
+    file.write_text(json.dumps(manifest))
+    shown = " ".join(box.value.replace("\\", "") for box in visit({"data": True}).markdown)
+    assert "5 objects of 8 annotations" in shown
+    assert "left out: 3 annotations marked iscrowd, such as annotations[1] of a.json" in shown
+    assert "2 names of a.json found in another form" in shown

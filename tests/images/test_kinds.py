@@ -1,4 +1,4 @@
-"""Pixels as the eye would see them: range, color profile, kind; or a word for what cannot be read."""
+"""Telephones' files, and pictures that cannot be read: called what they are."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageCms
+from PIL import Image
 
 from orl_explore.errors import OrlError
-from orl_explore.images.decoding import Unusable, decode, decode_pixels, examine, load_rgb
-from orl_explore.images.deep import MOST, RangeMeter, measured_range
+from orl_explore.images.decoding import Unusable, decode, examine, load_rgb
 from orl_explore.images.kinds import UNREAD
 from orl_explore.images.opening import open_images, report
-from orl_explore.runs.run import Run
 
 CASES = Path(__file__).parent / "cases"
 
@@ -77,222 +74,6 @@ def png16(pixels: np.ndarray) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-# ---- more than 8 bits ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("data", "last"),  # of a ramp that begins with 0: what its largest value is shown as
-    [
-        (tiff(ramp(4095, "u2"), photometric=1), 255),
-        (tiff(ramp(4095, "u2", 3)), 255),
-        (tiff(ramp(4095, "u2", 3), planes=True), 255),
-        (tiff(ramp(1, "f4", 3), form=3, planes=True), 255),
-        (tiff(ramp(10_000, "u2", 4), extra=[0], planes=True), 255),
-        (tiff(ramp(10_000, "u2", 4), extra=[0]), 255),  # near infrared is no alpha
-        (tiff(ramp(10_000, "u2", 4)), 255),
-        (tiff(ramp(65535, "u2", 3)), 255),
-        (tiff(ramp(40_000, "u2"), photometric=1), 156),  # it fills the upper half of 16 bits: 40,000 / 257
-        (tiff(ramp(1023, "u2"), photometric=1, more=[(281, ("H", [4095]))]), 64),  # the file says 4095
-        (tiff(ramp(1023, "u2"), photometric=1, more=[(281, ("H", [65535]))]), 255),  # that says nothing
-        (tiff(ramp(1, "f4"), photometric=1, form=3), 255),
-        (tiff(ramp(1, "f4", 3), form=3), 255),
-        (tiff(ramp(0.75, "f4", 3), form=3), 191),  # 0..1, of which it fills the upper half
-        (tiff(ramp(0.3, "f8", 3), form=3), 255),
-        (tiff(ramp(200, "f4", 3), form=3), 200),
-        (tiff(ramp(1, "f4", 3), form=3, more=[(340, ("f", [0.0] * 3)), (341, ("f", [2.0] * 3))]), 128),
-        (tiff(ramp(2000, "i2") - np.int16(1000), photometric=1, form=2), 255),
-        (tiff(ramp(1000, "i2", 3), form=2), 255),
-        (tiff(ramp(10**6, "u4"), photometric=1), 255),
-        (png16(ramp(4095, "u2", 1)), 255),
-        (png16(ramp(4095, "u2", 3)), 255),
-        (png16(ramp(65535, "u2", 3)), 255),
-        (b"P5 64 48 4095\n" + ramp(4095, ">u2").tobytes(), 255),  # Netpbm names its largest value
-        (b"P5 64 48 4095\n" + ramp(1000, ">u2").tobytes(), 62),
-    ],
-)
-def test_range(data, last):
-    pixels = np.asarray(decode(data))
-    assert pixels.shape == (48, 64, 3)
-    assert pixels[0, 0].tolist() == [0] * 3
-    assert pixels[-1, -1].tolist() == pytest.approx([last] * 3, abs=1)
-    np.testing.assert_array_equal(decode_pixels(data), pixels)
-
-
-def test_zero_means_white_where_the_file_says_so():
-    pixels = np.asarray(decode(tiff(ramp(4095, "u2"), photometric=0)))
-    assert (pixels[0, 0, 0], pixels[-1, -1, 0]) == (255, 0)
-
-
-def test_alpha_of_16_bits_lies_over_white():
-    rgba = np.concatenate([np.zeros((48, 64, 3)), np.full((48, 64, 1), 32768)], axis=2)
-    for data in (png16(rgba), tiff(rgba.astype("u2"), extra=[2])):
-        assert np.asarray(decode(data))[0, 0].tolist() == [127] * 3
-
-
-@pytest.mark.parametrize("form", ["f4", "u2"])
-@pytest.mark.parametrize(("bands", "planes"), [(0, False), (3, False), (3, True)])
-def test_deep_pictures_are_upright(form, bands, planes):
-    stored = ramp(4095, form, bands)
-    data = tiff(stored, photometric=2 if bands else 1, form=3 if form == "f4" else 1, orientation=6, planes=planes)
-    picture = examine(data)
-    assert (picture.size, picture.orientation) == ((48, 64), 6)
-    pixels = np.asarray(decode(data))
-    assert pixels.shape == (64, 48, 3)
-    assert pixels[0, -1, 0] == 0  # the stored top left corner, turned clockwise
-    assert pixels[-1, 0, 0] == 255
-
-
-def test_one_range_for_all_files_of_a_set(tmp_path):
-    for name, top in (("dark", 1000), ("bright", 4000)):
-        (tmp_path / f"{name}.tif").write_bytes(tiff(ramp(top, "u2", 3)))
-    images = open_images([tmp_path])
-    assert set(images.ranges) == {"16-bit"}
-    brightest = {name: images.load(row).getextrema()[0][1] for row, name in enumerate(images.table["file_name"])}
-    assert brightest["bright.tif"] == 255
-    assert brightest["dark.tif"] == pytest.approx(64, abs=1)
-    for row in range(2):
-        np.testing.assert_array_equal(images.load_pixels(row), np.asarray(images.load(row)))
-    assert "in 2 pictures with 16-bit samples 0 is black and" in report(images)
-    # A run shows them in the same way, also a part of it.
-    run = Run(tmp_path / "run")
-    run.set_images(images, ["x"])
-    assert run.images().ranges == images.ranges
-    assert images.subset([0]).ranges == images.ranges
-    # Alone, the dark one would be stretched.
-    assert load_rgb(tmp_path / "dark.tif").getextrema()[0][1] == 255
-
-
-def test_runs_from_before_keep_their_range(tmp_path):
-    for name in "ab":
-        (tmp_path / f"{name}.tif").write_bytes(tiff(ramp(4095, "u2"), photometric=1))
-    run = Run(tmp_path / "run")
-    run.set_images(open_images([tmp_path]), ["x"])
-    manifest = run.manifest()
-    for key in ("ranges", "annotations", "notes"):
-        del manifest["images"][key]
-    import json
-
-    (run.path / "run.json").write_text(json.dumps(manifest))
-    assert run.images().load(0).getextrema()[0][1] == 16  # 4095 / 257
-    assert run.images().findings.lines() == []
-
-
-def test_plain_pictures_are_named(tmp_path):
-    Image.new("RGB", (64, 48), (9, 9, 9)).save(tmp_path / "equal.png")
-    dark = np.random.default_rng(0).integers(0, 12, (48, 64, 3), np.uint8)
-    Image.fromarray(dark).save(tmp_path / "dark.png")
-    Image.fromarray(dark * 20).save(tmp_path / "fine.png")
-    half = np.zeros((48, 64, 3), np.uint8)
-    half[40:, 50:] = 200
-    Image.fromarray(half).save(tmp_path / "corner.png")
-    images = open_images([tmp_path])
-    assert images.findings.notes == (
-        "1 picture is all dark, with nothing above 15 of 255, such as dark.png",
-        "1 picture is of one color throughout, such as equal.png",
-    )
-    assert len(images) == 4
-
-
-@given(
-    arrays.arrays(
-        st.sampled_from([np.uint16, np.int32, np.float32]), st.integers(1, 300), elements=st.integers(0, 30_000)
-    )
-)
-def test_a_measured_range_holds_the_values(values):
-    low, high = measured_range(values)
-    assert low <= high
-    inside = ((values >= low) & (values <= high)).mean()
-    assert inside >= 0.99
-    assert low in (0, values.min()) or inside < 1
-
-
-def test_the_meter_forgets_evenly():
-    meter = RangeMeter()
-    for number in range(300):
-        meter.add("float", np.full(20_000, number, np.float32))
-    assert sum(map(len, meter.kept["float"])) <= MOST
-    low, high = meter.ranges()["float"]
-    assert (low, high) == (0, 299)
-
-
-# ---- color ---------------------------------------------------------------------------------------------------------
-
-
-def profile(red, green, blue, gamma: float = 2.2) -> bytes:
-    """A display profile with these primaries, XYZ as they stand in it (adapted to D50)."""
-
-    def number(value: float) -> bytes:
-        return struct.pack(">i", round(value * 65536))
-
-    def xyz(values) -> bytes:
-        return b"XYZ " + bytes(4) + b"".join(map(number, values))
-
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
-    text = b"text" + bytes(4) + b"none\0\0\0\0"
-    name = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(4 + 4 + 2 + 1 + 67 + 3)
-    tags = {
-        b"rXYZ": xyz(red),
-        b"gXYZ": xyz(green),
-        b"bXYZ": xyz(blue),
-        b"wtpt": xyz((0.9642, 1, 0.8249)),
-        b"rTRC": curve,
-        b"gTRC": curve,
-        b"bTRC": curve,
-        b"cprt": text,
-        b"desc": name,
-    }
-    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
-    for tag, data in tags.items():
-        table += tag + struct.pack(">II", start + len(body), len(data))
-        body += data + bytes(-len(data) % 4)
-    size = start + len(body)
-    header = struct.pack(">I4sI4s4s4s", size, bytes(4), 0x02400000, b"mntr", b"RGB ", b"XYZ ") + bytes(12) + b"acsp"
-    header = (header + bytes(28)).ljust(68, b"\0") + b"".join(map(number, (0.9642, 1, 0.8249)))
-    return header.ljust(128, b"\0") + table + body
-
-
-P3 = profile((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
-def test_wide_gamut_becomes_srgb(tmp_path, suffix):
-    """Display P3's (200, 100, 100) is about (215, 96, 97) in sRGB: the same red needs more of sRGB's."""
-    image = Image.new("RGB", (64, 48), (200, 100, 100))
-    options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
-    image.save(tmp_path / f"wide.{suffix}", icc_profile=P3, **options)
-    image.save(tmp_path / f"plain.{suffix}", icc_profile=SRGB, **options)
-    red, green, blue = load_rgb(tmp_path / f"wide.{suffix}").getpixel((5, 5))
-    assert red == pytest.approx(215, abs=4)
-    assert (green, blue) == (pytest.approx(96, abs=4), pytest.approx(97, abs=4))
-    assert load_rgb(tmp_path / f"plain.{suffix}").getpixel((5, 5)) == pytest.approx((200, 100, 100), abs=1)
-    data = (tmp_path / f"wide.{suffix}").read_bytes()
-    np.testing.assert_array_equal(decode_pixels(data), np.asarray(decode(data)))
-
-
-def test_alpha_and_gray_with_a_profile(tmp_path):
-    Image.new("RGBA", (64, 48), (200, 100, 100, 0)).save(tmp_path / "a.png", icc_profile=P3)
-    assert load_rgb(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
-    Image.new("L", (64, 48), 100).save(tmp_path / "gray.png", icc_profile=P3)  # a profile for another kind of color
-    assert load_rgb(tmp_path / "gray.png").getpixel((0, 0)) == (100, 100, 100)
-
-
-def test_damaged_profiles_cost_nothing(tmp_path):
-    for number, icc in enumerate((b"", b"x", P3[:200], P3[:100] + bytes(300))):
-        file = tmp_path / f"{number}.png"
-        Image.new("RGB", (64, 48), (200, 100, 100)).save(file, icc_profile=icc)
-        assert load_rgb(file).getpixel((0, 0)) == (200, 100, 100)
-
-
-def test_lab(tmp_path):
-    # L 255 of 255 is white
-    Image.new("LAB", (64, 48), (255, 128, 128)).save(tmp_path / "white.tif")
-    assert min(load_rgb(tmp_path / "white.tif").getpixel((0, 0))) >= 250
-
-
-# ---- telephones' files ---------------------------------------------------------------------------------------------
 
 
 def smooth() -> Image.Image:
@@ -358,9 +139,6 @@ def test_the_first_picture_of_a_multi_picture_file(tmp_path):
     for row in (0, 1):
         assert np.abs(np.asarray(images.load(row)).astype(int) - np.asarray(first)).mean() < 4
         np.testing.assert_array_equal(images.load_pixels(row), np.asarray(images.load(row)))
-
-
-# ---- what cannot be read -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
