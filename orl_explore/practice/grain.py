@@ -35,7 +35,9 @@ def cells(u: FloatImage, v: FloatImage) -> tuple[FloatImage, FloatImage, FloatIm
 
 
 def _sample(tile: FloatImage, u: FloatImage, v: FloatImage, scale: float) -> FloatImage:
-    x, y = (np.mod(points * np.float32(scale), np.float32(_TILE)).astype(np.float32) for points in (u, v))
+    # Wrapped here, as remap wraps correctly only up to 32,767 pixels; floor is much faster than np.mod.
+    turns = (points.astype(np.float32, copy=False) * np.float32(scale / _TILE) for points in (u, v))
+    x, y = ((turn - np.floor(turn)) * np.float32(_TILE) for turn in turns)
     return cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 

@@ -92,13 +92,17 @@ def feathers(rng: np.random.Generator, u: FloatImage, v: FloatImage) -> Surface:
 
 def foliage(rng: np.random.Generator, u: FloatImage, v: FloatImage) -> Surface:
     """Many small leaves, bright above dark gaps."""
-    count = rng.uniform(6, 8.5)
+    count = rng.uniform(7, 10)
     a, b = _shift(rng, u, v)
-    bend = 0.5 * smooth(3 * a, 3 * b)
-    middle, edge, value = cells(a * count + bend, b * count * 0.9 + bend)
+    bend = 0.9 * smooth(4 * a, 4 * b)
+    tone, mix = np.float32(0.0), np.float32(0.0)
+    for layer in range(2):  # leaves behind leaves
+        middle, _, value = cells((a + 3.7 * layer) * count + bend, (b + 1.9 * layer) * count * 0.8 - bend)
+        leaf = np.clip(1.25 - 1.5 * middle, 0, 1) * (0.55 + 0.75 * value)
+        tone, mix = np.maximum(tone, leaf), np.where(leaf > tone, value, mix)
     clumps = smooth(2.2 * a, 2.2 * b)
-    tone = (0.35 + 0.75 * np.clip(edge * 2.2, 0, 1)) * (0.7 + 0.6 * value) * (0.72 + 0.5 * clumps)
-    return Surface(np.clip(1.3 * value - 0.35, 0, 1) * clumps, tone, 0.8 * (1 - middle) + clumps)
+    tone = 0.28 + 0.85 * tone * (0.7 + 0.5 * clumps)
+    return Surface(np.clip(1.3 * mix - 0.35, 0, 1) * clumps, tone, 0.9 * tone + clumps)
 
 
 def veins(rng: np.random.Generator, u: FloatImage, v: FloatImage) -> Surface:

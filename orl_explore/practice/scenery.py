@@ -274,7 +274,7 @@ def carpet(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage
 def lawn(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """Blades of grass, patches, a few daisies."""
     a, b = _moved(rng, x, y)
-    blades = fractal(a * 26 + 1.5 * smooth(6 * a, 6 * b), b * 5)
+    blades = fractal(a * 36 + 2 * smooth(7 * a, 9 * b), b * 9)
     patches = fractal(a * 2.5, b * 2)
     picture = _colors(
         _any(rng, "green green olive"),
@@ -290,15 +290,13 @@ def lawn(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
 def litter(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """Fallen leaves, moss and earth."""
     a, b = _moved(rng, x, y)
-    bend = 0.8 * smooth(a * 5, b * 5)
-    middle, edge, value = cells(a * 11 + bend, b * 8 + bend)
+    bend = 0.9 * smooth(a * 6, b * 6)
+    middle, _, value = cells(a * 13 + bend, b * 11 - bend)
+    under, _, other = cells(a * 17 - bend, b * 14 + bend)
+    leaf, below = np.clip(1.3 - 1.6 * middle, 0, 1) * (0.4 + 0.8 * value), np.clip(1.1 - 1.5 * under, 0, 1) * other
+    tone = 0.38 + 0.75 * np.maximum(leaf, 0.8 * below) + 0.12 * smooth(a * 40, b * 40)
+    picture = _colors(color("brown", rng), _any(rng, "orange tan olive"), np.where(leaf > below, value, 0.4 * other), tone)
     moss = np.clip((fractal(a * 2, b * 2) - 0.5) / 0.2, 0, 1) * rng.choice([0, 1])
-    picture = _colors(
-        color("brown", rng),
-        _any(rng, "orange tan olive"),
-        value,
-        (0.45 + 0.6 * np.clip(edge * 3, 0, 1)) * (0.75 + 0.4 * value),
-    )
     green = _colors(color("green", rng), color("olive", rng), value, 0.55 + 0.6 * smooth(a * 30, b * 30))
     return picture + (0.8 * moss)[..., None] * (green - picture)
 
@@ -347,7 +345,7 @@ def water(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     picture = _colors(deep, _pale(mirrored, 0.7), np.clip(wave * 1.1 - 0.1, 0, 1), 0.8 + 0.2 * wave)
     picture += (0.5 * glint)[..., None] * (1 - picture)
     if rng.random() < 0.5:
-        middle, edge, value = cells(a * 3, b * 3)
+        middle, _, value = cells(a * 3, b * 3)
         pads = (middle < 0.3) & (value > 0.55)
         leaf = _colors(color("green", rng), color("lime", rng), value, 0.7 + 0.4 * smooth(a * 20, b * 20))
         picture = np.where(pads[..., None], leaf, picture)
