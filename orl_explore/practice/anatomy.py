@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from orl_explore.practice.contexts import Color
 
+Coat = tuple[Color, Color]  # an instance's own two colors
 Points = NDArray[np.floating[Any]]  # (n, 2)
 
 # Name -> ranges of hue (turns), saturation and value. They overlap as colors of things do.
@@ -44,6 +45,11 @@ def color(name: str, rng: np.random.Generator) -> Color:
     """Return one of the named colors."""
     hue, saturation, value = (rng.uniform(*span) for span in COLORS[name])
     return colorsys.hsv_to_rgb(hue % 1, saturation, value)
+
+
+def darker(hue: Color, share: float = 0.6) -> Color:
+    """Return a color with `share` of its brightness."""
+    return (hue[0] * share, hue[1] * share, hue[2] * share)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def polygon(*points: tuple[float, float]) -> Points:
 def oval(x: float, y: float, rx: float, ry: float, *, turn: float = 0.0) -> Points:
     """Points (40, 2) of an ellipse turned by `turn` degrees."""
     angle = np.linspace(0, 2 * math.pi, 40, endpoint=False)
-    return turned(np.stack([rx * np.cos(angle), ry * np.sin(angle)], axis=1), turn) + [x, y]
+    return moved(turned(np.stack([rx * np.cos(angle), ry * np.sin(angle)], axis=1), turn), x, y)
 
 
 def slab(left: float, top: float, right: float, bottom: float, corner: float = 0.0) -> Points:
@@ -93,7 +99,7 @@ def slab(left: float, top: float, right: float, bottom: float, corner: float = 0
     arc = corner * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     middles = [(right - corner, bottom - corner), (left + corner, bottom - corner)]
     middles += [(left + corner, top + corner), (right - corner, top + corner)]
-    return np.concatenate([turned(arc, 90.0 * k) + middle for k, middle in enumerate(middles)])
+    return np.concatenate([moved(turned(arc, 90.0 * k), *middle) for k, middle in enumerate(middles)])
 
 
 def blob(*points: tuple[float, float]) -> Points:
@@ -119,6 +125,11 @@ def turned(points: Points, degrees: float, about: tuple[float, float] = (0.0, 0.
     """Turn points clockwise on screen."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return (points - about) @ np.array([[c, s], [-s, c]]) + about
+
+
+def moved(points: Points, x: float, y: float) -> Points:
+    """Move points to the right and down."""
+    return points + np.array([x, y])
 
 
 def mirrored(points: Points) -> Points:

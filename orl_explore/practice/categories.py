@@ -1,14 +1,13 @@
 """The categories of practice scenes: how each is drawn, its usual colors, size and bearing; and their instances."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from orl_explore.practice import grown, made
-from orl_explore.practice.anatomy import Part, color
-from orl_explore.practice.contexts import Color
+from orl_explore.practice import built, clutter, grown, household
+from orl_explore.practice.anatomy import Coat, Part, color
 from orl_explore.practice.rendering import Unlit, render
 
 INSTANCES = 12
@@ -27,7 +26,7 @@ class Category:
         floats: whether it may be anywhere in the air or water, and casts no shadow at its foot.
     """
 
-    draw: Callable[[np.random.Generator, Sequence[Color]], list[Part]]
+    draw: Callable[[np.random.Generator, Coat], list[Part]]
     coats: tuple[str, ...]
     size: tuple[float, float]
     tilt: float = 8.0
@@ -74,74 +73,74 @@ CATEGORIES: dict[str, Category] = {
     ),
     # made
     "house": Category(
-        made.house,
+        built.house,
         ("crimson cream", "cream tan", "tan brown", "sky white", "orange cream", "gray white"),
         (0.54, 0.7),
         2,
     ),
     "car": Category(
-        made.car,
+        built.car,
         ("red red", "blue blue", "white charcoal", "yellow yellow", "teal cream", "charcoal charcoal", "silver silver"),
         (0.5, 0.66),
         3,
     ),
     "boat": Category(
-        made.boat, ("brown white", "red cream", "blue white", "white cream", "teal white"), (0.48, 0.64), 6
+        built.boat, ("brown white", "red cream", "blue white", "white cream", "teal white"), (0.48, 0.64), 6
     ),
     "balloon": Category(
-        made.balloon,
+        built.balloon,
         ("red yellow", "blue white", "violet orange", "green cream", "orange sky", "pink teal"),
         (0.46, 0.62),
         7,
         True,
     ),
     "mug": Category(
-        made.mug,
+        household.mug,
         ("white blue", "red white", "teal cream", "yellow brown", "charcoal white", "pink crimson"),
         (0.36, 0.48),
         4,
     ),
     "teapot": Category(
-        made.teapot,
+        household.teapot,
         ("white blue", "brown cream", "teal white", "cream red", "sky white", "green cream"),
         (0.42, 0.56),
         4,
     ),
     "lamp": Category(
-        made.lamp,
+        built.lamp,
         ("cream yellow", "yellow brown", "red silver", "tan charcoal", "sky white", "cream teal"),
         (0.46, 0.6),
         3,
     ),
     "chair": Category(
-        made.chair, ("brown red", "tan blue", "charcoal cream", "orange green", "white sky"), (0.5, 0.66), 3
+        built.chair, ("brown red", "tan blue", "charcoal cream", "orange green", "white sky"), (0.5, 0.66), 3
     ),
     "book": Category(
-        made.book,
+        household.book,
         ("crimson tan", "blue sky", "green olive", "brown tan", "charcoal gray", "orange cream"),
         (0.4, 0.54),
         14,
     ),
     "clock": Category(
-        made.clock,
+        household.clock,
         ("red silver", "brown yellow", "teal silver", "silver yellow", "charcoal silver", "yellow silver"),
         (0.38, 0.5),
         5,
     ),
     "ball": Category(
-        made.ball,
+        household.ball,
         ("white charcoal", "orange charcoal", "red white", "blue yellow", "pink white", "lime violet"),
         (0.34, 0.46),
         180,
     ),
     "sweater": Category(
-        made.sweater,
+        household.sweater,
         ("red white", "blue cream", "green crimson", "cream brown", "violet pink", "gray teal"),
         (0.48, 0.62),
         12,
     ),
     "shoe": Category(
-        made.shoe,
+        household.shoe,
         ("white red", "blue white", "brown tan", "charcoal white", "pink white", "red charcoal"),
         (0.42, 0.56),
         8,
@@ -150,15 +149,15 @@ CATEGORIES: dict[str, Category] = {
 """By name, in the order of the category ids."""
 
 CLUTTER: dict[str, Category] = {
-    "pebble": Category(grown.pebble, ("gray silver", "tan brown", "charcoal gray"), (0.1, 0.2), 10),
-    "twig": Category(grown.twig, ("brown tan", "gray brown"), (0.18, 0.32), 40),
-    "tuft": Category(grown.tuft, ("green lime", "olive tan", "lime yellow"), (0.14, 0.26), 8),
-    "shell": Category(grown.shell, ("cream tan", "pink cream", "white gray"), (0.1, 0.16), 60),
-    "plate": Category(made.plate, ("white blue", "cream red", "teal white"), (0.28, 0.4), 2),
-    "cushion": Category(made.cushion, ("crimson cream", "teal tan", "violet pink", "olive cream"), (0.26, 0.38), 10),
-    "box": Category(made.box, ("tan brown", "cream tan", "gray charcoal"), (0.22, 0.34), 3),
-    "paper": Category(made.paper, ("white cream", "cream tan"), (0.18, 0.3), 20),
-    "cloth": Category(made.rag, ("red white", "blue cream", "green white", "yellow sky"), (0.24, 0.36), 10),
+    "pebble": Category(clutter.pebble, ("gray silver", "tan brown", "charcoal gray"), (0.1, 0.2), 10),
+    "twig": Category(clutter.twig, ("brown tan", "gray brown"), (0.18, 0.32), 40),
+    "tuft": Category(clutter.tuft, ("green lime", "olive tan", "lime yellow"), (0.14, 0.26), 8),
+    "shell": Category(clutter.shell, ("cream tan", "pink cream", "white gray"), (0.1, 0.16), 60),
+    "plate": Category(clutter.plate, ("white blue", "cream red", "teal white"), (0.28, 0.4), 2),
+    "cushion": Category(clutter.cushion, ("crimson cream", "teal tan", "violet pink", "olive cream"), (0.26, 0.38), 10),
+    "box": Category(clutter.box, ("tan brown", "cream tan", "gray charcoal"), (0.22, 0.34), 3),
+    "paper": Category(clutter.paper, ("white cream", "cream tan"), (0.18, 0.3), 20),
+    "cloth": Category(clutter.rag, ("red white", "blue cream", "green white", "yellow sky"), (0.24, 0.36), 10),
 }
 """What lies about and is not annotated, by the names that places use."""
 
@@ -170,5 +169,6 @@ def instance(category: str, number: int, *, side: int) -> Unlit:
     make = every[category]
     rng = np.random.default_rng((0x0A7E1A1, list(every).index(category), number))
     # Neighboring numbers get different coats, so that a handful of instances shows the category's range.
-    coat = make.coats[number % len(make.coats)].split()
-    return render(make.draw(rng, [color(name, rng) for name in coat]), rng, side=side)
+    first, second = make.coats[number % len(make.coats)].split()
+    coat = color(first, rng), color(second, rng)
+    return render(make.draw(rng, coat), rng, side=side)

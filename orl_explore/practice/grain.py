@@ -30,15 +30,15 @@ def fractal(u: FloatImage, v: FloatImage) -> FloatImage:
 
 def cells(u: FloatImage, v: FloatImage) -> tuple[FloatImage, FloatImage, FloatImage]:
     """Return, at the points (u, v), the distance to a cell's middle (0..1), to its edge (0..1), and a value by cell."""
-    middle, edge, value = cv2.split(_sample(_cell_tile(), u, v, _TILE / _CELLS))
-    return middle, edge, value
+    sampled = _sample(_cell_tile(), u, v, _TILE / _CELLS)
+    return sampled[..., 0], sampled[..., 1], sampled[..., 2]
 
 
 def _sample(tile: FloatImage, u: FloatImage, v: FloatImage, scale: float) -> FloatImage:
     # Wrapped here, as remap wraps correctly only up to 32,767 pixels; floor is much faster than np.mod.
     turns = (points.astype(np.float32, copy=False) * np.float32(scale / _TILE) for points in (u, v))
     x, y = ((turn - np.floor(turn)) * np.float32(_TILE) for turn in turns)
-    return cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)
 
 
 @lru_cache(maxsize=1)

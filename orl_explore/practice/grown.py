@@ -4,11 +4,24 @@ Each function draws one instance: it takes a generator and the instance's colors
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
-from orl_explore.practice.anatomy import Part, Points, blob, color, curve, limb, mirrored, oval, polygon, turned
+from orl_explore.practice.anatomy import (
+    Coat,
+    Part,
+    Points,
+    blob,
+    color,
+    curve,
+    darker,
+    limb,
+    mirrored,
+    moved,
+    oval,
+    polygon,
+    turned,
+)
 from orl_explore.practice.contexts import Color
 
 BLACK, WHITE = (0.06, 0.05, 0.05), (0.96, 0.95, 0.92)
@@ -23,10 +36,10 @@ def _eye(x: float, y: float, radius: float, iris: Color, *, slit: float = 1.0) -
     ]
 
 
-def fish(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def fish(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """A fish from its side."""
     deep, tail, fin = rng.uniform(0.36, 0.52), rng.uniform(0.36, 0.55), rng.uniform(0.14, 0.3)
-    fins = coat[rng.integers(2)]
+    fins = coat[int(rng.integers(2))]
     body = blob((-0.55, -0.1), (-0.1, -deep * 0.85), (0.4, -deep), (0.8, -deep * 0.6), (1.0, 0.02), (0.8, deep * 0.55))
     body = np.concatenate([body[:-8], blob((0.8, deep * 0.55), (0.4, deep), (-0.1, deep * 0.8), (-0.55, 0.1))[:-8]])
     gill = curve((0.52, -0.3 * deep / 0.4), (0.42, 0.0), (0.52, 0.28 * deep / 0.4))
@@ -55,7 +68,7 @@ def fish(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
             round=0.2,
             shade=0.2,
         ),
-        Part(limb(gill, 0.02, 0.06, 0.02), "plain", tuple(0.5 * c for c in coat[0]), round=0, shade=0.2),
+        Part(limb(gill, 0.02, 0.06, 0.02), "plain", darker(coat[0], 0.5), round=0, shade=0.2),
         Part(
             blob((0.3, 0.02), (0.02, 0.1), (-0.06, 0.24), (0.14, 0.26), (0.32, 0.14)), "gills", fins, coat[1], turn=70
         ),
@@ -64,12 +77,12 @@ def fish(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
     ]
 
 
-def butterfly(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def butterfly(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """A butterfly from above, wings spread."""
     span, droop, low = rng.uniform(0.85, 1.0), rng.uniform(-0.85, -0.6), rng.uniform(0.6, 0.85)
     upper = blob((0.05, -0.1), (0.3, -0.55), (span * 0.8, droop), (span, droop * 0.85), (span * 0.9, -0.1), (0.4, 0.12))
     lower = blob((0.05, 0.05), (0.45, 0.02), (0.72, 0.25), (0.62, low * 0.9), (0.42, low), (0.15, 0.5))
-    edge = BLACK if rng.random() < 0.7 else tuple(0.4 * c for c in coat[0])
+    edge = BLACK if rng.random() < 0.7 else darker(coat[0], 0.4)
     seed, parts = int(rng.integers(1 << 30)), []
     for outline, inner, hue in ((lower, 0.72, coat[1]), (upper, 0.78, coat[0])):
         middle = outline.mean(axis=0)
@@ -85,10 +98,10 @@ def butterfly(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
     body = blob(
         (0, -0.45), (0.09, -0.35), (0.07, 0), (0.08, 0.25), (0, 0.62), (-0.08, 0.25), (-0.07, 0), (-0.09, -0.35)
     )
-    return [*parts, Part(body, "fur", tuple(0.5 * c for c in edge), color("brown", rng), round=0.09, grain=0.3)]
+    return [*parts, Part(body, "fur", darker(edge, 0.5), color("brown", rng), round=0.09, grain=0.3)]
 
 
-def cat(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def cat(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """A cat that sits and looks at you."""
     wide, ear, lean = rng.uniform(0.46, 0.54), rng.uniform(0.28, 0.36), rng.uniform(-0.08, 0.08)
     pink = color("pink", rng)
@@ -110,14 +123,14 @@ def cat(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
         outer = blob((sign * 0.12, -0.62), (sign * 0.3, -0.78), tip, (sign * (wide + 0.02), -0.6), (sign * wide, -0.35))
         inner = polygon((sign * 0.26, -0.64), tip, (sign * wide * 0.94, -0.48))
         small = (inner - inner.mean(axis=0)) * 0.62 + inner.mean(axis=0)
-        parts.append(Part(outer + [lean, 0], "fur", coat[0], coat[1], round=0.06))
-        parts.append(Part(small + [lean, 0], "fur", pink, pink, round=0.02, shade=0.2))
+        parts.append(Part(moved(outer, lean, 0), "fur", coat[0], coat[1], round=0.06))
+        parts.append(Part(moved(small, lean, 0), "fur", pink, pink, round=0.02, shade=0.2))
     iris = color(str(rng.choice(["lime", "yellow", "sky", "orange"])), rng)
-    parts.append(Part(head + [lean, 0], "fur", coat[0], coat[1], round=0.36, turn=180 * (rng.random() < 0.5)))
+    parts.append(Part(moved(head, lean, 0), "fur", coat[0], coat[1], round=0.36, turn=180 * (rng.random() < 0.5)))
     muzzle = Part(oval(lean, -0.17, 0.22, 0.15), "fur", WHITE, WHITE, round=0.12, shade=0.05, grain=0.6)
     eyes = [_eye(sign * 0.22 + lean, -0.38, 0.105, iris, slit=rng.uniform(0.35, 0.9)) for sign in (-1, 1)]
     nose = Part(polygon((lean - 0.07, -0.25), (lean + 0.07, -0.25), (lean, -0.17)), "plain", pink, round=0.02)
-    mouth = limb(curve((-0.12, -0.1), (-0.05, -0.08), (0, -0.15), (0.05, -0.08), (0.12, -0.1)) + [lean, 0], 0.025)
+    mouth = limb(moved(curve((-0.12, -0.1), (-0.05, -0.08), (0, -0.15), (0.05, -0.08), (0.12, -0.1)), lean, 0), 0.025)
     hairs = [
         Part(
             limb(polygon((sign * 0.14 + lean, -0.16), (sign * 0.6 + lean, y)), 0.016, 0.008),
@@ -132,7 +145,7 @@ def cat(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
     return [*parts, muzzle, *eyes[0], *eyes[1], nose, Part(mouth, "plain", BLACK, round=0, shade=0), *hairs]
 
 
-def owl(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def owl(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """An owl on a branch, from the front."""
     wide, tuft, low = rng.uniform(0.5, 0.62), rng.uniform(0.0, 0.22), rng.uniform(0.7, 0.8)
     iris, beak = color(str(rng.choice(["yellow", "orange"])), rng), color(str(rng.choice(["tan", "charcoal"])), rng)
@@ -167,8 +180,8 @@ def owl(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
     parts += [
         Part(body, "feathers", coat[0], coat[1], round=0.4),
         Part(belly, "feathers", coat[1], coat[0], round=0.25, grain=0.75, shade=0.15),
-        Part(wing, "feathers", tuple(0.85 * c for c in coat[0]), coat[1], round=0.15, turn=-14),
-        Part(mirrored(wing), "feathers", tuple(0.85 * c for c in coat[0]), coat[1], round=0.15, turn=14),
+        Part(wing, "feathers", darker(coat[0], 0.85), coat[1], round=0.15, turn=-14),
+        Part(mirrored(wing), "feathers", darker(coat[0], 0.85), coat[1], round=0.15, turn=14),
     ]
     radius = rng.uniform(0.115, 0.15)
     for sign in (-1, 1):
@@ -183,7 +196,7 @@ def owl(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
     ]
 
 
-def tree(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def tree(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """A tree: a trunk that forks below a round, a wide or a pointed crown."""
     trunk = color(str(rng.choice(["brown", "gray", "brown"])), rng), color("tan", rng)
     thick, lean = rng.uniform(0.17, 0.25), rng.uniform(-0.08, 0.08)
@@ -224,7 +237,7 @@ def _ragged(x: float, y: float, radius: float, rng: np.random.Generator) -> Poin
     return blob(*zip((x + r * np.cos(angle)).tolist(), (y + r * np.sin(angle)).tolist(), strict=True))
 
 
-def flower(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def flower(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """A flower on its stem, seen from the front: a daisy, a tulip's cousin or a sunflower, by its petals."""
     count, long, wide = int(rng.integers(5, 14)), rng.uniform(0.5, 0.58), 0.0
     wide = min(0.26, 2.1 / count) * rng.uniform(0.85, 1.1)
@@ -247,14 +260,14 @@ def flower(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
             angle = turn + ring[1] + 360 * k / count
             outline = turned(shape * ring[0], angle) * [1, squash] + [0, -0.42]
             parts.append(Part(outline, "petal", coat[0], coat[1], round=0.12, turn=angle, grain=0.5, shade=0.3))
-    heart = coat[2] if len(coat) > 2 else color("yellow", rng)
+    heart = color("yellow", rng)
     return [
         *parts,
         Part(oval(0, -0.42, core, core * squash), "florets", heart, color("brown", rng), round=0.16, grain=0.7),
     ]
 
 
-def mushroom(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def mushroom(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """A mushroom: a cap with warts, gills and a ring on a pale stem."""
     wide, high, thick = rng.uniform(0.78, 0.98), rng.uniform(0.6, 0.95), rng.uniform(0.2, 0.32)
     pale = color("cream", rng), color("tan", rng)
@@ -284,7 +297,7 @@ def mushroom(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
     ]
 
 
-def leaf(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def leaf(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """A fallen leaf: oval and toothed, or lobed like a maple's or an oak's."""
     kind, bend = rng.random(), rng.uniform(-0.15, 0.15)
     t = np.linspace(0, 1, 40)
@@ -305,15 +318,15 @@ def leaf(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
         right = [(r * math.cos(math.radians(a)), r * math.sin(math.radians(a))) for a, r in tips]
         blade = np.concatenate([right, mirrored(np.array(right))[::-1]])
         stalk = limb(curve((0, 0.3), (bend * 0.5, 0.65), (bend, 1.0)), 0.06, 0.05)
-        return [Part(stalk, "plain", coat[1], round=0.02), Part(blade, "veins", *coat[:2], round=0.05)]
+        return [Part(stalk, "plain", coat[1], round=0.02), Part(blade, "veins", *coat, round=0.05)]
     y = -1.0 + 1.6 * t
     middle = bend * np.sin(math.pi * t)
     blade = np.concatenate([np.stack([middle + half, y], axis=1), np.stack([middle - half, y], axis=1)[::-1]])
     stalk = limb(curve((0, 0.55), (bend * 0.4, 0.8), (bend, 1.0)), 0.07, 0.05)
-    return [Part(stalk, "plain", coat[1], round=0.02), Part(blade, "veins", *coat[:2], round=0.08)]
+    return [Part(stalk, "plain", coat[1], round=0.02), Part(blade, "veins", *coat, round=0.08)]
 
 
-def apple(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def apple(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """An apple with its stalk, often a leaf, sometimes bitten."""
     wide, low = rng.uniform(0.82, 0.95), rng.uniform(0.78, 0.92)
     body = blob(
@@ -331,7 +344,7 @@ def apple(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
     side = rng.choice([-1, 1])
     parts = [Part(body, "peel", coat[0], coat[1], round=0.75)]
     hollow = oval(0, -0.48, 0.26, 0.09)
-    parts.append(Part(hollow, "peel", tuple(0.55 * c for c in coat[0]), coat[1], round=0, shade=0.1))
+    parts.append(Part(hollow, "peel", darker(coat[0], 0.55), coat[1], round=0, shade=0.1))
     stalk = limb(curve((0, -0.46), (side * 0.03, -0.7), (side * 0.14, -0.92)), 0.07, 0.1)
     parts.append(Part(stalk, "bark", color("brown", rng), color("tan", rng), round=0.04))
     if rng.random() < 0.7:
@@ -342,7 +355,7 @@ def apple(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
     return parts
 
 
-def banana(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def banana(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """One to three bananas that share a stalk."""
     count, bow, thick = int(rng.choice([1, 1, 2, 3])), rng.uniform(0.5, 0.75), rng.uniform(0.34, 0.44)
     dark = color("brown", rng)
@@ -356,14 +369,14 @@ def banana(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
             (0.55, 0.1 + drop),
             (0.9 - 0.06 * k, -0.36 + drop),
         )
-        parts.append(Part(limb(line, 0.1, thick * 0.8, thick, thick, thick * 0.8, 0.1), "rind", *coat[:2], round=0.18))
+        parts.append(Part(limb(line, 0.1, thick * 0.8, thick, thick, thick * 0.8, 0.1), "rind", *coat, round=0.18))
         tip = line[-5:]
         parts.append(Part(limb(tip, 0.16, 0.09), "bark", dark, dark, round=0.04, shade=0.1))
     stalk = limb(curve((-0.82, -0.3), (-0.92, -0.45), (-0.95, -0.62)), 0.16, 0.13, 0.17)
     return [*parts, Part(stalk, "rind", coat[1], dark, round=0.06, turn=90)]
 
 
-def strawberry(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
+def strawberry(rng: np.random.Generator, coat: Coat) -> list[Part]:
     """A strawberry under its leaves."""
     wide, point = rng.uniform(0.66, 0.84), rng.uniform(-0.12, 0.12)
     body = blob(
@@ -391,43 +404,3 @@ def strawberry(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
         parts.append(Part(blade, "veins", *green, round=0.06, turn=-angle, grain=0.3))
     stalk = limb(curve((0, -0.58), (0.04, -0.8), (rng.uniform(-0.2, 0.2), -1.0)), 0.09, 0.07)
     return [*parts, Part(stalk, "gills", *green, round=0.04)]
-
-
-# -- clutter: no categories, only what lies about
-
-
-def pebble(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
-    """A stone."""
-    angle = np.linspace(0, 2 * math.pi, 9, endpoint=False)
-    r = rng.uniform(0.75, 1.0, 9)
-    flat = rng.uniform(0.5, 0.8)
-    outline = blob(*zip((r * np.cos(angle)).tolist(), (flat * r * np.sin(angle)).tolist(), strict=True))
-    return [Part(outline, "stone", coat[0], coat[1], round=0.5)]
-
-
-def twig(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
-    """A stick with a side shoot."""
-    line = curve((-1, rng.uniform(-0.2, 0.2)), (-0.3, rng.uniform(-0.1, 0.1)), (0.4, 0.05), (1, rng.uniform(-0.3, 0.3)))
-    shoot = curve((0.0, 0.0), (0.3, -0.2), (0.5, -0.5))
-    return [
-        Part(limb(shoot, 0.1, 0.05), "bark", *coat, round=0.05),
-        Part(limb(line, 0.14, 0.08), "bark", *coat, round=0.07, turn=90),
-    ]
-
-
-def tuft(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
-    """A tuft of grass."""
-    parts = []
-    for _ in range(int(rng.integers(7, 12))):
-        x, lean, high = rng.uniform(-0.3, 0.3), rng.uniform(-0.7, 0.7), rng.uniform(0.7, 1.3)
-        line = curve((x, 0.5), (x + 0.3 * lean, 0.5 - 0.6 * high), (x + lean, 0.5 - high))
-        parts.append(Part(limb(line, 0.13, 0.1, 0.02), "gills", *coat, round=0.04, shade=0.2))
-    return parts
-
-
-def shell(rng: np.random.Generator, coat: Sequence[Color]) -> list[Part]:
-    """A cockle's."""
-    outline = blob(
-        (0, 0.8), (-0.6, 0.35), (-0.9, -0.25), (-0.5, -0.75), (0, -0.9), (0.5, -0.75), (0.9, -0.25), (0.6, 0.35)
-    )
-    return [Part(outline, "gills", *coat, round=0.5, turn=rng.uniform(-8, 8))]

@@ -95,7 +95,7 @@ def foliage(rng: np.random.Generator, u: FloatImage, v: FloatImage) -> Surface:
     count = rng.uniform(7, 10)
     a, b = _shift(rng, u, v)
     bend = 0.9 * smooth(4 * a, 4 * b)
-    tone, mix = np.float32(0.0), np.float32(0.0)
+    tone, mix = _flat(u), _flat(u)
     for layer in range(2):  # leaves behind leaves
         middle, _, value = cells((a + 3.7 * layer) * count + bend, (b + 1.9 * layer) * count * 0.8 - bend)
         leaf = np.clip(1.25 - 1.5 * middle, 0, 1) * (0.55 + 0.75 * value)
@@ -303,7 +303,7 @@ def ceramic(rng: np.random.Generator, u: FloatImage, v: FloatImage) -> Surface:
     kind, at, width = rng.random(), rng.uniform(-0.3, 0.4), rng.uniform(0.06, 0.25)
     a, b = _shift(rng, u, v)
     if kind < 0.35:
-        mix = _step(width - np.abs(v - at), 0, 0.03) + _step(0.03 - np.abs(v - at + width + 0.1), 0, 0.03)
+        mix: FloatImage = _step(width - np.abs(v - at), 0, 0.03) + _step(0.03 - np.abs(v - at + width + 0.1), 0, 0.03)
     elif kind < 0.6:
         mix = _step(0.25 - np.hypot(np.mod(u * 3.4, 1) - 0.5, np.mod(v * 3.4, 1) - 0.5), 0, 0.08)
     elif kind < 0.8:

@@ -71,5 +71,6 @@ def may_cover(mask: Mask, other: Placed) -> bool:
 
 
 def box(mask: Mask) -> Box:
+    """Return the bounds of a mask."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     return int(x), int(y), int(width), int(height)

@@ -55,7 +55,7 @@ def render(parts: Sequence[Part], rng: np.random.Generator, *, side: int) -> Unl
     relief, gloss = np.zeros_like(alpha), np.zeros_like(alpha)
     for part in parts:
         _lay(part, rng, (rgb, alpha, relief, gloss), low, scale)
-    relief = cv2.GaussianBlur(relief, (0, 0), 0.006 * side)
+    relief[:] = cv2.GaussianBlur(relief, (0, 0), 0.006 * side)
     solid = alpha >= 0.5
     red, green, blue = rgb[solid].mean(axis=0).tolist()
     layers = np.dstack([rgb * alpha[..., None], alpha])
@@ -128,15 +128,15 @@ def light_up(
     low = corners.min(axis=0) - 1
     size = tuple(np.ceil(corners.max(axis=0) + 1 - low).astype(int).tolist())
     warp = np.column_stack([matrix, -low])
-    layers, relief = thing.layers, thing.height
-    if zoom < 0.8:  # bilinear sampling alone would alias
-        layers = cv2.GaussianBlur(layers, (0, 0), 0.4 / zoom)
-    layers = cv2.warpAffine(layers, warp, size).astype(np.float32) / 255
-    relief = cv2.warpAffine(relief, warp, size) * (thing.scale * zoom)  # pixels
+    layers = thing.layers
+    # Bilinear sampling alone would alias where the picture shrinks much.
+    fine = cv2.GaussianBlur(layers, (0, 0), 0.4 / zoom) if zoom < 0.8 else layers
+    turned = cv2.warpAffine(fine, warp, size).astype(np.float32) / 255
+    relief = cv2.warpAffine(thing.height, warp, size) * (thing.scale * zoom)  # pixels
     gloss = cv2.warpAffine(thing.gloss, warp, size).astype(np.float32) / 255
 
-    alpha = layers[..., 3]
-    rgb = layers[..., :3] / np.maximum(alpha, 1e-3)[..., None]
+    alpha = turned[..., 3]
+    rgb = turned[..., :3] / np.maximum(alpha, 1e-3)[..., None]
     slope_x, slope_y = (
         cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=1 / 8),
         cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=1 / 8),

@@ -45,8 +45,7 @@ def paint(place: Place, rng: np.random.Generator, size: int) -> tuple[FloatImage
 
     x, y = (np.ascontiguousarray(points) for points in np.broadcast_arrays(along[None, :], along[: rows + 2, None]))
     back = place.backs[int(rng.integers(len(place.backs)))](rng, x, y)
-    back = cv2.GaussianBlur(back, (0, 0), rng.uniform(0.4, 1.2) * size / 160)  # out of focus
-    picture[:rows] = back[:rows]
+    picture[:rows] = cv2.GaussianBlur(back, (0, 0), rng.uniform(0.4, 1.2) * size / 160)[:rows]  # out of focus
 
     below = along[rows:, None] - horizon
     nearness = (below + 0.12) / (1 - horizon + 0.12)  # 1 at the lower edge
@@ -262,7 +261,9 @@ def carpet(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage
     kind = rng.random()
     diamond = np.abs(np.mod(u, 1) - 0.5) + np.abs(np.mod(v, 1) - 0.5)
     if kind < 0.4:
-        share = np.clip((0.12 - np.abs(diamond - 0.35)) / 0.05, 0, 1) + np.clip((0.12 - diamond) / 0.05, 0, 1)
+        share: FloatImage = np.clip((0.12 - np.abs(diamond - 0.35)) / 0.05, 0, 1) + np.clip(
+            (0.12 - diamond) / 0.05, 0, 1
+        )
     elif kind < 0.7:
         share = np.clip((0.2 - np.abs(np.mod(v, 1) - 0.5)) / 0.05, 0, 1)
     else:
@@ -295,7 +296,9 @@ def litter(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage
     under, _, other = cells(a * 17 - bend, b * 14 + bend)
     leaf, below = np.clip(1.3 - 1.6 * middle, 0, 1) * (0.4 + 0.8 * value), np.clip(1.1 - 1.5 * under, 0, 1) * other
     tone = 0.38 + 0.75 * np.maximum(leaf, 0.8 * below) + 0.12 * smooth(a * 40, b * 40)
-    picture = _colors(color("brown", rng), _any(rng, "orange tan olive"), np.where(leaf > below, value, 0.4 * other), tone)
+    picture = _colors(
+        color("brown", rng), _any(rng, "orange tan olive"), np.where(leaf > below, value, 0.4 * other), tone
+    )
     moss = np.clip((fractal(a * 2, b * 2) - 0.5) / 0.2, 0, 1) * rng.choice([0, 1])
     green = _colors(color("green", rng), color("olive", rng), value, 0.55 + 0.6 * smooth(a * 30, b * 30))
     return picture + (0.8 * moss)[..., None] * (green - picture)
