@@ -8,11 +8,14 @@ from pycocotools import mask as coco_mask
 
 from orl_explore.boxes import filter_boxes, iou, is_kept
 from orl_explore.errors import OrlError
-from orl_explore.practice import contexts, scenes
-from orl_explore.practice.contexts import CONTEXTS, Photographs, assign_contexts, make_background
+from orl_explore.practice.categories import CATEGORIES, INSTANCES
+from orl_explore.practice.contexts import CONTEXTS, Photographs, assign_contexts
 from orl_explore.practice.cutouts import CutOuts
+from orl_explore.practice.natural import Things
+from orl_explore.practice.placing import MIN_VISIBLE
+from orl_explore.practice.scenery import PLACES
 from orl_explore.practice.scenes import compose_scene, make_scenes
-from orl_explore.practice.shapes import SHAPES, DrawnObjects, draw, make_instance, split_instances
+from orl_explore.practice.shapes import split_instances
 from orl_explore.proposals import selective_search
 
 
@@ -29,9 +32,9 @@ def instances_of(content):
 
 
 @pytest.fixture(scope="module")
-def drawn():
+def composed():
     """Two hundred scenes, composed but not written: [(image, objects, context)]."""
-    source = DrawnObjects()
+    source = Things(size=96)
     return [compose_scene(np.random.default_rng((0, i)), size=96, objects=source) for i in range(200)]
 
 
@@ -87,8 +90,8 @@ def test_annotations_are_coco_and_masks_agree_with_boxes(tmp_path):
     content = read(path)
     assert path == tmp_path / "annotations.json"
     assert done == [(i + 1, 8) for i in range(8)]
-    assert [category["name"] for category in content["categories"]] == list(SHAPES)
-    assert content["info"]["seed"] == 0
+    assert [category["name"] for category in content["categories"]] == list(CATEGORIES)
+    assert (content["info"]["seed"], content["info"]["disguise"], content["info"]["instances"]) == (0, False, INSTANCES)
     for image in content["images"]:
         picture = cv2.imread(str(tmp_path / "images" / image["file_name"]))
         assert picture.shape == (image["height"], image["width"], 3) == (128, 128, 3)
@@ -101,16 +104,16 @@ def test_annotations_are_coco_and_masks_agree_with_boxes(tmp_path):
             extent = [xs.min(), ys.min(), xs.max() + 1 - xs.min(), ys.max() + 1 - ys.min()]
             assert annotation["bbox"] == extent
             assert annotation["area"] == mask.sum()
-            assert annotation["visible"] >= scenes.MIN_VISIBLE - 1e-3
+            assert annotation["visible"] >= MIN_VISIBLE - 1e-3
             assert annotation["instance"].startswith(content["categories"][annotation["category_id"] - 1]["name"])
     assert [a["id"] for a in content["annotations"]] == list(range(1, len(content["annotations"]) + 1))
 
 
 def test_train_and_test_share_no_instance(tmp_path):
-    train = read(make_scenes(tmp_path / "train", count=40, size=64, holdout=0.25, part="train"))
-    test = read(make_scenes(tmp_path / "test", count=40, size=64, holdout=0.25, part="test"))
+    train = read(make_scenes(tmp_path / "train", count=60, size=64, holdout=0.25, part="train"))
+    test = read(make_scenes(tmp_path / "test", count=60, size=64, holdout=0.25, part="test"))
     assert instances_of(train).isdisjoint(instances_of(test))
-    assert {name.split("/")[0] for name in instances_of(test)} == set(SHAPES)
+    assert {name.split("/")[0] for name in instances_of(test)} == set(CATEGORIES)
     # Nor do they share layouts, though the seed is the same.
     assert [a["bbox"] for a in train["annotations"][:5]] != [a["bbox"] for a in test["annotations"][:5]]
 
@@ -118,8 +121,8 @@ def test_train_and_test_share_no_instance(tmp_path):
 def test_instances_return(tmp_path):
     scenes = read(make_scenes(tmp_path / "scenes", count=40, size=64, instances=2))
     names = {annotation["instance"] for annotation in scenes["annotations"]}
-    assert names <= {f"{category}/{number:03d}" for category in SHAPES for number in range(2)}
-    assert len(names) > len(SHAPES), "both drawings of some category"
+    assert names <= {f"{category}/{number:03d}" for category in CATEGORIES for number in range(2)}
+    assert len(names) > len(CATEGORIES), "both drawings of some category"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +184,7 @@ def test_other_data_is_never_replaced(tmp_path):
         ({"part": "val"}, "--part val"),
         ({"part": "test"}, "add --holdout"),
         ({"cutouts": Path("nowhere")}, "no folder nowhere"),
+        ({"cutouts": Path("nowhere"), "disguise": True}, "choose one of them"),
         ({"backgrounds": Path("nowhere")}, "no folder nowhere"),
     ],
 )
@@ -193,21 +197,19 @@ def test_settings_that_cannot_work(tmp_path, settings, message):
 # -- what a scene shows
 
 
-def test_number_size_and_visibility_of_objects(drawn):
-    counts = [len(objects) for _, objects, _ in drawn]
-    assert set(counts) == {2, 3, 4, 5}
-    every = [thing for _, objects, _ in drawn for thing in objects]
-    assert min(thing.visible for thing in every) >= scenes.MIN_VISIBLE
-    assert np.mean([thing.visible < 0.95 for thing in every]) > 0.1  # some occlusion there is
-    # Longer sides of 96 px scenes; two pixels of rounding either way, where nothing is hidden.
-    longer = [max(thing.box[2:]) for thing in every if thing.visible == 1]
-    assert min(longer) >= scenes.SIDES[0] * 96 - 2
-    assert max(longer) <= scenes.SIDES[1] * 96 + 2
+def test_number_size_and_visibility_of_objects(composed):
+    assert {len(objects) for _, objects, _ in composed} == {2, 3, 4, 5}
+    every = [thing for _, objects, _ in composed for thing in objects]
+    assert min(thing.visible for thing in every) >= MIN_VISIBLE
+    assert np.mean([thing.visible < 0.95 for thing in every]) > 0.25  # occlusion is usual
+    longer = np.array([max(thing.box[2:]) for thing in every]) / 96
+    assert 0.15 < longer.min() < 0.3 < np.median(longer) < 0.5  # near and far
+    assert longer.max() < 0.85
 
 
 def test_composing_depends_on_the_generator_alone():
-    first, second = (compose_scene(np.random.default_rng(5), size=80, context="sea") for _ in range(2))
-    assert first[2] == "sea"
+    first, second = (compose_scene(np.random.default_rng(5), size=80, context="beach") for _ in range(2))
+    assert first[2] == "beach"
     assert np.array_equal(first[0], second[0])
     assert first[0].dtype == np.uint8
     assert first[0].shape == (80, 80, 3)
@@ -215,15 +217,30 @@ def test_composing_depends_on_the_generator_alone():
         compose_scene(np.random.default_rng(5), context="moon")
 
 
-def test_contexts_make_categories_appear_together(drawn):
-    own = {context.name: set(context.categories) for context in CONTEXTS}
-    assert {context for *_, context in drawn} == set(own)
-    # A stranger is of an own category by chance in 4 of 12 cases: 0.85 + 0.15 / 3 = 0.90; independence gives 0.33.
-    share = np.mean([thing.category in own[context] for _, objects, context in drawn for thing in objects])
-    assert 0.85 <= share <= 0.95
+def test_nearer_things_stand_lower_and_come_last(composed):
+    feet = [
+        [
+            thing.box[1] + thing.box[3]
+            for thing in objects
+            if thing.visible == 1 and not CATEGORIES[thing.category].floats
+        ]
+        for _, objects, _ in composed
+    ]
+    steps = np.concatenate([np.diff(rows) for rows in feet])
+    assert len(steps) > 30
+    assert steps.min() >= -6  # a turned thing's picture has transparent rows at its foot
+    assert steps.mean() > 5
+
+
+def test_contexts_make_categories_appear_together(composed):
+    own = {context.name: set(context.categories) for context in PLACES}
+    assert {context for *_, context in composed} == set(own)
+    # A stranger is of an own category by chance in 5 of 24 cases: 0.9 + 0.1 * 5 / 24 = 0.92; independence gives 0.21.
+    share = np.mean([thing.category in own[context] for _, objects, context in composed for thing in objects])
+    assert 0.87 <= share <= 0.97
     # The same without looking at contexts: pairs of one scene meet in some context far more often than shuffled pairs.
     together = {(a, b) for names in own.values() for a in names for b in names}
-    scene_categories = [[thing.category for thing in objects] for _, objects, _ in drawn]
+    scene_categories = [[thing.category for thing in objects] for _, objects, _ in composed]
     flat = np.random.default_rng(0).permutation(np.concatenate(scene_categories)).tolist()
     shuffled = [[flat.pop() for _ in categories] for categories in scene_categories]
 
@@ -241,70 +258,7 @@ def test_objects_are_found_by_selective_search():
         kept = boxes[is_kept(filter_boxes(boxes, min_side=32))]
         found += list(iou(np.array([thing.box for thing in objects]), kept).max(axis=1) >= 0.5)
     assert len(found) > 30
-    assert np.mean(found) >= 0.9
-
-
-def test_backgrounds_differ_between_scenes_and_are_faint():
-    for context in CONTEXTS:
-        rng = np.random.default_rng(0)
-        pictures = [make_background(context, rng, 64)[0] for _ in range(6)]
-        assert all(picture.dtype == np.float32 for picture in pictures)
-        # Contrast: 0.25 of a span of at most 0.8, and light that varies by 12%.
-        assert max(np.ptp(picture[..., channel]) for picture in pictures for channel in range(3)) <= 0.32
-        assert min(picture.std(axis=(0, 1)).max() for picture in pictures) > 0.005
-        assert np.std([picture.mean(axis=(0, 1)) for picture in pictures], axis=0).max() > 0.02
-    with pytest.raises(ValueError, match="no pattern lava"):
-        contexts._pattern("lava", np.random.default_rng(0), 64)
-
-
-# -- shape tells categories apart, color does not
-
-
-def features():
-    """Mean colors (480, 3), silhouettes (480, 24 * 24) and categories (480,) of every drawn instance."""
-    colors, outlines, labels = [], [], []
-    for label, category in enumerate(SHAPES):
-        for number in range(40):
-            sprite = draw(make_instance(category, number), side=48, angle=0, flip=False, light=250)
-            solid = sprite.alpha >= 0.5
-            colors.append(sprite.rgb[solid].mean(axis=0))
-            ys, xs = np.nonzero(solid)
-            tight = sprite.alpha[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
-            outlines.append(cv2.resize(tight, (24, 24), interpolation=cv2.INTER_AREA).ravel())
-            labels.append(label)
-    return np.array(colors), np.array(outlines), np.array(labels)
-
-
-def test_category_shows_in_the_shape_and_not_in_the_color():
-    colors, outlines, labels = features()
-    held_out = np.arange(len(labels)) % 4 == 3
-
-    def nearest_centroid_accuracy(x):
-        centroids = np.stack([x[(labels == k) & ~held_out].mean(axis=0) for k in range(len(SHAPES))])
-        distance = np.linalg.norm(x[held_out][:, None] - centroids, axis=2)
-        return np.mean(distance.argmin(axis=1) == labels[held_out])
-
-    assert len(SHAPES) >= 10
-    assert nearest_centroid_accuracy(outlines) >= 0.97
-    # Chance is 1/12 = 0.083, its standard deviation over 120 held-out instances 0.025.
-    assert nearest_centroid_accuracy(colors) <= 0.18
-
-
-def test_instances_do_not_depend_on_scenes():
-    one, two = make_instance("fish", 7), make_instance("fish", 7)
-    assert (one.color, one.texture, one.pitch) == (two.color, two.texture, two.pitch)
-    assert one.color != make_instance("fish", 8).color
-    assert one.color != make_instance("tree", 7).color
-
-
-@pytest.mark.parametrize("category", SHAPES)
-@pytest.mark.parametrize(("side", "angle"), [(40, 0), (60, 35), (200, -20)])
-def test_drawing_has_the_asked_size(category, side, angle):
-    sprite = draw(make_instance(category, 0), side=side, angle=angle, flip=True, light=250)
-    _, _, width, height = cv2.boundingRect((sprite.alpha >= 0.5).astype(np.uint8))
-    assert abs(max(width, height) - side) <= max(2, 0.04 * side)  # thin tips fade
-    assert sprite.rgb.dtype == sprite.alpha.dtype == np.float32
-    assert 0 <= sprite.rgb.min() <= sprite.rgb.max() <= 1
+    assert np.mean(found) >= 0.75  # clutter, shadows and grain make it harder than on flat drawings
 
 
 # -- cut-outs and photographs
