@@ -186,7 +186,9 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     scenes.add_argument("--count", type=int, default=1000, help="how many scenes (default: 1000)")
     scenes.add_argument("--size", type=int, default=160, help="side of a scene in pixels (default: 160)")
     scenes.add_argument("--seed", type=int, default=0, help="same seed, same scenes (default: 0)")
-    scenes.add_argument("--cutouts", type=Path, metavar="DIR", help="compose from RGBA pictures, DIR/CATEGORY/*.png")
+    scenes.add_argument(
+        "--cutouts", type=Path, metavar="DIR", help="compose from RGBA pictures, DIR/CATEGORY/*.png, not drawings"
+    )
     scenes.add_argument("--backgrounds", type=Path, metavar="DIR", help="photographs to use as backgrounds")
     scenes.add_argument("--disguise", action="store_true", help="drawings whose color and texture hide their category")
     scenes.add_argument(
