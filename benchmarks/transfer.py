@@ -72,6 +72,7 @@ def save(name: str, run: Path, practice: Path, commands: list[str]) -> None:
                 "```sh",
                 f"orl scenes {practice} --count {info['count']} --size {info['size']} --seed {info['seed']}"
                 f" --instances {info['instances']} --holdout {info['holdout']} --part {info['part']}"
+                f"{' --disguise' if info.get('disguise') else ''}"
                 " --layout voc imagefolder",
                 *commands,
                 "```",
