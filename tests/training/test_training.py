@@ -204,7 +204,7 @@ def test_steps_by_hand(stage, networks, steps, accumulate, changed, new_run, unf
     path, _ = latest_checkpoint(run.path / stage / "checkpoints")
     trained = torch.load(path, weights_only=True)["state_dict"]
     for name, tensor in model.state_dict().items():
-        torch.testing.assert_close(trained[f"networks.{name}"], tensor, atol=1e-4, rtol=1e-3, msg=name)
+        torch.testing.assert_close(trained[f"networks.{name}"], tensor, atol=3e-4, rtol=1e-3, msg=name)
 
 
 def test_weights_of_the_losses(changed, unfinished, finished):

@@ -38,7 +38,7 @@ from training.transfer.voc import find_voc, read_annotation, read_voc
 def practice(tmp_path_factory):
     """90 scenes as VOC2007/ and imagefolder/, with annotations.json beside them. Copy before changing."""
     folder = tmp_path_factory.mktemp("practice")
-    annotations = make_scenes(folder, count=90, size=64, seed=5)
+    annotations = make_scenes(folder, count=90, size=64, seed=5, disguise=True)
     write_voc(annotations, folder)
     write_imagefolder(annotations, folder)
     return folder
