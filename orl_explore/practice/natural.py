@@ -26,6 +26,9 @@ from orl_explore.practice.shapes import Part, Sprite, split_instances
 
 OWN_SHARE = 0.9  # of the objects are of the place's own categories
 CLUTTER_INSTANCES = 8
+BLUR = (0.006, 0.014)  # of the surroundings: standard deviation in sides of the scene
+SATURATION = (0.5, 0.8)  # of the surroundings, of what was painted
+CONTRAST = (0.5, 0.8)
 UNLIT_SIDES = (64, 256)  # least and most pixels of a thing's unlit picture
 
 
@@ -78,21 +81,21 @@ def compose(
         color=_tint(rng),
         ambient=rng.uniform(0.45, 0.65),
     )
-    canvas *= np.array(light.color, np.float32)
+    canvas = _behind(canvas, rng) * np.array(light.color, np.float32)
     wanted = int(rng.integers(2, 6))
-    crowd = float(np.interp(wanted, [2, 5], [1.12, 0.9]))
+    crowd = float(np.interp(wanted, [2, 5], [1.3, 1.02]))
     row: list[_Standing] = []
     for attempt in range(60):
         if len(row) == wanted or (attempt >= 30 and len(row) >= 2):
             break
         choices = place.categories if rng.random() < OWN_SHARE else things.categories
         category = choices[int(rng.integers(len(choices)))]
-        scale = crowd if attempt < 15 else 0.85
+        scale = crowd if attempt < 15 else 0.95
         _stand(
             row, CATEGORIES[category], category, things.choose(category, rng), rng, horizon, light, scale, size, things
         )
     objects = {id(standing) for standing in row}
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 3))):
         kind = place.clutter[int(rng.integers(len(place.clutter)))]
         name = f"{kind}/{int(rng.integers(CLUTTER_INSTANCES)):03d}"
         _stand(row, CLUTTER[kind], kind, name, rng, horizon, light, 1.0, size, things)
@@ -103,6 +106,16 @@ def compose(
         canvas[picture] += alpha * (standing.sprite.rgb[inside] - canvas[picture])
     image = np.rint(255 * _expose(canvas, rng)).astype(np.uint8)
     return image, [standing.placed.seen() for standing in row if id(standing) in objects]
+
+
+def _behind(canvas: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """Return the surroundings as a lens that is focused on the things shows them: soft, pale and low in contrast."""
+    size = len(canvas)
+    soft = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(*BLUR) * size)
+    gray = soft.mean(axis=2, keepdims=True)
+    soft = gray + rng.uniform(*SATURATION) * (soft - gray)
+    middle = soft.mean(axis=(0, 1))
+    return np.asarray(middle + rng.uniform(*CONTRAST) * (soft - middle), np.float32)
 
 
 def _tint(rng: np.random.Generator) -> tuple[float, float, float]:

@@ -100,7 +100,7 @@ def _material(name: str, first: str, second: str, size: tuple[float, float], pal
 
 def sky(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """Blue, gray or evening sky with clouds, at times hills at its foot."""
-    top, foot = rng.choice(["sky", "sky", "blue", "silver", "violet"]), _any(rng, "cream silver sky cream orange")
+    top, foot = rng.choice(["sky", "sky", "sky", "blue", "silver"]), _any(rng, "cream silver sky")
     height = y / y.max()
     picture = _colors(color(str(top), rng), _pale(foot, 0.6), height**1.3)
     a, b = _moved(rng, x, y)
@@ -120,7 +120,7 @@ def sky(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
 def tiles(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """A tiled wall, some tiles painted."""
     count = rng.uniform(5, 8)
-    first, second = _pale(_any(rng, "teal sky cream white green yellow"), 0.55), _any(rng, "blue teal tan crimson")
+    first, second = _pale(_any(rng, "teal sky teal white"), 0.55), _any(rng, "blue teal tan crimson")
     a, b = _moved(rng, x * count, y * count)
     column, row = np.floor(a), np.floor(b)
     value = np.mod(np.sin(column * 12.9898 + row * 78.233) * 43758.5, 1).astype(np.float32)
@@ -134,7 +134,7 @@ def tiles(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
 def wallpaper(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """Striped, dotted or flowered paper, a skirting board and now and then a picture or a window."""
     count, kind = rng.uniform(5, 9), rng.random()
-    first = _any(rng, "cream tan teal pink sky olive silver violet")
+    first = _any(rng, "pink crimson orange pink")
     second = _pale(first, 0.55)
     u, v = _moved(rng, x * count, y * count)
     if kind < 0.4:
@@ -165,7 +165,7 @@ def curtain(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImag
     count = rng.uniform(6, 11)
     a, b = _moved(rng, x, y)
     folds = np.sin(2 * math.pi * (count * x + 0.5 * smooth(2 * a, 0.8 * b))) * 0.5 + 0.5
-    hue = _any(rng, "crimson teal tan violet olive blue cream gray")
+    hue = _any(rng, "violet blue violet")
     weave = smooth(a * 60, b * 60)
     return _colors(hue, _pale(hue, 0.7), 0.4 * folds, 0.5 + 0.55 * folds**0.7 + 0.06 * weave)
 
@@ -234,15 +234,20 @@ def tabletop(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatIma
         u, v = _moved(rng, x * count, y * count * 0.5)
         share = 0.5 * (np.mod(u, 1) < 0.5) + 0.5 * (np.mod(v, 1) < 0.5)
         return _colors(_any(rng, "white cream"), _any(rng, "red blue green teal yellow"), share.astype(np.float32), 0.9)
-    return _boards(rng, x, y, rng.uniform(2.5, 4.5))
+    return _boards(rng, x, y, rng.uniform(2.5, 4.5), "tan tan orange")
+
+
+def desk(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
+    """Dark, broad boards."""
+    return _boards(rng, x, y, rng.uniform(1.5, 2.5), "brown brown charcoal")
 
 
 def floorboards(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """Narrow boards."""
-    return _boards(rng, x, y, rng.uniform(5, 8))
+    return _boards(rng, x, y, rng.uniform(5, 8), "cream tan gray")
 
 
-def _boards(rng: np.random.Generator, x: FloatImage, y: FloatImage, count: float) -> FloatImage:
+def _boards(rng: np.random.Generator, x: FloatImage, y: FloatImage, count: float, woods: str) -> FloatImage:
     a, b = _moved(rng, x, y)
     column = np.floor(a * count)
     value = np.mod(np.sin(column * 78.233) * 43758.5, 1).astype(np.float32)
@@ -251,12 +256,12 @@ def _boards(rng: np.random.Generator, x: FloatImage, y: FloatImage, count: float
     place = a * count - column
     seam = np.clip(1 - np.minimum(place, 1 - place) / 0.035, 0, 1)
     tone = 0.78 + 0.2 * value + 0.14 * grain - 0.35 * seam
-    return _colors(_any(rng, "tan brown orange cream gray"), color("brown", rng), 0.4 * rings, tone)
+    return _colors(_any(rng, woods), color("brown", rng), 0.4 * rings, tone)
 
 
 def carpet(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """A pile, patterned or not."""
-    first, second = _any(rng, "crimson blue tan teal cream violet olive gray"), _any(rng, "cream tan night crimson")
+    first, second = _any(rng, "crimson crimson brown"), _any(rng, "cream tan night")
     u, v = _moved(rng, x * rng.uniform(3, 5), y * rng.uniform(2, 3))
     kind = rng.random()
     diamond = np.abs(np.mod(u, 1) - 0.5) + np.abs(np.mod(v, 1) - 0.5)
@@ -332,7 +337,7 @@ def sand(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     ripples = 0.5 + 0.5 * np.sin(2 * math.pi * (b * 6 + 1.2 * smooth(a * 2.5, b * 2.5)))
     grains = smooth(a * 55, b * 55)
     picture = _colors(
-        _any(rng, "tan cream"), color("brown", rng), 0.2 * ripples, 0.8 + 0.14 * ripples + 0.22 * (grains - 0.5)
+        _any(rng, "cream cream tan"), color("tan", rng), 0.2 * ripples, 0.8 + 0.14 * ripples + 0.22 * (grains - 0.5)
     )
     middle, _, value = cells(a * 9, b * 9)
     shells = (middle < 0.13) & (value > 0.7)
@@ -344,7 +349,7 @@ def water(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     a, b = _moved(rng, x, y)
     wave = smooth(a * 5 + 2 * smooth(3 * a, 8 * b), b * 16)
     glint = np.clip((fractal(a * 8, b * 30) - 0.62) / 0.15, 0, 1)
-    deep, mirrored = _any(rng, "blue teal teal green"), _any(rng, "sky teal silver olive")
+    deep, mirrored = _any(rng, "teal teal green"), _any(rng, "teal olive silver")
     picture = _colors(deep, _pale(mirrored, 0.7), np.clip(wave * 1.1 - 0.1, 0, 1), 0.8 + 0.2 * wave)
     picture += (0.5 * glint)[..., None] * (1 - picture)
     if rng.random() < 0.5:
@@ -355,75 +360,18 @@ def water(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     return picture.astype(np.float32)
 
 
-_BRICKS = _material("bricks", "crimson orange tan gray brown", "cream silver tan", (0.5, 0.8))
-_PLASTER = _material("plaster", "cream tan teal silver pink yellow sky", "tan gray brown", (0.6, 1.0), 0.75)
-_PANELS = _material("boards", "tan brown white gray teal", "brown tan silver", (0.4, 0.7), 0.8)
+_BRICKS = _material("bricks", "crimson orange brown", "silver gray", (0.5, 0.8))
+_PANELS = _material("boards", "brown olive brown", "brown charcoal", (0.4, 0.7))
 
 PLACES = (
-    Place(
-        "kitchen",
-        ("mug", "teapot", "apple", "banana", "strawberry"),
-        (tiles, tiles, _PLASTER),
-        (tabletop,),
-        ("plate", "cloth"),
-    ),
-    Place(
-        "parlor",
-        ("lamp", "chair", "cat", "clock", "book"),
-        (wallpaper, wallpaper, _PANELS),
-        (carpet, floorboards),
-        ("cushion", "box"),
-    ),
-    Place(
-        "study",
-        ("book", "mug", "chair", "teapot", "banana"),
-        (_PANELS, wallpaper, _PLASTER),
-        (tabletop, floorboards),
-        ("paper", "box"),
-    ),
-    Place(
-        "bedroom",
-        ("sweater", "shoe", "clock", "ball", "lamp"),
-        (curtain, curtain, wallpaper),
-        (floorboards, carpet),
-        ("cushion", "cloth"),
-    ),
-    Place(
-        "garden",
-        ("flower", "butterfly", "apple", "cat", "strawberry"),
-        (hedge, hedge, _PANELS),
-        (lawn,),
-        ("tuft", "pebble"),
-    ),
-    Place(
-        "forest",
-        ("mushroom", "owl", "tree", "leaf", "butterfly"),
-        (trunks, trunks, hedge),
-        (litter,),
-        ("twig", "pebble", "tuft"),
-    ),
-    Place(
-        "street",
-        ("car", "house", "tree", "shoe", "ball"),
-        (skyline, _BRICKS, _BRICKS),
-        (road,),
-        ("box", "pebble", "paper"),
-    ),
-    Place(
-        "beach",
-        ("boat", "ball", "fish", "sweater", "balloon"),
-        (sea, sky),
-        (sand, sand, water),
-        ("pebble", "shell", "cloth"),
-        (0.3, 0.46),
-    ),
-    Place("hills", ("balloon", "house", "car", "owl", "flower"), (sky,), (lawn,), ("tuft", "pebble"), (0.5, 0.72)),
-    Place(
-        "pond",
-        ("fish", "boat", "leaf", "flower", "mushroom"),
-        (hedge, trunks, sky),
-        (water,),
-        ("pebble", "twig", "tuft"),
-        (0.16, 0.34),
-    ),
+    Place("kitchen", ("mug", "teapot", "apple", "banana", "strawberry"), (tiles,), (tabletop,), ("plate", "cloth")),
+    Place("parlor", ("lamp", "chair", "cat", "clock", "book"), (wallpaper,), (carpet,), ("cushion", "box")),
+    Place("study", ("book", "mug", "chair", "teapot", "banana"), (_PANELS,), (desk,), ("paper", "box")),
+    Place("bedroom", ("sweater", "shoe", "clock", "ball", "lamp"), (curtain,), (floorboards,), ("cushion", "cloth")),
+    Place("garden", ("flower", "butterfly", "apple", "cat", "strawberry"), (hedge,), (lawn,), ("tuft", "pebble")),
+    Place("forest", ("mushroom", "owl", "tree", "leaf", "butterfly"), (trunks,), (litter,), ("twig", "pebble")),
+    Place("street", ("car", "house", "tree", "shoe", "ball"), (_BRICKS, skyline), (road,), ("box", "paper")),
+    Place("beach", ("boat", "ball", "fish", "sweater", "balloon"), (sea,), (sand,), ("pebble", "shell"), (0.3, 0.46)),
+    Place("hills", ("balloon", "house", "car", "owl", "flower"), (sky,), (lawn,), ("tuft", "pebble"), (0.55, 0.72)),
+    Place("pond", ("fish", "boat", "leaf", "flower", "mushroom"), (hedge,), (water,), ("twig", "tuft"), (0.14, 0.24)),
 )
