@@ -26,9 +26,11 @@ from orl_explore.practice.shapes import Part, Sprite, split_instances
 
 OWN_SHARE = 0.9  # of the objects are of the place's own categories
 CLUTTER_INSTANCES = 8
-BLUR = (0.006, 0.014)  # of the surroundings: standard deviation in sides of the scene
-SATURATION = (0.5, 0.8)  # of the surroundings, of what was painted
-CONTRAST = (0.5, 0.8)
+COUNTS = (2, 2, 3, 3, 4, 5)  # of objects that a scene is meant to have, each as likely
+LARGEST = 0.8  # longer side of a thing, in sides of the scene
+BLUR = (0.008, 0.016)  # of the surroundings: standard deviation in sides of the scene
+SATURATION = (0.6, 0.85)  # of the surroundings, of what was painted
+CONTRAST = (0.25, 0.45)
 UNLIT_SIDES = (64, 256)  # least and most pixels of a thing's unlit picture
 
 
@@ -82,8 +84,8 @@ def compose(
         ambient=rng.uniform(0.45, 0.65),
     )
     canvas = _behind(canvas, rng) * np.array(light.color, np.float32)
-    wanted = int(rng.integers(2, 6))
-    crowd = float(np.interp(wanted, [2, 5], [1.3, 1.02]))
+    wanted = int(rng.choice(COUNTS))
+    crowd = float(np.interp(wanted, [2, 5], [1.4, 1.05]))
     row: list[_Standing] = []
     for attempt in range(60):
         if len(row) == wanted or (attempt >= 30 and len(row) >= 2):
@@ -120,7 +122,7 @@ def _behind(canvas: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 def _tint(rng: np.random.Generator) -> tuple[float, float, float]:
     """The color of the light, from a lamp's or an evening's to that of a cloudy day."""
-    warm, strength = rng.normal(0, 0.05), rng.uniform(0.88, 1.1)
+    warm, strength = rng.normal(0, 0.015), rng.uniform(0.95, 1.06)
     return strength * (1 + warm), strength, strength * (1 - warm)
 
 
@@ -138,7 +140,7 @@ def _stand(
 ) -> None:
     """Put a thing among those of `row`, which goes from back to front, where it hides none too much; or nowhere."""
     near = rng.uniform(0, 1)
-    side = size * rng.uniform(*kind.size) * scale * (0.86 + 0.28 * near)
+    side = size * min(LARGEST, rng.uniform(*kind.size) * scale * (0.86 + 0.28 * near))
     sprite = light_up(
         instance(category, int(name.split("/")[1]), side=things.side),
         light,
@@ -178,7 +180,7 @@ def _shade(canvas: FloatImage, standing: _Standing, light: Light, size: int) -> 
     alpha = standing.sprite.alpha
     height, width = alpha.shape
     slant = -math.cos(math.radians(light.angle))
-    strength = 0.85 * (1 - light.ambient)
+    strength = 0.7 * (1 - light.ambient)
     if standing.floats:
         move = np.array([[1, 0, standing.left + 0.06 * width * slant], [0, 1, standing.top + 0.07 * height]])
         cast = cv2.warpAffine(alpha, move, (size, size))
@@ -207,8 +209,8 @@ def _expose(canvas: FloatImage, rng: np.random.Generator) -> FloatImage:
     x, y = (np.ascontiguousarray(p) for p in np.broadcast_arrays(along[None, :], along[:, None]))
     pools = smooth(x * 1.6 + np.float32(rng.uniform(0, 30)), y * 1.6 + np.float32(rng.uniform(0, 30)))
     edge = (x - 0.5) ** 2 + (y - 0.5) ** 2
-    shown = canvas * ((0.86 + 0.28 * pools) * (1 - 0.35 * edge))[..., None]
+    shown = canvas * ((0.93 + 0.14 * pools) * (1 - 0.3 * edge))[..., None]
     gray = float(shown.mean())
-    shown = gray + (shown - gray) * rng.uniform(0.85, 1.1)
-    shown += rng.normal(0, 0.03) + rng.standard_normal((size, size, 1), dtype=np.float32) * rng.uniform(0.003, 0.011)
+    shown = gray + (shown - gray) * rng.uniform(0.95, 1.08)
+    shown += rng.normal(0, 0.015) + rng.standard_normal((size, size, 1), dtype=np.float32) * rng.uniform(0.003, 0.008)
     return np.clip(shown, 0, 1)
