@@ -48,7 +48,7 @@ def one_seed(seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     folder = arguments.out / f"seed{seed}"
     scenes = folder / "scenes" / "annotations.json"
     unseen = folder / "unseen" / "annotations.json"
-    drawings: dict[str, Any] = {"instances": INSTANCES, "holdout": HOLDOUT}
+    drawings: dict[str, Any] = {"instances": INSTANCES, "holdout": HOLDOUT, "disguise": True}
     if not scenes.exists():
         make_scenes(scenes.parent, count=arguments.scenes, seed=seed, part="train", **drawings)
     if not unseen.exists():

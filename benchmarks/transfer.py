@@ -1,6 +1,6 @@
 """Every transfer protocol on a finished run and practice scenes: random, stage 1, stage 3 and the supervised bound.
 
-    orl scenes data/practice --count 400 --seed 11 --layout voc imagefolder
+    orl scenes data/practice --count 400 --seed 11 --disguise --layout voc imagefolder
     python benchmarks/transfer.py runs/demo data/practice
 
 What was judged before is not judged again. Writes benchmarks/results/NAME.md.
@@ -72,6 +72,7 @@ def save(name: str, run: Path, practice: Path, commands: list[str]) -> None:
                 "```sh",
                 f"orl scenes {practice} --count {info['count']} --size {info['size']} --seed {info['seed']}"
                 f" --instances {info['instances']} --holdout {info['holdout']} --part {info['part']}"
+                f"{' --disguise' if info.get('disguise') else ''}"
                 " --layout voc imagefolder",
                 *commands,
                 "```",

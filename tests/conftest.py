@@ -38,7 +38,7 @@ torch.set_num_threads(1)  # for fixtures of a session, which come before those o
 @pytest.fixture(scope="session")
 def annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """COCO json of 24 practice scenes of 80 px."""
-    return make_scenes(tmp_path_factory.mktemp("scenes"), count=SCENES, size=80, seed=1)
+    return make_scenes(tmp_path_factory.mktemp("scenes"), count=SCENES, size=80, seed=1, disguise=True)
 
 
 @pytest.fixture(scope="session")
@@ -221,7 +221,7 @@ def with_encoder(new_run: Callable[..., Run]) -> Run:
 def practice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """90 scenes as VOC2007/ and imagefolder/, with annotations.json beside them. Copy before changing."""
     folder = tmp_path_factory.mktemp("practice")
-    annotations = make_scenes(folder, count=90, size=64, seed=5)
+    annotations = make_scenes(folder, count=90, size=64, seed=5, disguise=True)
     write_voc(annotations, folder)
     write_imagefolder(annotations, folder)
     return folder

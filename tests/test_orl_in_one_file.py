@@ -481,7 +481,7 @@ def test_jitter_that_finds_nothing_leaves_the_box():
 
 @pytest.mark.slow
 def test_all_three_stages_on_a_few_scenes(tmp_path):
-    scenes = make_scenes(tmp_path / "scenes", count=9, size=80, seed=1)
+    scenes = make_scenes(tmp_path / "scenes", count=9, size=80, seed=1, disguise=True)
     names = sorted(image["file_name"] for image in json.loads(scenes.read_text())["images"])
     settings = {"images": scenes.parent, "epochs": 2, "batch": 8, "size": 32, "patch": 32, "min_side": 16, "hidden": 32}
 

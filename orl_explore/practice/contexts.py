@@ -10,15 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
+from orl_explore.practice.grain import FloatImage
 
-FloatImage = NDArray[np.floating[Any]]  # float32, RGB in 0..1
 Color = tuple[float, float, float]  # RGB in 0..1
 
 HUE_SPREAD = 0.1  # turns, from scene to scene: backgrounds of one color would be paired for it
@@ -66,6 +66,14 @@ def assign_contexts(categories: Sequence[str]) -> tuple[Context, ...]:
     return tuple(replace(look, categories=names) for look, names in zip(CONTEXTS[:count], own, strict=True))
 
 
+class Named(Protocol):
+    """A context of either kind of scene."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+
 class Photographs:
     """Photographs to crop backgrounds from; each context has its own share of them where there are enough.
 
@@ -73,7 +81,7 @@ class Photographs:
     usable.
     """
 
-    def __init__(self, folder: Path, contexts: Sequence[Context]) -> None:
+    def __init__(self, folder: Path, contexts: Sequence[Named]) -> None:
         if not folder.is_dir():
             raise OrlError(f"there is no folder {folder}: give --backgrounds a folder of photographs")
         self._photos: list[NDArray[np.uint8]] = []
@@ -92,7 +100,7 @@ class Photographs:
             for number, context in enumerate(contexts)
         }
 
-    def crop(self, context: Context, rng: np.random.Generator, size: int) -> FloatImage:
+    def crop(self, context: Named, rng: np.random.Generator, size: int) -> FloatImage:
         """Return a random square crop, float32 (size, size, 3) in 0..1, of one of the context's photographs."""
         share = self._shares[context.name]
         photo = self._photos[share[int(rng.integers(len(share)))]]

@@ -1,15 +1,15 @@
-"""Practice scenes with ground truth: objects on backgrounds, in contexts that make some categories appear together.
+"""Practice scenes with ground truth, in contexts that make some categories appear together.
 
-Objects are drawn (`shapes`) or cut-out photographs (`cutouts`), backgrounds painted or crops of photographs
-(`contexts`). A scene depends on the settings and on (seed, part, its number) alone, so that a longer set begins with
-the shorter one.
+By default things are of materials and parts, in places as photographs show them (`natural`). Disguised scenes have
+drawings whose color and texture tell nothing of the category (`flat`, `shapes`); cut-out photographs are composed as
+these are (`cutouts`). A scene depends on the settings and on (seed, part, its number) alone, so that a longer set
+begins with the shorter one.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -17,60 +17,20 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from orl_explore.errors import OrlError
-from orl_explore.practice.contexts import Color, Context, FloatImage, Photographs, make_background
+from orl_explore.practice import flat, natural
+from orl_explore.practice.categories import INSTANCES
+from orl_explore.practice.contexts import Photographs
 from orl_explore.practice.cutouts import CutOuts
-from orl_explore.practice.shapes import INSTANCES, DrawnObjects, Part, Sprite
+from orl_explore.practice.flat import FlatObjects
+from orl_explore.practice.natural import Things
+from orl_explore.practice.placing import SceneObject
+from orl_explore.practice.shapes import INSTANCES as DRAWINGS
+from orl_explore.practice.shapes import DrawnObjects, Part
 
 DESCRIPTION = "ORL Explore practice scenes"
 
-OWN_SHARE = 0.9  # of the objects are of the context's own categories
-MAX_ANGLE = 180.0  # degrees either way: a pooled feature of one orientation must not give the category away
-SIDES = (0.50, 0.72)  # longer side of an object, in image sides
-MAX_OUTSIDE = 0.12  # how far an object may cross the border, in its own sides
-MIN_VISIBLE = 0.6  # of an object's area: neither behind later objects nor outside the picture
-MAX_OVERLAP = 0.25  # IoU of the visible boxes of two objects
-MIN_CONTRAST = 45.0  # distance of an object's color from the background's, in CIE Lab
-
-Box = tuple[int, int, int, int]  # xywh, pixels
-Mask = NDArray[np.bool_]  # (size, size)
-
-
-class Objects(Protocol):
-    """Where a scene's objects come from: `DrawnObjects` or `CutOuts`."""
-
-    categories: tuple[str, ...]
-    contexts: tuple[Context, ...]
-    skipped: list[str]
-
-    def choose(self, category: str, rng: np.random.Generator) -> str:
-        """Return the name of one instance of the category, among those of the chosen part."""
-
-    def color(self, name: str) -> Color:
-        """Return the instance's color, RGB in 0..1."""
-
-    def sprite(self, name: str, *, side: int, angle: float, flip: bool, light: float) -> Sprite:
-        """Return the instance's picture, its longer side `side` pixels."""
-
-
-@dataclass(frozen=True)
-class SceneObject:
-    """One object of a scene: its visible `mask`, the `box` of that mask and the visible share of the object's area."""
-
-    category: str
-    instance: str
-    mask: Mask
-    box: Box
-    visible: float
-
-
-@dataclass
-class _Placed:
-    """An object on the canvas; `mask` shrinks when another is laid over it, `area` is that of the whole object."""
-
-    category: str
-    instance: str
-    mask: Mask
-    area: int
+Objects = FlatObjects | Things
+"""Where a scene's objects come from; it decides how the scene is composed."""
 
 
 def compose_scene(
@@ -81,51 +41,21 @@ def compose_scene(
     photographs: Photographs | None = None,
     context: str | None = None,
 ) -> tuple[NDArray[np.uint8], list[SceneObject], str]:
-    """Compose one scene of drawn objects on a painted background, or of `objects` on crops of `photographs`.
+    """Compose one scene of things in a painted place, or of `objects`, or on crops of `photographs`.
 
     Returns the image, uint8 (size, size, 3) RGB; its 2 to 5 objects from back to front; and the name of its context,
     drawn uniformly unless `context` names it. Raises OrlError where that context does not exist.
     """
-    objects = objects or DrawnObjects()
-    by_name = {place.name: place for place in objects.contexts}
-    if context is not None and context not in by_name:
-        raise OrlError(f"there is no context {context!r}: choose one of {', '.join(by_name)}")
-    place = by_name[context or list(by_name)[int(rng.integers(len(by_name)))]]
-    canvas, backdrop = make_background(place, rng, size, photographs)
-    light = rng.uniform(200, 340)  # degrees on screen: from above
-    wanted = int(rng.integers(2, 6))
-    placed: list[_Placed] = []
-    for attempt in range(60):
-        if len(placed) == wanted or (attempt >= 30 and len(placed) >= 2):
-            break
-        choices = place.categories if rng.random() < OWN_SHARE else objects.categories
-        category = choices[int(rng.integers(len(choices)))]
-        instance = _choose_instance(objects, category, rng, backdrop)
-        # Many objects are smaller than few, and all shrink to the least when they do not fit.
-        largest = float(np.interp(wanted, [2, 5], [SIDES[1], 0.56]))
-        smallest = float(np.interp(wanted, [2, 5], [0.56, SIDES[0]])) if attempt < 15 else SIDES[0]
-        sprite = objects.sprite(
-            instance,
-            side=round(size * rng.uniform(smallest, largest if attempt < 30 else SIDES[0])),
-            angle=rng.uniform(-MAX_ANGLE, MAX_ANGLE),
-            flip=bool(rng.random() < 0.5),
-            light=light,
-        )
-        for _ in range(8):
-            left, top = _position(sprite, rng, size)
-            mask, area = _mask_at(sprite, left, top, size)
-            if mask.sum() >= MIN_VISIBLE * area and all(_may_cover(mask, other) for other in placed):
-                for other in placed:
-                    other.mask = other.mask & ~mask
-                placed.append(_Placed(category, instance, mask, area))
-                _paste(canvas, sprite, left, top, light=light)
-                break
-    image = np.rint(255 * canvas).astype(np.uint8)
-    found = [
-        SceneObject(thing.category, thing.instance, thing.mask, _box(thing.mask), float(thing.mask.sum() / thing.area))
-        for thing in placed
-    ]
-    return image, found, place.name
+    objects = objects or Things(size=size)
+    names = [place.name for place in objects.contexts]
+    if context is not None and context not in names:
+        raise OrlError(f"there is no context {context!r}: choose one of {', '.join(names)}")
+    at = names.index(context) if context else int(rng.integers(len(names)))
+    if isinstance(objects, Things):
+        place = objects.contexts[at]
+        return *natural.compose(rng, place, objects, size=size, photographs=photographs), place.name
+    surroundings = objects.contexts[at]
+    return *flat.compose(rng, surroundings, objects, size=size, photographs=photographs), surroundings.name
 
 
 def make_scenes(
@@ -134,7 +64,8 @@ def make_scenes(
     count: int = 1000,
     size: int = 160,
     seed: int = 0,
-    instances: int = INSTANCES,
+    instances: int | None = None,
+    disguise: bool = False,
     cutouts: Path | None = None,
     backgrounds: Path | None = None,
     holdout: float = 0.0,
@@ -148,8 +79,10 @@ def make_scenes(
         count: scenes.
         size: side of the scenes, pixels, at least 64.
         seed: 0 or more. Parts of one seed share no scene.
-        instances: different drawings of a category; each returns in many scenes, in another place, size and rotation.
-        cutouts: folder of CATEGORY/*.png with transparency that replace the drawn objects.
+        instances: different things of a category, 12 unless given, 6 of the disguised; each returns in many scenes, in
+            another place, size and light.
+        disguise: show drawings whose color and texture tell nothing of their category, in place of things.
+        cutouts: folder of CATEGORY/*.png with transparency that replace them.
         backgrounds: folder of photographs that replace the painted backgrounds.
         holdout: share of the instances of every category that only scenes of `part="test"` show.
         part: "train" (the other instances), "test" (the held-out ones) or "all".
@@ -159,12 +92,18 @@ def make_scenes(
     (share of the object's area) for every object and `context` for every image. Raises OrlError for settings that
     cannot work.
     """
+    if instances is None:
+        instances = DRAWINGS if disguise else INSTANCES
     _check(count, size, seed, instances, holdout, part)
-    objects: Objects = (
-        CutOuts(Path(cutouts), size=size, holdout=holdout, part=part)
-        if cutouts
-        else DrawnObjects(instances=instances, holdout=holdout, part=part)
-    )
+    if disguise and cutouts:
+        raise OrlError("--disguise and --cutouts both say what the scenes show: choose one of them")
+    objects: Objects
+    if cutouts:
+        objects = CutOuts(Path(cutouts), size=size, holdout=holdout, part=part)
+    elif disguise:
+        objects = DrawnObjects(instances=instances, holdout=holdout, part=part)
+    else:
+        objects = Things(size=size, instances=instances, holdout=holdout, part=part)
     photographs = Photographs(Path(backgrounds), objects.contexts) if backgrounds else None
     category_ids = {name: number for number, name in enumerate(objects.categories, start=1)}
     staging = _prepare(Path(out))
@@ -188,6 +127,7 @@ def make_scenes(
         "size": size,
         "seed": seed,
         "instances": None if cutouts else instances,
+        "disguise": disguise,
         "cutouts": str(cutouts) if cutouts else None,
         "backgrounds": str(backgrounds) if backgrounds else None,
         "holdout": holdout,
@@ -264,73 +204,3 @@ def _publish(out: Path, content: dict[str, Any]) -> Path:
         (out / "images.part" / image["file_name"]).replace(out / "images" / image["file_name"])
     (out / "images.part").rmdir()
     return unfinished.replace(annotations)
-
-
-# ------------------------------------------------------------------------------------- placing and pasting
-
-
-def _choose_instance(objects: Objects, category: str, rng: np.random.Generator, backdrop: Color) -> str:
-    """Return an instance that stands out from the background's color; the best of a few where none does."""
-    names = [objects.choose(category, rng) for _ in range(6)]
-    colors = np.array([backdrop] + [objects.color(name) for name in names], np.float32)
-    lab = cv2.cvtColor(colors[None], cv2.COLOR_RGB2Lab)[0]  # (7, 3)
-    distance = np.linalg.norm(lab[1:] - lab[0], axis=1)
-    return names[int(np.argmax(distance.clip(max=MIN_CONTRAST)))]  # the first that is far enough
-
-
-def _position(sprite: Sprite, rng: np.random.Generator, size: int) -> tuple[int, int]:
-    """Return a random left and top of the sprite in the picture."""
-    height, width = sprite.alpha.shape
-    over_x, over_y = int(MAX_OUTSIDE * width), int(MAX_OUTSIDE * height)
-    left = int(rng.integers(-over_x, size - width + over_x + 1))
-    top = int(rng.integers(-over_y, size - height + over_y + 1))
-    return left, top
-
-
-def _mask_at(sprite: Sprite, left: int, top: int, size: int) -> tuple[Mask, int]:
-    """Return the sprite's mask in the picture, (size, size), and its whole area in pixels."""
-    solid = sprite.alpha >= 0.5
-    mask = np.zeros((size, size), bool)
-    picture, inside = _windows(left, top, solid.shape, size)
-    mask[picture] = solid[inside]
-    return mask, int(solid.sum())
-
-
-def _windows(left: int, top: int, shape: tuple[int, ...], size: int) -> tuple[Any, Any]:
-    """Return where an array laid at (left, top) meets the picture: index into the picture, index into the array."""
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + shape[1], size), min(top + shape[0], size)
-    return np.s_[y0:y1, x0:x1], np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-
-
-def _may_cover(mask: Mask, other: _Placed) -> bool:
-    """Whether enough of `other` stays visible, in a box of its own, when an object is laid over it."""
-    rest = other.mask & ~mask
-    if rest.sum() < MIN_VISIBLE * other.area:
-        return False
-    a, b = _box(rest), _box(mask)
-    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(wide, 0) * max(high, 0)
-    return shared <= MAX_OVERLAP * (a[2] * a[3] + b[2] * b[3] - shared)
-
-
-def _box(mask: Mask) -> Box:
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return int(x), int(y), int(width), int(height)
-
-
-def _paste(canvas: FloatImage, sprite: Sprite, left: int, top: int, *, light: float) -> None:
-    """Lay a sprite and its soft shadow over the canvas, in place."""
-    reach = max(sprite.alpha.shape)
-    blur, throw = 0.035 * reach, 0.045 * reach
-    pad = int(3 * blur + throw) + 1
-    alpha = cv2.copyMakeBorder(sprite.alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
-    away = -throw * np.array([np.cos(np.radians(light)), np.sin(np.radians(light))])
-    shadow = cv2.warpAffine(
-        cv2.GaussianBlur(alpha, (0, 0), blur), np.column_stack([np.eye(2), away]), alpha.shape[::-1]
-    )
-    picture, inside = _windows(left - pad, top - pad, alpha.shape, canvas.shape[0])
-    canvas[picture] *= 1 - 0.3 * shadow[inside][..., None]
-    picture, inside = _windows(left, top, sprite.alpha.shape, canvas.shape[0])
-    canvas[picture] += sprite.alpha[inside][..., None] * (sprite.rgb[inside] - canvas[picture])

@@ -1,7 +1,3 @@
-"""Practice scenes: the same bytes from the same settings, annotations that agree, older sets replaced with care."""
-
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -12,10 +8,11 @@ from pycocotools import mask as coco_mask
 
 from orl_explore.boxes import filter_boxes, iou, is_kept
 from orl_explore.errors import OrlError
-from orl_explore.practice import scenes
-from orl_explore.practice.contexts import CONTEXTS
+from orl_explore.practice.categories import CATEGORIES, INSTANCES
+from orl_explore.practice.natural import Things
+from orl_explore.practice.placing import MIN_VISIBLE
+from orl_explore.practice.scenery import PLACES
 from orl_explore.practice.scenes import compose_scene, make_scenes
-from orl_explore.practice.shapes import SHAPES, DrawnObjects
 from orl_explore.proposals import selective_search
 
 
@@ -32,10 +29,34 @@ def instances_of(content):
 
 
 @pytest.fixture(scope="module")
-def drawn():
+def composed():
     """Two hundred scenes, composed but not written: [(image, objects, context)]."""
-    source = DrawnObjects()
+    source = Things(size=96)
     return [compose_scene(np.random.default_rng((0, i)), size=96, objects=source) for i in range(200)]
+
+
+@pytest.fixture(scope="module")
+def cutouts(tmp_path_factory):
+    """Six categories of eight cut-outs: an opaque ellipse in a larger transparent picture."""
+    folder = tmp_path_factory.mktemp("cutouts")
+    rng = np.random.default_rng(0)
+    for category in ["ant", "bee", "cat", "dog", "eel", "fox"]:
+        (folder / category).mkdir()
+        for number in range(8):
+            picture = np.zeros((60, 90, 4), np.uint8)
+            axes = (int(rng.integers(20, 40)), int(rng.integers(18, 28)))
+            cv2.ellipse(picture, (45, 30), axes, 0, 0, 360, (*rng.integers(0, 256, 3).tolist(), 255), -1)
+            cv2.imwrite(str(folder / category / f"{number}.png"), picture)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Sixteen flat gray photographs of brightness 0, 16, 32, ...: a crop tells its photograph."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for number in range(16):
+        cv2.imwrite(str(folder / f"{number:02d}.png"), np.full((80, 100, 3), 16 * number, np.uint8))
+    return folder
 
 
 # -- the data set on disk
@@ -66,8 +87,8 @@ def test_annotations_are_coco_and_masks_agree_with_boxes(tmp_path):
     content = read(path)
     assert path == tmp_path / "annotations.json"
     assert done == [(i + 1, 8) for i in range(8)]
-    assert [category["name"] for category in content["categories"]] == list(SHAPES)
-    assert content["info"]["seed"] == 0
+    assert [category["name"] for category in content["categories"]] == list(CATEGORIES)
+    assert (content["info"]["seed"], content["info"]["disguise"], content["info"]["instances"]) == (0, False, INSTANCES)
     for image in content["images"]:
         picture = cv2.imread(str(tmp_path / "images" / image["file_name"]))
         assert picture.shape == (image["height"], image["width"], 3) == (128, 128, 3)
@@ -80,16 +101,16 @@ def test_annotations_are_coco_and_masks_agree_with_boxes(tmp_path):
             extent = [xs.min(), ys.min(), xs.max() + 1 - xs.min(), ys.max() + 1 - ys.min()]
             assert annotation["bbox"] == extent
             assert annotation["area"] == mask.sum()
-            assert annotation["visible"] >= scenes.MIN_VISIBLE - 1e-3
+            assert annotation["visible"] >= MIN_VISIBLE - 1e-3
             assert annotation["instance"].startswith(content["categories"][annotation["category_id"] - 1]["name"])
     assert [a["id"] for a in content["annotations"]] == list(range(1, len(content["annotations"]) + 1))
 
 
 def test_train_and_test_share_no_instance(tmp_path):
-    train = read(make_scenes(tmp_path / "train", count=40, size=64, holdout=0.25, part="train"))
-    test = read(make_scenes(tmp_path / "test", count=40, size=64, holdout=0.25, part="test"))
+    train = read(make_scenes(tmp_path / "train", count=60, size=64, holdout=0.25, part="train"))
+    test = read(make_scenes(tmp_path / "test", count=60, size=64, holdout=0.25, part="test"))
     assert instances_of(train).isdisjoint(instances_of(test))
-    assert {name.split("/")[0] for name in instances_of(test)} == set(SHAPES)
+    assert {name.split("/")[0] for name in instances_of(test)} == set(CATEGORIES)
     # Nor do they share layouts, though the seed is the same.
     assert [a["bbox"] for a in train["annotations"][:5]] != [a["bbox"] for a in test["annotations"][:5]]
 
@@ -97,8 +118,8 @@ def test_train_and_test_share_no_instance(tmp_path):
 def test_instances_return(tmp_path):
     scenes = read(make_scenes(tmp_path / "scenes", count=40, size=64, instances=2))
     names = {annotation["instance"] for annotation in scenes["annotations"]}
-    assert names <= {f"{category}/{number:03d}" for category in SHAPES for number in range(2)}
-    assert len(names) > len(SHAPES), "both drawings of some category"
+    assert names <= {f"{category}/{number:03d}" for category in CATEGORIES for number in range(2)}
+    assert len(names) > len(CATEGORIES), "both drawings of some category"
 
 
 def test_a_new_set_replaces_the_old_one_when_it_is_complete(tmp_path):
@@ -145,6 +166,7 @@ def test_other_data_is_never_replaced(tmp_path):
         ({"part": "val"}, "--part val"),
         ({"part": "test"}, "add --holdout"),
         ({"cutouts": Path("nowhere")}, "no folder nowhere"),
+        ({"cutouts": Path("nowhere"), "disguise": True}, "choose one of them"),
         ({"backgrounds": Path("nowhere")}, "no folder nowhere"),
     ],
 )
@@ -157,21 +179,19 @@ def test_settings_that_cannot_work(tmp_path, settings, message):
 # -- what a scene shows
 
 
-def test_number_size_and_visibility_of_objects(drawn):
-    counts = [len(objects) for _, objects, _ in drawn]
-    assert set(counts) == {2, 3, 4, 5}
-    every = [thing for _, objects, _ in drawn for thing in objects]
-    assert min(thing.visible for thing in every) >= scenes.MIN_VISIBLE
-    assert np.mean([thing.visible < 0.95 for thing in every]) > 0.1  # some occlusion there is
-    # Longer sides of 96 px scenes; two pixels of rounding either way, where nothing is hidden.
-    longer = [max(thing.box[2:]) for thing in every if thing.visible == 1]
-    assert min(longer) >= scenes.SIDES[0] * 96 - 2
-    assert max(longer) <= scenes.SIDES[1] * 96 + 2
+def test_number_size_and_visibility_of_objects(composed):
+    assert {len(objects) for _, objects, _ in composed} == {2, 3, 4, 5}
+    every = [thing for _, objects, _ in composed for thing in objects]
+    assert min(thing.visible for thing in every) >= MIN_VISIBLE
+    assert np.mean([thing.visible < 0.95 for thing in every]) > 0.25  # occlusion is usual
+    longer = np.array([max(thing.box[2:]) for thing in every]) / 96
+    assert 0.15 < longer.min() < 0.3 < np.median(longer) < 0.5  # near and far
+    assert longer.max() < 0.85
 
 
 def test_composing_depends_on_the_generator_alone():
-    first, second = (compose_scene(np.random.default_rng(5), size=80, context="sea") for _ in range(2))
-    assert first[2] == "sea"
+    first, second = (compose_scene(np.random.default_rng(5), size=80, context="beach") for _ in range(2))
+    assert first[2] == "beach"
     assert np.array_equal(first[0], second[0])
     assert first[0].dtype == np.uint8
     assert first[0].shape == (80, 80, 3)
@@ -179,15 +199,30 @@ def test_composing_depends_on_the_generator_alone():
         compose_scene(np.random.default_rng(5), context="moon")
 
 
-def test_contexts_make_categories_appear_together(drawn):
-    own = {context.name: set(context.categories) for context in CONTEXTS}
-    assert {context for *_, context in drawn} == set(own)
-    # A stranger is of an own category by chance in 4 of 12 cases: 0.85 + 0.15 / 3 = 0.90; independence gives 0.33.
-    share = np.mean([thing.category in own[context] for _, objects, context in drawn for thing in objects])
-    assert 0.85 <= share <= 0.95
+def test_nearer_things_stand_lower_and_come_last(composed):
+    feet = [
+        [
+            thing.box[1] + thing.box[3]
+            for thing in objects
+            if thing.visible == 1 and not CATEGORIES[thing.category].floats
+        ]
+        for _, objects, _ in composed
+    ]
+    steps = np.concatenate([np.diff(rows) for rows in feet])
+    assert len(steps) > 30
+    assert steps.min() >= -6  # a turned thing's picture has transparent rows at its foot
+    assert steps.mean() > 5
+
+
+def test_contexts_make_categories_appear_together(composed):
+    own = {context.name: set(context.categories) for context in PLACES}
+    assert {context for *_, context in composed} == set(own)
+    # A stranger is of an own category by chance in 4 of 24 cases: 0.9 + 0.1 * 4 / 24 = 0.92; independence gives 0.17.
+    share = np.mean([thing.category in own[context] for _, objects, context in composed for thing in objects])
+    assert 0.87 <= share <= 0.97
     # The same without looking at contexts: pairs of one scene meet in some context far more often than shuffled pairs.
     together = {(a, b) for names in own.values() for a in names for b in names}
-    scene_categories = [[thing.category for thing in objects] for _, objects, _ in drawn]
+    scene_categories = [[thing.category for thing in objects] for _, objects, _ in composed]
     flat = np.random.default_rng(0).permutation(np.concatenate(scene_categories)).tolist()
     shuffled = [[flat.pop() for _ in categories] for categories in scene_categories]
 
@@ -205,7 +240,7 @@ def test_objects_are_found_by_selective_search():
         kept = boxes[is_kept(filter_boxes(boxes, min_side=32))]
         found += list(iou(np.array([thing.box for thing in objects]), kept).max(axis=1) >= 0.5)
     assert len(found) > 30
-    assert np.mean(found) >= 0.9
+    assert np.mean(found) >= 0.75  # clutter, shadows and grain make it harder than on flat drawings
 
 
 # -- cut-outs and photographs

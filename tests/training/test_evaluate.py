@@ -43,7 +43,7 @@ def shown(summary):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    return open_images([make_scenes(tmp_path_factory.mktemp("scenes"), count=20, size=64, seed=1)])
+    return open_images([make_scenes(tmp_path_factory.mktemp("scenes"), count=20, size=64, seed=1, disguise=True)])
 
 
 def mine(run, images):

@@ -26,12 +26,12 @@ def _add_scenes(commands: Commands) -> None:
     scenes.add_argument(
         "--cutouts", type=Path, metavar="DIR", help="compose from RGBA pictures, DIR/CATEGORY/*.png, not from drawings"
     )
-    scenes.add_argument("--backgrounds", type=Path, metavar="DIR", help="photographs to use, faded, as backgrounds")
+    scenes.add_argument("--backgrounds", type=Path, metavar="DIR", help="photographs to use as backgrounds")
+    scenes.add_argument("--disguise", action="store_true", help="drawings whose color and texture hide their category")
     scenes.add_argument(
         "--instances",
         type=int,
-        default=6,
-        help="different drawings per category; with few, each returns often (default: 6)",
+        help="different things per category; with few, each returns often (default: 12, disguised 6)",
     )
     scenes.add_argument(
         "--holdout", type=float, default=0.0, help="share of the object instances kept for `--part test` (default: 0)"
@@ -52,10 +52,11 @@ def _add_scenes(commands: Commands) -> None:
 
 
 def _scenes(arguments: argparse.Namespace) -> None:
-    """Make practice scenes: drawings of objects on backgrounds, with boxes, masks and contexts as COCO annotations.
+    """Make practice scenes: things in places, with boxes, masks and contexts as COCO annotations.
 
-    Every step of ORL can be judged on them. Objects of a category share their shape, never their color; a context
-    (such as a kitchen) has objects and a kind of background of its own, so that image neighbors mean something.
+    Every step of ORL can be judged on them. Objects of a category share material, parts and a range of colors, or, with
+    --disguise, their shape and never their color; a context (such as a kitchen) has objects and a kind of background of
+    its own, so that image neighbors mean something.
     """
     from orl_explore.practice.benchmark_folders import LAYOUTS
     from orl_explore.practice.scenes import make_scenes
@@ -70,6 +71,7 @@ def _scenes(arguments: argparse.Namespace) -> None:
             cutouts=arguments.cutouts,
             backgrounds=arguments.backgrounds,
             instances=arguments.instances,
+            disguise=arguments.disguise,
             holdout=arguments.holdout,
             part=arguments.part,
             progress=progress,
