@@ -185,7 +185,7 @@ def test_number_size_and_visibility_of_objects(composed):
     assert min(thing.visible for thing in every) >= MIN_VISIBLE
     assert np.mean([thing.visible < 0.95 for thing in every]) > 0.25  # occlusion is usual
     longer = np.array([max(thing.box[2:]) for thing in every]) / 96
-    assert 0.15 < longer.min() < 0.3 < np.median(longer) < 0.5  # near and far
+    assert 0.15 < longer.min() < 0.35 < np.median(longer) < 0.6  # near and far
     assert longer.max() < 0.85
 
 
@@ -201,17 +201,14 @@ def test_composing_depends_on_the_generator_alone():
 
 def test_nearer_things_stand_lower_and_come_last(composed):
     feet = [
-        [
-            thing.box[1] + thing.box[3]
-            for thing in objects
-            if thing.visible == 1 and not CATEGORIES[thing.category].floats
-        ]
+        [thing.box[1] + thing.box[3] for thing in objects if not CATEGORIES[thing.category].floats]
         for _, objects, _ in composed
     ]
     steps = np.concatenate([np.diff(rows) for rows in feet])
-    assert len(steps) > 30
-    assert steps.min() >= -6  # a turned thing's picture has transparent rows at its foot
-    assert steps.mean() > 5
+    assert len(steps) > 100
+    # A foot may be hidden by what is nearer, or cut off by the picture's border.
+    assert np.mean(steps >= -1) > 0.8
+    assert steps.mean() > 4
 
 
 def test_contexts_make_categories_appear_together(composed):
