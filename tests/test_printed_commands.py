@@ -344,6 +344,8 @@ class Session:
         given = vars(arguments)
         for path in _missing(given.get("images") or ()):
             self.supplies.coco(path) if path.suffix == ".json" else self.supplies.photographs(path)
+        if given.get("images") and given.get("root"):
+            shutil.copytree(self.supplies.scenes.parent / "images", arguments.root, dirs_exist_ok=True)
         for path in _missing(given.get("data") or ()):
             voc = any(name.startswith("voc") for name in arguments.protocol)
             self.supplies.coco(path) if path.suffix == ".json" else self.supplies.benchmark(path, voc=voc)
