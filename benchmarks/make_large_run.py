@@ -156,7 +156,7 @@ def make_large_run(
 
 
 def _map(run: Run, rng: np.random.Generator, regions: int) -> None:
-    """A map of as many regions as `orl project` draws at most, at random places: laying them out takes UMAP long."""
+    """A map of as many regions as `orl map` draws at most, at random places: laying them out takes UMAP long."""
     rows = object_map.sample(regions, limit=object_map.LIMIT, seed=0)
     group = rng.integers(0, 12, len(rows))
     x, y = np.column_stack([np.cos(group), np.sin(group)]).T + rng.normal(0, 0.2, (2, len(rows)))

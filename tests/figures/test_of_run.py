@@ -123,7 +123,7 @@ def test_crops_have_the_shape_of_their_boxes(finished):
 
 @pytest.mark.slow
 def test_the_object_map_needs_a_map(run):
-    with pytest.raises(OrlError, match="orl project"):
+    with pytest.raises(OrlError, match="orl map"):
         of_run.objects(run)
     object_map.make_object_map(run, object_map.MapSettings(limit=60, neighbors=5))
     made = of_run.objects(run)
