@@ -59,7 +59,8 @@ class Part:
     Args:
         outline: points (n, 2), or several outlines: what lies in an even number of them is a hole.
         material: name in `materials.MATERIALS`.
-        color, second: the material's two colors; `second` is `color` where it is left out.
+        color: the material's first color.
+        second: its second one; `color` where it is left out.
         round: how far the edge is rounded, in units; a part rounded to its middle is a cushion, 0 is flat.
         grain: size of the texture, in units per unit of the material.
         turn: degrees the texture is turned by, clockwise on screen.
