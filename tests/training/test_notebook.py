@@ -111,7 +111,7 @@ def test_cells_of_a_notebook(annotations, tiny_yaml, tmp_path, finished, monkeyp
         assert len(figures) == 1
         (trace,) = figures[0]["data"]
         assert np.frombuffer(base64.b64decode(trace["x"]["bdata"]), trace["x"]["dtype"]).tolist() == list(range(6))
-        assert len(texts) <= 5  # images read, processes, what is done, one line of progress, the run
+        assert len(texts) <= 6  # images read and used, processes, what is done, one line of progress, the run
         assert texts[-1].startswith("Run(")
     assert (tmp_path / "one/stage1/metrics.csv").read_bytes() == (finished.path / "stage1/metrics.csv").read_bytes()
     assert pd.read_csv(tmp_path / "two/stage1/metrics.csv")["step"].tolist() == list(range(6))
