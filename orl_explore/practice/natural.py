@@ -24,13 +24,13 @@ from orl_explore.practice.rendering import Light, light_up
 from orl_explore.practice.scenery import PLACES, Place, paint
 from orl_explore.practice.shapes import Part, Sprite, split_instances
 
-OWN_SHARE = 0.9  # of the objects are of the place's own categories
+OWN_SHARE = 0.95  # of the objects are of the place's own categories
 CLUTTER_INSTANCES = 8
 COUNTS = (2, 2, 3, 3, 4, 5)  # of objects that a scene is meant to have, each as likely
 LARGEST = 0.8  # longer side of a thing, in sides of the scene
 BLUR = (0.008, 0.016)  # of the surroundings: standard deviation in sides of the scene
-SATURATION = (0.6, 0.85)  # of the surroundings, of what was painted
-CONTRAST = (0.25, 0.45)
+SATURATION = (0.75, 0.95)  # of the surroundings, of what was painted
+CONTRAST = (0.22, 0.38)
 UNLIT_SIDES = (64, 256)  # least and most pixels of a thing's unlit picture
 
 

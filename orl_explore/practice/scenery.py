@@ -1,7 +1,7 @@
 """Places of practice scenes: which categories are at home there, and what lies behind and below them.
 
 A place is a back (a wall, a hedge, the sky) above a ground in perspective (a table, a lawn, the sea), each painted
-anew for every scene. Its colors vary, or backgrounds of one color would be paired for it.
+anew for every scene. Its colors vary within what is usual for the place, so that a place is known by them.
 """
 
 import math
@@ -120,7 +120,7 @@ def sky(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
 def tiles(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """A tiled wall, some tiles painted."""
     count = rng.uniform(5, 8)
-    first, second = _pale(_any(rng, "teal sky teal white"), 0.55), _any(rng, "blue teal tan crimson")
+    first, second = _pale(_any(rng, "teal sky"), 0.55), _any(rng, "blue teal tan crimson")
     a, b = _moved(rng, x * count, y * count)
     column, row = np.floor(a), np.floor(b)
     value = np.mod(np.sin(column * 12.9898 + row * 78.233) * 43758.5, 1).astype(np.float32)
@@ -134,7 +134,7 @@ def tiles(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
 def wallpaper(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     """Striped, dotted or flowered paper, a skirting board and now and then a picture or a window."""
     count, kind = rng.uniform(5, 9), rng.random()
-    first = _any(rng, "pink crimson orange pink")
+    first = _any(rng, "pink crimson")
     second = _pale(first, 0.55)
     u, v = _moved(rng, x * count, y * count)
     if kind < 0.4:
@@ -165,7 +165,7 @@ def curtain(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImag
     count = rng.uniform(6, 11)
     a, b = _moved(rng, x, y)
     folds = np.sin(2 * math.pi * (count * x + 0.5 * smooth(2 * a, 0.8 * b))) * 0.5 + 0.5
-    hue = _any(rng, "violet blue violet")
+    hue = color("violet", rng)
     weave = smooth(a * 60, b * 60)
     return _colors(hue, _pale(hue, 0.7), 0.4 * folds, 0.5 + 0.55 * folds**0.7 + 0.06 * weave)
 
@@ -234,7 +234,7 @@ def tabletop(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatIma
         u, v = _moved(rng, x * count, y * count * 0.5)
         share = 0.5 * (np.mod(u, 1) < 0.5) + 0.5 * (np.mod(v, 1) < 0.5)
         return _colors(_any(rng, "white cream"), _any(rng, "red blue green teal yellow"), share.astype(np.float32), 0.9)
-    return _boards(rng, x, y, rng.uniform(2.5, 4.5), "tan tan orange")
+    return _boards(rng, x, y, rng.uniform(2.5, 4.5), "tan orange")
 
 
 def desk(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
@@ -284,7 +284,7 @@ def lawn(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     patches = fractal(a * 2.5, b * 2)
     picture = _colors(
         _any(rng, "green green olive"),
-        _any(rng, "lime olive yellow"),
+        _any(rng, "lime olive"),
         0.55 * patches + 0.2 * blades,
         0.45 + 0.85 * blades,
     )
@@ -349,7 +349,7 @@ def water(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     a, b = _moved(rng, x, y)
     wave = smooth(a * 5 + 2 * smooth(3 * a, 8 * b), b * 16)
     glint = np.clip((fractal(a * 8, b * 30) - 0.62) / 0.15, 0, 1)
-    deep, mirrored = _any(rng, "teal teal green"), _any(rng, "teal olive silver")
+    deep, mirrored = color("teal", rng), _any(rng, "teal olive silver")
     picture = _colors(deep, _pale(mirrored, 0.7), np.clip(wave * 1.1 - 0.1, 0, 1), 0.8 + 0.2 * wave)
     picture += (0.5 * glint)[..., None] * (1 - picture)
     if rng.random() < 0.5:
@@ -360,7 +360,7 @@ def water(rng: np.random.Generator, x: FloatImage, y: FloatImage) -> FloatImage:
     return picture.astype(np.float32)
 
 
-_BRICKS = _material("bricks", "crimson orange brown", "silver gray", (0.5, 0.8))
+_BRICKS = _material("bricks", "crimson brown", "silver gray", (0.5, 0.8))
 _PANELS = _material("boards", "brown olive brown", "brown charcoal", (0.4, 0.7))
 
 PLACES = (
@@ -370,7 +370,7 @@ PLACES = (
     Place("bedroom", ("sweater", "shoe", "book", "clock"), (curtain,), (floorboards,), ("cushion", "cloth")),
     Place("garden", ("flower", "butterfly", "apple", "cat"), (hedge,), (lawn,), ("tuft", "pebble")),
     Place("forest", ("mushroom", "owl", "tree", "leaf"), (trunks,), (litter,), ("twig", "pebble")),
-    Place("street", ("car", "house", "tree", "ball"), (_BRICKS, skyline), (road,), ("box", "paper")),
+    Place("street", ("car", "house", "tree", "ball"), (_BRICKS, _BRICKS, skyline), (road,), ("box", "paper")),
     Place("beach", ("boat", "ball", "fish", "shoe"), (sea,), (sand,), ("pebble", "shell"), (0.3, 0.46)),
     Place("hills", ("balloon", "house", "owl", "butterfly"), (sky,), (lawn,), ("tuft", "pebble"), (0.55, 0.72)),
     Place("pond", ("fish", "boat", "leaf", "flower"), (hedge,), (water,), ("twig", "tuft"), (0.14, 0.24)),
