@@ -249,7 +249,7 @@ class Supplies:
         """A folder in the layout of PASCAL VOC, or with a folder of images per class."""
         made = self.many / ("VOC2007" if voc else "imagefolder")
         if not made.exists():
-            annotations = make_scenes(self.many, count=MANY, size=64, seed=1)
+            annotations = make_scenes(self.many, count=MANY, size=64, seed=1, disguise=True)
             (write_voc if voc else write_imagefolder)(annotations, self.many)
         shutil.copytree(made, path / made.name if voc else path)
 
@@ -319,7 +319,7 @@ class Session:
         words = [own.get(word, word).replace("~/", "home/") for word in given]
         arguments = parse(words)
         if arguments.command == "scenes":
-            words += [f"--count={MANY}", "--size=64"]
+            words += [f"--count={MANY}", "--size=64", "--disguise"]  # of a few kinds: two images of each
         elif arguments.takes_settings:
             words += settings(arguments.command, getattr(arguments, "protocol", ()))
             if command.words[0] != "torchrun" and arguments.command != "config":
