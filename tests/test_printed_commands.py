@@ -34,6 +34,8 @@ from training.config import config_names
 from training.exporting import export
 from training.plan import plan
 
+pytestmark = pytest.mark.slow  # a second each, a minute for all
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -226,7 +228,7 @@ class Supplies:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.many = folder, folder / "many"
-        self.scenes = make_scenes(folder / "scenes", count=24, size=64, seed=1)
+        self.scenes = make_scenes(folder / "scenes", count=24, size=64, seed=1, disguise=True)
 
     def photographs(self, path: Path) -> None:
         """A folder of pictures without annotations; or a list of them."""

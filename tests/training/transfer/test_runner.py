@@ -79,6 +79,7 @@ def test_a_truncated_image_is_named(copy, changed, folders, workers):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_result_of_other_code_is_told(copy, tiny, capsys, monkeypatch):
     judge = functools.partial(transfer.evaluate, copy, tiny, ["knn"], encoders=["random"], settings=SHORT)
     old = judge()
