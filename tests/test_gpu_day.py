@@ -44,6 +44,7 @@ def test_what_falls_short(day):
     ]
 
 
+@pytest.mark.slow
 def test_a_part_is_kept_when_it_has_ended_only(day):
     part = day.Part("quick", ["-c", "print('done')"], ["-c", "import time; time.sleep(60)"], minutes=1)
     assert day.run_part(part, toy=True, minutes=0.02).startswith("not finished in")

@@ -107,6 +107,7 @@ def test_stored_outputs_are_whole_and_in_order(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_every_stored_figure_has_a_picture(name):
     figures = [output.data for output in outputs(read(name)) if FIGURE in output.get("data", {})]
     assert figures

@@ -27,6 +27,8 @@ from orl_explore.practice.scenes import make_scenes
 from orl_explore.settings import EncoderSettings, Stage1Settings, ViewSettings
 from orl_explore.views import parameters, pillow, tensors
 
+pytestmark = pytest.mark.slow  # ten seconds for all
+
 FILE = Path(__file__).parent.parent / "notebooks" / "orl_in_one_file.py"
 DRAWS = 2000
 

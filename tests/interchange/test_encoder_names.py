@@ -143,6 +143,7 @@ def test_what_is_the_same_has_the_same_hash(run, tmp_path):
 # ---- stage 2 -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stage_2_with_the_embedded_encoder(new_run, changed, images, tiny, capsys):
     run = new_run()
     config = changed("stage2", encoder="embedded", encoder_size=64)

@@ -133,6 +133,7 @@ def mined(tmp_path_factory, images, annotations, weights, changed):
     return run, config
 
 
+@pytest.mark.slow
 def test_a_run_without_stage_1(mined, weights, images):
     run, _ = mined
     record = run.stage("stage2")
