@@ -49,7 +49,7 @@ def render(run: Run) -> None:
     """Show the page."""
     found = _sources(run)
     if not comparison.compared_encoders(run):
-        raise OrlError(f"this run has no encoder yet: run `orl stage1 {run.path}` first")
+        raise OrlError(f"this run has no encoder: stage 1 is {run.state('stage1').sentence}")
     names = list(found)
     left, right, last = st.columns([2, 2, 2])
     # Stage 1 against stage 3 is what the paper is about; without stage 3, the untrained encoder against stage 1.
@@ -68,7 +68,7 @@ def render(run: Run) -> None:
         " pooled backbone feature, which the evaluation judges.",
     )
     if "stage3" not in comparison.compared_encoders(run):
-        st.info(state.sentence(f"Stage 3 of this run is not there yet: `orl stage3 {run.path}` makes it."))
+        st.info(state.sentence(f"There is no encoder of stage 3: it is {run.state('stage3').sentence}."))
     pair, titles = (found[a], found[b]), (_title(a), _title(b))
     compared = _compare(run, pair, titles, bool(features))
     if compared is None:

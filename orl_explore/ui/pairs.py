@@ -168,10 +168,8 @@ def _pictures(
 def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray) -> None:
     query, keys = scene.own(scene.image_id), scene.own(neighbor_id)
     if not pair_scene.has_embeddings(scene):
-        st.info(
-            "This run was imported without embeddings, so only the pairs themselves are known: `orl embed RUN` makes"
-            " embeddings with the encoder of stage 1."
-        )
+        with state.explained(f"matrix of {scene.run.path}"):  # only the pairs themselves are known
+            scene.run.require("region_embeddings")
         return
     st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the accepted pairs.")
     key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_matrix', 0)}"

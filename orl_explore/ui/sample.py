@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,12 +161,20 @@ def _compute(run_path: str, epoch: int, row: int, version: object, _samples: Obj
     return replay.current_losses(Run(run_path), _samples, epoch, row)
 
 
+def _no_checkpoint(run: Run) -> str:
+    stage = run.state("stage3")
+    if stage.state == "imported":
+        return "stage 3 was imported, which brings an encoder alone"
+    if stage.state == "finished":
+        return f"they are gone; `orl stage3 {shlex.quote(str(run.path))} --overwrite` trains anew"
+    return f"stage 3 is {stage.sentence}"
+
+
 def _losses(run: Run, samples: ObjectViews, epoch: int, row: int) -> replay.Losses | None:
     files = sorted((run.path / "stage3" / "checkpoints").glob("step=*.ckpt"))
     if not files:
         st.info(
-            f"Stage 3 has no checkpoint yet, so there are no losses: `orl stage3 {run.path}` makes one.",
-            icon=":material/info:",
+            state.sentence(f"There are no losses without a checkpoint: {_no_checkpoint(run)}."), icon=":material/info:"
         )
         return None
     wanted = st.toggle(

@@ -93,7 +93,7 @@ def test_stage_3_missing(runs, visit):
     shutil.rmtree(runs / "one" / "stage3")
     app = visit()
     assert sound(app), text(app)
-    assert "Stage 3 of this run is not there yet" in text(app)
+    assert "There is no encoder of stage 3: it is finished, but gone since" in text(app).replace("\\", "")
     assert (app.main.selectbox[0].value, app.main.selectbox[1].value) == ("random", "stage1")
 
 
