@@ -21,8 +21,8 @@ State = Literal["absent", "waiting", "running", "stopped", "failed", "incomplete
 interrupted. failed: ended with an error. incomplete: finished once, but files of it are gone. finished. imported."""
 
 QUIET: Final = 600.0
-"""Seconds without a sign after which a stage counts as stopped where the lock tells nothing: of another machine, or on a
-file system without locks."""
+"""Seconds without a sign after which a stage counts as stopped where the lock tells nothing: of another machine, or
+on a file system without locks."""
 
 INTERRUPTED: Final = ("KeyboardInterrupt", "SystemExit", "Stopped")
 """Errors that are no failure: somebody, or the scheduler, ended the command."""

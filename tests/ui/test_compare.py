@@ -55,7 +55,7 @@ def test_a_finished_run(runs, visit):
 def test_walking(runs, visit):
     app = visit()
     ids = Run(runs / "one").images().table["image_id"].tolist()
-    next_one = next(button for button in app.button if button.label == "Next")
+    next_one = next(button for button in app.button if button.label == "Next image")
     app = next_one.click().run()
     assert sound(app), text(app)
     assert app.query_params["image"] in ([str(ids[1])], str(ids[1]))

@@ -29,7 +29,7 @@ def chosen(app):
 def test_the_map_of_a_finished_run(run, visit):
     app = visit()
     assert not app.warning
-    assert f"{len(run.read('regions')):,} regions" in app.caption[1].value
+    assert f"{len(run.read('regions')):,} regions" in app.caption[2].value
     assert not chosen(app)
 
 
@@ -131,7 +131,7 @@ def test_a_stale_map_says_so(run, visit):
 def test_more_regions_than_drawn(run, visit):
     object_map.make_object_map(run, object_map.MapSettings(limit=20))
     regions = len(run.read("regions"))
-    assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[1].value
+    assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[2].value
     assert run.read("object_map").columns.tolist() == list(TABLES["object_map"].columns)
     assert np.isfinite(run.read("object_map")["x"]).all()
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -145,8 +146,19 @@ def test_other_images_are_refused(orl, copy, tmp_path):
 
 
 def test_a_locked_run(orl, finished):
-    with finished.lock():
-        code, _, err = orl("stage1", finished.path)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:  # this thread could take its own lock again
+        with finished.lock():
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    code, _, err = orl("stage1", finished.path)
+    done.set()
+    thread.join()
     assert code == 1
     assert "another process is working on" in err
     assert_short(err)
