@@ -21,6 +21,7 @@ import pandas as pd
 from orl_explore.errors import OrlError
 from orl_explore.images.findings import Findings
 from orl_explore.images.image_set import ImageSet
+from orl_explore.nested import differing_keys, from_dict
 from orl_explore.runs import locking
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
@@ -28,7 +29,7 @@ from orl_explore.runs.reading import image_ids, read_image
 from orl_explore.runs.states import StageState, command_for, spent, state_of
 from orl_explore.runs.tables import ARRAYS, TABLES, write_table
 from orl_explore.runs.upgrading import upgrade
-from orl_explore.settings import Config, differing_keys, from_dict
+from orl_explore.settings import Config
 
 FORMAT = 2
 """Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""

@@ -12,10 +12,11 @@ import streamlit as st
 from orl_explore.errors import OrlError
 from orl_explore.figures import curves
 from orl_explore.images.findings import Findings
+from orl_explore.nested import from_dict
 from orl_explore.runs.run import Run
 from orl_explore.runs.states import StageState
 from orl_explore.runs.tables import MINED
-from orl_explore.settings import TrainSettings, from_dict
+from orl_explore.settings import TrainSettings
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
