@@ -95,7 +95,7 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
             for name in STAGES:
                 run.clear(name)
     for name in STAGES:
-        if name == "stage1" and not needs_stage(config.stage2.encoder, "stage1"):
+        if name == "stage1" and not needs_stage(config.stage2.encoder, "stage1") and not run.explored:
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
         run_stage(name, run, config)

@@ -60,8 +60,8 @@ def render(run: Run) -> None:
 
 
 def _runs(manifest: Mapping[str, Any]) -> bool:
-    """Whether a stage is at work."""
-    return any(record.get("state") == "running" for record in manifest["stages"].values())
+    """Whether a stage is at work, or the run has only just begun."""
+    return not manifest["stages"] or any(record.get("state") == "running" for record in manifest["stages"].values())
 
 
 def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
@@ -85,7 +85,7 @@ def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
                 st.caption(f"To go on: `orl {name} {run.path}`")
             else:
                 st.markdown(":blue-badge[:material/sync: running]")
-                _progress_of_parts(run, name)
+                progress_of_parts(run, name)
                 _progress(run, name, record, images=(manifest["images"] or {}).get("count", 0))
 
 
@@ -104,7 +104,7 @@ def _progress(run: Run, name: str, record: Mapping[str, Any], *, images: int) ->
     st.progress(done, text=text)
 
 
-def _progress_of_parts(run: Run, name: str) -> None:
+def progress_of_parts(run: Run, name: str) -> None:
     """How far the step of stage 2 is that is at work, and the time that it still needs at its speed so far."""
     try:
         note = json.loads(run.progress_file(name).read_text(encoding="utf-8"))
