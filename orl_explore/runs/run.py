@@ -97,6 +97,30 @@ class Run:
             )
         return manifest
 
+    def begin(self) -> bool:
+        """Make the folder with a run.json that says nothing yet, for the dashboard to list; False: it was there."""
+        if self._manifest_file.exists():
+            return False
+        write_json(self._manifest_file, self.manifest())
+        return True
+
+    def forget_beginning(self) -> None:
+        """Undo `begin`, unless the run has images by now."""
+        if self._manifest_file.exists() and self.manifest()["images"] is None:
+            self._manifest_file.unlink()
+            (self.path / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else is in there
+                self.path.rmdir()
+
+    def set_explored(self) -> None:
+        """Record that this run was made by `orl explore`, so that `orl run` trains all stages that it lacks."""
+        write_json(self._manifest_file, self.manifest() | {"explored": True})
+
+    @property
+    def explored(self) -> bool:
+        """Whether this run was made by `orl explore`."""
+        return bool(self.manifest().get("explored"))
+
     def set_config(self, config: Config) -> None:
         """Keep the settings of the whole run in run.json, stages that have not begun included."""
         write_json(self._manifest_file, self.manifest() | {"config": config.as_dict()})

@@ -101,7 +101,7 @@ def _stage(run: Run, stage: StageState, images: int) -> None:
     elif stage.state == "failed":
         st.caption(state.sentence(str(record.get("error"))[:300]))
     elif stage.state == "running":
-        _progress_of_parts(run, stage.name)
+        progress_of_parts(run, stage.name)
         _progress(run, stage, images=images)
     if stage.state in ("absent", "waiting", "incomplete"):
         st.caption(state.sentence(stage.sentence))
@@ -121,7 +121,7 @@ def _progress(run: Run, stage: StageState, *, images: int) -> None:
     st.progress(done, text=text)
 
 
-def _progress_of_parts(run: Run, name: str) -> None:
+def progress_of_parts(run: Run, name: str) -> None:
     """How far the step of stage 2 is that is at work, and the time that it still needs at its speed so far."""
     try:
         note = json.loads(run.progress_file(name).read_text(encoding="utf-8"))

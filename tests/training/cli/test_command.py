@@ -17,9 +17,9 @@ from training import pipeline
 from training.config import load_config, to_yaml
 from training.twin_training import TwinTraining
 
-COMMANDS = ["scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
+COMMANDS = ["explore", "scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
 COMMANDS += ["encoders", "map", "project", "import", "export", "embed", "app"]
-TAKE_SETTINGS = ("run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed")
+TAKE_SETTINGS = ("explore", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed")
 
 
 # ---- help --------------------------------------------------------------------------------------------------
