@@ -8,7 +8,23 @@ from training.cli.arguments import Commands, add_run
 
 
 def register(commands: Commands) -> None:
-    """Add `orl map`, and `orl project`, as it was called before."""
+    """Add `orl embed-regions`, `orl map`, and `orl project`, as the latter was called before."""
+    embed = commands.add("embed-regions", _embed_regions, "embed the kept boxes by any encoders", takes_settings=True)
+    add_run(embed, "the run folder; its stage 2 must be finished")
+    embed.add_argument(
+        "--encoder",
+        nargs="+",
+        default=[],
+        metavar="WHICH",
+        help="which encoders, as `orl encoders RUN` lists them (default: untrained and those of the stages)",
+    )
+    embed.add_argument(
+        "--limit",
+        type=int,
+        help="of more boxes, embed a random sample of this size (default: as the run's other encoders, else 100000)",
+    )
+    embed.add_argument("--sample-seed", type=int, default=0, help="decides the sample (default: 0)")
+    embed.add_argument("--overwrite", action="store_true", help="embed anew although it is done")
     for name, function, summary in (
         ("map", _map, "make the object map: all kept boxes, laid out by UMAP"),
         ("project", _project, "the former name of `orl map`"),
@@ -29,6 +45,33 @@ def register(commands: Commands) -> None:
             "--limit", type=int, default=100_000, help="draw a sample where there are more boxes (default: 100000)"
         )
         added.add_argument("--overwrite", action="store_true", help="make it anew although it is up to date")
+
+
+def _embed_regions(arguments: argparse.Namespace) -> None:
+    """Embed the kept boxes of a run by any encoders, so that their maps and features can be compared.
+
+    Each goes to RUN/objects/ENCODER/, with what it was made from. Images are decoded once for all encoders that are
+    named. What is there is skipped, and a stopped command goes on where it was. Of more than 100,000 boxes, a random
+    sample is embedded, the same one by all encoders.
+    """
+    from orl_explore.runs.region_embeddings import folder_of, read_region_embeddings
+    from training import pipeline
+    from training.console import console
+    from training.embed_regions import embed_regions_by
+
+    run, config = pipeline.prepare(arguments.run, overrides=arguments.overrides)
+    names = embed_regions_by(
+        run,
+        config,
+        arguments.encoder,
+        limit=arguments.limit,
+        seed=arguments.sample_seed,
+        overwrite=arguments.overwrite,
+    )
+    for name in names:
+        found = read_region_embeddings(run, name)
+        count, of = len(found.region_ids), found.facts["sample"]["of"]
+        console.print(f"{count:,} of {of:,} regions by {name}: {folder_of(run, name)}", markup=False)
 
 
 def _map(arguments: argparse.Namespace) -> None:
