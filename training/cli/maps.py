@@ -32,6 +32,14 @@ def register(commands: Commands) -> None:
         added = commands.add(name, function, summary)
         add_run(added, "the run folder; its stage 2 must be finished")
         added.add_argument(
+            "--encoder",
+            nargs="+",
+            default=[],
+            metavar="WHICH",
+            help="maps of these encoders, aligned to each other, of boxes that `orl embed-regions` has embedded"
+            " (default: one map of what stage 2 mined with)",
+        )
+        added.add_argument(
             "--neighbors",
             type=int,
             default=15,
@@ -78,8 +86,11 @@ def _map(arguments: argparse.Namespace) -> None:
     """Lay all kept boxes out on the object map (UMAP of their embeddings), which the dashboard shows.
 
     Near points look alike to the encoder; distances between groups and their sizes mean little. The map is stored as
-    RUN/object_map.parquet, with a cluster for every box. A map that is up to date is left as it is.
+    RUN/object_map.parquet, with a cluster for every box; with --encoder, as RUN/objects/ENCODER/object_map.parquet for
+    each. A map that is up to date is left as it is.
     """
+    from contextlib import contextmanager
+
     from orl_explore.maps import object_map
     from orl_explore.runs.run import Run
     from training.console import console, progress_bar
@@ -87,14 +98,24 @@ def _map(arguments: argparse.Namespace) -> None:
     run = Run.open(arguments.run)
     names = ("neighbors", "min_dist", "metric", "clusters", "seed", "limit")
     settings = object_map.MapSettings(**{name: getattr(arguments, name) for name in names})
-    if not arguments.overwrite and object_map.is_current(run, settings):
-        console.print(f"the map of {run.path} is up to date: skipped", markup=False)
-        return
-    with progress_bar("map") as progress:
-        made = object_map.make_object_map(run, settings, progress=progress)
-    console.print(
-        f"{len(made.table):,} of {made.regions:,} regions are on the map: {run.file('object_map')}", markup=False
-    )
+    made_now = []
+
+    @contextmanager
+    def watch(encoder):
+        made_now.append(encoder)
+        with progress_bar("map" if encoder == object_map.MINED else f"map of {encoder}") as progress:
+            yield progress
+
+    encoders = arguments.encoder or [object_map.MINED]
+    made = object_map.make_object_maps(run, encoders, settings, overwrite=arguments.overwrite, watch=watch)
+    for encoder, found in made.items():
+        file = object_map.map_file(run, encoder)
+        if encoder not in made_now:
+            of = run.path if encoder == object_map.MINED else f"{encoder} of {run.path}"
+            console.print(f"the map of {of} is up to date: skipped", markup=False)
+            continue
+        kept = f", which keeps {found.table['kept'].mean():.0%} of their nearest neighbors" if len(found.table) else ""
+        console.print(f"{len(found.table):,} of {found.regions:,} regions are on the map{kept}: {file}", markup=False)
 
 
 def _project(arguments: argparse.Namespace) -> None:
