@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flat_maps import flat_layout
 from orl_explore.errors import OrlError
 from orl_explore.maps import object_map, similar_regions
 from orl_explore.runs.tables import TABLES
@@ -17,7 +18,7 @@ PAGE = "object_map"
 @pytest.fixture
 def run(run, monkeypatch):
     """A finished run with a map that UMAP had no part in."""
-    monkeypatch.setattr(object_map, "_umap", lambda vectors, *_: vectors[:, :2])
+    monkeypatch.setattr(object_map, "umap_layout", flat_layout)
     object_map.make_object_map(run)
     return run
 
