@@ -133,7 +133,7 @@ def test_more_regions_than_drawn(run, visit):
     object_map.make_object_map(run, object_map.MapSettings(limit=20))
     regions = len(run.read("regions"))
     assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[2].value
-    assert run.read("object_map").columns.tolist() == list(TABLES["object_map"].columns)
+    assert run.read("object_map").columns.tolist() == [*TABLES["object_map"].columns, "pca_x", "pca_y", "kept"]
     assert np.isfinite(run.read("object_map")["x"]).all()
 
 

@@ -30,7 +30,7 @@ def test_help_teaches(orl):
     code, text, _ = orl("--help")
     assert code == 0
     assert "orl run runs/demo --config demo --images data/demo/annotations.json" in text
-    assert re.findall(r"^    ([\w-]+) ", text, flags=re.MULTILINE) == COMMANDS
+    assert re.findall(r"^    ([\w-]+)(?: |$)", text, flags=re.MULTILINE) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
