@@ -102,7 +102,8 @@ def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
             for name in STAGES:
                 run.clear(name)
     for name in STAGES:
-        if name == "stage1" and not needs_stage(config.stage2.encoder, "stage1"):
+        asked = (config.stage2.encoder, config.stage3.init or "random")
+        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not run.explored:
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
         run_stage(name, run, config)

@@ -21,6 +21,7 @@ import pandas as pd
 from orl_explore.errors import OrlError
 from orl_explore.images.findings import Findings
 from orl_explore.images.image_set import ImageSet
+from orl_explore.nested import differing_keys, from_dict
 from orl_explore.runs import locking
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
@@ -28,7 +29,7 @@ from orl_explore.runs.reading import image_ids, read_image
 from orl_explore.runs.states import StageState, command_for, spent, state_of
 from orl_explore.runs.tables import ARRAYS, TABLES, write_table
 from orl_explore.runs.upgrading import upgrade
-from orl_explore.settings import Config, differing_keys, from_dict
+from orl_explore.settings import Config
 
 FORMAT = 2
 """Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""
@@ -95,6 +96,30 @@ class Run:
                 f"{self.path} has format {version}, this version reads up to {FORMAT}: open it with a newer version"
             )
         return manifest
+
+    def begin(self) -> bool:
+        """Make the folder with a run.json that says nothing yet, for the dashboard to list; False: it was there."""
+        if self._manifest_file.exists():
+            return False
+        write_json(self._manifest_file, self.manifest())
+        return True
+
+    def forget_beginning(self) -> None:
+        """Undo `begin`, unless the run has images by now."""
+        if self._manifest_file.exists() and self.manifest()["images"] is None:
+            self._manifest_file.unlink()
+            (self.path / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else is in there
+                self.path.rmdir()
+
+    def set_explored(self) -> None:
+        """Record that this run was made by `orl explore`, so that `orl run` trains all stages that it lacks."""
+        write_json(self._manifest_file, self.manifest() | {"explored": True})
+
+    @property
+    def explored(self) -> bool:
+        """Whether this run was made by `orl explore`."""
+        return bool(self.manifest().get("explored"))
 
     def set_config(self, config: Config) -> None:
         """Keep the settings of the whole run in run.json, stages that have not begun included."""

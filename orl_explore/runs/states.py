@@ -17,12 +17,16 @@ from typing import Any, Final, Literal
 from orl_explore.runs import locking
 
 State = Literal["absent", "waiting", "running", "stopped", "failed", "incomplete", "finished", "imported"]
-"""absent: never begun. waiting: never begun, but `orl run` is at work and comes to it. running. stopped: killed, or
-interrupted. failed: ended with an error. incomplete: finished once, but files of it are gone. finished. imported."""
+"""absent: never begun. waiting: never begun, but `orl run` or `orl explore` is at work and comes to it. running.
+stopped: killed, or interrupted. failed: ended with an error. incomplete: finished once, but files of it are gone.
+finished. imported."""
 
 QUIET: Final = 600.0
 """Seconds without a sign after which a stage counts as stopped where the lock tells nothing: of another machine, or
 on a file system without locks."""
+
+COMES_TO: Final[Mapping[str, tuple[str, ...]]] = {"run": ("stage1", "stage2", "stage3"), "explore": ("stage2",)}
+"""Stages that a command at work comes to by itself."""
 
 INTERRUPTED: Final = ("KeyboardInterrupt", "SystemExit", "Stopped")
 """Errors that are no failure: somebody, or the scheduler, ended the command."""
@@ -53,7 +57,7 @@ class StageState:
         """The state in a few words, with what to type."""
         words = {
             "absent": "not begun",
-            "waiting": "not begun: `orl run` comes to it by itself",
+            "waiting": "not begun: the command at work comes to it by itself",
             "stopped": "stopped before its end",
             "failed": "ended with an error",
             "incomplete": f"finished, but gone since: {', '.join(self.missing)}",
@@ -74,7 +78,8 @@ def state_of(folder: Path, stages: Mapping[str, Mapping[str, Any]], name: str, m
     said, at_work = record.get("state"), _at_work(folder)
     state: State
     if said is None:
-        state = "waiting" if at_work is not None and at_work.get("doing") == "run" else "absent"
+        comes = COMES_TO.get(str(at_work.get("doing")), ()) if at_work is not None else ()
+        state = "waiting" if name in comes else "absent"
     elif said == "running":
         state = "running" if _is_alive(folder, stages, name, at_work) else "stopped"
     elif said == "failed":

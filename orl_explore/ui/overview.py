@@ -12,10 +12,11 @@ import streamlit as st
 from orl_explore.errors import OrlError
 from orl_explore.figures import curves
 from orl_explore.images.findings import Findings
+from orl_explore.nested import from_dict
 from orl_explore.runs.run import Run
 from orl_explore.runs.states import StageState
 from orl_explore.runs.tables import MINED
-from orl_explore.settings import TrainSettings, from_dict
+from orl_explore.settings import TrainSettings
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
@@ -100,7 +101,7 @@ def _stage(run: Run, stage: StageState, images: int) -> None:
     elif stage.state == "failed":
         st.caption(state.sentence(str(record.get("error"))[:300]))
     elif stage.state == "running":
-        _progress_of_parts(run, stage.name)
+        progress_of_parts(run, stage.name)
         _progress(run, stage, images=images)
     if stage.state in ("absent", "waiting", "incomplete"):
         st.caption(state.sentence(stage.sentence))
@@ -120,7 +121,7 @@ def _progress(run: Run, stage: StageState, *, images: int) -> None:
     st.progress(done, text=text)
 
 
-def _progress_of_parts(run: Run, name: str) -> None:
+def progress_of_parts(run: Run, name: str) -> None:
     """How far the step of stage 2 is that is at work, and the time that it still needs at its speed so far."""
     try:
         note = json.loads(run.progress_file(name).read_text(encoding="utf-8"))

@@ -128,7 +128,7 @@ def _no_run(root: Path) -> None:
     """Say what to type; the page comes to life when a run appears."""
     st.title("ORL Explore")
     st.info(f"There is no run in {state.plain(str(root))} yet. Make one, and it appears here by itself:")
-    st.code("make demo\norl run runs/mine --config tiny --images ~/Pictures", language="sh")
+    st.code("orl explore ~/Pictures\nmake demo", language="sh")
 
     @st.fragment(run_every=2.0)
     def wait() -> None:
@@ -235,6 +235,10 @@ def main() -> None:
             searching.bar(run)
         try:
             page.render(run)
+        except OrlError as error:
+            from orl_explore.ui import waiting
+
+            waiting.wait(run, error)
         finally:
             kept = {key: st.query_params[key] for key in state.SHARED if key in st.query_params}
             st.session_state["address"] = kept

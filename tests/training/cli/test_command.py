@@ -17,9 +17,10 @@ from training import pipeline
 from training.config import load_config, to_yaml
 from training.twin_training import TwinTraining
 
-COMMANDS = ["scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
-COMMANDS += ["encoders", "map", "project", "import", "export", "embed", "app"]
-TAKE_SETTINGS = ("run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed")
+COMMANDS = ["explore", "scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
+COMMANDS += ["encoders", "embed-regions", "map", "project", "import", "export", "embed", "app"]
+TAKE_SETTINGS = ("explore", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed")
+TAKE_SETTINGS += ("embed-regions",)
 
 
 # ---- help --------------------------------------------------------------------------------------------------
@@ -29,7 +30,7 @@ def test_help_teaches(orl):
     code, text, _ = orl("--help")
     assert code == 0
     assert "orl run runs/demo --config demo --images data/demo/annotations.json" in text
-    assert re.findall(r"^    (\w+) ", text, flags=re.MULTILINE) == COMMANDS
+    assert re.findall(r"^    ([\w-]+)(?: |$)", text, flags=re.MULTILINE) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
