@@ -54,10 +54,11 @@ def two_runs(runs):
 
 def link_to(run):
     """The last image of a run, its last neighbor with a pair, that pair and its region."""
-    pair = run.read("pairs").iloc[-1]
+    pairs = run.read("pairs")  # a row would be one of float64
+    pair = {name: int(pairs[name].iloc[-1]) for name in ("image_id", "neighbor_rank", "query_region", "key_region")}
     return {
         "image": pair["image_id"],
-        "rank": int(pair["neighbor_rank"]) + 1,
+        "rank": pair["neighbor_rank"] + 1,
         "pair": f"{pair['query_region']}-{pair['key_region']}",
         "region": pair["query_region"],
     }
