@@ -157,7 +157,9 @@ def listen(
         chosen: where on the map the ring stands.
         on_click: is called with the number of a region whose point was clicked.
     """
-    key, clicks = f"object map mouse {run.path}", f"object map clicks {run.path}"
+    # Streamlit refuses two underscores in a row in the name of a component, and runs may have them in theirs.
+    name = str(run.path).replace("__", "_ _")
+    key, clicks = f"object map mouse {name}", f"object map clicks {run.path}"
 
     def clicked() -> None:
         st.session_state[clicks] = st.session_state.get(clicks, 0) + 1
