@@ -36,7 +36,7 @@ def open_boxes(first: int, second: int) -> None:
     """Look at any two boxes here, from any page; the address follows. Made for callbacks."""
     st.query_params["boxes"] = f"{first}-{second}"
     st.session_state["pairs tab"] = TITLE
-    st.session_state["page"] = "pairs"
+    state.go("pairs")
 
 
 def is_asked_for() -> bool:
