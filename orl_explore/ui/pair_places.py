@@ -79,10 +79,12 @@ CSS = """
 .grid { display: grid; gap: 4px 14px; font: 13px var(--st-font); color: var(--st-text-color); }
 .title { font-weight: 600; }
 .facts, .says { opacity: 0.8; min-height: 1.3em; }
+.says { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .crop { display: flex; flex-direction: column; gap: 2px; }
 canvas { max-width: 100%; border-radius: 4px; cursor: crosshair; outline-offset: 2px; touch-action: none; }
 canvas:focus-visible { outline: 2px solid var(--st-primary-color); }
-.bar { display: flex; align-items: center; gap: 6px; margin-top: 2px; font-variant-numeric: tabular-nums; }
+.bar { display: flex; align-items: center; gap: 6px; margin-top: 2px; min-height: 1.4em;
+       font-variant-numeric: tabular-nums; }
 .bar i { flex: 0 1 90px; height: 8px; border-radius: 2px; }
 """
 SCRIPT = """

@@ -13,6 +13,7 @@ from browser_pages import ready, shoot, visit
 from orl_explore.judging import alike, comparison
 from orl_explore.runs.run import Run
 from orl_explore.ui.pair_places import Place
+from orl_explore.ui.pair_rule import WHAT_IF
 
 pytestmark = pytest.mark.slow
 
@@ -76,9 +77,9 @@ def test_a_click_in_the_second_crop_looks_back(page, address, runs):
     canvas.scroll_into_view_if_needed()
     frame = canvas.bounding_box()
     assert frame is not None
-    page.mouse.click(frame["x"] + 0.5 * frame["width"], frame["y"] + 0.25 * frame["height"])
+    page.mouse.click(frame["x"] + 0.52 * frame["width"], frame["y"] + 0.25 * frame["height"])
     page.mouse.move(5, 5)
-    heat = alike.similarity_to(b, *b.cell_at(0.5, 0.25), a)
+    heat = alike.similarity_to(b, *b.cell_at(0.52, 0.25), a)
     assert best(page, "a") == pytest.approx(heat.max(), abs=2e-3)
 
 
@@ -117,6 +118,8 @@ def test_a_switch_leads_to_its_settings(page, address, runs):
     ready(page)
     expect(page.get_by_role("slider", name="Similarity at least")).to_be_visible()
     assert re.search(r"(least|ratio|mutual|one)=", page.url)
-    page.reload()
+    changed = page.get_by_test_id("stMetric").filter(has_text="Lost").inner_text()
+    page.goto(page.url)
     ready(page)
-    assert re.search(r"(least|ratio|mutual|one)=", page.url)
+    page.get_by_text(WHAT_IF).click()
+    expect(page.get_by_test_id("stMetric").filter(has_text="Lost")).to_have_text(re.compile(changed.split()[-1]))
