@@ -222,10 +222,10 @@ def set_parameter(key: str, value: str | None) -> None:
 def choose_image(image_id: int) -> None:
     """Look at another image from now on; the address follows. Made for `on_click`.
 
-    A rank, a pair and a region belong to the image before, and go.
+    A rank, a pair, a region, two boxes and a place in them belong to the image before, and go.
     """
     if st.query_params.get("image") != str(image_id):
-        for key in ("rank", "pair", "region"):
+        for key in ("rank", "pair", "region", "boxes", "place"):
             set_parameter(key, None)
     set_parameter("image", str(image_id))
 
