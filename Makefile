@@ -32,7 +32,7 @@ help:  ## say what can be made
 setup: $(STAMP)  ## make .venv and install everything into it; does nothing when that is done
 
 demo: setup  ## make practice scenes, run all three stages on them, judge each, open the app
-	@test -e $(SCENES) || $(BIN)/orl scenes data/demo --disguise
+	@test -e $(SCENES) || $(BIN)/orl scenes data/demo
 ifeq ($(APP),0)
 	$(BIN)/orl run runs/demo --config demo --images $(SCENES)
 else
