@@ -20,15 +20,18 @@ def store_config(run: Run, config: Config) -> None:
 
 
 @contextlib.contextmanager
-def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str]) -> Iterator[None]:
-    """Store the config with the run and record the stage as running, then as finished or failed (main process)."""
+def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str], **facts: object) -> Iterator[None]:
+    """Store the config with the run and record the stage as running, then as finished or failed (main process).
+
+    Further facts that are not None stand in the record, too.
+    """
     if not is_main_process():
         yield
         return
     store_config(run, config)
     with run.working_on(stage, config=config.stage_dict(stage), seed=config.seed, inputs=inputs):
-        if compute := config.compute_dict(stage):
-            run.note(stage, compute=compute)
+        known = {"compute": config.compute_dict(stage) or None, **facts}
+        run.note(stage, **{name: value for name, value in known.items() if value is not None})
         yield
 
 

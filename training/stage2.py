@@ -157,7 +157,7 @@ def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: S
 
 def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
     """Step 1a: embeddings of the images."""
-    options = _embedding(config)
+    options = embedding_options(config)
     shards.make(
         "image_embeddings",
         len(images),
@@ -240,7 +240,7 @@ def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Conf
     """Step 4: embeddings of the regions."""
     if run.file("region_embeddings").exists():
         return
-    options, ids, slices = _embedding(config), _image_ids(run), Slices(read_ids(run.file("regions")))
+    options, ids, slices = embedding_options(config), _image_ids(run), Slices(read_ids(run.file("regions")))
 
     def embed(rows: range, progress: Callable[[int, int], None]) -> np.ndarray:
         # Regions stand in the order of the images, so rows a..b of the images are one slice of the regions.
@@ -266,7 +266,8 @@ def pair_all(run: Run, config: Config, shards: Shards) -> None:
     shards.make("pairs", len(ids), config.stage2.shard_images, pair)
 
 
-def _embedding(config: Config) -> dict[str, Any]:
+def embedding_options(config: Config) -> dict[str, Any]:
+    """How images and regions are embedded, as the functions of `orl_explore.embedding` take it."""
     return {
         "size": config.stage2.image_size,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

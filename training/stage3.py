@@ -1,4 +1,4 @@
-"""Stage 3: train from scratch on whole images, boxes and corresponding boxes (paper section 3.3)."""
+"""Stage 3: train on whole images, boxes and corresponding boxes, by default from scratch (paper section 3.3)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from training.machine import is_main_process
 from training.notebook import processes, train_in_processes
 from training.record import save_encoder, working_on
 from training.sharding import process_group
+from training.starting_weights import begin_with, starting_input
 from training.trainer import fit
 
 STAGE = "stage3"
@@ -31,7 +32,7 @@ def run(run: Run, config: Config) -> Run:
 
     Raises:
         OrlError: stage 2 is missing, or the reviews that the settings ask for; other settings, pairs or reviews than
-            the stage was begun with; a loss that is not finite.
+            the stage was begun with; weights to begin with that do not fit; a loss that is not finite.
     """
     if processes(config) > 1:
         return train_in_processes(STAGE, run, config)
@@ -42,6 +43,7 @@ def run(run: Run, config: Config) -> Run:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         networks = ORL(config.stage3.encoder)
+    start = begin_with(networks, run, config, STAGE)
     pairs = pairs_to_train_on(run, config.stage3)
     if config.stage3.reviews:
         console.print(f"with the reviews there are {len(pairs)} pairs to train on")
@@ -54,7 +56,7 @@ def run(run: Run, config: Config) -> Run:
         "intra": config.stage3.intra_weight,
         "inter": config.stage3.inter_weight,
     }
-    with working_on(run, STAGE, config, inputs=_inputs(run, config)):
+    with working_on(run, STAGE, config, inputs=_inputs(run, config), init=start):
         fit(
             networks,
             samples,
@@ -73,6 +75,7 @@ def run(run: Run, config: Config) -> Run:
 
 def _inputs(run: Run, config: Config) -> dict[str, str]:
     inputs = {
+        **starting_input(run, config, STAGE),
         "images": run.images().fingerprint,
         "regions": hash_file(run.require("regions")),
         "pairs": hash_file(run.require("pairs")),

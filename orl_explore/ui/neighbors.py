@@ -215,7 +215,7 @@ def match(run: Run, data: bytes) -> tuple[Any, pd.DataFrame]:
     embeddings = run.read_array("image_embeddings")
     file = run.mining_encoder_file()
     if not file.exists():
-        raise OrlError(f"there is no encoder to look with: run `orl stage1 {run.path}` first")
+        raise OrlError(f"there is no encoder to look with: stage 1 is {run.state('stage1').sentence}")
     encoder, digest = _encoder(str(run.path), state.version(file))
     record = run.stage("stage2")
     if record.get("inputs", {}).get("encoder", digest) != digest:

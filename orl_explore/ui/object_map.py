@@ -16,7 +16,7 @@ from orl_explore.judging import diagnostics
 from orl_explore.maps import object_map, similar_regions
 from orl_explore.maps.object_map import MapSettings, ObjectMap
 from orl_explore.runs.run import Run
-from orl_explore.ui import map_mouse, state
+from orl_explore.ui import chooser, map_mouse, state, waiting
 
 SIMILAR = 12
 LABELS = 20_000
@@ -43,7 +43,9 @@ def render(run: Run) -> None:
         st.write(f"Or make the map of this run's {len(regions):,} regions here; that takes a minute or so.")
         with st.container(border=True, width=560):
             _settings(run, MapSettings())
+        waiting.watch(run)
         return
+    chooser.choose(run)
     points = _points(run, made)
     left, right = st.columns([3, 2], gap="medium")
     with left:

@@ -17,7 +17,7 @@ from orl_explore.ui.pair_scene import SHOWN, Scene, categories_of, crop_table, h
 def show(scene: Scene, neighbor_id: int) -> None:
     """Controls, and what they change in the pairs of the image; `neighbor_id` is the neighbor that the page shows."""
     if not has_embeddings(scene):
-        st.caption("Other settings cannot be tried: this run was imported without embeddings of its boxes.")
+        st.caption("Other settings cannot be tried without the embeddings of the boxes.")
         return
     other = _pair_again(scene)
     gained, lost = compare_pairs(scene.pairs, other)

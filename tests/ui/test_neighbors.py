@@ -88,7 +88,7 @@ def test_the_other_tabs(runs, tab, visit):
 
 def test_an_image_that_does_not_exist(runs, finished, visit):
     app = visit(image="123456789")
-    assert "there is no image 123456789" in app.warning[0].value
+    assert "There is no image 123456789" in app.warning[0].value
     assert button(app, "walk 0")
 
 

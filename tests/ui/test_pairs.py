@@ -107,6 +107,6 @@ def test_an_image_without_neighbors(run, visit):
     run.write("neighbors", neighbors[neighbors["image_id"] != image_id])
     app = visit(image=image_id)
     assert "without a neighbor" in said(app)
-    (following,) = [button for button in app.button if button.key == "next image"]
+    (following,) = [button for button in app.button if button.key == "choose Next"]
     following.click().run()
     assert "Image 2 of 24" in said(app)
