@@ -40,7 +40,7 @@ photos-named:
 	@test -n "$(PHOTOS)" || { echo "name a folder of photographs: make explore PHOTOS=DIR"; exit 2; }
 
 demo: setup  ## make practice scenes, run all three stages on them, judge each, open the app
-	@test -e $(SCENES) || $(BIN)/orl scenes data/demo --disguise
+	@test -e $(SCENES) || $(BIN)/orl scenes data/demo
 ifeq ($(APP),0)
 	$(BIN)/orl run runs/demo --config demo --images $(SCENES)
 else
