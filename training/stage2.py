@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.encoders import find_encoder, load_pretrained
+from orl_explore.judging.pair_facts import make_pair_facts
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
@@ -88,7 +90,16 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         together.agree(True)
         mine(run, images, encoder, config, Shards(run, STAGE, together))
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
+        _facts_of_pairs(run)
         shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
+
+
+def _facts_of_pairs(run: Run) -> None:
+    """What the dashboard asks of all pairs, worked out once."""
+    start = time.perf_counter()
+    count = make_pair_facts(run)
+    run.note(STAGE, pair_facts={"seconds": round(time.perf_counter() - start, 2)})
+    console.print(f"facts of {count:,} pairs: {run.file('pair_facts')}", markup=False)
 
 
 def _encoder(run: Run, config: Config) -> tuple[Encoder, str, Pretrained | None]:

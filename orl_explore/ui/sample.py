@@ -82,7 +82,7 @@ def _open(run_path: str, version: object) -> ObjectViews:
 
 def _samples(run: Run) -> ObjectViews:
     versions = [state.version(run.require(name)) for name in ("images", "regions", "pairs")]
-    versions += [state.version(file) for file in [run.file("reviews")] if file.exists()]
+    versions += [state.version(file) for file in [run.file("reviews"), run.file("selections")] if file.exists()]
     stored = run.path / "config.yaml"
     settings = run.stage("stage3").get("config") or (state.version(stored) if stored.exists() else None)
     return _open(str(run.path), (versions, repr(settings)))
