@@ -207,7 +207,8 @@ function make(host, id, first) {
         } else {
             const one = cards.get(at);
             const inside = one ? ['query', 'key'].map(side => element('figure', {},
-                picture(one[side + '_whole'], `the ${side === 'query' ? 'image' : 'neighbor'}, its box framed`, 'whole'),
+                picture(one[side + '_whole'],
+                        `the ${side === 'query' ? 'image' : 'neighbor'}, its box framed`, 'whole'),
                 picture(one[side], `crop: ${one[side + '_name']}`, 'crop'),
                 element('figcaption', { className: 'text', textContent: one[side + '_text'] }))) : [];
             const text = element('div', { className: 'text' }, one ? one.caption + ' ' : '', badge(at));
