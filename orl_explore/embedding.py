@@ -315,3 +315,12 @@ def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) ->
     """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
     crop = tensors.to_tensor(cropping.center_view(picture, encoder.inputs.side(size), encoder.inputs))[None]
     return nn.functional.normalize(encoder(tensors.normalize(crop, encoder.inputs)).float(), dim=1)[0].numpy()
+
+
+@torch.inference_mode()
+def embed_box(encoder: Encoder, picture: Image.Image, box: tuple[int, int, int, int], *, size: int = 224) -> np.ndarray:
+    """Embed a box of one picture, just as `embed_regions` does on the CPU: float32 (width,) of length 1."""
+    inputs = encoder.inputs
+    crop = crop_pixels(np.array(picture.convert("RGB")), box, inputs.side(size), inputs.interpolation)
+    batch = torch.from_numpy(crop).permute(2, 0, 1)[None]
+    return nn.functional.normalize(encoder.features(tensors.normalize(batch, inputs)).float(), dim=1)[0].numpy()

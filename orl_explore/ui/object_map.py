@@ -15,6 +15,7 @@ from orl_explore.figures import object_map as map_figures
 from orl_explore.judging import diagnostics
 from orl_explore.maps import object_map, similar_regions
 from orl_explore.maps.object_map import MapSettings, ObjectMap
+from orl_explore.runs.files import csv_text
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, map_mouse, state, waiting
 
@@ -342,7 +343,7 @@ def _selection(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
     )
     right.download_button(
         "CSV",
-        export.to_csv(index=False),
+        csv_text(export),
         file_name="regions.csv",
         mime="text/csv",
         icon=":material/download:",

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import searching, state
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def main() -> None:
     with state.explained(f"page {page.name} of {name}"):
         run = state.open_run(root, name)
         with head, suppress(OrlError):  # without images there is nothing to find, as the page says
-            chooser.search_field(run)
+            searching.bar(run)
         try:
             page.render(run)
         except OrlError as error:
