@@ -77,17 +77,19 @@ PAGES = (
         STAGE2,
     ),
     Page(
+        "all_pairs",
+        "All pairs",
+        ":material/apps:",
+        "The accepted pairs of all images, doubtful ones first: what stage 3 learns from, to be looked at and judged.",
+        STAGE2,
+        image=False,
+    ),
+    Page(
         "sample",
         "A training sample",
         ":material/model_training:",
         "Exactly what stage 3 sees of one image in one epoch, and the three losses on it (paper section 3.3).",
         STAGE3,
-    ),
-    Page(
-        "all_pairs",
-        "All pairs",
-        ":material/apps:",
-        "The accepted pairs of all images, doubtful ones first: what stage 3 learns from, to be looked at and judged.",
     ),
     Page(
         "object_map",
