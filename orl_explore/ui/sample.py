@@ -15,6 +15,7 @@ from orl_explore.figures import drawing, style
 from orl_explore.orl import Sample
 from orl_explore.pairs import similarity_text
 from orl_explore.runs import replay
+from orl_explore.runs.checkpoints import named_checkpoints
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ObjectViews
 from orl_explore.ui import state
@@ -161,7 +162,7 @@ def _compute(run_path: str, epoch: int, row: int, version: object, _samples: Obj
 
 
 def _losses(run: Run, samples: ObjectViews, epoch: int, row: int) -> replay.Losses | None:
-    files = sorted((run.path / "stage3" / "checkpoints").glob("step=*.ckpt"))
+    files = list(named_checkpoints(run.path / "stage3" / "checkpoints").values())
     if not files:
         st.info(
             f"Stage 3 has no checkpoint yet, so there are no losses: `orl stage3 {run.path}` makes one.",
