@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +12,11 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import compare as figures
 from orl_explore.figures import style
 from orl_explore.images import labels
-from orl_explore.interchange.encoders import find_encoder
 from orl_explore.judging import comparison, published, results
 from orl_explore.judging.comparison import Comparison, Source
 from orl_explore.maps import plane
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import chooser, encoders, state
 
 ASK_FROM = 5000
 """Images from which on embedding them takes so long that the reader is asked first."""
@@ -47,7 +43,7 @@ MARKED = "compare marked"
 
 def render(run: Run) -> None:
     """Show the page."""
-    found = _sources(run)
+    found = encoders.sources(run)
     if not comparison.compared_encoders(run):
         raise OrlError(f"this run has no encoder: stage 1 is {run.state('stage1').sentence}")
     names = list(found)
@@ -55,8 +51,10 @@ def render(run: Run) -> None:
     # Stage 1 against stage 3 is what the paper is about; without stage 3, the untrained encoder against stage 1.
     own = [name for name in ("stage3", "stage1", "stage2", "random") if name in found]
     second, first = own[0], (own[1] if len(own) > 1 else own[0])
-    a = left.selectbox("Encoder A", names, index=names.index(first), format_func=_title, key=f"a of {run.path}")
-    b = right.selectbox("Encoder B", names, index=names.index(second), format_func=_title, key=f"b of {run.path}")
+    a = left.selectbox("Encoder A", names, index=names.index(first), format_func=encoders.title, key=f"a of {run.path}")
+    b = right.selectbox(
+        "Encoder B", names, index=names.index(second), format_func=encoders.title, key=f"b of {run.path}"
+    )
     features = last.segmented_control(
         "Embedding",
         list(OUTPUTS),
@@ -69,7 +67,7 @@ def render(run: Run) -> None:
     )
     if "stage3" not in comparison.compared_encoders(run):
         st.info(state.sentence(f"There is no encoder of stage 3: it is {run.state('stage3').sentence}."))
-    pair, titles = (found[a], found[b]), (_title(a), _title(b))
+    pair, titles = (found[a], found[b]), (encoders.title(a), encoders.title(b))
     compared = _compare(run, pair, titles, bool(features))
     if compared is None:
         _judged(run)
@@ -83,37 +81,6 @@ def render(run: Run) -> None:
         },
         key="compare tab",
     )
-
-
-def _sources(run: Run) -> dict[str, Source]:
-    """Encoders by the names that commands know them by: this run's, the embedded one, and those of the other runs."""
-    found: dict[str, Source] = dict(comparison.compared_encoders(run))
-    with contextlib.suppress(OrlError):  # not installed
-        found["embedded"] = find_encoder("embedded")
-    root = Path(os.environ.get("ORL_RUNS", "runs"))
-    for name in state.list_runs(root):
-        if (root / name).resolve() == run.path.resolve():
-            continue
-        try:
-            others = comparison.compared_encoders(Run.open(root / name))
-        except (OrlError, KeyError, TypeError):  # of another version, or damaged: nothing to compare with
-            continue
-        found |= {f"{root / name}:{stage}": source for stage, source in others.items() if stage != "random"}
-    return found
-
-
-def _title(name: str) -> str:
-    head, _, encoder = name.rpartition(":")
-    stage, _, epoch = encoder.partition("@")
-    words = {
-        "embedded": "embedded, supervised (ImageNet)",
-        "random": "untrained, where stage 1 starts",
-        "stage1": "stage 1, images",
-        "stage2": "another encoder in place of stage 1",
-        "stage3": "stage 3, objects",
-    }
-    title = f"{words[stage]}, epoch {epoch}" if epoch else words[stage]
-    return f"{Path(head).name} · {title}" if head else title
 
 
 def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> Comparison | None:

@@ -9,7 +9,7 @@ import streamlit as st
 from orl_explore.figures import pairs as figures
 from orl_explore.runs.reviews import KEY, REJECTED, Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, pair_review, pair_scene, pair_what_if, state
+from orl_explore.ui import chooser, pair_alike, pair_review, pair_rule, pair_scene, pair_what_if, state
 from orl_explore.ui.pair_scene import SHOWN, Scene, crop_table, show_pair, show_table
 
 
@@ -34,10 +34,12 @@ def render(run: Run) -> None:
     state.tabs(
         {
             "Pairs with all neighbors": lambda: _list(scene, reviews),
-            "What if stage 2 had other settings?": lambda: pair_what_if.show(scene, neighbor_id),
+            pair_alike.TITLE: lambda: pair_alike.show(scene, chosen),
+            pair_rule.WHAT_IF: lambda: pair_what_if.show(scene, neighbor_id),
             "Reviews": lambda: pair_review.export(run, reviews),
         },
         key="pairs tab",
+        default=pair_alike.TITLE if pair_alike.is_asked_for() else None,
     )
 
 

@@ -105,6 +105,14 @@ PAGES = (
         STAGE2,
     ),
     Page(
+        "all_pairs",
+        "All pairs",
+        ":material/apps:",
+        "The accepted pairs of all images, doubtful ones first: what stage 3 learns from, to be looked at and judged.",
+        STAGE2,
+        image=False,
+    ),
+    Page(
         "sample",
         "A training sample",
         ":material/model_training:",
@@ -139,6 +147,9 @@ STYLE = f"""
 .stMainBlockContainer {{ padding: 2rem 3rem 3rem }}
 .stMain h1 {{ padding: 0 }}
 [class*=st-key-{state.EVEN}] img {{ aspect-ratio: 1; object-fit: contain }}
+[class*=st-key-{state.LIVE}], [class*=st-key-{state.LIVE}] [data-stale] {{
+  opacity: 1 !important; transition: none !important
+}}
 .st-key-image-chooser img {{ height: 3.5rem; object-fit: contain }}
 .st-key-image-chooser button {{ min-height: 2.2rem; padding: 0.1rem 0.6rem }}
 [data-testid=stMetricValue] *, [data-testid=stMetricLabel] * {{ white-space: normal; overflow: visible }}

@@ -22,6 +22,9 @@ from orl_explore.runs.run import Run
 EVEN = "even"
 """Containers whose key begins with this word show all their pictures in squares."""
 
+LIVE = "live"
+"""Containers whose key begins with this word do not fade while the server works: it does so every second or two."""
+
 DEPTH = 3
 """Folders below the runs folder in which runs are looked for."""
 
@@ -222,12 +225,17 @@ def set_parameter(key: str, value: str | None) -> None:
 def choose_image(image_id: int) -> None:
     """Look at another image from now on; the address follows. Made for `on_click`.
 
-    A rank, a pair and a region belong to the image before, and go.
+    A rank, a pair, a region, two boxes and a place in them belong to the image before, and go.
     """
     if st.query_params.get("image") != str(image_id):
-        for key in ("rank", "pair", "region"):
+        for key in ("rank", "pair", "region", "boxes", "place"):
             set_parameter(key, None)
     set_parameter("image", str(image_id))
+
+
+def component_key(name: str) -> str:
+    """A name as Streamlit takes it for a component: it refuses two underscores in a row, and runs may have them."""
+    return name.replace("__", "_ _")
 
 
 def go(page: str, image_id: int | None = None) -> None:
