@@ -36,9 +36,12 @@ def test_a_table_that_was_made_anew_is_shown(runs):
 
 # ---- links -----------------------------------------------------------------------------------------------------------
 
-PARAMETERS = ("image", "rank", "pair", "region")
-LIES = ("-5", "9" * 19, "9" * 400, "1e3", "²", "", "7-", "-1--1", "0-9999999", "<b>")
-"""What an address can hold where an image, a rank, a pair or a region should stand."""
+PARAMETERS = (
+    *("image", "rank", "pair", "region", "boxes", "place", "encoder", "color", "a", "b"),
+    *("selected", "view", "at", "pairs", "reviewer", "layout"),
+)
+LIES = ("-5", "9" * 19, "9" * 5000, "1e3", "²", "", "7-", "-1--1", "0-9999999", "<b>")
+"""What an address can hold where an image, a rank, a pair, an encoder or a filter should stand."""
 
 
 def said(app):
