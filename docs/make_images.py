@@ -147,7 +147,7 @@ def screenshots(run: Run, image_id: int, chromium: str | None) -> Iterator[tuple
             tab.wait_for_function(DONE)
             if page.name == "compare" and tab.locator(".st-key-compare-embed button").count():
                 tab.locator(".st-key-compare-embed button").click()
-                tab.wait_for_selector(".st-key-compare-Next")
+                tab.wait_for_selector(".st-key-choose-Next")
                 tab.wait_for_function(DONE)
             if page.name == "object_map":
                 field = tab.get_by_label("Region", exact=True)
