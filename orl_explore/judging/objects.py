@@ -388,11 +388,17 @@ def mined_pairs(
 
 
 def purity_items(boxes: Boxes, pairs: pd.DataFrame) -> Scored | None:
-    """Whether each pair of two boxes on objects joins one category, by query image; None where there is none."""
+    """Whether each pair of two boxes on objects joins one category; None where there is none.
+
+    Resampled are all images of the boxes, so that figures of different pairs of the same boxes can be compared.
+    """
     if boxes.labels is None:
         return None
     query, key = (boxes.labels[boxes.rows_of(pairs[name].to_numpy())] for name in ("query_region", "key_region"))
     both = (query != UNLABELED) & (key != UNLABELED)
     if not both.any():
         return None
-    return Scored.of((query == key)[both], unit=pairs["image_id"].to_numpy()[both])
+    images = np.unique(boxes.image_ids)
+    unit = np.searchsorted(images, pairs["image_id"].to_numpy()[both]).astype(np.int32)
+    score = (query == key)[both].astype(np.float32)
+    return Scored(len(images), score, unit, np.zeros(len(score), np.int32))
