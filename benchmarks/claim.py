@@ -216,7 +216,7 @@ def main() -> None:
         "--arms", nargs="+", default=list(MAIN), help=f"{', '.join(ARMS)}; or all (default: the first 4)"
     )
     parser.add_argument("--config", default="demo", help="default: demo")
-    parser.add_argument("--scenes", type=int, default=800, help="practice scenes to train on (default: 800)")
+    parser.add_argument("--scenes", type=int, default=1000, help="practice scenes to train on (default: 1000)")
     parser.add_argument("--work", type=Path, default=Path("runs/claim"), help="default: runs/claim")
     parser.add_argument("--name", help="of the result file and of the folder (default: DATA)")
     parser.add_argument("--table", action="store_true", help="train nothing: write the table of what is done")
@@ -228,18 +228,16 @@ def main() -> None:
         parser.error("--images names the COCO jsons of the photographs")
     work = arguments.work / (arguments.name or arguments.data)
     if not arguments.table:
-        seeds = []
-        for seed in arguments.seeds:
+        for seed in arguments.seeds:  # seed by seed, so that a benchmark stopped early has whole ones
             folder = work / f"seed{seed}"
             if arguments.data == "photographs":
                 data = claim_data.photographs(folder / "images", seed=seed, sources=arguments.images)
             else:
                 kind = {"count": arguments.scenes, "disguise": arguments.data == "disguise"}
                 data = claim_data.scenes(folder / "images", seed=seed, **kind)
-            seeds.append(Seed(folder, seed, data, arguments.config, overrides))
-        for name in names:  # arm by arm, so that a benchmark stopped early has whole rows
-            for seed in seeds:
-                seed.do(name)
+            one = Seed(folder, seed, data, arguments.config, overrides)
+            for name in names:
+                one.do(name)
     claim_table.write(
         work, {name: arm.title for name, arm in ARMS.items()}, f"claim-{arguments.name or arguments.data}"
     )

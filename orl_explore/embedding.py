@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.settings import InputSettings
 from orl_explore.views import cropping, tensors
 from orl_explore.views.cropping import crop_pixels
+from orl_explore.views.loading import Batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,7 @@ def _first(batch: list[list[Tensor]]) -> list[Tensor]:
     return batch[0]
 
 
-def _batches(loader: DataLoader, batch_size: int, done: Callable[[], None]) -> Iterator[list[Tensor]]:
+def _batches(loader: Batches, batch_size: int, done: Callable[[], None]) -> Iterator[list[Tensor]]:
     """Regroup crops that arrive image by image into batches of a fixed size (the last one smaller), in each way."""
     waiting: list[list[Tensor]] = []
     count = 0
@@ -122,7 +123,7 @@ def _embed(
         if progress:
             progress(finished, len(crops))
 
-    loader = DataLoader(crops, batch_size=1, collate_fn=_first, num_workers=workers)
+    loader = Batches(crops, [[index] for index in range(len(crops))], collate=_first, workers=workers)
     autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
     parts: list[list[Tensor]] = [[] for _ in forwards]
     with autocast:
@@ -314,3 +315,12 @@ def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) ->
     """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
     crop = tensors.to_tensor(cropping.center_view(picture, encoder.inputs.side(size), encoder.inputs))[None]
     return nn.functional.normalize(encoder(tensors.normalize(crop, encoder.inputs)).float(), dim=1)[0].numpy()
+
+
+@torch.inference_mode()
+def embed_box(encoder: Encoder, picture: Image.Image, box: tuple[int, int, int, int], *, size: int = 224) -> np.ndarray:
+    """Embed a box of one picture, just as `embed_regions` does on the CPU: float32 (width,) of length 1."""
+    inputs = encoder.inputs
+    crop = crop_pixels(np.array(picture.convert("RGB")), box, inputs.side(size), inputs.interpolation)
+    batch = torch.from_numpy(crop).permute(2, 0, 1)[None]
+    return nn.functional.normalize(encoder.features(tensors.normalize(batch, inputs)).float(), dim=1)[0].numpy()

@@ -34,7 +34,7 @@ from training.config import check_foreign_config, load_config, save_config
 from training.console import console, progress_bar
 from training.record import store_config
 
-WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".pkl", ".pickle")
+WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".torch", ".safetensors", ".pkl", ".pickle")
 FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
 
 BOX_READERS: Final[dict[str, foreign.Reader]] = {

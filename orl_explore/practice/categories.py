@@ -10,8 +10,8 @@ from orl_explore.practice import built, clutter, grown, household
 from orl_explore.practice.anatomy import Coat, Part, color
 from orl_explore.practice.rendering import Unlit, render
 
-INSTANCES = 12
-"""Instances per category: few enough that each returns in many scenes, as things do in the photographs of a place."""
+INSTANCES = 36
+"""Instances per category: so many that knowing one from before is rarely enough; each returns in a few scenes."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from orl_explore.figures import drawing, style
 from orl_explore.orl import Sample
 from orl_explore.pairs import similarity_text
 from orl_explore.runs import replay
+from orl_explore.runs.checkpoints import named_checkpoints
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ObjectViews
 from orl_explore.ui import chooser, state
@@ -82,7 +83,7 @@ def _open(run_path: str, version: object) -> ObjectViews:
 
 def _samples(run: Run) -> ObjectViews:
     versions = [state.version(run.require(name)) for name in ("images", "regions", "pairs")]
-    versions += [state.version(file) for file in [run.file("reviews")] if file.exists()]
+    versions += [state.version(file) for file in [run.file("reviews"), run.file("selections")] if file.exists()]
     stored = run.path / "config.yaml"
     settings = run.stage("stage3").get("config") or (state.version(stored) if stored.exists() else None)
     return _open(str(run.path), (versions, repr(settings)))
@@ -156,7 +157,7 @@ def _no_checkpoint(run: Run) -> str:
 
 
 def _losses(run: Run, samples: ObjectViews, epoch: int, row: int) -> replay.Losses | None:
-    files = sorted((run.path / "stage3" / "checkpoints").glob("step=*.ckpt"))
+    files = list(named_checkpoints(run.path / "stage3" / "checkpoints").values())
     if not files:
         st.info(
             state.sentence(f"There are no losses without a checkpoint: {_no_checkpoint(run)}."), icon=":material/info:"

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import searching, state
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,14 @@ PAGES = (
         STAGE2,
     ),
     Page(
+        "all_pairs",
+        "All pairs",
+        ":material/apps:",
+        "The accepted pairs of all images, doubtful ones first: what stage 3 learns from, to be looked at and judged.",
+        STAGE2,
+        image=False,
+    ),
+    Page(
         "sample",
         "A training sample",
         ":material/model_training:",
@@ -111,6 +119,8 @@ SWITCH = 0.0005
 STYLE = (
     ".stMainBlockContainer{padding:2.5rem 3rem 3rem}.stMain h1{padding-top:0}"
     f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
+    f"[class*=st-key-{state.LIVE}],[class*=st-key-{state.LIVE}] [data-stale]"
+    "{opacity:1!important;transition:none!important}"
 )
 """Less white around the page; and pictures of any shape line up in rows, each in the middle of a square."""
 
@@ -233,7 +243,7 @@ def main() -> None:
     with state.explained(f"page {page.name} of {name}"):
         run = state.open_run(root, name)
         with head, suppress(OrlError):  # without images there is nothing to find, as the page says
-            chooser.search_field(run)
+            searching.bar(run)
         try:
             page.render(run)
         except OrlError as error:

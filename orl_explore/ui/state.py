@@ -22,6 +22,9 @@ from orl_explore.runs.run import Run
 EVEN = "even"
 """Containers whose key begins with this word show all their pictures in squares."""
 
+LIVE = "live"
+"""Containers whose key begins with this word do not fade while the server works: it does so every second or two."""
+
 DEPTH = 3
 """Folders below the runs folder in which runs are looked for."""
 

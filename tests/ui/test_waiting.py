@@ -32,7 +32,8 @@ def test_a_page_says_how_far_the_work_is(run, visit):
     run.progress_file("stage2").parent.mkdir()
     note = {"table": "pairs", "done": 6, "count": 24, "first": 0, "since": 0.0, "now": 3.0}
     write_json(run.progress_file("stage2"), note)
-    app = visit(run="one", page="pairs")
+    with run.lock("explore"):
+        app = visit(run="one", page="pairs")
     assert "Stage 2" in app.info[0].value
     assert not app.warning
 
