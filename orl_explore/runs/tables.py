@@ -183,7 +183,6 @@ def write_table_parts(
             waiting = pa.concat_tables([waiting, following.cast(waiting.schema)])
         if len(waiting):
             writer.write_table(waiting.combine_chunks(), row_group_size=row_group)
-            writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)
 
 
 def is_whole(path: Path, name: str, rows: int | None = None, *, read: bool = True) -> bool:

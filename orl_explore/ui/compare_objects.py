@@ -14,7 +14,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import compare_objects as pictures
 from orl_explore.judging import objects
 from orl_explore.judging.comparison import Source
-from orl_explore.judging.objects import Boxes, Change, Neighborhoods, Probed
+from orl_explore.judging.objects import Boxes, Change, Neighborhoods
 from orl_explore.runs import region_embeddings as stored
 from orl_explore.runs.region_embeddings import RegionEmbeddings
 from orl_explore.runs.run import Run
@@ -44,9 +44,9 @@ def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> Non
         st.info("These images have no annotations, so that nothing says which encoder is right; only what changed.")
         first = _moved(run, near, None)
     else:
-        probed = _probed(key, boxes)
-        _figures(near, probed)
-        category = _categories(near, probed)
+        found, table = _judged(key, run, near)
+        _figures(found)
+        category = _categories(table)
         if category is not None:
             _learned(near, category)
         first = _moved(run, near, category)
@@ -103,9 +103,11 @@ def _near(key: tuple[Any, ...], _boxes: Boxes) -> Neighborhoods:
     return objects.neighborhoods(_boxes)
 
 
-@st.cache_resource(max_entries=8, show_spinner="Fitting probes ...")
-def _probed(key: tuple[Any, ...], _boxes: Boxes) -> Probed | None:
-    return objects.probe(_boxes)
+@st.cache_resource(max_entries=8, show_spinner="Fitting classifiers ...")
+def _judged(key: tuple[Any, ...], _run: Run, _near: Neighborhoods) -> tuple[dict[str, Change], pd.DataFrame]:
+    """Figures of the two encoders, of all boxes and by category."""
+    probed = objects.kept_probe(_run, _near.boxes, [str(part) for part in key[1:-1]])
+    return objects.figures(_near, probed), objects.by_category(_near, probed)
 
 
 # ---- figures -------------------------------------------------------------------------------------------------------
@@ -120,22 +122,22 @@ def percent(value: float, error: float | None = None, *, signed: bool = False) -
 
 
 def figures_table(found: dict[str, Change]) -> pd.DataFrame:
-    """Figures as text, in percent: A, B, the change and chance."""
+    """Figures as text, in percent: A, B, the change and, where it is known, chance; and of how many items."""
     rows = {
         name: {
             "A": percent(one.a, one.error_a),
             "B": percent(one.b, one.error_b),
             "change": percent(one.b - one.a, one.error, signed=True),
             "chance": percent(one.chance),
-            "boxes": f"{one.items:,}",
+            "of": f"{one.items:,}",
         }
         for name, one in found.items()
     }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.drop(columns="chance") if (table["chance"] == "-").all() else table
 
 
-def _figures(near: Neighborhoods, probed: Probed | None) -> None:
-    found = objects.figures(near, probed)
+def _figures(found: dict[str, Change]) -> None:
     if not found:
         return
     st.markdown(state.markdown_table(figures_table(found)))
@@ -169,9 +171,8 @@ FIGURES = {"nearest": "nearest", "knn": "kNN", "linear": "linear"}
 """Figures of a category -> what the table calls them."""
 
 
-def _categories(near: Neighborhoods, probed: Probed | None) -> str | None:
+def _categories(table: pd.DataFrame) -> str | None:
     """The table of categories; returns the one that is looked at."""
-    table = objects.by_category(near, probed)
     names = table["category"].tolist()
     if not names:
         return None
@@ -339,15 +340,7 @@ def _one_box(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> Non
                 st.caption(f"{cosine:.3f}")
                 with st.container(horizontal=True, gap=None):
                     look(int(boxes.region_ids[near_row]), f"{letter} {near_row}")
-                    st.button(
-                        "",
-                        icon=":material/question_mark:",
-                        key=f"compare why {letter} {near_row}",
-                        help="Why are these two alike?",
-                        type="tertiary",
-                        on_click=pair_alike.open_boxes,
-                        args=(region, int(boxes.region_ids[near_row])),
-                    )
+                    why(region, int(boxes.region_ids[near_row]), f"{letter} {near_row}")
         tables.append(
             pd.DataFrame({"by": letter, "region_id": boxes.region_ids[own], "cosine": cosines, "sign": signs})[own >= 0]
         )
@@ -358,6 +351,19 @@ def cells(count: int, name: str) -> list[Any]:
     """Places for small pictures in a row."""
     line = st.container(horizontal=True, gap="xsmall", key=f"{state.EVEN} objects {name}")
     return [line.container(width=CELL, gap="xsmall") for _ in range(count)]
+
+
+def why(first: int, second: int, name: str) -> None:
+    """A button that asks why two regions are alike."""
+    st.button(
+        "",
+        icon=":material/question_mark:",
+        key=f"compare why {name}",
+        help="Why are these two alike?",
+        type="tertiary",
+        on_click=pair_alike.open_boxes,
+        args=(first, second),
+    )
 
 
 def crop(run: Run, region: int, boxes: Boxes) -> None:

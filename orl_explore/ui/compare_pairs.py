@@ -14,12 +14,12 @@ from orl_explore.judging.objects import Boxes, Change
 from orl_explore.pairs import compare_pairs
 from orl_explore.runs.run import Run
 from orl_explore.ui import compare_images, encoders, pair_rule, state
-from orl_explore.ui.compare_objects import cells, crop, download, figures_table, shared
+from orl_explore.ui.compare_objects import CELL, crop, download, figures_table, shared, why
 
 FEW = 2
 """Boxes of an image, on average, below which a sample says nothing about pairs."""
 
-SHOWN = 5
+SHOWN = 4
 """Pairs gained and lost that are shown."""
 
 
@@ -81,12 +81,18 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
     for name, rows in (("Gained", gained), ("Lost", lost)):
         st.markdown(f"**{name}**, the most similar of {len(rows):,}")
         best = rows.sort_values("similarity", ascending=False, kind="stable").drop_duplicates("image_id").head(SHOWN)
-        places = cells(2 * len(best), name)
-        for place, region in zip(places, best[["query_region", "key_region"]].to_numpy().ravel().tolist(), strict=True):
-            with place:
-                crop(run, region, boxes)
-                if boxes.labels is not None:
-                    st.caption(state.plain(str(boxes.labels[boxes.rows_of(np.array([region]))[0]])))
+        line = st.container(horizontal=True, gap="small", key=f"{state.EVEN} pairs {name}")
+        regions, values = best[["query_region", "key_region"]].to_numpy(), best["similarity"]
+        for (query, key), value in zip(regions.tolist(), values, strict=True):
+            with line.container(border=True, width=2 * CELL + 40, gap="xsmall"):
+                for place, region in zip(st.container(horizontal=True).columns(2), (query, key), strict=True):
+                    with place:
+                        crop(run, region, boxes)
+                        if boxes.labels is not None:
+                            st.caption(state.plain(str(boxes.labels[boxes.rows_of(np.array([region]))[0]])))
+                with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                    st.caption(f"{value:.3f}")
+                    why(query, key, f"{name} {query} {key}")
         download(rows, f"pairs-{name.lower()}")
 
 

@@ -97,5 +97,5 @@ def test_words():
 
 def test_figures_as_text():
     table = compare_objects.figures_table({"x": objects.Change(0.25, 0.5, 0.01, 0.02, 0.015, float("nan"), 1234)})
-    expected = {"A": "25.0 ± 1.0", "B": "50.0 ± 2.0", "change": "+25.0 ± 1.5", "chance": "-", "boxes": "1,234"}
+    expected = {"A": "25.0 ± 1.0", "B": "50.0 ± 2.0", "change": "+25.0 ± 1.5", "of": "1,234"}
     pd.testing.assert_frame_equal(table, pd.DataFrame([expected], index=["x"]))
