@@ -206,10 +206,12 @@ function make(host, id, first) {
             root.replaceChildren(bar(), element('div', { className: 'grid' }, ...at_once().map(card)), note);
         } else {
             const one = cards.get(at);
-            const inside = one ? ['query', 'key'].map(side => element('figure', {},
-                picture(one[side + '_whole'], `the ${side === 'query' ? 'image' : 'neighbor'}, its box framed`, 'whole'),
+            const sides = one ? ['query', 'key'] : [];
+            const whose = { query: 'the image', key: 'the neighbor' };
+            const inside = sides.map(side => element('figure', {},
+                picture(one[side + '_whole'], `${whose[side]}, its box framed`, 'whole'),
                 picture(one[side], `crop: ${one[side + '_name']}`, 'crop'),
-                element('figcaption', { className: 'text', textContent: one[side + '_text'] }))) : [];
+                element('figcaption', { className: 'text', textContent: one[side + '_text'] })));
             const text = element('div', { className: 'text' }, one ? one.caption + ' ' : '', badge(at));
             const made = element('div', { className: one ? 'one' : 'waiting' });
             if (!one) made.textContent = 'Fetching the pictures ...';

@@ -98,7 +98,7 @@ SWITCH = 0.0005
 STYLE = (
     ".stMainBlockContainer{padding:2.5rem 3rem 3rem}.stMain h1{padding-top:0}"
     f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
-    f"[class*=st-key-{state.LIVE}],[class*=st-key-{state.LIVE}] [data-stale]{{opacity:1!important;transition:none!important}}"
+    f"[class*=st-key-{state.LIVE}],[class*=st-key-{state.LIVE}] [data-stale]{{opacity:1!important}}"
 )
 """Less white around the page; and pictures of any shape line up in rows, each in the middle of a square."""
 
