@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +20,9 @@ from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.encoders import find_encoder, load_pretrained
+from orl_explore.judging import sanity
 from orl_explore.judging.pair_facts import make_pair_facts
+from orl_explore.judging.sanity import check_directions
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
@@ -38,6 +39,9 @@ from training.record import working_on
 from training.sharding import ProcessGroup, Shards, process_group
 
 STAGE = "stage2"
+
+SOME = 8
+"""Images that are looked at before boxes are searched, to see whether the encoder answers at all."""
 
 
 def run(run: Run, config: Config) -> Run:
@@ -87,11 +91,13 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
     with working_on(run, STAGE, config, inputs=inputs):
         if pretrained:
             adopt(run, pretrained)
+        shards = Shards(run, STAGE, together)
+        shards.check(MINED)
         together.agree(True)
-        mine(run, images, encoder, config, Shards(run, STAGE, together))
+        mine(run, images, encoder, config, shards)
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
         _facts_of_pairs(run)
-        shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
+        shards.clear()
 
 
 def _facts_of_pairs(run: Run) -> None:
@@ -168,13 +174,18 @@ def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: S
 
 def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
     """Step 1a: embeddings of the images."""
-    options = _embedding(config)
+    options = embedding_options(config)
     shards.make(
         "image_embeddings",
         len(images),
         config.stage2.shard_images,
         lambda rows, progress: embed_images(encoder, images, rows, progress=progress, **options),
     )
+    if shards.processes.rank == 0:
+        few = np.linspace(0, len(images) - 1, min(len(images), SOME)).astype(int).tolist()
+        check_directions(embed_images(encoder, images, few, features=True, **options), "pictures")  # as of boxes, later
+        for sentence in sanity.of_images(run.read_array("image_embeddings")):
+            console.print(f"careful: {sentence}", markup=False)
 
 
 def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
@@ -183,6 +194,9 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
         return
     stage = config.stage2
     ids, embeddings = _image_ids(run), run.read_array("image_embeddings")
+    if len(ids) <= stage.neighbors and shards.processes.rank == 0:
+        noun = "neighbor" if len(ids) == 2 else "neighbors"
+        console.print(f"{len(ids) - 1} {noun} for each image, not {stage.neighbors}, as there are {len(ids)} images")
     index = None
     if stage.searches_lists(len(ids)):
         file = shards.folder / "neighbor_index"
@@ -192,7 +206,11 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
                 build_index(embeddings, temporary, seed=config.seed)
 
         shards.once(file, build)
-        index = open_index(file)
+        try:
+            index = open_index(file)
+        except RuntimeError:  # FAISS, of a file that is cut or something else
+            shards.rebuild(file, build)
+            index = open_index(file)
         if shards.processes.rank == 0:
             found = recall(embeddings, ids, index, k=stage.neighbors, seed=config.seed)
             facts = {"lists": index.nlist, "probes": index.nprobe, "recall": round(found, 4)}
@@ -251,12 +269,15 @@ def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Conf
     """Step 4: embeddings of the regions."""
     if run.file("region_embeddings").exists():
         return
-    options, ids, slices = _embedding(config), _image_ids(run), Slices(read_ids(run.file("regions")))
+    options, ids, slices = embedding_options(config), _image_ids(run), Slices(read_ids(run.file("regions")))
 
     def embed(rows: range, progress: Callable[[int, int], None]) -> np.ndarray:
         # Regions stand in the order of the images, so rows a..b of the images are one slice of the regions.
         regions = read_rows(run.file("regions"), *slices.span(ids[rows.start : rows.stop]))
-        return embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
+        vectors = embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
+        if zero := check_directions(vectors, "boxes"):
+            console.print(f"careful: the encoder answers zero for {zero:,} of {len(vectors):,} boxes", markup=False)
+        return vectors
 
     shards.make("region_embeddings", len(ids), config.stage2.shard_images, embed)
 
@@ -277,7 +298,8 @@ def pair_all(run: Run, config: Config, shards: Shards) -> None:
     shards.make("pairs", len(ids), config.stage2.shard_images, pair)
 
 
-def _embedding(config: Config) -> dict[str, Any]:
+def embedding_options(config: Config) -> dict[str, Any]:
+    """How images and regions are embedded, as the functions of `orl_explore.embedding` take it."""
     return {
         "size": config.stage2.image_size,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

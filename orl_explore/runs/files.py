@@ -122,5 +122,5 @@ def csv_text(frame: pd.DataFrame) -> str:
     for name in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
         text = safe[name]
         formula = text.map(lambda cell: isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")))
-        safe[name] = text.where(~formula, "'" + text.astype("str"))
+        safe[name] = text.where(~formula, "'" + text.astype("str").str.replace("\r", " "))  # which would end the line
     return str(safe.to_csv(index=False))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from orl_explore import pairs
@@ -182,3 +183,28 @@ def write_table_parts(
             waiting = pa.concat_tables([waiting, following.cast(waiting.schema)])
         if len(waiting):
             writer.write_table(waiting.combine_chunks(), row_group_size=row_group)
+            writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)
+
+
+def is_whole(path: Path, name: str, rows: int | None = None, *, read: bool = True) -> bool:
+    """Whether a file is the table or array of that name, or a part of it, from beginning to end.
+
+    Args:
+        path: the file.
+        name: of `TABLES` or `ARRAYS`.
+        rows: how many it must have; None: any number.
+        read: read all of it; else where it begins and ends is looked at alone.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        if name in ARRAYS:
+            array = np.load(path, mmap_mode="r")  # raises where the file is shorter than its header says
+            return array.ndim == 2 and array.dtype.kind == "f" and rows in (None, len(array))
+        with pq.ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            for group in range(table.num_row_groups if read else 0):
+                table.read_row_group(group)
+            return names[: len(TABLES[name].columns)] == list(TABLES[name].columns)
+    except Exception:  # NumPy and Arrow raise nearly everything at files that are damaged
+        return False
