@@ -87,7 +87,7 @@ def run_stage(name: str, run: Run, config: Config, *, overwrite: bool = False) -
         return
     with process_group() as together:
         again = together.decide(lambda: _is_made_again(name, run, config, overwrite=overwrite))
-    with run.lock() if is_main_process() else contextlib.nullcontext():
+    with run.lock(name) if is_main_process() else contextlib.nullcontext():
         if not again:
             STAGES[name](run, config)
             return
@@ -151,8 +151,16 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
     """Do the three stages and judge them; returns the figures of `evaluate.run`."""
     require_faiss()  # rather now than after hours of stage 1
     require_search(config.stage2.proposals)
+    # Processes that a notebook starts for each stage take the lock themselves.
+    alone = is_main_process() and processes(config) == 1
+    with run.lock("run") if alone else contextlib.nullcontext():
+        return _run_all(run, config, overwrite=overwrite)
+
+
+def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
     for name in STAGES:
-        if name == "stage1" and not needs_stage(config.stage2.encoder, "stage1"):
+        asked = (config.stage2.encoder, config.stage3.init or "random")
+        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not run.explored:
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
         run_stage(name, run, config, overwrite=overwrite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.encoders import find_encoder, load_pretrained
-from orl_explore.judging import verdicts
-from orl_explore.judging.verdicts import check_directions
+from orl_explore.judging import useless
+from orl_explore.judging.pair_facts import make_pair_facts
+from orl_explore.judging.useless import check_directions
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
@@ -94,7 +96,16 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         together.agree(True)
         mine(run, images, encoder, config, shards)
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
+        _facts_of_pairs(run)
         shards.clear()
+
+
+def _facts_of_pairs(run: Run) -> None:
+    """What the dashboard asks of all pairs, worked out once."""
+    start = time.perf_counter()
+    count = make_pair_facts(run)
+    run.note(STAGE, pair_facts={"seconds": round(time.perf_counter() - start, 2)})
+    console.print(f"facts of {count:,} pairs: {run.file('pair_facts')}", markup=False)
 
 
 def _encoder(run: Run, config: Config) -> tuple[Encoder, str, Pretrained | None]:
@@ -163,7 +174,7 @@ def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: S
 
 def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
     """Step 1a: embeddings of the images."""
-    options = _embedding(config)
+    options = embedding_options(config)
     shards.make(
         "image_embeddings",
         len(images),
@@ -173,7 +184,7 @@ def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shar
     if shards.processes.rank == 0:
         few = np.linspace(0, len(images) - 1, min(len(images), SOME)).astype(int).tolist()
         check_directions(embed_images(encoder, images, few, features=True, **options), "pictures")  # as of boxes, later
-        for sentence in verdicts.of_images(run.read_array("image_embeddings")):
+        for sentence in useless.of_images(run.read_array("image_embeddings")):
             console.print(f"careful: {sentence}", markup=False)
 
 
@@ -258,7 +269,7 @@ def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Conf
     """Step 4: embeddings of the regions."""
     if run.file("region_embeddings").exists():
         return
-    options, ids, slices = _embedding(config), _image_ids(run), Slices(read_ids(run.file("regions")))
+    options, ids, slices = embedding_options(config), _image_ids(run), Slices(read_ids(run.file("regions")))
 
     def embed(rows: range, progress: Callable[[int, int], None]) -> np.ndarray:
         # Regions stand in the order of the images, so rows a..b of the images are one slice of the regions.
@@ -287,7 +298,8 @@ def pair_all(run: Run, config: Config, shards: Shards) -> None:
     shards.make("pairs", len(ids), config.stage2.shard_images, pair)
 
 
-def _embedding(config: Config) -> dict[str, Any]:
+def embedding_options(config: Config) -> dict[str, Any]:
+    """How images and regions are embedded, as the functions of `orl_explore.embedding` take it."""
     return {
         "size": config.stage2.image_size,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

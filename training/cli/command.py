@@ -13,13 +13,14 @@ from pathlib import Path
 
 from orl_explore import __version__
 from orl_explore.errors import OrlError
-from training.cli import app, encoders, exchange, images, judging, maps, planning, stages
+from training.cli import app, encoders, exchange, explore, images, judging, maps, pair_sets, planning, stages
 from training.cli.arguments import Commands
 from training.crash_log import UNEXPECTED
 
 DESCRIPTION = """\
 Object-level representation learning (ORL) from scene images, without labels.
 
+  orl explore ~/Pictures                       look at photographs of your own, without training
   orl scenes data/demo                         make 1,000 practice scenes with ground truth
   orl run runs/demo --config demo --images data/demo/annotations.json
                                                train stage 1, mine stage 2, train stage 3, judge each
@@ -31,7 +32,7 @@ Every command explains itself: `orl COMMAND --help`. A command that was stopped 
 typed again; what is finished is skipped.
 """
 
-GROUPS = (images, stages, judging, planning, encoders, maps, exchange, app)
+GROUPS = (explore, images, stages, judging, planning, encoders, maps, pair_sets, exchange, app)
 """Where the commands are, in the order of `orl --help`."""
 
 
