@@ -50,7 +50,7 @@ import torch
 from orl_explore.embedding import embed_images, embed_regions
 from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
-from orl_explore.judging import diagnostics, probes, sanity
+from orl_explore.judging import diagnostics, probes, useless
 from orl_explore.judging.diagnostics import COLLAPSED
 from orl_explore.neighbors import count_near_duplicates
 from orl_explore.runs.files import write_json
@@ -125,7 +125,7 @@ def run(run: Run, config: Config) -> dict[str, Any]:
         "scene_map": probes.prevalence(categories[~image_test], categories[image_test]),
     }
     summary = _plain(summary)
-    summary["verdicts"] = sanity.of_summary(summary)
+    summary["verdicts"] = useless.of_summary(summary)
     for sentence in summary["verdicts"]:
         console.print(f"careful: {sentence}", markup=False)
     write_json(run.path / "evaluation" / "summary.json", summary)

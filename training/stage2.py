@@ -20,9 +20,9 @@ from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.encoders import find_encoder, load_pretrained
-from orl_explore.judging import sanity
+from orl_explore.judging import useless
 from orl_explore.judging.pair_facts import make_pair_facts
-from orl_explore.judging.sanity import check_directions
+from orl_explore.judging.useless import check_directions
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
@@ -184,7 +184,7 @@ def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shar
     if shards.processes.rank == 0:
         few = np.linspace(0, len(images) - 1, min(len(images), SOME)).astype(int).tolist()
         check_directions(embed_images(encoder, images, few, features=True, **options), "pictures")  # as of boxes, later
-        for sentence in sanity.of_images(run.read_array("image_embeddings")):
+        for sentence in useless.of_images(run.read_array("image_embeddings")):
             console.print(f"careful: {sentence}", markup=False)
 
 

@@ -18,7 +18,7 @@ from orl_explore.runs.run import Run
 
 _OWN: Final = re.compile(
     r"metrics\.csv|knn\.csv|encoder\.safetensors|encoders/epoch=\d+\.safetensors|checkpoints/step=\d+\.ckpt"
-    r"|(image_embeddings|region_embeddings)\.npy|(neighbors|proposals|regions|pairs)\.parquet"
+    r"|(image_embeddings|region_embeddings)\.npy|(neighbors|proposals|regions|pairs|pair_facts)\.parquet"
     r"|shards/[a-z_]+(-\d+|\.json)?|(.*/)?\..+\.\d+\.tmp"
 )
 """What a stage makes: goes when its successor has taken its place."""
@@ -84,8 +84,8 @@ def _bring_along(run: Run, old: Path, place: Path) -> None:
             path.unlink()
             continue
         target = place / name
-        if name == "reviews.parquet":
-            target = place / ("reviews.parquet" if _are_of(path, run) else "reviews-of-former-pairs.parquet")
+        if name in ("reviews.parquet", "verdicts.parquet") and not _are_of(path, run):
+            target = place / f"{path.stem}-of-former-pairs.parquet"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, target)
