@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.images.object_masks import from_rle
 from orl_explore.settings import InputSettings
 from orl_explore.views import cropping, tensors
 from orl_explore.views.cropping import crop_pixels
+from orl_explore.views.parameters import Box
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +31,15 @@ if TYPE_CHECKING:
     from orl_explore.images.image_set import ImageSet
 
 Progress = Callable[[int, int], None]
+
+
+class Fading(NamedTuple):
+    """What is done with pixels outside an object."""
+
+    masks: Sequence[Sequence[str | None]]
+    """Of each image, the masks of its boxes as counts of a compressed COCO RLE; None: nothing is faded."""
+    strength: float
+    """0 to 1: see `cropping.fade_outside`; the color is the encoder's mean."""
 
 
 class _Crops(Dataset):
@@ -41,8 +52,9 @@ class _Crops(Dataset):
         boxes: Sequence[np.ndarray] | None,
         size: int,
         inputs: InputSettings,
+        fading: Fading | None = None,
     ):
-        self.images, self.rows, self.boxes = images, rows, boxes
+        self.images, self.rows, self.boxes, self.fading = images, rows, boxes, fading
         self.size, self.inputs = inputs.side(size), inputs
 
     def __len__(self) -> int:
@@ -54,8 +66,26 @@ class _Crops(Dataset):
             return tensors.to_tensor(cropping.center_view(self.images.load(row), self.size, self.inputs))[None]
         pixels = self.images.load_pixels(row)
         way = self.inputs.interpolation
-        crops = [crop_pixels(pixels, tuple(box), self.size, way) for box in self.boxes[index].tolist()]
+        boxes = [tuple(box) for box in self.boxes[index].tolist()]
+        if self.fading is None:
+            crops = [crop_pixels(pixels, box, self.size, way) for box in boxes]
+        else:
+            crops = [
+                crop_pixels(crop, (0, 0, *box[2:]), self.size, way) for crop, box in self._faded(pixels, boxes, index)
+            ]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+
+    def _faded(self, pixels: np.ndarray, boxes: list[Box], index: int) -> Iterator[tuple[np.ndarray, Box]]:
+        """What each box shows, faded outside its mask, if it has one."""
+        assert self.fading is not None
+        height, width = pixels.shape[:2]
+        for (x, y, w, h), counts in zip(boxes, self.fading.masks[index], strict=True):
+            if counts is None:
+                yield pixels[y : y + h, x : x + w], (x, y, w, h)
+                continue
+            mask = from_rle(counts, (width, height))
+            color = self.inputs.mean
+            yield cropping.fade_outside(pixels, (x, y, w, h), mask, self.fading.strength, color), (x, y, w, h)
 
 
 class _Files(Dataset):
@@ -170,6 +200,8 @@ def embed_regions(
     regions: pd.DataFrame,
     *,
     size: int = 224,
+    masks: Sequence[str | None] | None = None,
+    mask_outside: float = 0.0,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     workers: int = 0,
@@ -183,6 +215,8 @@ def embed_regions(
         images: where the images are.
         regions: columns image_id, x, y, w, h, grouped by image; any order of images.
         size: side that every box is resized to, pixels, for an encoder that has no size of its own.
+        masks: of each box, the counts of a compressed COCO RLE at its image's size, or None.
+        mask_outside: how far what lies outside them is faded to the encoder's mean color, 0 to 1.
         device: where the encoder runs.
         batch_size: boxes per forward pass.
         workers: processes that decode and crop; 0 does it in this one.
@@ -205,7 +239,11 @@ def embed_regions(
     if len(set(ids[starts].tolist())) != len(starts):
         raise OrlError("regions of one image must stand together: sort the table by image_id")
     rows = images.rows_of(ids[starts]).tolist()
-    crops = _Crops(images, rows, np.split(boxes, starts[1:]), size, encoder.inputs)
+    fading = None
+    if masks is not None and mask_outside:
+        ends = np.r_[starts[1:], len(ids)]
+        fading = Fading([masks[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)], mask_outside)
+    crops = _Crops(images, rows, np.split(boxes, starts[1:]), size, encoder.inputs, fading)
     return _embed(
         encoder.features,
         crops,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orl_explore import __version__
 from orl_explore.errors import OrlError
-from training.cli import app, encoders, exchange, images, judging, maps, planning, stages
+from training.cli import app, encoders, exchange, images, judging, maps, planning, proposals, stages
 from training.cli.arguments import Commands
 
 DESCRIPTION = """\
@@ -29,7 +29,7 @@ Every command explains itself: `orl COMMAND --help`. A command that was stopped 
 typed again; what is finished is skipped.
 """
 
-GROUPS = (images, stages, judging, planning, encoders, maps, exchange, app)
+GROUPS = (images, stages, judging, proposals, planning, encoders, maps, exchange, app)
 """Where the commands are, in the order of `orl --help`."""
 
 
