@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
@@ -22,6 +22,7 @@ from orl_explore.images.object_masks import from_rle
 from orl_explore.settings import InputSettings
 from orl_explore.views import cropping, tensors
 from orl_explore.views.cropping import crop_pixels
+from orl_explore.views.loading import Batches
 from orl_explore.views.parameters import Box
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class Fading(NamedTuple):
 
 
 class _Crops(Dataset):
-    """Item i: image row i of `rows` -> uint8 crops (n, 3, S, S), S the encoder's own side or `size`."""
+    """Item i: image row i of `rows` -> uint8 crops (n, 3, S, S) in each way that encoders want them cropped.
+
+    A way is a side S and an interpolation; the image is decoded once for all.
+    """
 
     def __init__(
         self,
@@ -51,90 +55,89 @@ class _Crops(Dataset):
         rows: Sequence[int],
         boxes: Sequence[np.ndarray] | None,
         size: int,
-        inputs: InputSettings,
+        inputs: Sequence[InputSettings],
         fading: Fading | None = None,
     ):
         self.images, self.rows, self.boxes, self.fading = images, rows, boxes, fading
-        self.size, self.inputs = inputs.side(size), inputs
+        self.size, self.inputs = size, inputs
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> list[Tensor]:
         row = self.rows[index]
         if self.boxes is None:
-            return tensors.to_tensor(cropping.center_view(self.images.load(row), self.size, self.inputs))[None]
-        pixels = self.images.load_pixels(row)
-        way = self.inputs.interpolation
-        boxes = [tuple(box) for box in self.boxes[index].tolist()]
-        if self.fading is None:
-            crops = [crop_pixels(pixels, box, self.size, way) for box in boxes]
-        else:
-            crops = [
-                crop_pixels(crop, (0, 0, *box[2:]), self.size, way) for crop, box in self._faded(pixels, boxes, index)
-            ]
-        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+            picture = self.images.load(row)
+            views = [cropping.center_view(picture, way.side(self.size), way) for way in self.inputs]
+            return [tensors.to_tensor(view)[None] for view in views]
+        pixels, boxes = self.images.load_pixels(row), self.boxes[index].tolist()
+        found = []
+        for way in self.inputs:
+            shown = [self._shown(pixels, tuple(box), index, place, way) for place, box in enumerate(boxes)]
+            crops = [crop_pixels(what, box, way.side(self.size), way.interpolation) for what, box in shown]
+            found.append(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
+        return found
 
-    def _faded(self, pixels: np.ndarray, boxes: list[Box], index: int) -> Iterator[tuple[np.ndarray, Box]]:
-        """What each box shows, faded outside its mask, if it has one."""
-        assert self.fading is not None
-        height, width = pixels.shape[:2]
-        for (x, y, w, h), counts in zip(boxes, self.fading.masks[index], strict=True):
-            if counts is None:
-                yield pixels[y : y + h, x : x + w], (x, y, w, h)
-                continue
-            mask = from_rle(counts, (width, height))
-            color = self.inputs.mean
-            yield cropping.fade_outside(pixels, (x, y, w, h), mask, self.fading.strength, color), (x, y, w, h)
+    def _shown(
+        self, pixels: np.ndarray, box: Box, index: int, place: int, inputs: InputSettings
+    ) -> tuple[np.ndarray, Box]:
+        """What a box is cut out of, and where: the image, or the box alone, faded outside its mask, if it has one."""
+        counts = self.fading.masks[index][place] if self.fading else None
+        if self.fading is None or counts is None:
+            return pixels, box
+        mask = from_rle(counts, (pixels.shape[1], pixels.shape[0]))
+        return cropping.fade_outside(pixels, box, mask, self.fading.strength, inputs.mean), (0, 0, *box[2:])
 
 
 class _Files(Dataset):
     """Item i: image file i -> uint8 (1, 3, S, S), the center crop or the whole image squeezed to a square."""
 
     def __init__(self, files: Sequence[Path], size: int, inputs: InputSettings, *, squeeze: bool):
-        self.files, self.size, self.inputs = files, inputs.side(size), inputs
+        self.files, self.size, self.inputs = files, inputs.side(size), [inputs]
         self.view = cropping.squeezed_view if squeeze else cropping.center_view
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> list[Tensor]:
         from orl_explore.images.decoding import load_rgb
 
-        return tensors.to_tensor(self.view(load_rgb(self.files[index]), self.size, self.inputs))[None]
+        return [tensors.to_tensor(self.view(load_rgb(self.files[index]), self.size, self.inputs[0]))[None]]
 
 
-def _first(batch: list[Tensor]) -> Tensor:
+def _first(batch: list[list[Tensor]]) -> list[Tensor]:
     return batch[0]
 
 
-def _batches(loader: DataLoader, batch_size: int, done: Callable[[], None]) -> Iterator[Tensor]:
-    """Regroup crops that arrive image by image into batches of a fixed size (the last one smaller)."""
-    waiting: list[Tensor] = []
+def _batches(loader: Batches, batch_size: int, done: Callable[[], None]) -> Iterator[list[Tensor]]:
+    """Regroup crops that arrive image by image into batches of a fixed size (the last one smaller), in each way."""
+    waiting: list[list[Tensor]] = []
     count = 0
     for crops in loader:
         waiting.append(crops)
-        count += len(crops)
+        count += len(crops[0])
         done()
         while count >= batch_size:
-            pool = torch.cat(waiting)
-            yield pool[:batch_size]
-            waiting, count = [pool[batch_size:]], count - batch_size
+            pools = [torch.cat(parts) for parts in zip(*waiting, strict=True)]
+            yield [pool[:batch_size] for pool in pools]
+            waiting, count = [[pool[batch_size:] for pool in pools]], count - batch_size
     if count:
-        yield torch.cat(waiting)
+        yield [torch.cat(parts) for parts in zip(*waiting, strict=True)]
 
 
 @torch.inference_mode()
 def _embed(
-    forward: Callable[[Tensor], Tensor],
+    forwards: Sequence[Callable[[Tensor], Tensor]],
     crops: _Crops | _Files,
     *,
+    ways: Sequence[int] = (0,),
     device: torch.device,
     batch_size: int,
     workers: int,
     bf16: bool,
     progress: Progress | None,
-) -> Tensor:
+) -> list[np.ndarray]:
+    """What each of `forwards` says of the crops; `ways` are the crops that each of them takes."""
     finished = 0
 
     def done() -> None:
@@ -143,14 +146,15 @@ def _embed(
         if progress:
             progress(finished, len(crops))
 
-    loader = DataLoader(crops, batch_size=1, collate_fn=_first, num_workers=workers)
+    loader = Batches(crops, [[index] for index in range(len(crops))], collate=_first, workers=workers)
     autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
-    parts = []
+    parts: list[list[Tensor]] = [[] for _ in forwards]
     with autocast:
-        for batch in _batches(loader, batch_size, done):
-            vectors = forward(tensors.normalize(batch.to(device), crops.inputs))
-            parts.append(nn.functional.normalize(vectors.float(), dim=1).cpu())
-    return torch.cat(parts)
+        for batches in _batches(loader, batch_size, done):
+            for forward, way, found in zip(forwards, ways, parts, strict=True):
+                vectors = forward(tensors.normalize(batches[way].to(device), crops.inputs[way]))
+                found.append(nn.functional.normalize(vectors.float(), dim=1).cpu())
+    return [torch.cat(found).numpy() for found in parts]
 
 
 def embed_images(
@@ -187,11 +191,11 @@ def embed_images(
     device = torch.device(device)
     encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     rows = range(len(images)) if rows is None else rows
-    crops = _Crops(images, rows, None, size, encoder.inputs)
+    crops = _Crops(images, rows, None, size, [encoder.inputs])
     forward = encoder.features if features else encoder
     return _embed(
-        forward, crops, device=device, batch_size=batch_size, workers=workers, bf16=bf16, progress=progress
-    ).numpy()
+        [forward], crops, device=device, batch_size=batch_size, workers=workers, bf16=bf16, progress=progress
+    )[0]
 
 
 def embed_regions(
@@ -229,12 +233,49 @@ def embed_regions(
     Raises:
         OrlError: the rows of an image are not next to each other, or it is not in the image set.
     """
+    return embed_regions_each(
+        [encoder],
+        images,
+        regions,
+        size=size,
+        masks=masks,
+        mask_outside=mask_outside,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        bf16=bf16,
+        progress=progress,
+    )[0]
+
+
+def embed_regions_each(
+    encoders: Sequence[Encoder],
+    images: ImageSet,
+    regions: pd.DataFrame,
+    *,
+    size: int = 224,
+    masks: Sequence[str | None] | None = None,
+    mask_outside: float = 0.0,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+    bf16: bool = False,
+    progress: Progress | None = None,
+) -> list[np.ndarray]:
+    """What `embed_regions` says by each of several encoders; every image is decoded once for all of them.
+
+    Returns:
+        An array of float32 (R, width) an encoder, in their order.
+
+    Raises:
+        OrlError: the rows of an image are not next to each other, or it is not in the image set.
+    """
     device = torch.device(device)
-    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    encoders = [encoder.to(device, memory_format=torch.channels_last).eval() for encoder in encoders]  # type: ignore[call-overload]
     ids = regions["image_id"].to_numpy()
     boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int64)
     if not len(ids):
-        return np.zeros((0, encoder.width), np.float32)
+        return [np.zeros((0, encoder.width), np.float32) for encoder in encoders]
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
     if len(set(ids[starts].tolist())) != len(starts):
         raise OrlError("regions of one image must stand together: sort the table by image_id")
@@ -243,16 +284,17 @@ def embed_regions(
     if masks is not None and mask_outside:
         ends = np.r_[starts[1:], len(ids)]
         fading = Fading([masks[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)], mask_outside)
-    crops = _Crops(images, rows, np.split(boxes, starts[1:]), size, encoder.inputs, fading)
+    inputs = list(dict.fromkeys(encoder.inputs for encoder in encoders))
     return _embed(
-        encoder.features,
-        crops,
+        [encoder.features for encoder in encoders],
+        _Crops(images, rows, np.split(boxes, starts[1:]), size, inputs, fading),
+        ways=[inputs.index(encoder.inputs) for encoder in encoders],
         device=device,
         batch_size=batch_size,
         workers=workers,
         bf16=bf16,
         progress=progress,
-    ).numpy()
+    )
 
 
 def embed_files(
@@ -293,14 +335,14 @@ def embed_files(
     encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     crops = _Files(files, size, encoder.inputs, squeeze=squeeze)
     return _embed(
-        forward or encoder.features,
+        [forward or encoder.features],
         crops,
         device=device,
         batch_size=batch_size,
         workers=workers,
         bf16=False,
         progress=progress,
-    ).numpy()
+    )[0]
 
 
 @torch.inference_mode()
@@ -308,3 +350,12 @@ def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) ->
     """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
     crop = tensors.to_tensor(cropping.center_view(picture, encoder.inputs.side(size), encoder.inputs))[None]
     return nn.functional.normalize(encoder(tensors.normalize(crop, encoder.inputs)).float(), dim=1)[0].numpy()
+
+
+@torch.inference_mode()
+def embed_box(encoder: Encoder, picture: Image.Image, box: tuple[int, int, int, int], *, size: int = 224) -> np.ndarray:
+    """Embed a box of one picture, just as `embed_regions` does on the CPU: float32 (width,) of length 1."""
+    inputs = encoder.inputs
+    crop = crop_pixels(np.array(picture.convert("RGB")), box, inputs.side(size), inputs.interpolation)
+    batch = torch.from_numpy(crop).permute(2, 0, 1)[None]
+    return nn.functional.normalize(encoder.features(tensors.normalize(batch, inputs)).float(), dim=1)[0].numpy()

@@ -336,6 +336,8 @@ class Stage3Settings(TrainSettings):
     """Weight of the inter-RoI loss."""
     reviews: Literal["use"] | None = None
     """Not in the paper: "use" leaves out pairs that a person rejected and adds those that a person accepted."""
+    without: str | None = None
+    """Not in the paper: a selection (`orl select RUN`) whose boxes are left out, and pairs with one of them."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -10,6 +10,7 @@ TESTS = ROOT / "tests"
 LENGTH = 450
 
 MIRRORS_NOTHING = {
+    "browser/test_alike.py": "the dashboard in a real browser",
     "browser/test_map.py": "the dashboard in a real browser",
     "browser/test_pages.py": "the dashboard in a real browser",
     "test_architecture.py": "who imports whom",

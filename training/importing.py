@@ -193,7 +193,7 @@ class _Import:
 
     def source(self, path: Path, kind: str) -> dict[str, Any]:
         """Remember that a file was imported; returns what is remembered."""
-        facts = {"kind": kind, "file": path.name, "blake2b": hash_source(path), "time": now()}
+        facts = {"kind": kind, "file": path.name, "path": str(path), "blake2b": hash_source(path), "time": now()}
         self.files.append(facts)
         return facts
 

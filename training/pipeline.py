@@ -81,7 +81,7 @@ def run_stage(name: str, run: Run, config: Config, *, overwrite: bool = False) -
     if processes(config) > 1:
         train_in_processes(name, run, config, overwrite=overwrite)  # it takes the lock
         return
-    with run.lock() if is_main_process() else contextlib.nullcontext():
+    with run.lock(name) if is_main_process() else contextlib.nullcontext():
         if overwrite and is_main_process():
             run.clear(name)
         STAGES[name](run, config)
@@ -90,13 +90,20 @@ def run_stage(name: str, run: Run, config: Config, *, overwrite: bool = False) -
 def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, Any]:
     """Do the three stages and judge them; returns the figures of `evaluate.run`."""
     require_faiss()  # rather now than after hours of stage 1
+    # Processes that a notebook starts for each stage take the lock themselves.
+    alone = is_main_process() and processes(config) == 1
+    with run.lock("run") if alone else contextlib.nullcontext():
+        return _run_all(run, config, overwrite=overwrite)
+
+
+def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
     if overwrite and is_main_process():
         with run.lock():
             for name in STAGES:
                 run.clear(name)
     for name in STAGES:
         asked = (config.stage2.encoder, config.stage3.init or "random")
-        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked):
+        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not run.explored:
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
         run_stage(name, run, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.encoders import find_encoder, load_pretrained
+from orl_explore.judging.pair_facts import make_pair_facts
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
@@ -91,7 +93,16 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         together.agree(True)
         mine(run, images, encoder, config, Shards(run, STAGE, together))
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
+        _facts_of_pairs(run)
         shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
+
+
+def _facts_of_pairs(run: Run) -> None:
+    """What the dashboard asks of all pairs, worked out once."""
+    start = time.perf_counter()
+    count = make_pair_facts(run)
+    run.note(STAGE, pair_facts={"seconds": round(time.perf_counter() - start, 2)})
+    console.print(f"facts of {count:,} pairs: {run.file('pair_facts')}", markup=False)
 
 
 def _encoder(run: Run, config: Config) -> tuple[Encoder, str, Pretrained | None]:
@@ -160,7 +171,7 @@ def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: S
 
 def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
     """Step 1a: embeddings of the images."""
-    options = _embedding(config)
+    options = embedding_options(config)
     shards.make(
         "image_embeddings",
         len(images),
@@ -243,7 +254,7 @@ def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Conf
     """Step 4: embeddings of the regions."""
     if run.file("region_embeddings").exists():
         return
-    options, ids, slices = _embedding(config), _image_ids(run), Slices(read_ids(run.file("regions")))
+    options, ids, slices = embedding_options(config), _image_ids(run), Slices(read_ids(run.file("regions")))
     masks = RegionMasks(run) if config.stage2.mask_outside else None
 
     def embed(rows: range, progress: Callable[[int, int], None]) -> np.ndarray:
@@ -273,7 +284,8 @@ def pair_all(run: Run, config: Config, shards: Shards) -> None:
     shards.make("pairs", len(ids), config.stage2.shard_images, pair)
 
 
-def _embedding(config: Config) -> dict[str, Any]:
+def embedding_options(config: Config) -> dict[str, Any]:
+    """How images and regions are embedded, as the functions of `orl_explore.embedding` take it."""
     return {
         "size": config.stage2.image_size,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

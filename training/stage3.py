@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 
 from orl_explore.orl import ORL
 from orl_explore.runs.files import hash_file
 from orl_explore.runs.run import Run
-from orl_explore.runs.samples import ObjectViews, pairs_to_train_on
+from orl_explore.runs.samples import ObjectViews, left_out, pairs_to_train_on
 from orl_explore.settings import Config
 from training.console import console
 from training.machine import is_main_process
@@ -47,7 +49,10 @@ def run(run: Run, config: Config) -> Run:
     pairs = pairs_to_train_on(run, config.stage3)
     if config.stage3.reviews:
         console.print(f"with the reviews there are {len(pairs)} pairs to train on")
-    samples = ObjectViews(images, run.read("regions"), pairs, config.stage3, config.seed)
+    without = left_out(run, config.stage3)
+    if len(without):
+        console.print(f"without the {len(without)} boxes of {config.stage3.without!r} there are {len(pairs)} pairs")
+    samples = ObjectViews(images, run.read("regions"), pairs, config.stage3, config.seed, without=without)
     if len(samples) < len(images):
         console.print(f"{len(images) - len(samples)} images without any pair are left out of stage 3")
     config.stage3.steps_per_epoch(len(samples))  # raises if they are too few, before anything is recorded
@@ -82,6 +87,9 @@ def _inputs(run: Run, config: Config) -> dict[str, str]:
     }
     if config.stage3.reviews:
         inputs["reviews"] = hash_file(run.require("reviews"))
+    if config.stage3.without is not None:
+        boxes = left_out(run, config.stage3).astype("<i8").tobytes()
+        inputs["selection"] = hashlib.blake2b(boxes, digest_size=16).hexdigest()
     return inputs
 
 

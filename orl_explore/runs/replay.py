@@ -20,7 +20,7 @@ from orl_explore.orl import ORL
 from orl_explore.runs.encoders import training_inputs
 from orl_explore.runs.reviews import KEY
 from orl_explore.runs.run import Run
-from orl_explore.runs.samples import ObjectViews, StepSampler, pairs_to_train_on
+from orl_explore.runs.samples import ObjectViews, StepSampler, left_out, pairs_to_train_on
 from orl_explore.settings import Stage3Settings
 from orl_explore.views.renderers import collate, finish
 from orl_explore.views.tensors import normalize
@@ -67,8 +67,9 @@ def object_views(run: Run, images: ImageSet) -> ObjectViews:
     """
     config, seed = stage3_settings(run)
     regions = run.read("regions", columns=["image_id", "x", "y", "w", "h"])
-    pairs = pairs_to_train_on(run, config) if config.reviews else StoredPairs(run, images)
-    return ObjectViews(images, regions, pairs, config, seed)
+    changed = config.reviews or config.without
+    pairs = pairs_to_train_on(run, config) if changed else StoredPairs(run, images)
+    return ObjectViews(images, regions, pairs, config, seed, without=left_out(run, config))
 
 
 def pictures(samples: ObjectViews, epoch: int, row: int) -> dict[str, Tensor]:

@@ -74,6 +74,24 @@ TABLES = {
         "orl stage2 RUN",
         pairs.COLUMNS,
     ),
+    "pair_facts": Table(
+        "stage2/pair_facts.parquet",
+        "orl pairs RUN",
+        {
+            "pair": "int64",
+            **pairs.COLUMNS,
+            "margin": "float32",
+            "mutual": "bool",
+            "query_category": "int16",
+            "key_category": "int16",
+            "key_count": "int32",
+            "least_share": "float32",
+            "image_similarity": "float32",
+            "doubts": "uint8",
+            "doubt": "float32",
+            "shuffle": "uint32",
+        },
+    ),
     "reviews": Table(
         "stage2/reviews.parquet",
         "orl app",
@@ -86,7 +104,27 @@ TABLES = {
             "note": "str",
             "time": "str",
             "pairs_hash": "str",
+            "reviewer": "str",
         },
+    ),
+    "verdicts": Table(
+        "stage2/verdicts.parquet",
+        "orl app",
+        {
+            "image_id": "int64",
+            "neighbor_id": "int64",
+            "query_region": "int64",
+            "key_region": "int64",
+            "verdict": "str",
+            "reviewer": "str",
+            "time": "str",
+            "pairs_hash": "str",
+        },
+    ),
+    "selections": Table(
+        "selections.parquet",
+        "orl select RUN NAME --pairs QUERY",
+        {"name": "str", "region_id": "int64", "origin": "str", "time": "str", "regions_hash": "str"},
     ),
     "object_map": Table(
         "object_map.parquet",
@@ -109,33 +147,43 @@ def write_table(path: Path, frame: pd.DataFrame, columns: Mapping[str, str]) -> 
     write_table_parts(path, [frame], columns)
 
 
-def write_table_parts(path: Path, parts: Iterable[pd.DataFrame], columns: Mapping[str, str]) -> None:
+def write_table_parts(
+    path: Path,
+    parts: Iterable[pd.DataFrame],
+    columns: Mapping[str, str],
+    *,
+    metadata: Mapping[bytes, bytes] | None = None,
+    row_group: int = ROW_GROUP,
+) -> None:
     """Write a table as `write_table` does, from parts of which one at a time is in memory.
 
-    Where one part ends and the next begins leaves no trace: every row group but the last has `ROW_GROUP` rows.
+    Where one part ends and the next begins leaves no trace: every row group but the last has `row_group` rows.
 
     Args:
         path: the file.
         parts: at least one; all with the same columns.
         columns: the schema.
+        metadata: further entries of the file's metadata.
+        row_group: rows that are read at least; a table of which single rows are asked for wants few.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     def table(frame: pd.DataFrame) -> pa.Table:
         extra = [name for name in frame.columns if name not in columns]
-        return pa.Table.from_pandas(frame[[*columns, *extra]].astype(dict(columns)), preserve_index=False)
+        made = pa.Table.from_pandas(frame[[*columns, *extra]].astype(dict(columns)), preserve_index=False)
+        return made.replace_schema_metadata({**(made.schema.metadata or {}), **metadata}) if metadata else made
 
     tables = map(table, parts)
     waiting = next(tables)
     with atomic_write(path) as temporary, pq.ParquetWriter(temporary, waiting.schema, compression="zstd") as writer:
         while True:
-            while len(waiting) >= ROW_GROUP:
-                writer.write_table(waiting.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
-                waiting = waiting.slice(ROW_GROUP)
+            while len(waiting) >= row_group:
+                writer.write_table(waiting.slice(0, row_group), row_group_size=row_group)
+                waiting = waiting.slice(row_group)
             following = next(tables, None)
             if following is None:
                 break
             waiting = pa.concat_tables([waiting, following.cast(waiting.schema)])
         if len(waiting):
-            writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)
+            writer.write_table(waiting.combine_chunks(), row_group_size=row_group)

@@ -15,8 +15,9 @@ from orl_explore.figures import object_map as map_figures
 from orl_explore.judging import diagnostics
 from orl_explore.maps import object_map, similar_regions
 from orl_explore.maps.object_map import MapSettings, ObjectMap
+from orl_explore.runs.files import csv_text
 from orl_explore.runs.run import Run
-from orl_explore.ui import map_mouse, state
+from orl_explore.ui import chooser, map_mouse, state, waiting
 
 SIMILAR = 12
 LABELS = 20_000
@@ -43,7 +44,9 @@ def render(run: Run) -> None:
         st.write(f"Or make the map of this run's {len(regions):,} regions here; that takes a minute or so.")
         with st.container(border=True, width=560):
             _settings(run, MapSettings())
+        waiting.watch(run)
         return
+    chooser.choose(run)
     points = _points(run, made)
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -340,7 +343,7 @@ def _selection(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
     )
     right.download_button(
         "CSV",
-        export.to_csv(index=False),
+        csv_text(export),
         file_name="regions.csv",
         mime="text/csv",
         icon=":material/download:",

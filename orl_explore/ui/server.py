@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import webbrowser
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 
 
 def address() -> str:
-    """Where a browser on this machine finds the dashboard."""
-    host = st.get_option("server.address")
-    return f"http://{'localhost' if host in (None, '0.0.0.0', '::') else host}:{st.get_option('server.port')}"
+    """Where a browser on this machine finds the dashboard, at the run and page that ORL_OPEN asks for."""
+    host, opened = st.get_option("server.address"), os.environ.get("ORL_OPEN", "")
+    root = f"http://{'localhost' if host in (None, '0.0.0.0', '::') else host}:{st.get_option('server.port')}"
+    return f"{root}/?{opened}" if opened else root

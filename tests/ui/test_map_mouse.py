@@ -8,6 +8,7 @@ import io
 import pytest
 from PIL import Image
 
+from flat_maps import flat_layout
 from orl_explore.maps import object_map
 from orl_explore.ui import map_mouse, state
 
@@ -15,7 +16,7 @@ from orl_explore.ui import map_mouse, state
 @pytest.fixture
 def run(run, monkeypatch):
     """A finished run with a map that UMAP had no part in."""
-    monkeypatch.setattr(object_map, "_umap", lambda vectors, *_: vectors[:, :2])
+    monkeypatch.setattr(object_map, "umap_layout", flat_layout)
     object_map.make_object_map(run)
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flat_maps import flat_layout
 from orl_explore.errors import OrlError
 from orl_explore.maps import object_map, similar_regions
 from orl_explore.runs.tables import TABLES
@@ -17,7 +18,7 @@ PAGE = "object_map"
 @pytest.fixture
 def run(run, monkeypatch):
     """A finished run with a map that UMAP had no part in."""
-    monkeypatch.setattr(object_map, "_umap", lambda vectors, *_: vectors[:, :2])
+    monkeypatch.setattr(object_map, "umap_layout", flat_layout)
     object_map.make_object_map(run)
     return run
 
@@ -29,7 +30,7 @@ def chosen(app):
 def test_the_map_of_a_finished_run(run, visit):
     app = visit()
     assert not app.warning
-    assert f"{len(run.read('regions')):,} regions" in app.caption[1].value
+    assert f"{len(run.read('regions')):,} regions" in app.caption[2].value
     assert not chosen(app)
 
 
@@ -131,8 +132,8 @@ def test_a_stale_map_says_so(run, visit):
 def test_more_regions_than_drawn(run, visit):
     object_map.make_object_map(run, object_map.MapSettings(limit=20))
     regions = len(run.read("regions"))
-    assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[1].value
-    assert run.read("object_map").columns.tolist() == list(TABLES["object_map"].columns)
+    assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[2].value
+    assert run.read("object_map").columns.tolist() == [*TABLES["object_map"].columns, "pca_x", "pca_y", "kept"]
     assert np.isfinite(run.read("object_map")["x"]).all()
 
 

@@ -21,6 +21,7 @@ def test_no_run_yet(tmp_path, monkeypatch, visit):
     monkeypatch.setenv("ORL_RUNS", str(tmp_path))
     app = visit()
     assert not app.exception
+    assert app.code[0].value.startswith("orl explore ")
     assert "make demo" in app.code[0].value
 
 
