@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from orl_explore.judging import diagnostics
 from orl_explore.judging.intervals import Items, Scored, difference, interval, read_resampled, write_items
@@ -72,14 +72,12 @@ def proposer_items(
         regions: the kept boxes on them.
         pairs: what these lead to.
     """
-    row_of = pd.Series(np.arange(len(image_ids)), index=image_ids)
 
-    def scored(score: Any, images: pd.Series) -> Scored:
-        units = row_of.loc[images].to_numpy(np.int32)
-        return Scored(len(image_ids), np.asarray(score, np.float32), units, np.zeros(len(units), np.int32))
+    def scored(score: ArrayLike, images: ArrayLike) -> Scored:
+        return Scored.of_images(score, images, image_ids)
 
     counts = regions["image_id"].value_counts().reindex(image_ids, fill_value=0)
-    found: dict[str, Items] = {"boxes": scored(counts, pd.Series(image_ids))}
+    found: dict[str, Items] = {"boxes": scored(counts, image_ids)}
     if not len(objects):
         return found
     best = diagnostics.best_overlaps(objects, regions)
