@@ -34,6 +34,14 @@ where a run does not allow it (no annotations, a stage not run yet).
         mixed_pairs, unlabeled_pairs pairs of a box on an object with one that is on none; of two on none
         purity                        object pairs of equal category
         purity_neighbor_chance        the same for boxes drawn blindly from an image and one of its own neighbors
+        purity_interval               95 % interval over images, [low, high]
+        purity_by_rank                of an image's most similar pair with a neighbor, the second, ...: a list
+                                      of up to 10, with purity, interval, pairs (a number)
+        purity_by_category            the same by the category of the query, of the 20 most frequent ones
+        corloc, corloc_support        images with objects whose first kept box, as found or by the support of its pairs,
+                                      has an IoU of 0.5 with one
+        corloc_interval, corloc_support_interval        as purity_interval
+        recall_at_boxes               objects that one of the first N kept boxes meets at IoU 0.5, by N
     chance    object_probe, object_knn, scene_map
 """
 
@@ -50,8 +58,9 @@ import torch
 from orl_explore.embedding import embed_images, embed_regions
 from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
-from orl_explore.judging import diagnostics, probes, useless
+from orl_explore.judging import correspondence, diagnostics, discovery, probes, useless
 from orl_explore.judging.diagnostics import COLLAPSED
+from orl_explore.judging.intervals import Items, Scored, interval, resampled
 from orl_explore.neighbors import count_near_duplicates
 from orl_explore.runs.files import write_json
 from orl_explore.runs.run import Run
@@ -61,6 +70,9 @@ from training.machine import data_workers
 
 MIN_CROP_SIDE: Final = 8
 """Objects with a shorter side below this are not judged, pixels."""
+
+CATEGORIES: Final = 20
+"""Categories that purity is told for, the most frequent ones; an interval over 100,000 images takes a second or two."""
 
 RANK_IMAGES: Final = 2048
 """Images that feature_std and feature_rank are taken over at most; a singular value decomposition is slow."""
@@ -265,7 +277,8 @@ def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
     }
     if not run.file("pairs").exists():
         return figures
-    pairs = run.read("pairs", columns=["image_id", "neighbor_id", "query_region", "key_region"])
+    columns = ["image_id", "neighbor_id", "neighbor_rank", "rank", "query_region", "key_region", "similarity"]
+    pairs = run.read("pairs", columns=columns)
     figures |= diagnostics.funnel(run.read("proposals", columns=["reason"]), regions, neighbors, pairs)
     if len(images.objects):
         region_object = diagnostics.on_object(regions, images.objects)
@@ -279,8 +292,47 @@ def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
             "purity": purity.purity.value,
             "purity_chance": purity.purity.chance,
             "purity_neighbor_chance": purity.neighbor_chance,
+            **discovery_figures(images, regions, pairs),
+            **correspondence_figures(images, regions, pairs),
         }
     return figures
+
+
+def discovery_figures(images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+    """Whether the first boxes of images are on objects, by two orders of the boxes."""
+    ids, objects = images.table["image_id"].to_numpy(), images.objects
+    figures: dict[str, Any] = {}
+    for name, ordered in (("corloc", regions), ("corloc_support", discovery.by_support(regions, pairs))):
+        if (items := discovery.corloc(ids, objects, ordered)) is not None:
+            figures[name] = items.value()
+            figures[f"{name}_interval"] = within(items)
+    found = discovery.recall_at(ids, objects, regions)
+    return figures | {"recall_at_boxes": {str(count): items.value() for count, items in found.items()}}
+
+
+def correspondence_figures(images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+    """Purity with its interval, by rank, and by the category of the query."""
+    ids = images.table["image_id"].to_numpy()
+    found = correspondence.object_pairs(pairs, diagnostics.region_categories(regions, images.objects))
+    if not len(found):
+        return {}
+    ranks = correspondence.purity_by_rank(ids, found)
+    categories = correspondence.purity_by_category(ids, found)
+    return {
+        "purity_interval": within(Scored.of_images(found["same"], found["image_id"], ids)),
+        "purity_by_rank": [_told(items) for _, items in sorted(ranks.items())],
+        "purity_by_category": {name: _told(items) for name, items in list(categories.items())[:CATEGORIES]},
+    }
+
+
+def _told(items: Scored) -> dict[str, Any]:
+    return {"purity": items.value(), "interval": within(items), "pairs": len(items.score)}
+
+
+def within(items: Items) -> list[float]:
+    """95 % interval over images of a share, [low, high], within 0 and 1."""
+    low, high = interval(resampled(items), items.value())
+    return [min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)]
 
 
 def _plain(value: Any) -> Any:

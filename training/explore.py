@@ -16,9 +16,10 @@ from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images, report
 from orl_explore.maps import object_map
 from orl_explore.neighbors import require_faiss
+from orl_explore.nested import differing_keys
 from orl_explore.runs.caps import caps
 from orl_explore.runs.run import Run
-from orl_explore.settings import Config, differing_keys
+from orl_explore.settings import Config
 from training import stage2
 from training.config import load_config
 from training.console import console, progress_bar

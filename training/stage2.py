@@ -28,6 +28,7 @@ from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
 from orl_explore.proposals import Proposer, regions_from
 from orl_explore.runs.files import atomic_write, hash_file
+from orl_explore.runs.masks import RegionMasks
 from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import MINED, ROW_GROUP, TABLES, write_table_parts
@@ -88,6 +89,8 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         together.agree(False)
         return
     images.check_files()
+    if config.stage2.mask_outside:
+        RegionMasks(run)  # there are some, before anything is recorded
     with working_on(run, STAGE, config, inputs=inputs):
         if pretrained:
             adopt(run, pretrained)
@@ -270,10 +273,14 @@ def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Conf
     if run.file("region_embeddings").exists():
         return
     options, ids, slices = embedding_options(config), _image_ids(run), Slices(read_ids(run.file("regions")))
+    masks = RegionMasks(run) if config.stage2.mask_outside else None
 
     def embed(rows: range, progress: Callable[[int, int], None]) -> np.ndarray:
         # Regions stand in the order of the images, so rows a..b of the images are one slice of the regions.
-        regions = read_rows(run.file("regions"), *slices.span(ids[rows.start : rows.stop]))
+        some = ids[rows.start : rows.stop]
+        regions = read_rows(run.file("regions"), *slices.span(some))
+        if masks is not None:
+            options.update(masks=masks.of(some), mask_outside=config.stage2.mask_outside)
         vectors = embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
         if zero := check_directions(vectors, "boxes"):
             console.print(f"careful: the encoder answers zero for {zero:,} of {len(vectors):,} boxes", markup=False)

@@ -124,6 +124,17 @@ def test_stage_2_is_judged_by_its_tables(full, scenes):
     assert mined["context_agreement"] == pytest.approx((context == np.roll(context, 1)).mean())
     categories = scenes.objects.groupby("image_id")["category"].first()[scenes.table["image_id"]].to_numpy()
     assert mined["purity"] == pytest.approx((categories == np.roll(categories, 1)).mean())
+    low, high = mined["purity_interval"]
+    assert low < mined["purity"] < high
+    (first,) = mined["purity_by_rank"]  # there is one pair with each neighbor
+    assert (first["purity"], first["pairs"], first["interval"]) == (mined["purity"], 20, [low, high])
+    assert sum(one["pairs"] for one in mined["purity_by_category"].values()) == 20
+    assert set(mined["purity_by_category"]) == set(categories)
+    assert mined["corloc"] == mined["corloc_support"] == mined["recall_at_boxes"]["100"] == 1
+    assert mined["corloc_interval"] == [1, 1]
+    objects = scenes.objects.groupby("image_id").size()
+    # The first box is the first object itself, and meets another one at most by chance.
+    assert len(objects) / len(scenes.objects) <= mined["recall_at_boxes"]["1"] < 1
 
 
 def test_training_figures_are_epoch_means(full):
