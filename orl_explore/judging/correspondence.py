@@ -41,7 +41,8 @@ def purity_by_rank(
         column: `rank` of a pair among those of an image with a neighbor, or `neighbor_rank`.
         ranks: how many.
     """
-    parts = {int(rank): part for rank, part in found.groupby(column) if rank < ranks}  # type: ignore[operator,call-overload]
+    chosen = found[found[column] < ranks]
+    parts = {int(str(rank)): part for rank, part in chosen.groupby(column)}
     return {rank: Scored.of_images(part["same"], part["image_id"], image_ids) for rank, part in parts.items()}
 
 
