@@ -7,11 +7,13 @@ import datetime
 import fcntl
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.run import Run
@@ -161,6 +163,36 @@ def next_unreviewed(pairs: pd.DataFrame, reviews: pd.DataFrame, after: Pair | No
 def as_csv(reviews: pd.DataFrame) -> str:
     """Reviews as CSV text."""
     return reviews.to_csv(index=False)
+
+
+def carry_reviews(run: Run, reviews: Path, regions: Path) -> int:
+    """Carry reviews over from pairs that have been mined anew since: to the same boxes of the same images.
+
+    Args:
+        run: it has pairs, and no reviews.
+        reviews: the table of before; it need not be there.
+        regions: what its regions were.
+
+    Returns:
+        How many are lost, as one of their boxes is no longer there or the images are no neighbors any more.
+    """
+    if not reviews.exists():
+        return 0
+    old = pd.read_parquet(reviews)
+    box = ["image_id", *BOX]
+    wanted = [*old["query_region"], *old["key_region"]]
+    before = pd.read_parquet(regions, filters=[("region_id", "in", wanted)]).set_index("region_id")
+    today = run.read("regions").set_index(box)["region_id"]
+    found = today.reindex(pd.MultiIndex.from_frame(before[box])).fillna(-1).astype(int)
+    number = dict(zip(before.index, found, strict=True))
+    neighbors = run.read("neighbors", columns=["image_id", "neighbor_id"])
+    known = pd.MultiIndex.from_frame(old[["image_id", "neighbor_id"]]).isin(pd.MultiIndex.from_frame(neighbors))
+    for name in ("query_region", "key_region"):
+        old[name] = old[name].map(number)
+    kept = old[known & (old["query_region"] >= 0) & (old["key_region"] >= 0)].assign(pairs_hash=pairs_hash(run))
+    if len(kept):
+        run.write("reviews", kept.sort_values(KEY, ignore_index=True))
+    return len(old) - len(kept)
 
 
 def as_coco(run: Run, reviews: pd.DataFrame) -> dict[str, Any]:

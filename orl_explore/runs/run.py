@@ -198,7 +198,13 @@ class Run:
         return record["state"] == "finished"
 
     def clear(self, name: str) -> None:
-        """Forget a stage and everything it made."""
+        """Forget a stage and everything it made, what was set aside for when it runs again included."""
+        self.forget(name)
+        if name == "stage2":
+            shutil.rmtree(self.path / "former", ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Forget a stage and its folder."""
         shutil.rmtree(self.path / name, ignore_errors=True)
         manifest = self.manifest()
         if manifest["stages"].pop(name, None) is not None:
@@ -305,14 +311,19 @@ class Run:
 
     # ---- images and encoders -----------------------------------------------------------------------------------
 
-    def set_images(self, images: ImageSet, sources: Sequence[str]) -> None:
+    def set_images(self, images: ImageSet, sources: Sequence[str], *, replace: bool = False) -> None:
         """Store the image set that this run is about; named again without its annotations, it keeps them.
+
+        Args:
+            images: the set.
+            sources: what it was opened from.
+            replace: take it in the place of another; what was made of that has been cleared.
 
         Raises:
             OrlError: the run was begun with other images.
         """
         manifest = self.manifest()
-        known = manifest["images"]
+        known = None if replace else manifest["images"]
         if known and known["fingerprint"] != images.fingerprint:
             raise OrlError(f"{self.path} was begun with other images: choose a new run folder, or delete this one")
         findings: dict[str, Any] = images.findings.as_dict()

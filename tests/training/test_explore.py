@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from encoder_files import encoder
@@ -60,6 +62,26 @@ def test_exploring_again_makes_nothing_anew_and_other_settings_are_refused(annot
     assert run.config().stage2.neighbors == 3
     explore(Run(run.path), [annotations], overrides=["--stage2.neighbors=2"], overwrite=True)
     assert run.read("neighbors")["rank"].max() == 1
+
+
+@pytest.mark.slow
+def test_pictures_that_came_into_the_folder_are_taken_in(annotations, options, no_map, tmp_path, capsys):
+    photos = shutil.copytree(annotations.parent / "images", tmp_path / "photos")
+    late = sorted(photos.iterdir())[-1]
+    late.rename(tmp_path / late.name)
+    run = explore(Run(tmp_path / "run"), [photos], overrides=options)
+    (tmp_path / late.name).rename(late)
+    sorted(photos.iterdir())[0].unlink()
+    explore(Run(run.path), [photos])
+    assert "1 pictures are new or have changed, 1 are gone" in capsys.readouterr().err
+    assert late.name in set(run.images().table["file_name"])
+    assert run.finished("stage2")
+    run.note("stage1", state="finished")
+    sorted(photos.iterdir())[1].rename(tmp_path / "away.png")
+    (tmp_path / "away.png").rename(photos / "back.png")
+    with pytest.raises(OrlError, match="is gone: put it back"):
+        explore(Run(run.path), [photos])
+    assert "this run was trained without them" in capsys.readouterr().err
 
 
 def test_the_smallest_box_follows_the_pictures(images):

@@ -14,7 +14,7 @@ import torch
 
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
-from training.machine import data_workers
+from training.machine import data_workers, pool_workers
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,13 @@ class Setup:
 
     @property
     def workers(self) -> int:
-        """Processes that prepare images or fit classifiers, for each training process."""
+        """Processes that prepare images, for each process that computes."""
         return data_workers(self.config)
+
+    @property
+    def jobs(self) -> int:
+        """Processes that fit classifiers while this one waits."""
+        return pool_workers(self.config)
 
 
 class Data(Protocol):
