@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.settings import InputSettings
 from orl_explore.views import cropping, tensors
 from orl_explore.views.cropping import crop_pixels
+from orl_explore.views.loading import Batches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,10 @@ Progress = Callable[[int, int], None]
 
 
 class _Crops(Dataset):
-    """Item i: image row i of `rows` -> uint8 crops (n, 3, S, S), S the encoder's own side or `size`."""
+    """Item i: image row i of `rows` -> uint8 crops (n, 3, S, S) in each way that encoders want them cropped.
+
+    A way is a side S and an interpolation; the image is decoded once for all.
+    """
 
     def __init__(
         self,
@@ -40,71 +44,77 @@ class _Crops(Dataset):
         rows: Sequence[int],
         boxes: Sequence[np.ndarray] | None,
         size: int,
-        inputs: InputSettings,
+        inputs: Sequence[InputSettings],
     ):
         self.images, self.rows, self.boxes = images, rows, boxes
-        self.size, self.inputs = inputs.side(size), inputs
+        self.size, self.inputs = size, inputs
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> list[Tensor]:
         row = self.rows[index]
         if self.boxes is None:
-            return tensors.to_tensor(cropping.center_view(self.images.load(row), self.size, self.inputs))[None]
-        pixels = self.images.load_pixels(row)
-        way = self.inputs.interpolation
-        crops = [crop_pixels(pixels, tuple(box), self.size, way) for box in self.boxes[index].tolist()]
-        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+            picture = self.images.load(row)
+            views = [cropping.center_view(picture, way.side(self.size), way) for way in self.inputs]
+            return [tensors.to_tensor(view)[None] for view in views]
+        pixels, boxes = self.images.load_pixels(row), self.boxes[index].tolist()
+        found = []
+        for way in self.inputs:
+            crops = [crop_pixels(pixels, tuple(box), way.side(self.size), way.interpolation) for box in boxes]
+            found.append(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
+        return found
 
 
 class _Files(Dataset):
     """Item i: image file i -> uint8 (1, 3, S, S), the center crop or the whole image squeezed to a square."""
 
     def __init__(self, files: Sequence[Path], size: int, inputs: InputSettings, *, squeeze: bool):
-        self.files, self.size, self.inputs = files, inputs.side(size), inputs
+        self.files, self.size, self.inputs = files, inputs.side(size), [inputs]
         self.view = cropping.squeezed_view if squeeze else cropping.center_view
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> list[Tensor]:
         from orl_explore.images.decoding import load_rgb
 
-        return tensors.to_tensor(self.view(load_rgb(self.files[index]), self.size, self.inputs))[None]
+        return [tensors.to_tensor(self.view(load_rgb(self.files[index]), self.size, self.inputs[0]))[None]]
 
 
-def _first(batch: list[Tensor]) -> Tensor:
+def _first(batch: list[list[Tensor]]) -> list[Tensor]:
     return batch[0]
 
 
-def _batches(loader: DataLoader, batch_size: int, done: Callable[[], None]) -> Iterator[Tensor]:
-    """Regroup crops that arrive image by image into batches of a fixed size (the last one smaller)."""
-    waiting: list[Tensor] = []
+def _batches(loader: Batches, batch_size: int, done: Callable[[], None]) -> Iterator[list[Tensor]]:
+    """Regroup crops that arrive image by image into batches of a fixed size (the last one smaller), in each way."""
+    waiting: list[list[Tensor]] = []
     count = 0
     for crops in loader:
         waiting.append(crops)
-        count += len(crops)
+        count += len(crops[0])
         done()
         while count >= batch_size:
-            pool = torch.cat(waiting)
-            yield pool[:batch_size]
-            waiting, count = [pool[batch_size:]], count - batch_size
+            pools = [torch.cat(parts) for parts in zip(*waiting, strict=True)]
+            yield [pool[:batch_size] for pool in pools]
+            waiting, count = [[pool[batch_size:] for pool in pools]], count - batch_size
     if count:
-        yield torch.cat(waiting)
+        yield [torch.cat(parts) for parts in zip(*waiting, strict=True)]
 
 
 @torch.inference_mode()
 def _embed(
-    forward: Callable[[Tensor], Tensor],
+    forwards: Sequence[Callable[[Tensor], Tensor]],
     crops: _Crops | _Files,
     *,
+    ways: Sequence[int] = (0,),
     device: torch.device,
     batch_size: int,
     workers: int,
     bf16: bool,
     progress: Progress | None,
-) -> Tensor:
+) -> list[np.ndarray]:
+    """What each of `forwards` says of the crops; `ways` are the crops that each of them takes."""
     finished = 0
 
     def done() -> None:
@@ -113,14 +123,15 @@ def _embed(
         if progress:
             progress(finished, len(crops))
 
-    loader = DataLoader(crops, batch_size=1, collate_fn=_first, num_workers=workers)
+    loader = Batches(crops, [[index] for index in range(len(crops))], collate=_first, workers=workers)
     autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
-    parts = []
+    parts: list[list[Tensor]] = [[] for _ in forwards]
     with autocast:
-        for batch in _batches(loader, batch_size, done):
-            vectors = forward(tensors.normalize(batch.to(device), crops.inputs))
-            parts.append(nn.functional.normalize(vectors.float(), dim=1).cpu())
-    return torch.cat(parts)
+        for batches in _batches(loader, batch_size, done):
+            for forward, way, found in zip(forwards, ways, parts, strict=True):
+                vectors = forward(tensors.normalize(batches[way].to(device), crops.inputs[way]))
+                found.append(nn.functional.normalize(vectors.float(), dim=1).cpu())
+    return [torch.cat(found).numpy() for found in parts]
 
 
 def embed_images(
@@ -157,11 +168,11 @@ def embed_images(
     device = torch.device(device)
     encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     rows = range(len(images)) if rows is None else rows
-    crops = _Crops(images, rows, None, size, encoder.inputs)
+    crops = _Crops(images, rows, None, size, [encoder.inputs])
     forward = encoder.features if features else encoder
     return _embed(
-        forward, crops, device=device, batch_size=batch_size, workers=workers, bf16=bf16, progress=progress
-    ).numpy()
+        [forward], crops, device=device, batch_size=batch_size, workers=workers, bf16=bf16, progress=progress
+    )[0]
 
 
 def embed_regions(
@@ -195,26 +206,60 @@ def embed_regions(
     Raises:
         OrlError: the rows of an image are not next to each other, or it is not in the image set.
     """
-    device = torch.device(device)
-    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    ids = regions["image_id"].to_numpy()
-    boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int64)
-    if not len(ids):
-        return np.zeros((0, encoder.width), np.float32)
-    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-    if len(set(ids[starts].tolist())) != len(starts):
-        raise OrlError("regions of one image must stand together: sort the table by image_id")
-    rows = images.rows_of(ids[starts]).tolist()
-    crops = _Crops(images, rows, np.split(boxes, starts[1:]), size, encoder.inputs)
-    return _embed(
-        encoder.features,
-        crops,
+    return embed_regions_each(
+        [encoder],
+        images,
+        regions,
+        size=size,
         device=device,
         batch_size=batch_size,
         workers=workers,
         bf16=bf16,
         progress=progress,
-    ).numpy()
+    )[0]
+
+
+def embed_regions_each(
+    encoders: Sequence[Encoder],
+    images: ImageSet,
+    regions: pd.DataFrame,
+    *,
+    size: int = 224,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    workers: int = 0,
+    bf16: bool = False,
+    progress: Progress | None = None,
+) -> list[np.ndarray]:
+    """What `embed_regions` says by each of several encoders; every image is decoded once for all of them.
+
+    Returns:
+        An array of float32 (R, width) an encoder, in their order.
+
+    Raises:
+        OrlError: the rows of an image are not next to each other, or it is not in the image set.
+    """
+    device = torch.device(device)
+    encoders = [encoder.to(device, memory_format=torch.channels_last).eval() for encoder in encoders]  # type: ignore[call-overload]
+    ids = regions["image_id"].to_numpy()
+    boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int64)
+    if not len(ids):
+        return [np.zeros((0, encoder.width), np.float32) for encoder in encoders]
+    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+    if len(set(ids[starts].tolist())) != len(starts):
+        raise OrlError("regions of one image must stand together: sort the table by image_id")
+    rows = images.rows_of(ids[starts]).tolist()
+    inputs = list(dict.fromkeys(encoder.inputs for encoder in encoders))
+    return _embed(
+        [encoder.features for encoder in encoders],
+        _Crops(images, rows, np.split(boxes, starts[1:]), size, inputs),
+        ways=[inputs.index(encoder.inputs) for encoder in encoders],
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        bf16=bf16,
+        progress=progress,
+    )
 
 
 def embed_files(
@@ -255,14 +300,14 @@ def embed_files(
     encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     crops = _Files(files, size, encoder.inputs, squeeze=squeeze)
     return _embed(
-        forward or encoder.features,
+        [forward or encoder.features],
         crops,
         device=device,
         batch_size=batch_size,
         workers=workers,
         bf16=False,
         progress=progress,
-    ).numpy()
+    )[0]
 
 
 @torch.inference_mode()
@@ -270,3 +315,12 @@ def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) ->
     """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
     crop = tensors.to_tensor(cropping.center_view(picture, encoder.inputs.side(size), encoder.inputs))[None]
     return nn.functional.normalize(encoder(tensors.normalize(crop, encoder.inputs)).float(), dim=1)[0].numpy()
+
+
+@torch.inference_mode()
+def embed_box(encoder: Encoder, picture: Image.Image, box: tuple[int, int, int, int], *, size: int = 224) -> np.ndarray:
+    """Embed a box of one picture, just as `embed_regions` does on the CPU: float32 (width,) of length 1."""
+    inputs = encoder.inputs
+    crop = crop_pixels(np.array(picture.convert("RGB")), box, inputs.side(size), inputs.interpolation)
+    batch = torch.from_numpy(crop).permute(2, 0, 1)[None]
+    return nn.functional.normalize(encoder.features(tensors.normalize(batch, inputs)).float(), dim=1)[0].numpy()

@@ -226,7 +226,7 @@ def test_make_explore_looks_at_a_folder():
 @pytest.mark.parametrize("variables", [["APP=0"], []])
 def test_make_demo_runs_the_pipeline(variables):
     commands = make("--dry-run", "demo", *variables)
-    assert "|| .venv/bin/orl scenes data/demo --disguise\n" in commands
+    assert "|| .venv/bin/orl scenes data/demo\n" in commands
     assert ".venv/bin/orl run runs/demo --config demo --images data/demo/annotations.json" in commands
     assert ("orl app" in commands) == (not variables)
 

@@ -326,7 +326,9 @@ class Session:
         elif arguments.command == "explore":
             words += ["--no-app", *settings("explore")]
         elif arguments.takes_settings:
-            words += settings(arguments.command, getattr(arguments, "protocol", ()))
+            small = settings(arguments.command, getattr(arguments, "protocol", ()))
+            shapes = tuple(f"{word}=" for word in given if word.endswith(".encoder.backbone"))  # not a size: it stays
+            words += [word for word in small if not shapes or not word.startswith(shapes)]
             if command.words[0] != "torchrun" and arguments.command != "config":
                 words += ["--devices=1"]
         return words

@@ -107,7 +107,8 @@ def progress_bar(title: str, unit: str = "", *, shown: bool = True) -> Iterator[
             if now - told > LOGGED and not console.is_terminal and not in_notebook and first < done < total:
                 told = now
                 left = (now - start) * (total - done) / (done - first)
-                console.print(f"{title}: {amount(done)} of {amount(total)}, {left:,.0f} s left", markup=False)
+                words = f"{left:.0f} s" if left < 90 else f"{left / 60:,.0f} min"
+                console.print(f"{title}: {amount(done)} of {amount(total)}, {words} left", markup=False)
             live.update(task, completed=done, total=total)
             if in_notebook:
                 in_notebook.update(f"{title}: {amount(done)} of {amount(total)}", done / max(total, 1))

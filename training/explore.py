@@ -18,12 +18,13 @@ from orl_explore.images.opening import open_images, report
 from orl_explore.maps import object_map
 from orl_explore.neighbors import require_faiss
 from orl_explore.runs.caps import caps
+from orl_explore.runs.exploring import set_explored
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config, differing_keys
-from training import stage2
 from training.config import load_config
 from training.console import console, progress_bar
 from training.former import set_aside
+from training.pipeline import run_stage
 from training.record import store_config
 
 CONFIG: Final = "explore"
@@ -56,13 +57,12 @@ def explore(
     """
     require_faiss()
     sources = [source.resolve() for source in sources]  # the dashboard works in another folder
-    with run.lock():
+    with run.lock("explore"):
         with progress_bar("reading images") as progress:
             images = open_images(sources, root=root, progress=progress)
         settings = _settings(run, images, config, overrides)
-        if overwrite:
-            run.clear("stage2")
-        _check_settings(run, settings)
+        if not overwrite:
+            _check_settings(run, settings)
         names = [str(source) for source in sources]
         known = run.manifest()["images"]
         if known and known["fingerprint"] != images.fingerprint and known["sources"] == names:
@@ -72,10 +72,10 @@ def explore(
         if len(images.skipped) or images.findings.lines():
             console.print(report(images), markup=False)
         store_config(run, settings)
-        run.set_explored()
+        set_explored(run)
         for line in caps(settings.as_dict()["stage2"]):
             console.print(line, markup=False)
-        stage2.run(run, settings)
+        run_stage("stage2", run, settings, overwrite=overwrite and bool(run.stage("stage2")))
         make_map(run)
     return run
 

@@ -19,15 +19,18 @@ import pandas as pd
 from orl_explore.boxes import BOX
 from orl_explore.images.grouping import Groups, Slices
 from orl_explore.images.image_set import ImageSet
+from orl_explore.runs.carrying import carry_over
 from orl_explore.runs.files import write_array_parts, write_json
 from orl_explore.runs.reading import read_ids, read_rows
-from orl_explore.runs.reviews import carry_reviews
 from orl_explore.runs.run import Run
+from orl_explore.runs.successor import Successor, bring_along
 from orl_explore.runs.tables import ARRAYS, TABLES, write_table_parts
 from training.console import console
 
 FOLDER: Final = "former"
 STAGE: Final = "stage2"
+OWN: Final = ("images.parquet", "record.json")
+"""What `set_aside` adds to it."""
 REUSED: Final = ("image_embeddings", "proposals", "region_embeddings")
 """What is of single images."""
 
@@ -94,7 +97,7 @@ class Former:
             encoder: hash of the encoder.
         """
         folder = run.path / FOLDER
-        if not folder.exists():
+        if not (folder / "record.json").exists() or isinstance(run, Successor):  # which is to be made anew
             return None
         record = _record(folder)
         if record["config"] == json.loads(json.dumps(config)) and record["inputs"].get("encoder") == encoder:
@@ -123,11 +126,15 @@ class Former:
         return pd.concat(ordered, ignore_index=True) if name in TABLES else np.concatenate(ordered)
 
     def finish(self) -> None:
-        """Carry the reviews over to the regions of today, and remove what was set aside."""
-        lost = carry_reviews(self.run, self.folder / "reviews.parquet", self.folder / "regions.parquet")
-        if lost:
-            console.print(f"{lost:,} reviews were of pairs of pictures that are gone, and went with them")
-        shutil.rmtree(self.folder)
+        """Carry over what people said of regions that are still there, and remove what was set aside."""
+        for name, count in carry_over(self.run, self.folder).items():
+            if count:
+                console.print(
+                    f"{count:,} rows of {name} were of pictures that are gone, or no neighbors any more: lost"
+                )
+        for name in (*OWN, "reviews.parquet", "verdicts.parquet", "pair_facts.parquet"):
+            (self.folder / name).unlink(missing_ok=True)
+        bring_along(self.run, self.folder, self.run.folder(STAGE))
 
     # ---- one image -------------------------------------------------------------------------------------------------
 

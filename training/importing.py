@@ -34,7 +34,7 @@ from training.config import check_foreign_config, load_config, save_config
 from training.console import console, progress_bar
 from training.record import store_config
 
-WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".pkl", ".pickle")
+WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".torch", ".safetensors", ".pkl", ".pickle")
 FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
 
 BOX_READERS: Final[dict[str, foreign.Reader]] = {
@@ -229,7 +229,7 @@ class _Import:
 
     def source(self, path: Path, kind: str) -> dict[str, str]:
         """Remember that a file was imported; returns what is remembered."""
-        facts = {"kind": kind, "file": path.name, "blake2b": hash_file(path), "time": now()}
+        facts = {"kind": kind, "file": path.name, "path": str(path), "blake2b": hash_file(path), "time": now()}
         self.files.append(facts)
         return facts
 

@@ -45,6 +45,8 @@ METRICS_ROW: Final = 100
 """Bytes of a step in metrics.csv, roughly."""
 
 Progress = Callable[[int, int], None]
+Begin = Callable[[str], None]
+"""Called with what is measured next."""
 
 
 class Measurement:
@@ -59,7 +61,9 @@ class Measurement:
         seconds: float,
         progress: Progress | None,
         path: Path,
+        begin: Begin | None = None,
     ):
+        self.begin: Begin = begin or (lambda what: None)
         self.config, self.images, self.total, self.listed = config, images, total, listed
         self.budget, self.progress, self.path = seconds, progress, path
         self.fabric = lightning.Fabric(
@@ -83,6 +87,7 @@ class Measurement:
 
     def plan(self) -> Plan:
         """Measure everything."""
+        self.begin(f"reading {len(self.images)} images")
         seconds, count = self.timed(self.images.load, range(len(self.images)))
         self.note(
             "reading images", self.total * seconds / self.cores, 0, 0, f"{count} images decoded", "images, on all cores"
@@ -108,6 +113,7 @@ class Measurement:
         self, name: str, networks_type: type[BYOL] | type[ORL], samples: ImageViews | ObjectViews, stage: TrainSettings
     ) -> None:
         """Loading of samples, and optimizer steps, of stage 1 or 3."""
+        self.begin(f"{name}: samples, and steps of training")
         rows = range(len(self.images) if isinstance(samples, ImageViews) else len(samples))
         loading, loaded = self.timed(lambda row: samples[0, row], rows)
         pass_size = -(-stage.batch_size // (stage.accumulate * self.devices))
@@ -199,6 +205,7 @@ class Measurement:
         encoder = Encoder(self.config.stage1.encoder).eval()
         encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         dim = encoder.settings.dim if encoder.settings.hidden else encoder.width
+        self.begin("stage 2: embeddings, neighbors")
         forward, crops = self.forward(encoder, size, stage.batch_size)
 
         loading, count = self.timed(
@@ -241,6 +248,9 @@ class Measurement:
             f"{' and the index' if index else ''}",
         )
 
+        pixels = (images.table["width"].astype(int) * images.table["height"]).max() / 1e6
+        small = "" if pixels < 4 or stage.max_side else "; with --stage2.max_side 1000 such large ones take seconds"
+        self.begin(f"stage 2: proposals, at least of 2 pictures, of up to {pixels:.1f} megapixels{small}")
         if stage.proposals == "fast":
             from orl_explore.selective_search import warm_up
 
@@ -271,6 +281,7 @@ class Measurement:
             f" whole; in memory {part} images",
         )
 
+        self.begin("stage 2: crops, pairs")
         boxes = {image_id: group[["x", "y", "w", "h"]].to_numpy() for image_id, group in regions.groupby("image_id")}
 
         def crop(row: int) -> None:

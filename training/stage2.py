@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.encoders import find_encoder, load_pretrained
+from orl_explore.judging import sanity
+from orl_explore.judging.pair_facts import make_pair_facts
+from orl_explore.judging.sanity import check_directions
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
@@ -37,6 +40,9 @@ from training.record import working_on
 from training.sharding import ProcessGroup, Progress, Shards, process_group
 
 STAGE = "stage2"
+
+SOME = 8
+"""Images that are looked at before boxes are searched, to see whether the encoder answers at all."""
 
 
 def run(run: Run, config: Config) -> Run:
@@ -86,13 +92,24 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
     with working_on(run, STAGE, config, inputs=inputs):
         if pretrained:
             adopt(run, pretrained)
+        shards = Shards(run, STAGE, together)
+        shards.check(MINED)
         together.agree(True)
         former = Former.of(run, images, config=config.stage_dict(STAGE), encoder=digest)
-        mine(run, images, encoder, config, Shards(run, STAGE, together), former)
+        mine(run, images, encoder, config, shards, former)
+        run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
+        _facts_of_pairs(run)
         if former:
             former.finish()
-        run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
-        shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
+        shards.clear()
+
+
+def _facts_of_pairs(run: Run) -> None:
+    """What the dashboard asks of all pairs, worked out once."""
+    start = time.perf_counter()
+    count = make_pair_facts(run)
+    run.note(STAGE, pair_facts={"seconds": round(time.perf_counter() - start, 2)})
+    console.print(f"facts of {count:,} pairs: {run.file('pair_facts')}", markup=False)
 
 
 def _encoder(run: Run, config: Config) -> tuple[Encoder, str, Pretrained | None]:
@@ -174,12 +191,17 @@ def embed_all(
     run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards, former: Former | None = None
 ) -> None:
     """Step 1a: embeddings of the images."""
-    options = _embedding(config)
+    options = embedding_options(config)
 
     def embed(rows: Sequence[int], progress: Progress) -> np.ndarray:
         return embed_images(encoder, images, rows, progress=progress, **options)
 
     _make(shards, "image_embeddings", len(images), config, embed, former)
+    if shards.processes.rank == 0:
+        few = np.linspace(0, len(images) - 1, min(len(images), SOME)).astype(int).tolist()
+        check_directions(embed_images(encoder, images, few, features=True, **options), "pictures")  # as of boxes, later
+        for sentence in sanity.of_images(run.read_array("image_embeddings")):
+            console.print(f"careful: {sentence}", markup=False)
 
 
 def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
@@ -188,6 +210,9 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
         return
     stage = config.stage2
     ids, embeddings = _image_ids(run), run.read_array("image_embeddings")
+    if len(ids) <= stage.neighbors and shards.processes.rank == 0:
+        noun = "neighbor" if len(ids) == 2 else "neighbors"
+        console.print(f"{len(ids) - 1} {noun} for each image, not {stage.neighbors}, as there are {len(ids)} images")
     index = None
     if stage.searches_lists(len(ids)):
         file = shards.folder / "neighbor_index"
@@ -197,7 +222,11 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
                 build_index(embeddings, temporary, seed=config.seed)
 
         shards.once(file, build)
-        index = open_index(file)
+        try:
+            index = open_index(file)
+        except RuntimeError:  # FAISS, of a file that is cut or something else
+            shards.rebuild(file, build)
+            index = open_index(file)
         if shards.processes.rank == 0:
             found = recall(embeddings, ids, index, k=stage.neighbors, seed=config.seed)
             facts = {"lists": index.nlist, "probes": index.nprobe, "recall": round(found, 4)}
@@ -258,13 +287,16 @@ def embed_all_regions(
     """Step 4: embeddings of the regions."""
     if run.file("region_embeddings").exists():
         return
-    options, ids, slices = _embedding(config), _image_ids(run), Slices(read_ids(run.file("regions")))
+    options, ids, slices = embedding_options(config), _image_ids(run), Slices(read_ids(run.file("regions")))
 
     def embed(rows: Sequence[int], progress: Progress) -> np.ndarray:
         # Regions stand in the order of the images, so rows a..b of the images are one slice of the regions.
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         parts = [read_rows(run.file("regions"), *slices.span(ids[part])) for part in np.split(np.array(rows), breaks)]
-        return embed_regions(encoder, images, pd.concat(parts), progress=progress, **options).astype(np.float16)
+        vectors = embed_regions(encoder, images, pd.concat(parts), progress=progress, **options).astype(np.float16)
+        if zero := check_directions(vectors, "boxes"):
+            console.print(f"careful: the encoder answers zero for {zero:,} of {len(vectors):,} boxes", markup=False)
+        return vectors
 
     _make(shards, "region_embeddings", len(ids), config, embed, former)
 
@@ -305,7 +337,8 @@ def _make(
     shards.make(name, count, config.stage2.shard_images, build)
 
 
-def _embedding(config: Config) -> dict[str, Any]:
+def embedding_options(config: Config) -> dict[str, Any]:
+    """How images and regions are embedded, as the functions of `orl_explore.embedding` take it."""
     return {
         "size": config.stage2.image_size,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +12,11 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import compare as figures
 from orl_explore.figures import style
 from orl_explore.images import labels
-from orl_explore.interchange.encoders import find_encoder
 from orl_explore.judging import comparison, published, results
 from orl_explore.judging.comparison import Comparison, Source
 from orl_explore.maps import plane
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import chooser, encoders, state
 
 ASK_FROM = 5000
 """Images from which on embedding them takes so long that the reader is asked first."""
@@ -47,16 +43,18 @@ MARKED = "compare marked"
 
 def render(run: Run) -> None:
     """Show the page."""
-    found = _sources(run)
+    found = encoders.sources(run)
     if not comparison.compared_encoders(run):
-        raise OrlError(f"this run has no encoder yet: run `orl stage1 {run.path}` first")
+        raise OrlError(f"this run has no encoder: stage 1 is {run.state('stage1').sentence}")
     names = list(found)
     left, right, last = st.columns([2, 2, 2])
     # Stage 1 against stage 3 is what the paper is about; without stage 3, the untrained encoder against stage 1.
     own = [name for name in ("stage3", "stage1", "stage2", "random") if name in found]
     second, first = own[0], (own[1] if len(own) > 1 else own[0])
-    a = left.selectbox("Encoder A", names, index=names.index(first), format_func=_title, key=f"a of {run.path}")
-    b = right.selectbox("Encoder B", names, index=names.index(second), format_func=_title, key=f"b of {run.path}")
+    a = left.selectbox("Encoder A", names, index=names.index(first), format_func=encoders.title, key=f"a of {run.path}")
+    b = right.selectbox(
+        "Encoder B", names, index=names.index(second), format_func=encoders.title, key=f"b of {run.path}"
+    )
     features = last.segmented_control(
         "Embedding",
         list(OUTPUTS),
@@ -68,8 +66,8 @@ def render(run: Run) -> None:
         " pooled backbone feature, which the evaluation judges.",
     )
     if "stage3" not in comparison.compared_encoders(run):
-        st.info(state.sentence(f"Stage 3 of this run is not there yet: `orl stage3 {run.path}` makes it."))
-    pair, titles = (found[a], found[b]), (_title(a), _title(b))
+        st.info(state.sentence(f"There is no encoder of stage 3: it is {run.state('stage3').sentence}."))
+    pair, titles = (found[a], found[b]), (encoders.title(a), encoders.title(b))
     compared = _compare(run, pair, titles, bool(features))
     if compared is None:
         _judged(run)
@@ -83,37 +81,6 @@ def render(run: Run) -> None:
         },
         key="compare tab",
     )
-
-
-def _sources(run: Run) -> dict[str, Source]:
-    """Encoders by the names that commands know them by: this run's, the embedded one, and those of the other runs."""
-    found: dict[str, Source] = dict(comparison.compared_encoders(run))
-    with contextlib.suppress(OrlError):  # not installed
-        found["embedded"] = find_encoder("embedded")
-    root = Path(os.environ.get("ORL_RUNS", "runs"))
-    for name in state.list_runs(root):
-        if (root / name).resolve() == run.path.resolve():
-            continue
-        try:
-            others = comparison.compared_encoders(Run.open(root / name))
-        except (OrlError, KeyError, TypeError):  # of another version, or damaged: nothing to compare with
-            continue
-        found |= {f"{root / name}:{stage}": source for stage, source in others.items() if stage != "random"}
-    return found
-
-
-def _title(name: str) -> str:
-    head, _, encoder = name.rpartition(":")
-    stage, _, epoch = encoder.partition("@")
-    words = {
-        "embedded": "embedded, supervised (ImageNet)",
-        "random": "untrained, where stage 1 starts",
-        "stage1": "stage 1, images",
-        "stage2": "another encoder in place of stage 1",
-        "stage3": "stage 3, objects",
-    }
-    title = f"{words[stage]}, epoch {epoch}" if epoch else words[stage]
-    return f"{Path(head).name} · {title}" if head else title
 
 
 def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> Comparison | None:
@@ -207,47 +174,22 @@ def _figures(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
 
 
 def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
-    image_id = state.chosen_image(run)
-    row = state.row_of(run, image_id)
     labels = _labels(run)
-    left, right = st.columns([1, 5], vertical_alignment="center")
-    name = state.plain(state.file_name(run, image_id))
-    label = "" if labels is None else f" · {state.plain(str(labels.iloc[row]))}"
-    left.image(state.thumbnail(run, image_id, side=240), width="stretch", alt=f"image {image_id}")
-    with right:
-        st.markdown(
-            f"**{name}**{label}  \n{int(compared.kept_a[row].sum())} of {compared.a.shape[1]} neighbors are kept from A"
-            " to B."
-        )
-        by_change = (
-            st.segmented_control(
-                "Walk",
-                ["in the order of the set", "by change, largest first"],
-                default="in the order of the set",
-                required=True,
-                key="compare order",
-                label_visibility="collapsed",
-            )
-            == "by change, largest first"
-        )
-        order = np.argsort(compared.overlap, kind="stable") if by_change else np.arange(len(compared.image_ids))
-        place = int(np.flatnonzero(order == row)[0])
-        with st.container(horizontal=True, vertical_alignment="center"):
-            for text, icon, target in (
-                ("First", ":material/first_page:", 0),
-                ("Previous", ":material/chevron_left:", place - 1),
-                ("Next", ":material/chevron_right:", place + 1),
-            ):
-                inside = 0 <= target < len(order) and target != place
-                st.button(
-                    text,
-                    icon=icon,
-                    key=f"compare {text}",
-                    disabled=not inside,
-                    on_click=state.choose_image,
-                    args=(int(compared.image_ids[order[target]]),) if inside else (image_id,),
-                )
-            st.caption(f"{place + 1:,} of {len(order):,}")
+    by_change = "by change, largest first"
+    walk = st.segmented_control(
+        "Walk",
+        ["in the order of the set", by_change],
+        default="in the order of the set",
+        required=True,
+        key="compare order",
+        label_visibility="collapsed",
+    )
+    order = np.argsort(compared.overlap, kind="stable") if walk == by_change else np.arange(len(compared.image_ids))
+    image_id = chooser.choose(run, compared.image_ids[order])
+    row = state.row_of(run, image_id)
+    label = "" if labels is None else f"{state.plain(str(labels.iloc[row]))}: "
+    kept = int(compared.kept_a[row].sum())
+    st.markdown(f"{label}{kept} of {compared.a.shape[1]} neighbors are kept from A to B.")
     for letter, title, neighbors in zip("AB", titles, compared.of_image(row), strict=True):
         st.markdown(f"**{letter}** · {state.plain(title)}")
         _row(run, letter, neighbors, labels, row)

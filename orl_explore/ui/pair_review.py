@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from typing import Any
 
@@ -25,7 +24,7 @@ from orl_explore.runs.reviews import (
     save_review,
 )
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import pair_rule, state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 
 SIGNS = {ACCEPTED: "✓ accepted", REJECTED: "✗ rejected", "": ""}
@@ -67,17 +66,10 @@ def status(scene: Scene, chosen: Pair, reviews: pd.DataFrame | None) -> None:
 def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFrame | None) -> None:
     """The two boxes of a pair, and what a person says of them."""
     number, value = scene.number(chosen), scene.value(chosen, similarity)
-    stored = scene.pairs[scene.pairs["number"] == number]
-    if number is None:
-        order = int((similarity > value).sum()) + 1
-        where = f", place {order:,} of {similarity.size:,}" if not math.isnan(value) else ""
-        st.markdown(f"**Not accepted by stage 2**: similarity {similarity_text(value)}{where}.")
-    else:
-        place = int(stored["rank"].iloc[0]) + 1
-        st.markdown(
-            f"**Pair {number}**, accepted by stage 2: similarity {similarity_text(value)}, place {place} with this"
-            " neighbor."
-        )
+    words = "**Not accepted by stage 2**" if number is None else f"**Pair {number}**, accepted by stage 2"
+    why = pair_rule.reason(scene, chosen, similarity)
+    st.markdown(f"{words}: similarity {similarity_text(value)}.  \n{state.plain(why)}")
+    pair_rule.switches(scene, chosen, similarity)
     categories = categories_of(scene, [scene.image_id, chosen.neighbor_id])
     columns = st.container(key=f"{state.EVEN} crops").columns(2)
     for column, image_id, region in (

@@ -45,7 +45,7 @@ def tell(run: Run) -> bool:
     if manifest["images"] is None:
         st.info("No pictures have been read yet. This page fills as soon as its part is there.")
         return True
-    working = [name for name, record in manifest["stages"].items() if record.get("state") == "running"]
+    working = [name for name in manifest["stages"] if run.state(name).state == "running"]
     for name in working:
         st.info(f"{overview.STAGES[name]} is at work. This page fills as soon as its part is there.")
         overview.progress_of_parts(run, name)
@@ -55,4 +55,4 @@ def tell(run: Run) -> bool:
 def made(run: Run) -> list[str]:
     """What the run has by now: its tables and arrays, and the state of each stage."""
     there = [name for name in (*TABLES, *ARRAYS) if run.file(name).exists()]
-    return there + [f"{name} {record.get('state')}" for name, record in run.manifest()["stages"].items()]
+    return there + [f"{name} {run.state(name).state}" for name in run.manifest()["stages"]]

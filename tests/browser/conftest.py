@@ -99,6 +99,7 @@ def page(browser: Browser) -> Iterator[Page]:
     tab = context.new_page()
     tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("response", lambda r: print("STATUS", r.status, r.url) if r.status >= 400 else None)
     tab.on("requestfailed", lambda request: None if "localhost" in request.url else complaints.append(request.url))
     yield tab
     context.close()

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from flat_maps import flat_layout
 from orl_explore.errors import OrlError
 from orl_explore.maps import object_map
-from orl_explore.maps.object_map import MapSettings, lay_out, make_object_map, read_object_map, sample
+from orl_explore.maps.object_map import MapSettings, lay_out, make_object_map, make_object_maps, read_object_map
 from orl_explore.runs.files import write_array
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
-from training import cli
+from training.embed_regions import embed_regions_by
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """UMAP by two coordinates of the embedding: real UMAP compiles for many seconds."""
-
-    def layout(vectors, neighbors, min_dist, metric, seed, progress):
-        if progress:
-            progress(200, 200)
-        return vectors[:, :2] * np.float32(1 + min_dist)
-
-    monkeypatch.setattr(object_map, "_umap", layout)
+    monkeypatch.setattr(object_map, "umap_layout", flat_layout)
 
 
 @pytest.fixture
@@ -39,24 +35,15 @@ def unit(count, dim=8, seed=0):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
 
 
-def test_a_sample_is_seeded_and_within_the_limit():
-    np.testing.assert_array_equal(sample(5, limit=5, seed=0), np.arange(5))
-    chosen = sample(1000, limit=10, seed=3)
-    assert len(set(chosen.tolist())) == 10
-    assert (np.diff(chosen) > 0).all()
-    np.testing.assert_array_equal(chosen, sample(1000, limit=10, seed=3))
-    assert chosen.tolist() != sample(1000, limit=10, seed=4).tolist()
-
-
 def test_project_says_which_regions_it_shows(quick):
     vectors = unit(300)
     table = lay_out(vectors, limit=40, clusters=3, seed=1)
-    assert table.dtypes.astype(str).to_dict() == dict(TABLES["object_map"].columns)
+    known = dict(TABLES["object_map"].columns)
+    assert table.dtypes.astype(str).to_dict() == {**known, "pca_x": "float32", "pca_y": "float32", "kept": "float32"}
     assert len(table) == 40
     rows = table["region_id"].to_numpy()
     np.testing.assert_allclose(table[["x", "y"]], vectors[rows, :2].astype(np.float32) * 1.1, rtol=1e-6)
-    counts = table["cluster"].value_counts()
-    assert counts.index.tolist() == sorted(counts.index)  # numbered from the largest on
+    assert (np.diff(np.bincount(table["cluster"])) <= 0).all()  # numbered from the largest on
 
 
 def test_clusters_are_those_of_the_embeddings(quick):
@@ -86,15 +73,33 @@ def test_too_few_regions():
         lay_out(unit(3))
 
 
-@pytest.mark.slow  # numba compiles
-@pytest.mark.parametrize("count", [5, 120])
-def test_umap_itself(count):
-    seen = []
-    vectors = unit(count)
-    table = lay_out(vectors, progress=lambda done, total: seen.append((done, total)))
-    assert np.isfinite(table[["x", "y"]]).all(axis=None)
-    assert seen[-1][0] == seen[-1][1] > 0
-    pd.testing.assert_frame_equal(table, lay_out(vectors))
+def test_a_map_is_turned_onto_another_one(quick):
+    vectors = unit(300).astype(np.float32)
+    first = lay_out(vectors)
+    turned = np.float32([[0, 3], [-3, 0]])
+    onto = first.assign(**dict(zip("xy", (first[["x", "y"]].to_numpy() @ turned + 5).T, strict=True)))
+    again = lay_out(vectors, onto=onto)
+    np.testing.assert_allclose(again[["x", "y"]], onto[["x", "y"]], atol=1e-4)
+    np.testing.assert_allclose(again[["pca_x", "pca_y"]], onto[["pca_x", "pca_y"]], atol=1e-4)
+
+
+def test_a_map_begins_at_another_one_and_new_regions_beside_similar_ones(monkeypatch):
+    begun = []
+    monkeypatch.setattr(object_map, "umap_layout", lambda v, *, init, **o: begun.append(init) or flat_layout(v))
+    vectors = np.repeat(np.eye(8, dtype=np.float32), 5, axis=0)
+    onto = pd.DataFrame({"region_id": range(0, 40, 2), "x": np.arange(20.0), "y": 0.0})
+    lay_out(vectors, onto=onto)
+    np.testing.assert_array_equal(begun[0][::2, 0], np.arange(20))
+    assert begun[0][1, 0] in (0, 1, 2)  # as regions 0, 2 and 4, which look the same
+    lay_out(vectors, onto=onto.assign(region_id=onto["region_id"] + 1000))  # another run's: nothing to begin at
+    assert begun[1] is None
+
+
+def test_how_many_neighbors_the_map_keeps(quick):
+    line = np.linspace(0, 1.2, 400)
+    flat = np.c_[np.cos(line), np.sin(line), np.zeros((400, 3))].astype(np.float32)
+    assert lay_out(flat)["kept"].min() == 1  # two numbers are all there is
+    assert lay_out(unit(400))["kept"].mean() < 0.5  # two of eight are not
 
 
 # ---- a run's map ---------------------------------------------------------------------------------------------------
@@ -133,10 +138,69 @@ def test_what_is_missing_is_named(copy):
         make_object_map(copy)
 
 
-def test_the_command(copy, quick, capsys):
-    assert cli.main(["project", str(copy.path), "--limit", "20"]) == 0
-    assert "20 of" in capsys.readouterr().err
-    assert cli.main(["project", str(copy.path), "--limit", "20"]) == 0
-    assert "up to date: skipped" in capsys.readouterr().err
-    assert cli.main(["project", str(copy.path), "--limit", "20", "--overwrite"]) == 0
-    assert "20 of" in capsys.readouterr().err
+# ---- maps of encoders ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def embedded(copy, tiny):
+    embed_regions_by(copy, tiny, limit=60)
+    return copy
+
+
+def test_maps_of_encoders_are_aligned_to_stage_1(embedded, quick):
+    watched = []
+
+    def watch(encoder):
+        watched.append(encoder)
+        return nullcontext(lambda done, total: None)
+
+    made = make_object_maps(embedded, ["random", "stage3"], MapSettings(clusters=3), watch=watch)
+    assert list(made) == ["untrained", "stage3"]
+    assert watched == ["stage1", "untrained", "stage3"]  # what the others are aligned to comes first
+    base = read_object_map(embedded, "stage1")
+    assert (base.encoder, base.aligned, base.settings) == ("stage1", {}, MapSettings(clusters=3))
+    for name, other in made.items():
+        read = read_object_map(embedded, name)
+        pd.testing.assert_frame_equal(read.table, other.table)
+        assert (read.encoder, read.aligned["encoder"], read.regions) == (name, "stage1", len(embedded.read("regions")))
+        assert object_map.is_current(embedded, MapSettings(clusters=3), name, onto="stage1")
+    make_object_maps(embedded, ["random", "stage3"], MapSettings(clusters=3), watch=watch)
+    assert len(watched) == 3  # all are there
+    make_object_maps(embedded, ["stage1", "stage3"], MapSettings(clusters=4), watch=watch)
+    assert watched[3:] == ["stage1", "stage3"]
+    assert not object_map.is_current(embedded, MapSettings(clusters=3), "untrained", onto="stage1")
+    make_object_maps(embedded, ["untrained"], MapSettings(clusters=3), watch=watch)
+    assert watched[5:] == ["untrained"]  # its base is another one now
+
+
+def test_what_stage_2_mined_with_has_a_map_beside_them(embedded, quick):
+    made = make_object_maps(embedded, ["mined", "stage3"])
+    assert embedded.file("object_map").exists()
+    assert len(made["mined"].table) == len(embedded.read("regions"))
+    assert len(made["stage3"].table) == 60
+
+
+def test_a_map_of_other_embeddings_is_refused(embedded, tiny, quick):
+    make_object_maps(embedded, ["stage3"])
+    embed_regions_by(embedded, tiny, ["stage3"], limit=50)
+    with pytest.raises(OrlError, match=r"other region embeddings: `orl map \S+ --encoder stage3 --overwrite`"):
+        read_object_map(embedded, "stage3")
+    with pytest.raises(OrlError, match="not embedded by embedded yet"):
+        make_object_maps(embedded, ["embedded"])
+    map_file = object_map.map_file(embedded, "stage1")
+    map_file.write_bytes(b"PAR1")
+    with pytest.raises(OrlError, match="cannot be read"):
+        read_object_map(embedded, "stage1")
+
+
+@pytest.mark.parametrize(
+    ("names", "base"),
+    [
+        (["untrained", "stage3", "stage1"], "stage1"),
+        (["random", "embedded"], "embedded"),
+        (["untrained"], "untrained"),
+        (["stage3", "mined"], "stage3"),
+    ],
+)
+def test_the_map_that_others_are_aligned_to(names, base):
+    assert object_map.base_of(names) == base

@@ -9,6 +9,7 @@ import pytest
 from encoder_files import encoder
 from orl_explore.errors import OrlError
 from orl_explore.maps import object_map
+from orl_explore.runs.exploring import is_explored
 from orl_explore.runs.run import Run
 from training import explore as module
 from training.explore import explore, smallest_side, summary
@@ -38,7 +39,7 @@ def no_map(monkeypatch):
 
 def test_exploring_a_folder(annotations, options, no_map, tmp_path, capsys):
     run = explore(Run(tmp_path / "run"), [annotations], overrides=options)
-    assert run.explored
+    assert is_explored(run)
     assert run.finished("stage2")
     assert not run.stage("stage1")
     assert no_map == [run.path]

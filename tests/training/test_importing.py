@@ -41,6 +41,7 @@ def test_the_app_opens_an_imported_run(imported, page, monkeypatch):
     assert not app.error
     # What needs embeddings or an encoder says so; everything else is there.
     needs = {"object_map": "embeddings are no part of that", "compare": "encoder"}
+    needs |= {"pairs": needs["object_map"]}  # in place of the matrix
     assert len(app.warning) == (page in needs)
     assert needs.get(page, "") in "".join(warning.value for warning in app.warning)
 

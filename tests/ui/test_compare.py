@@ -55,7 +55,7 @@ def test_a_finished_run(runs, visit):
 def test_walking(runs, visit):
     app = visit()
     ids = Run(runs / "one").images().table["image_id"].tolist()
-    next_one = next(button for button in app.button if button.label == "Next")
+    next_one = next(button for button in app.button if button.label == "Next image")
     app = next_one.click().run()
     assert sound(app), text(app)
     assert app.query_params["image"] in ([str(ids[1])], str(ids[1]))
@@ -93,7 +93,7 @@ def test_stage_3_missing(runs, visit):
     shutil.rmtree(runs / "one" / "stage3")
     app = visit()
     assert sound(app), text(app)
-    assert "Stage 3 of this run is not there yet" in text(app)
+    assert "There is no encoder of stage 3: it is finished, but gone since" in text(app).replace("\\", "")
     assert (app.main.selectbox[0].value, app.main.selectbox[1].value) == ("random", "stage1")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orl_explore.runs.exploring import begin
 from orl_explore.runs.files import write_json
 from orl_explore.runs.run import Run
 from orl_explore.ui import waiting
@@ -13,7 +14,7 @@ from orl_explore.ui import waiting
 def begun(tmp_path, monkeypatch):
     """A run that has nothing yet."""
     run = Run(tmp_path / "runs" / "begun")
-    assert run.begin()
+    assert begin(run)
     monkeypatch.setenv("ORL_RUNS", str(run.path.parent))
     return run
 
@@ -32,7 +33,8 @@ def test_a_page_says_how_far_the_work_is(run, visit):
     run.progress_file("stage2").parent.mkdir()
     note = {"table": "pairs", "done": 6, "count": 24, "first": 0, "since": 0.0, "now": 3.0}
     write_json(run.progress_file("stage2"), note)
-    app = visit(run="one", page="pairs")
+    with run.lock("explore"):
+        app = visit(run="one", page="pairs")
     assert "Stage 2" in app.info[0].value
     assert not app.warning
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -303,7 +304,13 @@ def _in_parallel(tasks: Sequence[Task], setup: Setup, what: str) -> list[Any]:
             delayed(function)(*arguments) for function, *arguments in tasks
         )
         found = []
-        for result in results:
-            found.append(result)
-            progress(len(found), len(tasks))
+        try:
+            for result in results:
+                found.append(result)
+                progress(len(found), len(tasks))
+        except BrokenProcessPool as error:
+            raise OrlError(
+                f"one of {jobs} worker processes was lost, most likely for lack of memory: give fewer, --workers"
+                f" {jobs // 2}"
+            ) from error
     return found

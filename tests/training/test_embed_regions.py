@@ -1,0 +1,116 @@
+"""Embedding a run's regions by several encoders: the same vectors as one by one, once, and on after a kill."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from orl_explore.embedding import embed_regions
+from orl_explore.errors import OrlError
+from orl_explore.interchange.encoders import find_encoder
+from orl_explore.runs.region_embeddings import folder_of, read_region_embeddings
+from orl_explore.runs.run import Run
+from training import cli
+from training import embed_regions as module
+from training.embed_regions import embed_regions_by
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return Run(shutil.copytree(finished.path, tmp_path / "copy"))
+
+
+def by_hand(run, name, ids):
+    encoder = find_encoder(name, run).load()
+    return embed_regions(encoder, run.images(), run.read("regions").iloc[ids], size=32)
+
+
+def test_every_encoder_sees_the_same_sample(copy, tiny):
+    assert embed_regions_by(copy, tiny, limit=40) == ["untrained", "stage1", "stage3"]
+    for name in ("untrained", "stage1", "stage3"):
+        found = read_region_embeddings(copy, name)
+        assert len(found.region_ids) == 40
+        assert found.vectors.dtype == np.float16
+        assert found.facts["sample"] == {"count": 40, "of": len(copy.read("regions")), "seed": 0}
+        np.testing.assert_allclose(found.vectors, by_hand(copy, name, found.region_ids), atol=2e-3)
+    assert embed_regions_by(copy, tiny, ["random"]) == ["untrained"]  # by its other name, in the size of the others
+    assert len(read_region_embeddings(copy, "untrained").region_ids) == 40
+
+
+def test_what_is_there_is_not_made_again(copy, tiny, capsys, monkeypatch):
+    embed_regions_by(copy, tiny, ["stage3"], limit=30)
+    monkeypatch.setattr(module, "embed_regions_each", None)
+    embed_regions_by(copy, tiny, ["stage3"])
+    assert "embedded by stage3 already: skipped" in capsys.readouterr().err
+    with pytest.raises(TypeError):
+        embed_regions_by(copy, tiny, ["stage3"], limit=20)
+    with pytest.raises(TypeError):
+        embed_regions_by(copy, tiny, ["stage3"], overwrite=True)
+
+
+def test_what_stage_2_mined_with_is_taken(copy, tiny, monkeypatch):
+    monkeypatch.setattr(module, "embed_regions_each", None)
+    embed_regions_by(copy, tiny, ["stage1"], limit=30)
+    found = read_region_embeddings(copy, "stage1")
+    np.testing.assert_array_equal(found.vectors, copy.read_array("region_embeddings")[found.region_ids])
+
+
+def test_a_killed_job_goes_on(copy, tiny, monkeypatch):
+    whole, calls = module.embed_regions_each, []
+
+    def stop(encoders, images, regions, **options):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(len(encoders))
+        return whole(encoders, images, regions, **options)
+
+    monkeypatch.setattr(module, "embed_regions_each", stop)
+    with pytest.raises(KeyboardInterrupt):
+        embed_regions_by(copy, tiny, ["random", "stage3"], limit=60)
+    with pytest.raises(OrlError, match="not embedded"):
+        read_region_embeddings(copy, "stage3")
+    monkeypatch.setattr(module, "embed_regions_each", lambda *a, **o: (calls.append(len(a[0])), whole(*a, **o))[1])
+    embed_regions_by(copy, tiny, ["random", "stage3"], limit=60)
+    assert calls == [2, 2, 2]  # 20 images have regions in the sample: three shards of 7, of which two were there
+    found = read_region_embeddings(copy, "stage3")
+    np.testing.assert_allclose(found.vectors, by_hand(copy, "stage3", found.region_ids), atol=2e-3)
+    assert sorted(path.name for path in folder_of(copy, "stage3").iterdir()) == [
+        *("manifest.json", "region_embeddings.npy", "region_ids.npy")
+    ]
+
+
+def test_shards_of_another_sample_are_not_joined(copy, tiny, monkeypatch):
+    whole = module.embed_regions_each
+    made = []
+
+    def stop(*arguments, **options):
+        if made:
+            raise KeyboardInterrupt
+        made.append(1)
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(module, "embed_regions_each", stop)
+    with pytest.raises(KeyboardInterrupt):
+        embed_regions_by(copy, tiny, ["stage3"], limit=60)
+    monkeypatch.setattr(module, "embed_regions_each", whole)
+    embed_regions_by(copy, tiny, ["stage3"], limit=50)
+    found = read_region_embeddings(copy, "stage3")
+    np.testing.assert_allclose(found.vectors, by_hand(copy, "stage3", found.region_ids), atol=2e-3)
+
+
+def test_what_cannot_be(copy, tiny):
+    with pytest.raises(OrlError, match="there is no encoder 'resnet'"):
+        embed_regions_by(copy, tiny, ["resnet"])
+    with pytest.raises(OrlError, match="limit is 0"):
+        embed_regions_by(copy, tiny, ["stage1"], limit=0)
+    copy.clear("stage2")
+    with pytest.raises(OrlError, match="run `orl stage2"):
+        embed_regions_by(copy, tiny, ["stage1"])
+
+
+def test_the_command(copy, tiny_yaml, capsys):
+    shutil.copy(tiny_yaml, copy.path / "config.yaml")
+    assert cli.main(["embed-regions", str(copy.path), "--encoder", "stage1", "random", "--limit", "20"]) == 0
+    assert f"20 of {len(copy.read('regions')):,} regions by untrained: {copy.path}" in capsys.readouterr().err
