@@ -51,7 +51,7 @@ def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
     Args:
         summary: what `run` gives.
     """
-    names = [name for name in ("random", "stage1", "stage3") if name in summary]
+    names = [name for name in ("random", "pretrained", "stage1", "stage3") if name in summary]
     table = Table(title="What each encoder is worth", title_justify="left")
     table.add_column("")
     for name in names:
@@ -61,10 +61,10 @@ def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
         cells = [_cell(summary[name].get(key), form) for name in names]
         if any(cells):
             table.add_row(label, *cells, _cell(summary["chance"].get(key), form))
-    lengths = {summary[name].get("epochs") for name in names[1:]} - {None}
+    lengths = {summary[name].get("epochs") for name in names} - {None}
     if len(lengths) > 1:
         table.caption = "Not at equal epochs: the stages cannot be compared fairly."
-    shown: list[RenderableType] = [table]
+    shown: list[RenderableType] = [table] if names else []
     for name in names:
         if summary[name].get("collapsed"):
             title = name.replace("stage", "stage ")
