@@ -23,6 +23,12 @@ STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences",
 
 TILES = (
     ("random", "object_probe", "Linear probe, untrained", "share of object crops named right by a linear classifier"),
+    (
+        "pretrained",
+        "object_probe",
+        "Linear probe, pretrained",
+        "the same for the encoder that mined in stage 1's place",
+    ),
     ("stage1", "object_probe", "Linear probe, stage 1", "the same for the encoder that mined the pairs"),
     ("stage3", "object_probe", "Linear probe, stage 3", "the same for the encoder trained on objects"),
     ("stage2", "context_agreement", "Neighbors of one context", "share of neighbors with the image's own context"),
@@ -30,7 +36,13 @@ TILES = (
     ("stage2", "purity", "Pairs of one category", "of the pairs that join two objects, the share of one category"),
 )
 
-PARTS = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3", "chance": "by chance"}
+PARTS = {
+    "random": "untrained",
+    "pretrained": "pretrained",
+    "stage1": "stage 1",
+    "stage3": "stage 3",
+    "chance": "by chance",
+}
 STEPS = tuple(name for name in MINED if name != "regions")
 """Steps of stage 2, by what they make; the filter, which makes the regions, takes no time to speak of."""
 

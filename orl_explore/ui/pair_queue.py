@@ -30,6 +30,8 @@ TOGETHER = 24
 """Pairs on a screen where several are shown at once."""
 QUEUE = 5000
 """Pairs of a queue at most."""
+AHEAD = 8
+"""Pairs that are sent at first beside the one that is looked at."""
 EVERY = 1.5
 """Seconds after which a window looks for what others have said."""
 
@@ -132,7 +134,7 @@ def review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str
 def _review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str) -> None:
     run, memory = pairs.run, st.session_state.setdefault(f"{key} memory", {"confirmed": {}, "rows": {}, "problem": ""})
     sent = st.session_state.get(key) or {}
-    want = sent.get("want") or {"missing": list(range(min(len(numbers), 4 if mode == "one" else TOGETHER)))}
+    want = sent.get("want") or {"missing": list(range(min(len(numbers), 1 + AHEAD if mode == "one" else TOGETHER)))}
 
     def row_of(places: Sequence[int]) -> pd.DataFrame:
         wanted = [int(numbers[place]) for place in places]

@@ -131,7 +131,8 @@ PAGES = (
         "compare",
         "Compare",
         ":material/compare_arrows:",
-        "Two encoders on the same images: whose neighbors are better, and by how much (paper section 4).",
+        "Two encoders on the same boxes and images: what the second knows of objects that the first does not, and"
+        " how surely (paper section 4).",
         JUDGE,
     ),
 )
