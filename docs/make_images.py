@@ -32,6 +32,7 @@ from orl_explore.boxes import BOX, iou, jitter_box
 from orl_explore.byol import learning_rate_factor, target_momentum
 from orl_explore.figures import boxes, gallery, lines, of_run, style
 from orl_explore.runs import replay
+from orl_explore.runs.region_embeddings import embedded_encoders
 from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
 from orl_explore.views import parameters, pillow
@@ -156,6 +157,9 @@ def screenshots(
                 tab.wait_for_selector(".st-key-compare-Next")
                 tab.wait_for_function(DONE)
             if page.name == "object_map":
+                if {"stage1", "stage3"} <= set(embedded_encoders(run)):
+                    tab.goto(f"{tab.url}&encoder=stage1&versus=stage3")
+                    tab.wait_for_function(DONE)
                 field = tab.get_by_label("Region", exact=True)
                 field.fill(str(region))
                 field.press("Enter")

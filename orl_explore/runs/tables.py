@@ -64,6 +64,11 @@ TABLES = {
         "orl stage2 RUN",
         {"image_id": "int64", "rank": "int32", **_BOX, "reason": "str"},
     ),
+    "masks": Table(
+        "stage2/masks.parquet",
+        "orl import RUN FILE",
+        {"image_id": "int64", "rank": "int32", "segmentation": "str"},
+    ),
     "regions": Table("stage2/regions.parquet", "orl stage2 RUN", {"region_id": "int64", "image_id": "int64", **_BOX}),
     "pairs": Table(
         "stage2/pairs.parquet",
