@@ -97,9 +97,9 @@ def look(pairs: AllPairs, page: pd.DataFrame, key: str) -> None:
         number = st.session_state[key].get("opened")
         if number in numbers:
             row = page.iloc[numbers.index(number)]
-            st.query_params["rank"] = str(int(row["neighbor_rank"]) + 1)
-            st.query_params["pair"] = f"{int(row['query_region'])}-{int(row['key_region'])}"
             state.go("pairs", int(row["image_id"]))
+            state.set_parameter("rank", str(int(row["neighbor_rank"]) + 1))
+            state.set_parameter("pair", f"{int(row['query_region'])}-{int(row['key_region'])}")
 
     verdicts = [[place, row["verdict"]] for place, row in _rows(page)]
     data = {"queue": str(numbers), "mode": "look", "total": len(cards), "count": len(cards), "start": 0}
