@@ -18,6 +18,7 @@ from orl_explore.interchange.encoders import needs_stage
 from orl_explore.maps.object_map import make_object_maps
 from orl_explore.neighbors import require_faiss
 from orl_explore.proposals import require_search
+from orl_explore.runs.exploring import is_explored
 from orl_explore.runs.files import atomic_write
 from orl_explore.runs.region_embeddings import LIMIT
 from orl_explore.runs.run import Run
@@ -168,7 +169,7 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
 def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
     for name in STAGES:
         asked = (config.stage2.encoder, config.stage3.init or "random")
-        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not run.explored:
+        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not is_explored(run):
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
         run_stage(name, run, config, overwrite=overwrite)

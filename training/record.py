@@ -12,7 +12,7 @@ import torch
 from orl_explore.embedding import embed_images
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.judging import sanity
+from orl_explore.judging import useless
 from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.run import Run
 from orl_explore.runs.successor import Successor
@@ -71,10 +71,10 @@ def judge_at_once(run: Run, stage: str, encoder: Encoder, config: Config) -> Non
     options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     networks = {"trained": encoder, "untrained": Encoder.random(settings.encoder, config.seed)}
     try:
-        found = {name: sanity.spread(embed_images(one, images, rows, **options)) for name, one in networks.items()}
+        found = {name: useless.spread(embed_images(one, images, rows, **options)) for name, one in networks.items()}
     except OrlError as error:  # the stage is done, and stays so
         console.print(f"careful: {error}", markup=False)
         return
-    for sentence in sanity.of_training(f"{stage[:-1]} {stage[-1]}", found["trained"], found["untrained"]):
+    for sentence in useless.of_training(f"{stage[:-1]} {stage[-1]}", found["trained"], found["untrained"]):
         console.print(f"careful: {sentence}", markup=False)
     run.note(stage, plain_pictures={name: one.as_dict() for name, one in found.items()})

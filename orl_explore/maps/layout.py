@@ -26,7 +26,7 @@ ROUNDS: Final = 200
 
 GENTLE: Final = 0.1
 """UMAP's learning rate for a map that begins at another one, in place of 1: points leave their places only where the
-features ask for it. `benchmarks/alignment.py` compares it with other ways."""
+features ask for it. `benchmarks/object_maps.py` compares it with other ways."""
 
 EXACT: Final = 6e11
 """Products up to which neighbors are searched with all numbers of the vectors; of more, with `REDUCED` components."""

@@ -27,7 +27,7 @@ from orl_explore.runs import locking
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.reading import image_ids, read_image
-from orl_explore.runs.states import StageState, command_for, spent, state_of
+from orl_explore.runs.states import StageState, command_anew, command_for, cost_anew, spent, state_of
 from orl_explore.runs.tables import ARRAYS, TABLES, write_table
 from orl_explore.runs.upgrading import upgrade
 from orl_explore.settings import Config
@@ -100,30 +100,6 @@ class Run:
                 f"{self.path} has format {version}, this version reads up to {FORMAT}: open it with a newer version"
             )
         return manifest
-
-    def begin(self) -> bool:
-        """Make the folder with a run.json that says nothing yet, for the dashboard to list; False: it was there."""
-        if self._manifest_file.exists():
-            return False
-        write_json(self._manifest_file, self.manifest())
-        return True
-
-    def forget_beginning(self) -> None:
-        """Undo `begin`, unless the run has images by now."""
-        if self._manifest_file.exists() and self.manifest()["images"] is None:
-            self._manifest_file.unlink()
-            (self.path / ".lock").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # something else is in there
-                self.path.rmdir()
-
-    def set_explored(self) -> None:
-        """Record that this run was made by `orl explore`, so that `orl run` trains all stages that it lacks."""
-        write_json(self._manifest_file, self.manifest() | {"explored": True})
-
-    @property
-    def explored(self) -> bool:
-        """Whether this run was made by `orl explore`."""
-        return bool(self.manifest().get("explored"))
 
     def set_config(self, config: Config) -> None:
         """Keep the settings of the whole run in run.json, stages that have not begun included."""
@@ -240,25 +216,20 @@ class Run:
         if changed:
             raise OrlError(
                 f"{name} of {self.path} was made with other {', '.join(changed[:4])}"
-                f"{' ...' if len(changed) > 4 else ''}: `{self._anew(name, changed, config)}` makes it anew"
-                f"{_cost(record, config)}"
+                f"{' ...' if len(changed) > 4 else ''}: `{command_anew(self.path, name, changed, config)}` makes it"
+                " anew"
+                f"{cost_anew(record, config)}"
             )
         return self.finished(name)
 
-    def _anew(self, name: str, changed: Sequence[str], config: Mapping[str, Any]) -> str:
-        """The command that makes a stage anew with the settings that were typed, if these fit into a line."""
-        words = []
-        for key in (one.removeprefix("setting ") for one in changed if one.startswith("setting ")):
-            value: Any = config
-            for part in key.split("."):
-                value = value.get(part) if isinstance(value, Mapping) else None
-            if value is None or isinstance(value, Mapping | list | tuple):
-                return f"orl {name} {self.path} --overwrite"
-            words.append(f"--{key if key in ('seed', 'precision') else f'{name}.{key}'} {value}")
-        return " ".join([f"orl {name} {self.path} --overwrite", *(words if len(words) <= 4 else ())])
-
     def clear(self, name: str) -> None:
-        """Forget a stage and everything it made."""
+        """Forget a stage and everything it made, what was set aside for when it runs again included."""
+        self.forget(name)
+        if name == "stage2":
+            shutil.rmtree(self.path / "former", ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Forget a stage and its folder."""
         shutil.rmtree(self.folder(name), ignore_errors=True)
         manifest = self.manifest()
         if manifest.get(self._shelf(name), {}).pop(name, None) is not None:
@@ -380,14 +351,19 @@ class Run:
 
     # ---- images and encoders -----------------------------------------------------------------------------------
 
-    def set_images(self, images: ImageSet, sources: Sequence[str]) -> None:
+    def set_images(self, images: ImageSet, sources: Sequence[str], *, replace: bool = False) -> None:
         """Store the image set that this run is about; named again without its annotations, it keeps them.
+
+        Args:
+            images: the set.
+            sources: what it was opened from.
+            replace: take it in the place of another; what was made of that has been cleared.
 
         Raises:
             OrlError: the run was begun with other images.
         """
         manifest = self.manifest()
-        known = manifest["images"]
+        known = None if replace else manifest["images"]
         if known and known["fingerprint"] != images.fingerprint:
             raise OrlError(f"{self.path} was begun with other images: choose a new run folder, or delete this one")
         findings: dict[str, Any] = images.findings.as_dict()
@@ -440,16 +416,6 @@ class Run:
         """The encoder that stage 2 mines with: stage 1's, unless another took its place (setting stage2.encoder)."""
         other = self.encoder_file("stage2")
         return other if other.exists() else self.encoder_file("stage1")
-
-
-def _cost(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """What making a stage anew takes, by what it took, where that is more than a minute; and of epochs, why anew."""
-    epochs, more = record["config"].get("epochs"), config.get("epochs")
-    seconds = record.get("seconds", 0.0) * (more / epochs if epochs and more else 1)
-    why = ""
-    if epochs and more and more != epochs and record["state"] == "finished":
-        why = f"; the learning rate has come to its end after {epochs} epochs, so that {more} are another training"
-    return why + (f", in about {seconds / 3600:.1f} hours, as before" if seconds > 60 else "")
 
 
 def _plain(value: Any) -> Any:

@@ -142,7 +142,7 @@ def _grid(pairs: AllPairs, query: PairQuery, found: Figures) -> None:
 
     page = pairs.page(query, start=PAGE * (start - 1), count=PAGE)
     with state.explained("grid of pairs"):
-        pair_queue.look(pairs, page, key=f"all pairs grid {pairs.run.path}")
+        pair_queue.look(pairs, page, key=state.component_key(f"all pairs grid {pairs.run.path}"))
     if pages > 1:
         st.pagination(pages, key="all pairs at", on_change=turned)
 

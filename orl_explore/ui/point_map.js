@@ -420,11 +420,18 @@ function create(root) {
     const again = () => draw();
     hub.addEventListener('crops', arrived);
     hub.addEventListener('state', again);
-    root.orlMap = { screen: (number, id) => {  // for tests: where a region is in the window
+    const screen = (number, id) => {
         const map = maps[number], { left, top } = map.over.getBoundingClientRect();
         const [x, y] = toScreen(map, ...place(map, row.get(id)));
         return [left + x, top + y];
-    } };
+    };
+    const visible = number => {  // the place of a point that is neither below the window nor the chosen one
+        for (let turn = 0; ; turn++) {
+            const id = ids[(number + turn) % ids.length], found = screen(0, id);
+            if (id !== hub.chosen && found[1] < innerHeight - 10 || turn > ids.length) return found;
+        }
+    };
+    root.orlMap = { screen, visible };  // for tests and benchmarks: where regions are in the window
     const stop = () => {
         resized.disconnect();
         cancelAnimationFrame(frame);

@@ -94,14 +94,26 @@ export default function ({ data, setStateValue, setTriggerValue }) {
     hub.selected = data.selected;
     hub.dispatchEvent(new Event('state'));
 
-    let wanted = [], waiting = 0;
-    const want = ({ detail }) => {  // for what the mouse rests on, not for all that it passes
-        wanted = [...detail, ...wanted].slice(0, data.most);
-        clearTimeout(waiting);
-        waiting = setTimeout(() => setStateValue('wanted', wanted), 60);
+    // What goes to the server before it has answered a click would carry the field of the region as it was before that.
+    hub.busy = false;
+    hub.wanted ??= [];
+    let waiting = 0;
+    const send = () => {
+        if (hub.busy || !hub.wanted.length) return;
+        setStateValue('wanted', hub.wanted);
+        hub.wanted = [];
     };
-    const clicked = ({ detail }) => setTriggerValue('clicked', detail);
-    const selected = ({ detail }) => setTriggerValue('selected', detail);
+    const soon = () => { clearTimeout(waiting); waiting = setTimeout(send, 60); };
+    const want = ({ detail }) => {  // for what the mouse rests on, not for all that it passes
+        hub.wanted = [...detail, ...hub.wanted].slice(0, data.most);
+        soon();
+    };
+    const act = name => ({ detail }) => {
+        hub.busy = true;
+        setTriggerValue(name, detail);
+    };
+    const clicked = act('clicked'), selected = act('selected');
+    soon();
     const stop = new AbortController(), options = { signal: stop.signal };
     hub.addEventListener('want', want, options);
     hub.addEventListener('clicked', clicked, options);
@@ -118,7 +130,7 @@ _answers = st.components.v2.component("orl_point_map_answers", js=ANSWERS)
 
 def show(data: dict[str, Any], *, key: str) -> None:
     """Draw a map; `data` is made by `orl_explore.figures.point_map`."""
-    _map(key=key, data=data)
+    _map(key=state.component_key(key), data=data)
 
 
 def answer(
@@ -143,17 +155,21 @@ def answer(
     Raises:
         OrlError: an image cannot be read; the others' crops are sent.
     """
-    key = f"object map answers {run.path}"
+    key = state.component_key(f"object map answers {run.path}")
 
     def heard(name: str) -> Any:
         return (st.session_state.get(key) or {}).get(name)
 
+    acts = f"{key} acts"  # makes each answer another one: the browser is not told of what has not changed
+
     def clicked() -> None:
+        st.session_state[acts] = st.session_state.get(acts, 0) + 1
         region = _numbers([heard("clicked")], len(regions))
         if region:
             on_click(region[0])
 
     def drawn() -> None:
+        st.session_state[acts] = st.session_state.get(acts, 0) + 1
         on_select(_numbers(heard("selected"), len(regions)))
 
     crops, trouble = {}, None
@@ -163,6 +179,7 @@ def answer(
         except OrlError as error:
             trouble = error
     data = {"run": str(run.path), "crops": crops, "chosen": chosen, "selected": list(selected) or None, "most": CROPS}
+    data["acts"] = st.session_state.get(acts, 0)
     _answers(
         key=key,
         data=data,

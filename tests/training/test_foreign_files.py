@@ -90,11 +90,3 @@ def test_shards_of_another_shape(unfinished, finished, tiny):
         np.save(out, np.zeros((3, 16), np.float32))
     stage2.run(run, tiny)
     assert outputs(run, "stage2") == outputs(finished, "stage2")
-
-
-def test_a_foreign_lock_is_no_lock(new_run):
-    run = new_run()
-    (run.path / ".lock").write_text("somebody's words")
-    with run.lock():
-        pass
-    assert (run.path / ".lock").read_text() == "somebody's words"

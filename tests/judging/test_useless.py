@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orl_explore.errors import OrlError
-from orl_explore.judging import sanity
-from orl_explore.judging.sanity import Spread, check_directions, of_images, of_summary, of_training, spread
+from orl_explore.judging import useless
+from orl_explore.judging.useless import Spread, check_directions, of_images, of_summary, of_training, spread
 
 RNG = np.random.default_rng(0)
 
@@ -103,4 +103,4 @@ def test_any_vectors_have_a_spread_or_a_reason(vectors):
     except OrlError:
         return
     assert found.images == len(vectors)
-    sanity.of_training("x", found, found)
+    useless.of_training("x", found, found)
