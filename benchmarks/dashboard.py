@@ -49,16 +49,10 @@ DONE = """() => {
 """The script has ended, nothing is a placeholder any more, and every picture is there."""
 
 
-POINT = """number => {
-    const plot = document.querySelector('.js-plotly-plot'), frame = plot.getBoundingClientRect();
-    const {xaxis, yaxis} = plot._fullLayout, trace = plot._fullData[number % plot._fullData.length];
-    for (let row = number % trace.x.length; ; row = (row + 1) % trace.x.length) {
-        const x = frame.x + xaxis._offset + xaxis.l2p(trace.x[row]);
-        const y = frame.y + yaxis._offset + yaxis.l2p(trace.y[row]);
-        if (y < window.innerHeight - 10) return {x, y};
-    }
-}"""
-"""Where a point of the map is in the window, pixels; the next one that is in it."""
+MAP = """(function () {
+    for (const host of document.querySelectorAll('*')) if (host.shadowRoot?.orlMap) return host.shadowRoot;
+})()"""
+"""The shadow root that the object map is in."""
 
 BUTTONS = {"pairs": "next-image", "sample": "sample-Next", "compare": "compare-Next"}
 """On these pages another image is the next one; the key of the button."""
@@ -69,7 +63,7 @@ MAIN = {
     "neighbors": ".st-key-walk-0",
     "proposals": ".js-plotly-plot",
     "pairs": ".st-key-Accept",
-    "object_map": ".js-plotly-plot",
+    "object_map": "[class*=st-key-object-map-region]",
     "compare": ".st-key-compare-Next, .st-key-compare-embed",
     "sample": ".st-key-sample-Next",
 }
@@ -211,17 +205,12 @@ class _Drive:
         return f"new URLSearchParams(location.search).get('image') === '{wanted}'"
 
     def _click_a_point(self, number: int) -> str:
-        """Click a point of the object map; of those that lie on one another, the browser takes the uppermost."""
-        shown = "document.body.innerText.match(/Region (\\d+)\\n/)?.[1]"
-        hovered = "document.querySelector('.js-plotly-plot')._hoverdata?.[0]?.customdata?.[0]"
+        """Click a region of the object map that is in the window; of those on one another, the nearest is taken."""
+        shown = "document.body.innerText.match(/Region (\\d+)(?= ·|\\n)/)?.[1]"
         before = self.tab.evaluate(shown)
-        for other in range(number, number + 100):
-            place = self.tab.evaluate(POINT, other)
-            self.tab.mouse.move(place["x"], place["y"])  # Plotly finds what a click is on while the mouse moves
-            region = self.tab.evaluate(hovered)
-            if region is not None and str(region) != before:
-                break
-        self.tab.mouse.click(place["x"], place["y"])
+        place = self.tab.evaluate(f"number => {MAP}.orlMap.visible(number)", number)
+        self.tab.mouse.move(*place)
+        self.tab.mouse.click(*place)
         return f"({shown} ?? null) !== {json.dumps(before)}"
 
 

@@ -364,7 +364,7 @@ class Config:
     """Number format of the forward passes. "auto": bf16 where the device has it, else fp16 on a GPU; "paper": training
     in fp16 with loss scaling on a GPU, stage 2 in fp32."""
     workers: int | None = None
-    """Processes that prepare images; default: one per core, at most 8 per device."""
+    """Processes that prepare images, for each device; default: by the cores that are free (docs/training.md)."""
     devices: int | Literal["auto"] = "auto"
     """Devices (GPUs, or processes without one) to train on."""
     stage1: Stage1Settings = field(default_factory=Stage1Settings)

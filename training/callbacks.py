@@ -23,8 +23,9 @@ from orl_explore.judging.diagnostics import COLLAPSED
 from orl_explore.runs.checkpoints import set_aside
 from orl_explore.runs.files import atomic_write, disk_trouble
 from orl_explore.runs.run import kept_encoder_file
-from orl_explore.settings import TrainSettings
+from orl_explore.settings import Config, TrainSettings
 from training.console import NotebookBar, bar, console
+from training.machine import keep_to_share
 
 
 class Stopped(OrlError):
@@ -227,6 +228,17 @@ class KeptEncoders(Callback):
                 module.networks.online.save(
                     temporary, stage=self.folder.name.removesuffix(".new"), image_size=size, epoch=epoch
                 )
+
+
+class OwnShare(Callback):
+    """Gives up threads when another process begins to compute on this machine, and takes them when it has ended."""
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        """Look every few seconds."""
+        keep_to_share(self.config)
 
 
 class Preemption(Callback):

@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images, report
 from orl_explore.maps import object_map
 from orl_explore.neighbors import require_faiss
+from orl_explore.nested import differing_keys
 from orl_explore.runs.caps import caps
+from orl_explore.runs.exploring import set_explored
 from orl_explore.runs.run import Run
-from orl_explore.settings import Config, differing_keys
-from training import stage2
+from orl_explore.settings import Config
 from training.config import load_config
 from training.console import console, progress_bar
+from training.former import set_aside
+from training.pipeline import run_stage
 from training.record import store_config
 
 CONFIG: Final = "explore"
@@ -58,19 +62,46 @@ def explore(
         with progress_bar("reading images") as progress:
             images = open_images(sources, root=root, progress=progress)
         settings = _settings(run, images, config, overrides)
-        if overwrite:
-            run.clear("stage2")
-        _check_settings(run, settings)
-        run.set_images(images, [str(source) for source in sources])
+        if not overwrite:
+            _check_settings(run, settings)
+        names = [str(source) for source in sources]
+        known = run.manifest()["images"]
+        if known and known["fingerprint"] != images.fingerprint and known["sources"] == names:
+            images = _take_in(run, images, names)
+        else:
+            run.set_images(images, names)
         if len(images.skipped) or images.findings.lines():
             console.print(report(images), markup=False)
         store_config(run, settings)
-        run.set_explored()
+        set_explored(run)
         for line in caps(settings.as_dict()["stage2"]):
             console.print(line, markup=False)
-        stage2.run(run, settings)
+        run_stage("stage2", run, settings, overwrite=overwrite and bool(run.stage("stage2")))
         make_map(run)
     return run
+
+
+def _take_in(run: Run, images: ImageSet, sources: list[str]) -> ImageSet:
+    """Let the run be about the pictures that are there now; what it knows of those that are the same stays.
+
+    A run that has been trained stays about the pictures that it was trained on.
+    """
+    columns = ["image_id", "content_hash"]
+    before = pd.MultiIndex.from_frame(run.read("images", columns=columns))
+    today = pd.MultiIndex.from_frame(images.table[columns])
+    came, went = int((~today.isin(before)).sum()), int((~before.isin(today)).sum())
+    changes = f"{came:,} pictures are new or have changed, {went:,} are gone or were different"
+    if run.stage("stage1") or run.stage("stage3"):
+        console.print(
+            f"{changes}: this run was trained without them and leaves them out; to look at them, name another run with"
+            " --run",
+            markup=False,
+        )
+        return run.images()
+    set_aside(run)
+    run.set_images(images, sources, replace=True)
+    console.print(f"{changes}; the other {len(images) - came:,} are not looked at again")
+    return images
 
 
 def _settings(run: Run, images: ImageSet, config: str | None, overrides: Sequence[str]) -> Config:

@@ -8,24 +8,33 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from orl_explore.errors import OrlError
 from orl_explore.figures.summary_picture import summary_picture
 from orl_explore.images.findings import Findings
 from orl_explore.images.opening import open_images, report
 from orl_explore.interchange.encoders import needs_stage
+from orl_explore.maps.object_map import make_object_maps
 from orl_explore.neighbors import require_faiss
 from orl_explore.proposals import require_search
+from orl_explore.runs.exploring import is_explored
 from orl_explore.runs.files import atomic_write
+from orl_explore.runs.region_embeddings import LIMIT
 from orl_explore.runs.run import Run
 from orl_explore.runs.successor import Successor, settle
 from orl_explore.settings import Config, differing_keys
 from training import evaluate, stage1, stage2, stage3
 from training.config import load_config
 from training.console import console, progress_bar
+from training.embed_regions import embed_regions_by
 from training.machine import is_main_process
 from training.notebook import processes, train_in_processes
 from training.record import store_config
 from training.sharding import process_group
+
+CPU_SAMPLE, GPU_SAMPLE = 10_000, LIMIT
+"""Regions that a run embeds and maps at its end, at most: a minute's work on two cores."""
 
 STAGES: dict[str, Callable[[Run, Config], Run]] = {"stage1": stage1.run, "stage2": stage2.run, "stage3": stage3.run}
 
@@ -148,7 +157,7 @@ def check_requirements(name: str, run: Run, config: Config) -> None:
 
 
 def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, Any]:
-    """Do the three stages and judge them; returns the figures of `evaluate.run`."""
+    """Do the three stages, judge them and map the objects; returns the figures of `evaluate.run`."""
     require_faiss()  # rather now than after hours of stage 1
     require_search(config.stage2.proposals)
     # Processes that a notebook starts for each stage take the lock themselves.
@@ -160,13 +169,14 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
 def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
     for name in STAGES:
         asked = (config.stage2.encoder, config.stage3.init or "random")
-        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not run.explored:
+        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not is_explored(run):
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
         run_stage(name, run, config, overwrite=overwrite)
     if not is_main_process():
         raise SystemExit  # the first process goes on alone
     summary = judge(run, config)
+    show_objects(run, config)
     images = run.manifest()["images"]
     if images["skipped"]:
         console.print(f"{len(images['skipped'])} files were skipped: `orl verify` or {run.path}/run.json say why")
@@ -184,3 +194,24 @@ def judge(run: Run, config: Config) -> dict[str, Any]:
                 summary_picture(run).save(file, format="PNG")
             console.print(f"the summary picture: {run.path}/summary.png", markup=False)
     return summary
+
+
+def show_objects(run: Run, config: Config) -> None:
+    """Embed the regions by the untrained encoder and those of the stages, and make their maps.
+
+    Of more than 10,000 regions, a random sample; on a GPU, of more than 100,000. What goes wrong is said and ends
+    nothing: the stages are done.
+    """
+    limit = GPU_SAMPLE if torch.cuda.is_available() else CPU_SAMPLE
+    try:
+        names = embed_regions_by(run, config, limit=limit)
+        with run.lock():
+            make_object_maps(run, names, watch=lambda name: progress_bar(f"map of {name}"))
+    except OrlError as error:
+        console.print(f"there are no maps of the objects: {error}", markup=False)
+        return
+    count = min(limit, run.count("regions"))
+    console.print(
+        f"maps of {count:,} of {run.count('regions'):,} regions by {', '.join(names)}: `orl app`, page Object map",
+        markup=False,
+    )

@@ -31,7 +31,7 @@ from orl_explore.runs.tables import TABLES, write_table
 from orl_explore.settings import Config, TrainSettings
 from orl_explore.views import cropping, tensors
 from orl_explore.views.renderers import collate
-from training.machine import data_workers, precision_flag
+from training.machine import cores, data_workers, pool_workers, precision_flag
 from training.plan_estimates import Plan, Step, combined, gigabytes, list_search_share
 from training.twin_training import TwinTraining
 
@@ -73,7 +73,7 @@ class Measurement:
         )
         self.device = self.fabric.device
         self.workers = data_workers(config)
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.cores, self.pool = cores(), max(1, pool_workers(config))
         self.devices = 1
         if self.on_gpu:
             self.devices = torch.cuda.device_count() if config.devices == "auto" else config.devices
@@ -271,13 +271,13 @@ class Measurement:
         raw, kept = self.total * len(proposals) / count, self.total * len(regions) / count
         self.note(
             "proposals",
-            self.total * seconds / max(1, min(self.workers, self.cores)),
+            self.total * seconds / min(self.pool, self.cores),
             known_of_each
             + round(2 * raw * part / self.total * proposals.memory_usage(index=False).sum() / len(proposals)),
             round(raw * 2 * _row_bytes("proposals", proposals) + kept * _row_bytes("regions", regions)),
             f"{count} images searched, {seconds * 1000:.0f} ms of a core each; {raw / self.total:.0f} boxes an image,"
             f" {kept / self.total:.1f} kept",
-            f"images, by {max(1, min(self.workers, self.cores))} processes; the table twice on disk, as parts and"
+            f"images, by {min(self.pool, self.cores)} processes; the table twice on disk, as parts and"
             f" whole; in memory {part} images",
         )
 

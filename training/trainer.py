@@ -28,9 +28,9 @@ from orl_explore.runs.samples import StepSampler
 from orl_explore.settings import Config, TrainSettings
 from orl_explore.views.loading import Batches
 from orl_explore.views.renderers import collate
-from training.callbacks import Checkpoints, KeptEncoders, MetricsLog, Preemption, TrainingProgress
+from training.callbacks import Checkpoints, KeptEncoders, MetricsLog, OwnShare, Preemption, TrainingProgress
 from training.console import console
-from training.machine import data_workers, launched, precision_flag
+from training.machine import computing, data_workers, launched, precision_flag
 from training.notebook import LiveLoss, LossPlot
 from training.twin_training import TwinTraining
 
@@ -134,6 +134,7 @@ def fit(
         TrainingProgress(title, total=module.total_steps, steps_per_epoch=module.steps_per_epoch, done=start_step),
         checkpoints,
         Preemption(checkpoints),
+        OwnShare(config),
     ]
     if stage.keep_every:  # before the checkpoint of the same step: whoever goes on from that does not come back here
         callbacks.insert(0, KeptEncoders(folder, stage))
@@ -167,6 +168,8 @@ def fit(
         accumulate=stage.accumulate,
         drop_last=stage.drop_last,
     )
+    started = contextlib.ExitStack()
+    started.enter_context(computing(config))
     workers = data_workers(config)
     loader = Batches(
         dataset,
@@ -192,6 +195,8 @@ def fit(
                 " intact, and the same command goes on from there"
             ) from error
         raise
+    finally:
+        started.close()
 
 
 def resume_training(folder: Path, module: torch.nn.Module) -> Resume:

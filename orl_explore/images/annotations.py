@@ -262,7 +262,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
                 segmentation = turned_segmentation(segmentation, orientation, stored, mask)
             counts = to_rle(segmentation, (width, height), mask)
         box = item.get("bbox")
-        clipped, reason, beyond = _clipped(box, (width, height), scale, orientation, stored)
+        clipped, reason, beyond = clipped_box(box, (width, height), scale, orientation, stored)
         if clipped is None and counts is not None:
             x, y, w, h = mask.toBbox({"size": [height, width], "counts": counts.encode("ascii")}).tolist()
             clipped, beyond = (x, y, w, h), False
@@ -291,7 +291,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
         objects.segmentations.append(counts)
 
 
-def _clipped(
+def clipped_box(
     value: Any, size: tuple[int, int], scale: float | None, orientation: int, stored: tuple[int, int]
 ) -> tuple[Box | None, str, bool]:
     """Clip an annotation's xywh to the upright image; else why it is no box. Last, whether it reaches far beyond."""

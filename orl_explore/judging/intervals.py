@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from orl_explore.runs.files import atomic_write
 
@@ -82,6 +82,22 @@ class Scored(Items):
         units = np.arange(len(score)) if unit is None else np.unique(unit, return_inverse=True)[1]
         groups = np.zeros(len(score)) if group is None else np.unique(group.astype(str), return_inverse=True)[1]
         return cls(int(units.max()) + 1, score, units.astype(np.int32), groups.astype(np.int32))
+
+    @classmethod
+    def of_images(cls, score: ArrayLike, images: ArrayLike, image_ids: NDArray[np.int64]) -> Scored:
+        """Make them of the items of some images; images without any count as units, too.
+
+        Figures on different items of the same images then have the same draws.
+
+        Args:
+            score: (N,).
+            images: (N,) the image of each item.
+            image_ids: (units,) all images.
+        """
+        order = np.argsort(image_ids)
+        units = order[np.searchsorted(image_ids, np.asarray(images), sorter=order)]
+        groups = np.zeros(len(units), np.int32)
+        return cls(len(image_ids), np.asarray(score, np.float32), units.astype(np.int32), groups)
 
     def sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """How many items each image has of each group, and the sum of their scores: (units, groups) each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from orl_explore.errors import OrlError
+from orl_explore.runs.files import write_json
 from orl_explore.runs.run import Run
 
+MANIFEST: Final = "run.json"
 RUNS: Final = Path("runs")
 """Where runs are that nobody named."""
 
@@ -64,6 +67,34 @@ def explore(
     return Run.open(folder)
 
 
+def begin(run: Run) -> bool:
+    """Make a run's folder with a run.json that says nothing yet, for the dashboard to list; False: it was there."""
+    file = run.path / MANIFEST
+    if file.exists():
+        return False
+    write_json(file, run.manifest())
+    return True
+
+
+def forget_beginning(run: Run) -> None:
+    """Undo `begin`, unless the run has images by now."""
+    if (run.path / MANIFEST).exists() and run.manifest()["images"] is None:
+        for name in (MANIFEST, ".lock"):
+            (run.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is in there
+            run.path.rmdir()
+
+
+def set_explored(run: Run) -> None:
+    """Record that a run was made by `orl explore`, so that `orl run` trains all stages that it lacks."""
+    write_json(run.path / MANIFEST, run.manifest() | {"explored": True})
+
+
+def is_explored(run: Run) -> bool:
+    """Whether a run was made by `orl explore`."""
+    return bool(run.manifest().get("explored"))
+
+
 def check_there(sources: Sequence[Path]) -> None:
     """See whether the images are there, before anything is begun.
 
@@ -86,7 +117,7 @@ def folder_for(sources: Sequence[Path], runs: Path = RUNS) -> Path:
 
 def _is_for(folder: Path, sources: Sequence[str]) -> bool:
     """Whether a run of these images may be here: one that was begun with them, or nothing at all."""
-    if not (folder / "run.json").exists():
+    if not (folder / MANIFEST).exists():
         return not folder.exists() or not any(folder.iterdir())
     images = Run(folder).manifest()["images"]
     return images is None or [str(Path(source).resolve()) for source in images["sources"]] == list(sources)

@@ -101,30 +101,6 @@ class Run:
             )
         return manifest
 
-    def begin(self) -> bool:
-        """Make the folder with a run.json that says nothing yet, for the dashboard to list; False: it was there."""
-        if self._manifest_file.exists():
-            return False
-        write_json(self._manifest_file, self.manifest())
-        return True
-
-    def forget_beginning(self) -> None:
-        """Undo `begin`, unless the run has images by now."""
-        if self._manifest_file.exists() and self.manifest()["images"] is None:
-            self._manifest_file.unlink()
-            (self.path / ".lock").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # something else is in there
-                self.path.rmdir()
-
-    def set_explored(self) -> None:
-        """Record that this run was made by `orl explore`, so that `orl run` trains all stages that it lacks."""
-        write_json(self._manifest_file, self.manifest() | {"explored": True})
-
-    @property
-    def explored(self) -> bool:
-        """Whether this run was made by `orl explore`."""
-        return bool(self.manifest().get("explored"))
-
     def set_config(self, config: Config) -> None:
         """Keep the settings of the whole run in run.json, stages that have not begun included."""
         write_json(self._manifest_file, self.manifest() | {"config": config.as_dict()})
@@ -247,7 +223,13 @@ class Run:
         return self.finished(name)
 
     def clear(self, name: str) -> None:
-        """Forget a stage and everything it made."""
+        """Forget a stage and everything it made, what was set aside for when it runs again included."""
+        self.forget(name)
+        if name == "stage2":
+            shutil.rmtree(self.path / "former", ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Forget a stage and its folder."""
         shutil.rmtree(self.folder(name), ignore_errors=True)
         manifest = self.manifest()
         if manifest.get(self._shelf(name), {}).pop(name, None) is not None:
@@ -369,14 +351,19 @@ class Run:
 
     # ---- images and encoders -----------------------------------------------------------------------------------
 
-    def set_images(self, images: ImageSet, sources: Sequence[str]) -> None:
+    def set_images(self, images: ImageSet, sources: Sequence[str], *, replace: bool = False) -> None:
         """Store the image set that this run is about; named again without its annotations, it keeps them.
+
+        Args:
+            images: the set.
+            sources: what it was opened from.
+            replace: take it in the place of another; what was made of that has been cleared.
 
         Raises:
             OrlError: the run was begun with other images.
         """
         manifest = self.manifest()
-        known = manifest["images"]
+        known = None if replace else manifest["images"]
         if known and known["fingerprint"] != images.fingerprint:
             raise OrlError(f"{self.path} was begun with other images: choose a new run folder, or delete this one")
         findings: dict[str, Any] = images.findings.as_dict()

@@ -18,7 +18,7 @@ from orl_explore.runs.run import Run
 
 _OWN: Final = re.compile(
     r"metrics\.csv|knn\.csv|encoder\.safetensors|encoders/epoch=\d+\.safetensors|checkpoints/step=\d+\.ckpt"
-    r"|(image_embeddings|region_embeddings)\.npy|(neighbors|proposals|regions|pairs|pair_facts)\.parquet"
+    r"|(image_embeddings|region_embeddings)\.npy|(neighbors|proposals|masks|regions|pairs|pair_facts)\.parquet"
     r"|shards/[a-z_]+(-\d+|\.json)?|(.*/)?\..+\.\d+\.tmp"
 )
 """What a stage makes: goes when its successor has taken its place."""
@@ -68,14 +68,14 @@ def settle(run: Run) -> None:
             place.rename(old)
         new.rename(place)
     if old.exists():
-        _bring_along(run, old, place)
+        bring_along(run, old, place)
     del manifest["taking_place"]
     if not manifest.get("successors"):
         manifest.pop("successors", None)
     write_json(run.path / "run.json", manifest)
 
 
-def _bring_along(run: Run, old: Path, place: Path) -> None:
+def bring_along(run: Run, old: Path, place: Path) -> None:
     """Remove what the stage had made; the rest goes to the new folder, or stays where that has such a file."""
     folders = [path for path in old.rglob("*") if path.is_dir() and not path.is_symlink()]
     for path in [path for path in old.rglob("*") if path not in folders]:

@@ -64,6 +64,11 @@ TABLES = {
         "orl stage2 RUN",
         {"image_id": "int64", "rank": "int32", **_BOX, "reason": "str"},
     ),
+    "masks": Table(
+        "stage2/masks.parquet",
+        "orl import RUN FILE",
+        {"image_id": "int64", "rank": "int32", "segmentation": "str"},
+    ),
     "regions": Table("stage2/regions.parquet", "orl stage2 RUN", {"region_id": "int64", "image_id": "int64", **_BOX}),
     "pairs": Table(
         "stage2/pairs.parquet",
@@ -149,7 +154,7 @@ def write_table_parts(
     columns: Mapping[str, str],
     *,
     metadata: Mapping[bytes, bytes] | None = None,
-    row_group: int = ROW_GROUP,
+    row_group: int | None = None,
 ) -> None:
     """Write a table as `write_table` does, from parts of which one at a time is in memory.
 
@@ -160,10 +165,13 @@ def write_table_parts(
         parts: at least one; all with the same columns.
         columns: the schema.
         metadata: further entries of the file's metadata.
-        row_group: rows that are read at least; a table of which single rows are asked for wants few.
+        row_group: rows that are read at least, by default `ROW_GROUP`; a table of which single rows are asked for
+            wants few.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    row_group = row_group or ROW_GROUP
 
     def table(frame: pd.DataFrame) -> pa.Table:
         extra = [name for name in frame.columns if name not in columns]

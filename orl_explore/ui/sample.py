@@ -212,7 +212,7 @@ def _part(
             with column:
                 small = len(originals) > 1  # shown at a third of its size, so with larger numbers
                 marked = _marked(picture, boxes, labels, colors, font_size=40 if small else 18)
-                st.image(marked, width="stretch" if small else 360)
+                st.image(marked, width="stretch" if small else 360, alt=f"original with box {' and '.join(labels)}")
         for number, (patch, parameter) in enumerate(zip(patches, parameters, strict=True)):
             with columns[len(originals) + number]:
                 big = patch.resize((240, 240), Image.Resampling.NEAREST) if patch.width < 240 else patch

@@ -7,6 +7,7 @@ skipped, but never in CI.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,13 +17,17 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 from browser_pages import ROOT
 from orl_explore.maps import object_map
+from orl_explore.runs.region_embeddings import read_region_embeddings
 from orl_explore.runs.run import Run
+from orl_explore.settings import Config
+from training.embed_regions import embed_regions_by
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -53,7 +58,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def runs(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(finished: Run, tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs, "one" and "two"."""
     folder = tmp_path_factory.mktemp("browser") / "runs"
     for name in ("two", "one"):
@@ -64,6 +69,14 @@ def runs(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = pd.DataFrame({"region_id": range(len(vectors)), "x": vectors[:, 0], "y": vectors[:, 1], "cluster": 0})
         made = object_map.ObjectMap(table, object_map.MapSettings(), len(vectors))
         object_map.write_object_map(run, made, object_map.fingerprint(run))
+        embed_regions_by(run, tiny, limit=80)
+        for name in ("untrained", "stage1", "stage3"):
+            found = read_region_embeddings(run, name)
+            points = found.vectors[:, :3].astype(float)
+            table = pd.DataFrame({"region_id": found.region_ids, "x": points[:, 0], "y": points[:, 1]})
+            table["cluster"] = (points[:, 2] > np.median(points[:, 2])).astype(int)
+            made = object_map.ObjectMap(table, object_map.MapSettings(), len(vectors), name)
+            object_map.write_object_map(run, made, object_map.fingerprint(run, name))
     (folder / "one" / "run.json").touch()
     return folder
 
@@ -91,16 +104,34 @@ def address(runs: Path) -> Iterator[str]:
         app.wait()
 
 
+def is_error(message: ConsoleMessage) -> bool:
+    """Whether a message of the console is an error; of a page's link Streamlit asks first whether it is a server's."""
+    asks = re.search(r"/\w+/_stcore/(health|host-config)$", message.location["url"])
+    return message.type == "error" and not asks
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A tab whose console must stay free of errors, and which asks no other machine for anything."""
     complaints: list[str] = []
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     tab = context.new_page()
-    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("response", lambda r: print("STATUS", r.status, r.url) if r.status >= 400 else None)
     tab.on("requestfailed", lambda request: None if "localhost" in request.url else complaints.append(request.url))
     yield tab
     context.close()
     assert not complaints
+
+
+@pytest.fixture
+def browser_without_webgl(page: Page) -> Page:
+    """A tab in which a canvas gives no WebGL, as in a browser that has none."""
+    page.add_init_script(
+        """const get = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            return /webgl/.test(kind) ? null : get.call(this, kind, ...rest);
+        };"""
+    )
+    page.goto("about:blank")
+    return page

@@ -1,150 +1,272 @@
-"""The object map in a real browser: clicks, the ring, a lasso, the crop under the mouse."""
+"""The object map in a real browser: clicks, a lasso, two maps, crops, zoom, the legend, the address, no WebGL."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser_pages import at, draw_around_everything, ready, shoot, visit
+from browser_pages import ready, shoot, visit
+from orl_explore.maps.object_map import read_object_map
 from orl_explore.runs.run import Run
 
 pytestmark = pytest.mark.slow
 
+FIND = """(function () {
+    for (const host of document.querySelectorAll('*')) if (host.shadowRoot?.orlMap) return host.shadowRoot;
+})()"""
+"""The shadow root that the map is in."""
 
-def click_near(page: Page, runs: Path, x: float, y: float) -> int:
-    """Click a point of the object map; the region that is then shown, where the ring stands: that, or one on top."""
-    place, table = at(page, 0, x, y), Run(runs / "one").read("object_map").set_index("region_id")
-    shown = page.get_by_text(re.compile(r"^Region \d+$"))
-    before = shown.inner_text() if shown.count() else ""
+
+def open_map(page: Page, address: str, /, **query: object) -> None:
+    visit(page, address, run="one", page="object_map", **query)
+    page.wait_for_function(f"{FIND}?.querySelector('.over')?.dataset.inView > 0")
+
+
+def at(page: Page, region: int, number: int = 0) -> tuple[float, float]:
+    """Where a region is in the window, pixels, on map `number`."""
+    found: Any = page.evaluate(f"([number, region]) => {FIND}.orlMap.screen(number, region)", [number, region])
+    return found[0], found[1]
+
+
+def ring(page: Page, number: int = 0) -> np.ndarray | None:
+    """Where the ring of the chosen region is, pixels in the window."""
+    over = page.locator(".over").nth(number)
+    text, frame = over.get_attribute("data-ring"), over.bounding_box()
+    assert frame is not None
+    return np.array([frame["x"], frame["y"]]) + np.array(text.split(), float) if text else None
+
+
+def click(page: Page, region: int, number: int = 0) -> int:
+    """Click a region's point; the one that is then chosen: that, or one on top of it."""
+    place = at(page, region, number)
     page.mouse.move(*place, steps=3)
     page.mouse.click(*place)
-    expect(shown).to_have_text(re.compile(f"^(?!{before}$)."))
+    field = page.get_by_role("spinbutton", name="Region")
+    expect(field).not_to_have_value("")
     ready(page)
-    region = int(shown.inner_text().split()[1])
-    assert np.hypot(table.loc[region, "x"] - x, table.loc[region, "y"] - y) < 0.05 * np.ptp(table["x"])
-    assert distance_of_ring(page, table.loc[region, "x"], table.loc[region, "y"]) < 2
-    return region
+    chosen = int(field.input_value())
+    assert np.hypot(*np.subtract(at(page, chosen, number), place)) < 12
+    marked = ring(page, number)
+    assert marked is not None
+    assert np.hypot(*(marked - at(page, chosen, number))) < 2
+    return chosen
 
 
-def distance_of_ring(page: Page, x: float, y: float) -> float:
-    """Pixels between the ring of the chosen region and a point of the object map."""
-    ring = page.locator(".orl-ring")
-    expect(ring).to_have_count(1)
-    expect(ring).to_be_visible()
-    place, frame = at(page, 0, x, y), ring.bounding_box()
+def lasso(page: Page, number: int = 0, size: float = 0.49) -> None:
+    """Draw around the middle of a map, with the button that also clicks."""
+    frame = page.locator(".over").nth(number).bounding_box()
     assert frame is not None
-    return float(np.hypot(frame["x"] + frame["width"] / 2 - place[0], frame["y"] + frame["height"] / 2 - place[1]))
+    x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+    for turn, (dx, dy) in enumerate([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -0.9)]):
+        page.mouse.move(x + dx * size * frame["width"], y + dy * size * frame["height"], steps=6)
+        if turn == 0:
+            page.mouse.down()
+    page.mouse.up()
 
 
-def ends(runs: Path) -> tuple[pd.Series, pd.Series]:
-    """The outermost points of the object map."""
-    table = Run(runs / "one").read("object_map")
-    return table.loc[table["x"].idxmin()], table.loc[table["x"].idxmax()]
+def ends(runs: Path, encoder: str = "stage3") -> tuple[int, int]:
+    """The outermost regions of a map."""
+    table: pd.DataFrame = read_object_map(Run(runs / "one"), encoder).table
+    return int(table.loc[table["x"].idxmin(), "region_id"]), int(table.loc[table["x"].idxmax(), "region_id"])
 
 
-def test_clicks_on_the_map(page, address, runs):
+def test_a_click_chooses_and_the_map_stays(page, address, runs):
     left, right = ends(runs)
-    visit(page, address, run="one", page="object_map")
-    listen = "plot => { plot.dataset.first = 1; plot.on('plotly_afterplot', () => { window.drawn = true; }); }"
-    page.locator(".js-plotly-plot").evaluate(listen)
-    assert len({click_near(page, runs, end["x"], end["y"]) for end in (left, right, left)}) == 2
-    expect(page.locator(".js-plotly-plot[data-first]")).to_have_count(1)  # the map is the same one
-    assert not page.evaluate("window.drawn === true")  # and was not drawn again
-    expect(page.get_by_role("heading", name="Most similar crops")).to_be_visible()
+    open_map(page, address)
+    expect(page.get_by_text("The objects as seen by stage 3")).to_be_visible()
+    page.evaluate(f"() => {{ {FIND}.querySelector('.over').dataset.first = 1; }}")
+    assert click(page, left) != click(page, right)
+    expect(page.locator(".over[data-first]")).to_have_count(1)  # it is the same map
+    expect(page.get_by_text(re.compile("^Most similar to stage 3$"))).to_be_visible()
+    chosen = page.get_by_role("spinbutton", name="Region").input_value()
+    assert f"region={chosen}" in page.url
     shoot(page, "object_map-clicked")
-
-
-def test_the_chosen_point_clicked_again_and_its_pairs(page, address, runs):
-    left, right = ends(runs)
-    visit(page, address, run="one", page="object_map")
-    region = click_near(page, runs, left["x"], left["y"])
-    page.mouse.click(*at(page, 0, left["x"], left["y"]))  # nothing changes, and yet it is answered
+    page.reload()
     ready(page)
-    page.mouse.move(*at(page, 0, right["x"], right["y"]), steps=3)
-    expect(page.get_by_alt_text("crop under the mouse")).to_be_visible()
-    page.mouse.move(5, 5)
-    table = Run(runs / "one").read("regions").set_index("region_id")
-    expect(page.get_by_text(f"Region {region}", exact=True)).to_be_visible()
+    assert page.get_by_role("spinbutton", name="Region").input_value() == chosen
+    assert ring(page) is not None
     page.get_by_role("button", name="Pairs of this image").click()
     expect(page.get_by_role("heading", name="RoI pairs", level=1)).to_be_visible()
-    page.wait_for_url(f"**image={table.loc[region, 'image_id']}*")
-    assert "/pairs?" in page.url
 
 
-def test_the_ring_on_the_map(page, address, runs):
-    left, right = ends(runs)
-    visit(page, address, run="one", page="object_map")
-    click_near(page, runs, left["x"], left["y"])
-    chosen = page.get_by_role("spinbutton", name="Region").input_value()
-    x, y = at(page, 0, right["x"], right["y"])
-    page.mouse.move(x, y, steps=3)
-    page.mouse.down()  # a move of the map is no click, and takes the ring along
-    page.mouse.move(x - 30, y - 40, steps=5)
-    page.mouse.up()
+def test_a_lasso_and_a_click_without_modes_and_clear(page, address, runs):
+    open_map(page, address)
+    lasso(page)
+    expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
+    ready(page)
+    assert "selected=" in page.url
+    link = page.url
+    first = page.locator(".st-key-object-map-selected-0 button").first
+    wanted = first.inner_text()
+    first.click()
+    expect(page.get_by_role("spinbutton", name="Region")).to_have_value(wanted)
+    ready(page)
+    shoot(page, "object_map-lasso")
+    click(page, ends(runs)[0])
+    expect(page.get_by_role("heading", name=re.compile("Selection"))).to_be_visible()  # a click leaves it
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.get_by_role("heading", name=re.compile("Selection"))).to_have_count(0)
+    ready(page)
+    assert "selected=" not in page.url
+    page.goto(link)  # a link shows the selection again
+    ready(page)
+    expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
+
+
+def test_two_maps_are_linked(page, address, runs):
+    left, _ = ends(runs, "stage1")
+    open_map(page, address, encoder="stage1", versus="stage3")
+    expect(page.locator(".over")).to_have_count(2)
+    chosen = click(page, left, number=1)
+    for number in (0, 1):
+        marked = ring(page, number)
+        assert marked is not None
+        assert np.hypot(*(marked - at(page, chosen, number))) < 2
+    expect(page.get_by_text(re.compile("^Most similar to stage 1$"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Most similar to stage 3$"))).to_be_visible()
+    lasso(page, number=1)
+    expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
+    shoot(page, "object_map-beside")
+
+
+def test_points_slide_from_one_encoder_to_the_other(page, address, runs):
+    left, _ = ends(runs)
+    open_map(page, address, encoder="stage1", versus="stage3", view="slide")
+
+    def place():  # on the map, wherever the page is scrolled to
+        frame = page.locator(".over").bounding_box()
+        assert frame is not None
+        return np.subtract(at(page, left), (frame["x"], frame["y"]))
+
+    before = place()
+    page.get_by_role("button", name="Slide", exact=True).click()
+    page.wait_for_function(f"{FIND}.querySelector('.slider').value === '1'")
+    after = place()
+    assert np.hypot(*np.subtract(before, after)) > 2
+    page.get_by_role("slider", name="between the two encoders").fill("0.5")
+    np.testing.assert_allclose(place(), (before + after) / 2, atol=0.5)
+
+
+def test_the_crop_under_the_mouse_and_crops_in_place_of_dots(page, address, runs):
+    left, _ = ends(runs)
+    open_map(page, address)
+    card = page.locator(".card")
+    expect(card).to_be_hidden()
+    page.mouse.move(*at(page, left), steps=3)
+    expect(card).to_be_visible()
+    expect(page.get_by_alt_text("crop under the mouse")).to_be_visible()
+    assert "region=" not in page.url
     page.mouse.move(5, 5)
-    page.wait_for_timeout(500)
+    expect(card).to_be_hidden()
+    over = page.locator(".over")
+    over.focus()
+    page.mouse.move(*at(page, left))
+    while int(over.get_attribute("data-in-view") or 0) > 8:
+        page.mouse.wheel(0, -300)
+        page.wait_for_timeout(150)
+    x, y = at(page, left)
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(2000)
     ready(page)
-    assert np.hypot(*np.subtract(at(page, 0, right["x"], right["y"]), (x, y))) > 20
-    assert page.get_by_role("spinbutton", name="Region").input_value() == chosen
-    page.get_by_role("spinbutton", name="Region").fill(f"{right['region_id']:.0f}")
-    page.keyboard.press("Enter")
-    expect(page.get_by_text(f"Region {right['region_id']:.0f}", exact=True)).to_be_visible()
-    ready(page)
-    assert distance_of_ring(page, right["x"], right["y"]) < 2
+    shown = page.evaluate(
+        f"""([x, y]) => {{
+            const picture = {FIND}.querySelector('canvas'), {{left, top}} = picture.getBoundingClientRect();
+            const pixels = picture.getContext('2d').getImageData(x - left - 12, y - top - 12, 24, 24).data;
+            return new Set(Array.from(new Uint32Array(pixels.buffer))).size;
+        }}""",
+        [x, y],
+    )
+    assert shown > 50  # a photograph has more colors than a dot
+    shoot(page, "object_map-crops")
+
+
+def test_the_wheel_scrolls_the_page_unless_a_key_is_held(page, address, runs):
+    left, right = ends(runs)
+
+    def width():
+        return at(page, right)[0] - at(page, left)[0]
+
+    open_map(page, address)
+    before = width()
+    page.mouse.move(*at(page, left))
+    page.mouse.wheel(0, -200)
+    expect(page.get_by_text("to zoom with the wheel", exact=False).first).to_be_visible()
+    assert width() == pytest.approx(before)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    page.wait_for_timeout(300)
+    assert width() > 1.2 * before
+    page.get_by_role("button", name="show all").click()
+    assert width() == pytest.approx(before)
+    click(page, left)
+    page.mouse.wheel(0, -200)  # after a click it zooms
+    page.wait_for_timeout(300)
+    assert width() > 1.2 * before
+    moved = at(page, left)
+    page.keyboard.press("ArrowLeft")
+    assert at(page, left)[0] == pytest.approx(moved[0] + 60, abs=1)
+    page.keyboard.press("0")
+    assert width() == pytest.approx(before)
+    x, y = at(page, left)
+    page.mouse.move(x + 40, y + 60)
+    page.mouse.down(button="right")  # this button moves the map
+    page.mouse.move(x + 70, y + 90, steps=4)
+    page.mouse.up(button="right")
+    np.testing.assert_allclose(at(page, left), (x + 30, y + 30), atol=1.5)
+
+
+def test_the_legend_hides_and_isolates(page, address, runs):
+    open_map(page, address, color="cluster")
+    over, entries = page.locator(".over"), page.locator(".entry")
+    everything = int(over.get_attribute("data-in-view") or 0)
+    size = int(re.findall(r"\((\d+)\)", entries.first.inner_text())[0])
+    entries.first.click()
+    expect(over).to_have_attribute("data-in-view", str(everything - size))
+    expect(entries.first).to_have_attribute("aria-pressed", "false")
+    entries.first.click()
+    expect(over).to_have_attribute("data-in-view", str(everything))
+    entries.first.dblclick()
+    expect(over).to_have_attribute("data-in-view", str(size))
+    lasso(page)
+    expect(page.get_by_role("heading", name=f"Selection: {size} regions")).to_be_visible()  # of what is shown
+    entries.first.dblclick()
+    expect(over).to_have_attribute("data-in-view", str(everything))
 
 
 def test_a_map_colored_by_similarity_follows_the_click(page, address, runs):
-    visit(page, address, run="one", page="object_map")
-    page.get_by_test_id("stSelectbox").filter(has_text="Color").locator("input").click()
-    page.get_by_role("option", name="similarity to the chosen region").click()
-    expect(page.get_by_text("Pick the region to compare with")).to_be_visible()
-    ready(page)
-    most_similar = """plot => {
-        const {customdata, marker} = plot._fullData[0], own = [...marker.color];
-        return [...customdata[own.indexOf(Math.max(...own))]][0];
-    }"""
-    for end in ends(runs):
-        region = click_near(page, runs, end["x"], end["y"])
-        assert page.locator(".js-plotly-plot").evaluate(most_similar) == region
+    open_map(page, address, color="similarity")
+    expect(page.get_by_text("Click the region to compare with.")).to_be_visible()
+    click(page, ends(runs)[0])
+    expect(page.locator(".ramp")).to_be_visible()
+    expect(page.get_by_text("Click the region to compare with.")).to_have_count(0)
     shoot(page, "object_map-similarity")
 
 
-def test_a_lasso_on_the_map(page, address):
-    visit(page, address, run="one", page="object_map")
-    page.locator('[data-title="Lasso Select"]').click()
-    draw_around_everything(page, 0)
-    expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
-    expect(page.get_by_alt_text(re.compile("^crop of region"))).not_to_have_count(0)
-    shoot(page, "object_map-lasso")
+def test_equal_scales_and_most_of_the_window(page, address, runs):
+    table = read_object_map(Run(runs / "one"), "stage3").table.set_index("region_id")
+    open_map(page, address)
+    frame = page.locator(".over").bounding_box()
+    main = page.get_by_test_id("stMainBlockContainer").bounding_box()
+    assert frame is not None
+    assert main is not None
+    assert frame["height"] >= 0.6 * 800
+    assert frame["width"] > 0.85 * main["width"]
+    one, other = ends(runs)
+    dx, dy = np.subtract(at(page, other), at(page, one))
+    wide, tall = (table.loc[other, axis] - table.loc[one, axis] for axis in "xy")
+    assert -dy / dx == pytest.approx(tall / wide, rel=1e-3)
 
 
-def test_the_crop_under_the_mouse(page, address, runs):
-    table = Run(runs / "one").read("object_map")
-    visit(page, address, run="one", page="object_map")
-    card = page.get_by_alt_text("crop under the mouse")
-    expect(card).to_be_hidden()
-    for edge in (table.loc[table["x"].idxmax()], table.loc[table["x"].idxmin()]):
-        page.mouse.move(*at(page, 0, edge["x"], edge["y"]), steps=3)
-        expect(card).to_be_visible()
-        region = int(card.get_attribute("data-region") or -1)
-        shown = table.loc[table["region_id"] == region].iloc[0]  # that, or one on top
-        assert np.hypot(shown["x"] - edge["x"], shown["y"] - edge["y"]) < 0.05 * np.ptp(table["x"])
-        page.mouse.move(5, 5)
-        expect(card).to_be_hidden()
-    assert "region" not in page.url  # nothing was chosen by it
-    expect(page.get_by_text("Nothing is chosen yet")).to_be_visible()
-
-
-def test_linked_maps_of_two_encoders(page, address):
-    visit(page, address, run="one", page="compare")
-    page.get_by_role("tab", name="All images on two maps").click()
-    expect(page.locator(".js-plotly-plot")).to_have_count(3)  # the histogram and the maps
-    ready(page)
-    draw_around_everything(page, 1)
-    expect(page.get_by_text("24 images are marked.")).to_be_visible()
-    shoot(page, "compare-marked")
+def test_without_webgl(browser_without_webgl, address, runs):
+    """The map needs none: it is drawn and answers as ever."""
+    page = browser_without_webgl
+    assert page.evaluate("document.createElement('canvas').getContext('webgl')") is None
+    open_map(page, address)
+    click(page, ends(runs)[0])

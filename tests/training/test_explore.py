@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from encoder_files import encoder
 from orl_explore.errors import OrlError
 from orl_explore.maps import object_map
+from orl_explore.runs.exploring import is_explored
 from orl_explore.runs.run import Run
 from training import explore as module
 from training.explore import explore, smallest_side, summary
@@ -36,7 +39,7 @@ def no_map(monkeypatch):
 
 def test_exploring_a_folder(annotations, options, no_map, tmp_path, capsys):
     run = explore(Run(tmp_path / "run"), [annotations], overrides=options)
-    assert run.explored
+    assert is_explored(run)
     assert run.finished("stage2")
     assert not run.stage("stage1")
     assert no_map == [run.path]
@@ -60,6 +63,26 @@ def test_exploring_again_makes_nothing_anew_and_other_settings_are_refused(annot
     assert run.config().stage2.neighbors == 3
     explore(Run(run.path), [annotations], overrides=["--stage2.neighbors=2"], overwrite=True)
     assert run.read("neighbors")["rank"].max() == 1
+
+
+@pytest.mark.slow
+def test_pictures_that_came_into_the_folder_are_taken_in(annotations, options, no_map, tmp_path, capsys):
+    photos = shutil.copytree(annotations.parent / "images", tmp_path / "photos")
+    late = sorted(photos.iterdir())[-1]
+    late.rename(tmp_path / late.name)
+    run = explore(Run(tmp_path / "run"), [photos], overrides=options)
+    (tmp_path / late.name).rename(late)
+    sorted(photos.iterdir())[0].unlink()
+    explore(Run(run.path), [photos])
+    assert "1 pictures are new or have changed, 1 are gone" in capsys.readouterr().err
+    assert late.name in set(run.images().table["file_name"])
+    assert run.finished("stage2")
+    run.note("stage1", state="finished")
+    sorted(photos.iterdir())[1].rename(tmp_path / "away.png")
+    (tmp_path / "away.png").rename(photos / "back.png")
+    with pytest.raises(OrlError, match="is gone: put it back"):
+        explore(Run(run.path), [photos])
+    assert "this run was trained without them" in capsys.readouterr().err
 
 
 def test_the_smallest_box_follows_the_pictures(images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orl_explore.runs.exploring import begin
 from orl_explore.runs.files import write_json
 from orl_explore.runs.run import Run
 from orl_explore.ui import waiting
@@ -13,7 +14,7 @@ from orl_explore.ui import waiting
 def begun(tmp_path, monkeypatch):
     """A run that has nothing yet."""
     run = Run(tmp_path / "runs" / "begun")
-    assert run.begin()
+    assert begin(run)
     monkeypatch.setenv("ORL_RUNS", str(run.path.parent))
     return run
 

@@ -40,7 +40,7 @@ def _explore(arguments: argparse.Namespace) -> None:
 
       orl explore ~/Pictures
     """
-    from orl_explore.runs.exploring import check_there, folder_for
+    from orl_explore.runs.exploring import begin, check_there, folder_for, forget_beginning
     from orl_explore.runs.run import Run
     from training.console import console
 
@@ -48,7 +48,7 @@ def _explore(arguments: argparse.Namespace) -> None:
     run = Run(arguments.run or folder_for(arguments.images))
     console.print(f"the run: {run.path}", markup=False)
     with contextlib.ExitStack() as stack:
-        begun = run.begin()
+        begun = begin(run)
         app = None if arguments.no_app else stack.enter_context(dashboard(run.path, arguments.port))
         encoder = [f"--stage2.encoder={arguments.encoder}"] if arguments.encoder else []
         try:
@@ -64,7 +64,7 @@ def _explore(arguments: argparse.Namespace) -> None:
             )
         except BaseException:
             if begun:
-                run.forget_beginning()
+                forget_beginning(run)
             raise
         for line in explore.summary(run):
             console.print(line, markup=False)

@@ -17,7 +17,7 @@ from orl_explore.images.opening import open_images, report
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
 from training.console import console
-from training.machine import data_workers, is_main_process
+from training.machine import data_workers, is_main_process, pool_workers
 
 
 def open_data(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> ImageSet:
@@ -71,8 +71,13 @@ class Setup:
 
     @property
     def workers(self) -> int:
-        """Processes that prepare images or fit classifiers, for each training process."""
+        """Processes that prepare images, for each process that computes."""
         return data_workers(self.config)
+
+    @property
+    def jobs(self) -> int:
+        """Processes that fit classifiers while this one waits."""
+        return pool_workers(self.config)
 
 
 class Data(Protocol):

@@ -298,7 +298,7 @@ def _in_parallel(tasks: Sequence[Task], setup: Setup, what: str) -> list[Any]:
     """Results of (function, *arguments), in order; in processes, as the solver keeps its random state globally."""
     from joblib import Parallel, delayed
 
-    jobs = max(1, min(setup.workers, len(tasks)))
+    jobs = max(1, min(setup.jobs, len(tasks)))
     with progress_bar(f"{setup.title}: {what}") as progress:
         results: Iterable[Any] = Parallel(n_jobs=jobs, return_as="generator")(
             delayed(function)(*arguments) for function, *arguments in tasks
