@@ -7,6 +7,7 @@ FAISS  ?= $(if $(wildcard $(VENV)/.installed-faiss-gpu),gpu,cpu)
 APP    ?= 1
 PHOTOS ?=
 ARGS   ?=
+MINUTES ?= 30
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
@@ -18,7 +19,7 @@ SCENES := data/demo/annotations.json
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup explore photos-named demo lab notebooks docs docs-serve test lint clean
+.PHONY: help setup explore photos-named demo lab notebooks docs docs-serve test fuzz lint clean
 
 help:  ## say what can be made
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -29,6 +30,7 @@ help:  ## say what can be made
 	@echo "  FAISS      cpu or gpu: which build of FAISS to install (default: the one installed, else cpu)"
 	@echo "  APP        0: let \`make explore\` and \`make demo\` end after the summary (default: 1)"
 	@echo "  PHOTOS     the folder of photographs for \`make explore\`"
+	@echo "  MINUTES    how long \`make fuzz\` tries (default: 30)"
 	@echo "  ARGS       further arguments of pytest, such as ARGS=\"tests/test_boxes.py -x\"; of \`make notebooks\`: ARGS=03"
 
 setup: $(STAMP)  ## make .venv and install everything into it; does nothing when that is done
@@ -66,6 +68,12 @@ docs-serve: setup  ## show the documentation at http://localhost:8000, and follo
 
 test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+# Fuzzers share the minutes; each begins with seeds of its own, so that no two days try the same.
+FUZZERS = $(shell grep -ho '^def test_' tests/fuzz/test_*.py | wc -l)
+fuzz: setup  ## try inputs of every kind for MINUTES=30 minutes
+	ORL_FUZZ_SECONDS=$$(( $(MINUTES) * 60 / $(FUZZERS) )) ORL_FUZZ_SEED=$$(date +%s) \
+	    $(BIN)/python -m pytest tests/fuzz --timeout 0 $(ARGS)
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check

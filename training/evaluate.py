@@ -24,7 +24,7 @@ where a run does not allow it (no annotations, a stage not run yet).
         context_agreement             neighbors with the query's own context (column `context` of the images)
         category_overlap              Jaccard overlap of the categories of a query and its neighbors
         hubness, largest_hub          skewness of how often an image is a neighbor; the largest count (numbers)
-        near_duplicates               pairs of images more similar than 0.98 (a number)
+        near_duplicates               pairs of images more similar than 0.98 (a number), over the whole set
         recall_50, recall_70          annotated objects with a kept box of at least this IoU
         best_overlap                  IoU of an object with its closest kept box, on average
         proposals, kept, fallback, rejected_side, rejected_aspect, rejected_iou, rejected_count,
@@ -58,13 +58,14 @@ import torch
 from orl_explore.embedding import embed_images, embed_regions
 from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
-from orl_explore.judging import correspondence, diagnostics, discovery, probes
+from orl_explore.judging import correspondence, diagnostics, discovery, probes, sanity
 from orl_explore.judging.diagnostics import COLLAPSED
 from orl_explore.judging.intervals import Items, Scored, interval, resampled
+from orl_explore.neighbors import count_near_duplicates
 from orl_explore.runs.files import write_json
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
-from training.console import progress_bar
+from training.console import console, progress_bar
 from training.machine import data_workers
 
 MIN_CROP_SIDE: Final = 8
@@ -136,6 +137,9 @@ def run(run: Run, config: Config) -> dict[str, Any]:
         "scene_map": probes.prevalence(categories[~image_test], categories[image_test]),
     }
     summary = _plain(summary)
+    summary["verdicts"] = sanity.of_summary(summary)
+    for sentence in summary["verdicts"]:
+        console.print(f"careful: {sentence}", markup=False)
     write_json(run.path / "evaluation" / "summary.json", summary)
     return summary
 
@@ -258,7 +262,9 @@ def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
         "hubness": hubness.skewness,
         "largest_hub": hubness.largest,
     }
-    if neighbors["similarity"].notna().all():  # an imported run does not know them
+    if run.file("image_embeddings").exists():
+        figures["near_duplicates"] = count_near_duplicates(run.read_array("image_embeddings"))
+    elif neighbors["similarity"].notna().all():  # an imported run need not know them
         figures["near_duplicates"] = diagnostics.near_duplicates(neighbors)
     if not run.file("regions").exists():
         return figures

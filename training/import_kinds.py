@@ -13,7 +13,7 @@ from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.runs.files import hash_file
 from training.console import console
 
-WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".pkl", ".pickle")
+WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".torch", ".safetensors", ".pkl", ".pickle")
 SEGMENT_ANYTHING: Final = "masks of Segment Anything"
 
 BOX_READERS: Final[dict[str, foreign.Reader]] = {

@@ -10,7 +10,7 @@ from orl_explore.runs.samples import ImageViews
 from orl_explore.settings import Config
 from training.console import console
 from training.notebook import processes, train_in_processes
-from training.record import save_encoder, working_on
+from training.record import judge_at_once, save_encoder, working_on
 from training.sharding import process_group
 from training.starting_weights import begin_with, starting_input
 from training.trainer import fit
@@ -47,13 +47,14 @@ def run(run: Run, config: Config) -> Run:
             networks,
             ImageViews(images, config.stage1, config.seed),
             images=len(images),
-            folder=run.path / STAGE,
+            folder=run.folder(STAGE),
             config=config,
             stage=config.stage1,
             title="stage 1",
             weights={"image": 1.0},
         )
         save_encoder(run, STAGE, networks.online, config.stage1.image_size)
+        judge_at_once(run, STAGE, networks.online, config)
     return run
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +20,9 @@ from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.encoders import find_encoder, load_pretrained
+from orl_explore.judging import sanity
 from orl_explore.judging.pair_facts import make_pair_facts
+from orl_explore.judging.sanity import check_directions
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
@@ -39,6 +40,9 @@ from training.record import working_on
 from training.sharding import ProcessGroup, Shards, process_group
 
 STAGE = "stage2"
+
+SOME = 8
+"""Images that are looked at before boxes are searched, to see whether the encoder answers at all."""
 
 
 def run(run: Run, config: Config) -> Run:
@@ -90,11 +94,13 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
     with working_on(run, STAGE, config, inputs=inputs):
         if pretrained:
             adopt(run, pretrained)
+        shards = Shards(run, STAGE, together)
+        shards.check(MINED)
         together.agree(True)
-        mine(run, images, encoder, config, Shards(run, STAGE, together))
+        mine(run, images, encoder, config, shards)
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
         _facts_of_pairs(run)
-        shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
+        shards.clear()
 
 
 def _facts_of_pairs(run: Run) -> None:
@@ -178,6 +184,11 @@ def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shar
         config.stage2.shard_images,
         lambda rows, progress: embed_images(encoder, images, rows, progress=progress, **options),
     )
+    if shards.processes.rank == 0:
+        few = np.linspace(0, len(images) - 1, min(len(images), SOME)).astype(int).tolist()
+        check_directions(embed_images(encoder, images, few, features=True, **options), "pictures")  # as of boxes, later
+        for sentence in sanity.of_images(run.read_array("image_embeddings")):
+            console.print(f"careful: {sentence}", markup=False)
 
 
 def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
@@ -186,6 +197,9 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
         return
     stage = config.stage2
     ids, embeddings = _image_ids(run), run.read_array("image_embeddings")
+    if len(ids) <= stage.neighbors and shards.processes.rank == 0:
+        noun = "neighbor" if len(ids) == 2 else "neighbors"
+        console.print(f"{len(ids) - 1} {noun} for each image, not {stage.neighbors}, as there are {len(ids)} images")
     index = None
     if stage.searches_lists(len(ids)):
         file = shards.folder / "neighbor_index"
@@ -195,7 +209,11 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
                 build_index(embeddings, temporary, seed=config.seed)
 
         shards.once(file, build)
-        index = open_index(file)
+        try:
+            index = open_index(file)
+        except RuntimeError:  # FAISS, of a file that is cut or something else
+            shards.rebuild(file, build)
+            index = open_index(file)
         if shards.processes.rank == 0:
             found = recall(embeddings, ids, index, k=stage.neighbors, seed=config.seed)
             facts = {"lists": index.nlist, "probes": index.nprobe, "recall": round(found, 4)}
@@ -263,7 +281,10 @@ def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Conf
         regions = read_rows(run.file("regions"), *slices.span(some))
         if masks is not None:
             options.update(masks=masks.of(some), mask_outside=config.stage2.mask_outside)
-        return embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
+        vectors = embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
+        if zero := check_directions(vectors, "boxes"):
+            console.print(f"careful: the encoder answers zero for {zero:,} of {len(vectors):,} boxes", markup=False)
+        return vectors
 
     shards.make("region_embeddings", len(ids), config.stage2.shard_images, embed)
 

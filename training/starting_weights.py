@@ -12,8 +12,9 @@ from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.interchange.encoders import NamedEncoder, find_encoder, needs_stage
 from orl_explore.pretrained import embedding_widths
+from orl_explore.runs.checkpoints import latest_checkpoint
 from orl_explore.runs.encoders import training_inputs
-from orl_explore.runs.run import Run, latest_checkpoint
+from orl_explore.runs.run import Run
 from orl_explore.settings import Config
 
 LATER: Final = {"stage1": ("stage1", "stage2", "stage3"), "stage3": ("stage3",)}
@@ -64,7 +65,7 @@ def begin_with(networks: TwinNetworks, run: Run, config: Config, stage: str) -> 
     name = getattr(config, stage).init
     facts = None
     if name is not None:
-        known, checkpoint = run.stage(stage).get("init"), latest_checkpoint(run.path / stage / "checkpoints")[0]
+        known, checkpoint = run.stage(stage).get("init"), latest_checkpoint(run.folder(stage) / "checkpoints")[0]
         if checkpoint and known:
             facts = known
         else:

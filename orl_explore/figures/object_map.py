@@ -2,49 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from orl_explore.figures import style
 from orl_explore.judging.diagnostics import UNLABELED
 
-GROUPS: Final = 28
-"""Groups with a look of their own at most, largest first; all further ones share one gray."""
+COLORS: Final = (
+    *style.PALETTE[:7],
+    *("#3A1FD0", "#E81FD0", "#2FD12F", "#E0125A", "#7B5AC8"),
+)
+"""Twelve colors that can be told apart; without gray, which is for the unlabeled and for all others."""
 
-OTHERS: Final = "all others"
+LARGEST: Final = 10
+"""Of more groups than there are colors, so many of the largest have one of their own."""
 
-COLORS: Final = style.PALETTE[:7]  # without the gray: that is for the unlabeled
-SYMBOLS: Final = ("circle", "diamond", "cross", "triangle-up")
+OTHERS: Final = "other"
+
+STEPS: Final = 64
+"""Colors of a scale."""
 
 LEGEND: Final = {"itemsizing": "constant", "orientation": "v", "yref": "paper", "y": 1, "yanchor": "top", "x": 1.01}
 
 
+@dataclass(frozen=True)
+class Coloring:
+    """Which color each region has.
+
+    Attributes:
+        title: what the colors say.
+        names: of the groups; of a scale, none.
+        colors: `#rrggbb`, of each group, or of each step of a scale.
+        codes: (R,) uint16, group or step of each region.
+        limits: of a scale, the values of its first and last color.
+    """
+
+    title: str
+    names: list[str]
+    colors: list[str]
+    codes: NDArray[np.uint16]
+    limits: tuple[float, float] | None = None
+
+
+def coloring_of_groups(column: pd.Series, title: str) -> Coloring:
+    """A color for each of up to twelve groups; of more, for the ten largest, and one gray for all others.
+
+    Args:
+        column: text or whole numbers; `unlabeled` is gray, too, and none of the twelve.
+        title: what the groups are.
+    """
+    names = column.astype(str)
+    sizes = names.value_counts()  # largest first
+    proper = [name for name in sizes.index if name != UNLABELED]
+    own = sorted(proper[: LARGEST if len(proper) > len(COLORS) else len(COLORS)], key=_natural)
+    code = {name: number for number, name in enumerate(own)}
+    shown, colors = list(own), list(COLORS[: len(own)])
+    for name, gray in ((OTHERS, "#8A939B"), (UNLABELED, "#B9C0C6")):
+        members = set(proper) - set(own) if name == OTHERS else {UNLABELED} & set(sizes.index)
+        if members:
+            code |= dict.fromkeys(members, len(shown))
+            shown.append(name)
+            colors.append(gray)
+    return Coloring(title, shown, colors, names.map(code).to_numpy(np.uint16))
+
+
+def coloring_of_values(
+    values: NDArray[np.floating], title: str, *, limits: tuple[float, float] | None = None
+) -> Coloring:
+    """A color of a scale for each number; those beyond the ends have the end's.
+
+    Args:
+        values: (R,).
+        title: what they are.
+        limits: values at the ends of the scale; default: the 1st and the 99th percentile.
+    """
+    from plotly.colors import sample_colorscale, unlabel_rgb
+
+    low, high = limits or tuple(np.percentile(values, [1, 99])) if len(values) else (0.0, 1.0)
+    steps = np.clip((np.asarray(values) - low) / max(high - low, 1e-12), 0, 1) * (STEPS - 1)
+    found = sample_colorscale(style.SCALE, np.linspace(0, 1, STEPS).tolist())
+    colors = ["#" + "".join(f"{round(part):02x}" for part in unlabel_rgb(color)) for color in found]
+    return Coloring(title, [], colors, steps.round().astype(np.uint16), (float(low), float(high)))
+
+
+def coloring_of_image(image_ids: pd.Series, image_id: int, neighbor_ids: Sequence[int]) -> Coloring:
+    """Where the boxes of one image and of its neighbors lie, among all others."""
+    codes = np.where(image_ids == image_id, 0, np.where(image_ids.isin(list(neighbor_ids)), 1, 2))
+    names = ["this image", "its neighbors", "all other images"]
+    return Coloring("image", names, [style.PALETTE[1], style.PALETTE[0], "#B9C0C6"], codes.astype(np.uint16))
+
+
 def by_group(points: pd.DataFrame, column: str, *, height: int = 520) -> go.Figure:
-    """Color the map by groups, each a trace that the legend switches on and off; beyond seven, symbols differ too.
+    """Color the map by groups, each a trace that the legend switches on and off; see `coloring_of_groups`.
 
     Args:
         points: region_id, x, y, image_id, w, h and `column`; `label` is shown where there is one.
         column: a column of text or whole numbers.
         height: of the figure, pixels.
     """
-    names = points[column].astype(str)
-    counts = names.value_counts()  # largest first
-    proper = [name for name in counts.index if name not in (UNLABELED, OTHERS)]
-    own = sorted(proper[:GROUPS], key=_natural)
-    rest = [(OTHERS, ~names.isin([*own, UNLABELED])), (UNLABELED, names == UNLABELED)]
+    coloring = coloring_of_groups(points[column], column)
     made = _empty(height)
-    for name, rows in reversed(rest):
-        if rows.any():
-            made.add_trace(_trace(points[rows], name, {"color": style.QUIET, "opacity": 0.4}, len(points)))
-    for number, name in enumerate(own):
-        symbol = SYMBOLS[number // len(COLORS) % len(SYMBOLS)]
-        look = {"color": COLORS[number % len(COLORS)], "symbol": symbol, "opacity": 0.85}
-        shown = name if column != "cluster" else f"cluster {name}"
-        made.add_trace(_trace(points[names == name], shown, look, len(points)))
+    for code in reversed(range(len(coloring.names))):
+        name = coloring.names[code]
+        gray = name in (OTHERS, UNLABELED)
+        look = {"color": coloring.colors[code], "opacity": 0.4 if gray else 0.85}
+        shown = name if column != "cluster" or gray else f"cluster {name}"
+        made.add_trace(_trace(points[coloring.codes == code], shown, look, len(points)))
     return made
 
 
@@ -120,7 +189,6 @@ def _natural(name: str) -> tuple[int, str]:
 
 
 def _empty(height: int) -> go.Figure:
-    # Streamlit takes clicks for selections only while the mouse pans: a lasso or a box is chosen in the toolbar.
     made = style.figure(height=height, uirevision="map", dragmode="pan", hovermode="closest")
     made.update_layout(
         margin={"l": 4, "r": 4, "t": 28, "b": 4},

@@ -5,7 +5,11 @@ Nearest boxes are those of other images: boxes of one image overlap, and would o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -14,10 +18,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from orl_explore.errors import OrlError
 from orl_explore.judging import intervals, probes
+from orl_explore.judging.comparison import FOLDER
 from orl_explore.judging.diagnostics import UNLABELED, region_labels
 from orl_explore.judging.intervals import Scored
 from orl_explore.pairs import pair_images, region_slices
+from orl_explore.runs.files import atomic_write, known_hash
 from orl_explore.runs.region_embeddings import RegionEmbeddings, shared_regions
 from orl_explore.runs.run import Run
 
@@ -311,6 +318,32 @@ def probe(boxes: Boxes, *, test_share: float = 0.3, limit: int = ITEMS, seed: in
     return Probed(test, np.array(knn), np.array(linear), chance)
 
 
+def kept_probe(run: Run, boxes: Boxes, made_from: Sequence[str]) -> Probed | None:
+    """As `probe`, from the run's folder `comparison/` where that was done before: linear classifiers take seconds.
+
+    Args:
+        run: whose boxes they are.
+        boxes: that two encoders have embedded.
+        made_from: what identifies the encoders and the boxes.
+
+    Raises:
+        OrlError: stage 2 is missing.
+    """
+    parts = [*made_from, known_hash(run.require("regions")), known_hash(run.require("objects")), len(boxes.region_ids)]
+    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    file = run.path / FOLDER / f"{digest}-probes.npz"
+    try:
+        with np.load(file) as kept:
+            return Probed(kept["rows"], kept["knn"], kept["linear"], float(kept["chance"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there yet, or damaged: made anew
+        pass
+    found = probe(boxes)
+    if found is not None:
+        with contextlib.suppress(OSError, OrlError), atomic_write(file) as temporary, temporary.open("wb") as opened:
+            np.savez(opened, rows=found.rows, knn=found.knn, linear=found.linear, chance=found.chance)
+    return found
+
+
 def figures(near: Neighborhoods, probed: Probed | None) -> dict[str, Change]:
     """The figures of two encoders on the same boxes; none without labels.
 
@@ -388,11 +421,17 @@ def mined_pairs(
 
 
 def purity_items(boxes: Boxes, pairs: pd.DataFrame) -> Scored | None:
-    """Whether each pair of two boxes on objects joins one category, by query image; None where there is none."""
+    """Whether each pair of two boxes on objects joins one category; None where there is none.
+
+    Resampled are all images of the boxes, so that figures of different pairs of the same boxes can be compared.
+    """
     if boxes.labels is None:
         return None
     query, key = (boxes.labels[boxes.rows_of(pairs[name].to_numpy())] for name in ("query_region", "key_region"))
     both = (query != UNLABELED) & (key != UNLABELED)
     if not both.any():
         return None
-    return Scored.of((query == key)[both], unit=pairs["image_id"].to_numpy()[both])
+    images = np.unique(boxes.image_ids)
+    unit = np.searchsorted(images, pairs["image_id"].to_numpy()[both]).astype(np.int32)
+    score = (query == key)[both].astype(np.float32)
+    return Scored(len(images), score, unit, np.zeros(len(score), np.int32))

@@ -24,6 +24,10 @@ PERCENT: Final = 100
 ROUNDS: Final = 200
 """UMAP's rounds (epochs). A hundred keep one to two of a hundred neighbors less, five hundred one more."""
 
+GENTLE: Final = 0.1
+"""UMAP's learning rate for a map that begins at another one, in place of 1: points leave their places only where the
+features ask for it. `benchmarks/alignment.py` compares it with other ways."""
+
 EXACT: Final = 6e11
 """Products up to which neighbors are searched with all numbers of the vectors; of more, with `REDUCED` components."""
 
@@ -145,6 +149,7 @@ def umap_layout(
     layout = umap.UMAP(
         n_neighbors=neighbors + 1,
         n_epochs=ROUNDS,
+        learning_rate=1.0 if init is None else GENTLE,
         min_dist=min_dist,
         metric=metric,
         random_state=seed,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -301,6 +301,24 @@ def is_current(run: Run, settings: MapSettings | None, encoder: str = MINED, *, 
 def base_of(encoders: Sequence[str]) -> str:
     """Which of some encoders the maps of the others are aligned to: stage 1, else the first that is trained."""
     return min(encoders, key=lambda name: (name != "stage1", canonical(name) == "untrained"))
+
+
+def existing_base(run: Run, encoder: str) -> str | None:
+    """The encoder whose map one of `encoder` is aligned to, of the maps that there are; None where it is that one."""
+    if encoder == MINED:
+        return None
+    base = base_of([*mapped_encoders(run), canonical(encoder)])
+    return None if base == canonical(encoder) else base
+
+
+def mapped_encoders(run: Run) -> list[str]:
+    """The encoders whose maps there are, current ones, in the order of `embedded_encoders`."""
+    found = []
+    for name in embedded_encoders(run):
+        with suppress(OrlError):
+            read_object_map(run, name)
+            found.append(name)
+    return found
 
 
 def _unwatched(encoder: str) -> AbstractContextManager[Progress]:

@@ -160,7 +160,7 @@ def load_networks(run: Run, config: Stage3Settings) -> tuple[ORL, int]:
     Raises:
         OrlError: there is no checkpoint, or it is damaged or of other networks.
     """
-    from orl_explore.runs.run import latest_checkpoint
+    from orl_explore.runs.checkpoints import latest_checkpoint
 
     path, step = latest_checkpoint(run.path / "stage3" / "checkpoints")
     if path is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import shutil
 import time
@@ -34,6 +35,9 @@ from orl_explore.settings import Config
 FORMAT = 2
 """Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""
 
+
+_LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
+"""Names that `atomic_write` gives."""
 
 _FORMER_RANGES = {"16-bit": (0.0, 65535.0)}
 """How pictures of runs were shown that were begun before ranges were measured."""
@@ -137,9 +141,17 @@ class Run:
         }
         return from_dict(Config, manifest.get("config") or records)
 
+    def _shelf(self, stage: str) -> str:
+        """Where run.json keeps the record of a stage; see `successor` for another place."""
+        return "stages"
+
+    def folder(self, stage: str) -> Path:
+        """Where a stage keeps what it makes."""
+        return self.path / stage
+
     def stage(self, name: str) -> dict[str, Any]:
         """Record of one stage: state, config, inputs, outputs, seconds, ...; empty when it never started."""
-        return self.manifest()["stages"].get(name, {})
+        return self.manifest().get(self._shelf(name), {}).get(name, {})
 
     def state(self, name: str) -> StageState:
         """The state of a stage: its record, held against the lock, the files and their age (see `runs.states`)."""
@@ -177,7 +189,7 @@ class Run:
     def note(self, name: str, **facts: object) -> None:
         """Add facts to the record of a stage."""
         manifest = self.manifest()
-        manifest["stages"].setdefault(name, {}).update(facts)
+        manifest.setdefault(self._shelf(name), {}).setdefault(name, {}).update(facts)
         write_json(self._manifest_file, manifest)
 
     @contextlib.contextmanager
@@ -198,10 +210,11 @@ class Run:
             "host": locking.host(),
         }
         with self.lock(name):
-            before = spent(self.path, name, self.stage(name))
+            before = spent(self.path, self.folder(name).name, self.stage(name))
             self.note(name, state="running", started=now(), error=None, seconds=round(before, 2), **facts)
-            for leftover in (self.path / name).rglob(".*.tmp"):  # of a process that was killed while writing
-                leftover.unlink()
+            for leftover in self.folder(name).rglob(".*.tmp"):  # of a process that was killed while writing
+                if _LEFTOVER.fullmatch(leftover.name) and leftover.is_file():
+                    leftover.unlink()
             start = time.monotonic()
             try:
                 yield
@@ -227,15 +240,28 @@ class Run:
         if changed:
             raise OrlError(
                 f"{name} of {self.path} was made with other {', '.join(changed[:4])}"
-                f"{' ...' if len(changed) > 4 else ''}: `orl {name} {self.path} --overwrite` makes it anew"
+                f"{' ...' if len(changed) > 4 else ''}: `{self._anew(name, changed, config)}` makes it anew"
+                f"{_cost(record, config)}"
             )
         return self.finished(name)
 
+    def _anew(self, name: str, changed: Sequence[str], config: Mapping[str, Any]) -> str:
+        """The command that makes a stage anew with the settings that were typed, if these fit into a line."""
+        words = []
+        for key in (one.removeprefix("setting ") for one in changed if one.startswith("setting ")):
+            value: Any = config
+            for part in key.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
+            if value is None or isinstance(value, Mapping | list | tuple):
+                return f"orl {name} {self.path} --overwrite"
+            words.append(f"--{key if key in ('seed', 'precision') else f'{name}.{key}'} {value}")
+        return " ".join([f"orl {name} {self.path} --overwrite", *(words if len(words) <= 4 else ())])
+
     def clear(self, name: str) -> None:
         """Forget a stage and everything it made."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
+        shutil.rmtree(self.folder(name), ignore_errors=True)
         manifest = self.manifest()
-        if manifest["stages"].pop(name, None) is not None:
+        if manifest.get(self._shelf(name), {}).pop(name, None) is not None:
             write_json(self._manifest_file, manifest)
 
     def lock(self, doing: str | None = None) -> contextlib.AbstractContextManager[None]:
@@ -253,7 +279,8 @@ class Run:
 
     def file(self, name: str) -> Path:
         """Path of a table or array by its name."""
-        return self.path / (TABLES.get(name) or ARRAYS[name]).file
+        stage, _, rest = (TABLES.get(name) or ARRAYS[name]).file.partition("/")
+        return self.folder(stage) / rest if rest else self.path / stage
 
     def write(self, name: str, frame: pd.DataFrame) -> None:
         """Write a table atomically, with the types of its schema."""
@@ -397,15 +424,15 @@ class Run:
 
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder; that of stage 2 is one that took the place of stage 1's."""
-        return self.path / stage / "encoder.safetensors"
+        return self.folder(stage) / "encoder.safetensors"
 
     def progress_file(self, stage: str) -> Path:
         """Where a stage that works in parts says how far it is; gone when it is finished."""
-        return self.path / stage / "shards" / "progress.json"
+        return self.folder(stage) / "shards" / "progress.json"
 
     def kept_encoders(self, stage: str) -> dict[int, Path]:
         """Encoders that a training stage has kept on its way (`keep_every`), by epochs behind them, ascending."""
-        files = kept_encoder_file(self.path / stage, 0).parent.glob("epoch=*.safetensors")
+        files = kept_encoder_file(self.folder(stage), 0).parent.glob("epoch=*.safetensors")
         found = {file.stem.removeprefix("epoch="): file for file in files}
         return {int(epoch): found[epoch] for epoch in sorted(filter(str.isdecimal, found), key=int)}
 
@@ -415,11 +442,15 @@ class Run:
         return other if other.exists() else self.encoder_file("stage1")
 
 
+def _cost(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """What making a stage anew takes, by what it took, where that is more than a minute; and of epochs, why anew."""
+    epochs, more = record["config"].get("epochs"), config.get("epochs")
+    seconds = record.get("seconds", 0.0) * (more / epochs if epochs and more else 1)
+    why = ""
+    if epochs and more and more != epochs and record["state"] == "finished":
+        why = f"; the learning rate has come to its end after {epochs} epochs, so that {more} are another training"
+    return why + (f", in about {seconds / 3600:.1f} hours, as before" if seconds > 60 else "")
+
+
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))  # tuples become lists, as in run.json
-
-
-def latest_checkpoint(folder: Path) -> tuple[Path | None, int]:
-    """Newest checkpoint of a stage and the number of optimizer steps it has behind it; (None, 0) without one."""
-    steps = {int(path.stem.removeprefix("step=")): path for path in folder.glob("step=*.ckpt")}
-    return (steps[max(steps)], max(steps)) if steps else (None, 0)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from orl_explore import pairs
@@ -153,7 +154,7 @@ def write_table_parts(
     columns: Mapping[str, str],
     *,
     metadata: Mapping[bytes, bytes] | None = None,
-    row_group: int = ROW_GROUP,
+    row_group: int | None = None,
 ) -> None:
     """Write a table as `write_table` does, from parts of which one at a time is in memory.
 
@@ -164,10 +165,13 @@ def write_table_parts(
         parts: at least one; all with the same columns.
         columns: the schema.
         metadata: further entries of the file's metadata.
-        row_group: rows that are read at least; a table of which single rows are asked for wants few.
+        row_group: rows that are read at least, by default `ROW_GROUP`; a table of which single rows are asked for
+            wants few.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    row_group = row_group or ROW_GROUP
 
     def table(frame: pd.DataFrame) -> pa.Table:
         extra = [name for name in frame.columns if name not in columns]
@@ -187,3 +191,27 @@ def write_table_parts(
             waiting = pa.concat_tables([waiting, following.cast(waiting.schema)])
         if len(waiting):
             writer.write_table(waiting.combine_chunks(), row_group_size=row_group)
+
+
+def is_whole(path: Path, name: str, rows: int | None = None, *, read: bool = True) -> bool:
+    """Whether a file is the table or array of that name, or a part of it, from beginning to end.
+
+    Args:
+        path: the file.
+        name: of `TABLES` or `ARRAYS`.
+        rows: how many it must have; None: any number.
+        read: read all of it; else where it begins and ends is looked at alone.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        if name in ARRAYS:
+            array = np.load(path, mmap_mode="r")  # raises where the file is shorter than its header says
+            return array.ndim == 2 and array.dtype.kind == "f" and rows in (None, len(array))
+        with pq.ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            for group in range(table.num_row_groups if read else 0):
+                table.read_row_group(group)
+            return names[: len(TABLES[name].columns)] == list(TABLES[name].columns)
+    except Exception:  # NumPy and Arrow raise nearly everything at files that are damaged
+        return False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 
 import pandas as pd
 import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
+from orl_explore.figures.report import report
 from orl_explore.judging.pair_estimate import Estimate
 from orl_explore.judging.pair_facts import make_pair_facts
 from orl_explore.runs.pair_query import AllPairs, Figures, PairQuery, facts_are_current, figures_of
@@ -52,6 +54,7 @@ def render(run: Run) -> None:
         parts |= {
             "Shared boxes": lambda: _hubs(pairs, query),
             "Selections": lambda: pair_selections.show(pairs, query),
+            "Share": lambda: _share_view(run, query),
             "Reviews": lambda: pair_review.export(run, pair_review.reviews_of(run)),
         }
         state.tabs(parts, key="all pairs tab")
@@ -139,9 +142,25 @@ def _grid(pairs: AllPairs, query: PairQuery, found: Figures) -> None:
 
     page = pairs.page(query, start=PAGE * (start - 1), count=PAGE)
     with state.explained("grid of pairs"):
-        pair_queue.look(pairs, page, key=f"all pairs grid {pairs.run.path}")
+        pair_queue.look(pairs, page, key=state.component_key(f"all pairs grid {pairs.run.path}"))
     if pages > 1:
         st.pagination(pages, key="all pairs at", on_change=turned)
+
+
+def _share_view(run: Run, query: PairQuery) -> None:
+    st.write("A report of this run with these pairs: one file that opens in any browser, without a network.")
+    st.download_button(
+        "Report with this view",
+        lambda: report(run, query).encode(),
+        f"{run.path.name}.html",
+        mime="text/html",
+        icon=":material/share:",
+        on_click="ignore",
+    )
+    st.caption("The same from the command line:")
+    st.code(
+        f"orl report {shlex.quote(str(run.path))} --pairs {shlex.quote(query.text())} -o report.html", language="sh"
+    )
 
 
 # ---- beside the grid -----------------------------------------------------------------------------------------------

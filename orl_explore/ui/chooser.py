@@ -103,6 +103,10 @@ def _pick(image_id: int) -> None:
 
 @st.dialog("Images of this run", width="large", on_dismiss=_close_gallery)
 def _gallery(run: Run) -> None:
+    gallery(run)
+
+
+def gallery(run: Run) -> None:
     """All images, or those that were searched for; a click chooses one."""
     table = state.images(run).table
     text = str(st.session_state.get("find image", ""))

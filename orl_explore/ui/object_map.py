@@ -1,177 +1,327 @@
-"""Page: every kept box as a point of a map; a click finds what is similar, a lasso shows what is inside."""
+"""Page: every kept box as a point of a map, as one encoder sees it, or two."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
-from orl_explore.figures import drawing, style
 from orl_explore.figures import object_map as map_figures
-from orl_explore.judging import diagnostics
+from orl_explore.figures import region_facts
+from orl_explore.figures.object_map import Coloring
+from orl_explore.figures.point_map import View, point_map
 from orl_explore.maps import object_map, similar_regions
-from orl_explore.maps.object_map import MapSettings, ObjectMap
-from orl_explore.runs.files import csv_text
+from orl_explore.maps.alignment import AMONG, NEAR, found_again
+from orl_explore.maps.layout import feature_neighbors
+from orl_explore.maps.object_map import MapSettings
+from orl_explore.maps.plane import plane
+from orl_explore.runs.region_embeddings import MINED, RegionEmbeddings, embedded_encoders, read_region_embeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, map_mouse, state, waiting
+from orl_explore.ui import map_address, map_job, map_region, state
+from orl_explore.ui import point_map as component
 
-SIMILAR = 12
-LABELS = 20_000
-"""Points of more regions than this are looked up in the annotations only when the map is colored by label."""
-COLUMNS, ROWS = 10, 3
+LABELS: Final = 20_000
+"""Points of more regions than this are looked up in the annotations only when the map is colored by category."""
 
-COLORS = {
-    "label": "label",
+COLORS: Final = {
+    "label": "category",
     "cluster": "cluster",
     "similarity": "similarity to the chosen region",
     "image": "image",
     "size": "size",
+    "rank": "proposal rank",
+    "verdict": "verdict",
+    "kept": "neighbors that the map keeps",
+    "shared": "neighbors that both encoders have",
 }
+
+MODES: Final = {"beside": "side by side", "slide": "slide"}
+LAYOUTS: Final = {"umap": "UMAP", "pca": "first two principal components"}
+
+HELP: Final = (
+    "Near points look alike to the encoder; distances between groups mean little. Click a point to choose it, draw"
+    " around points to select them. Drag with Shift or the right button to move the map; zoom with the wheel while Ctrl"
+    " is held or after a click on the map. Names below the map hide and show; a double click on one shows it alone."
+)
 
 
 def render(run: Run) -> None:
     """Show the page."""
-    run.require("region_embeddings")
+    encoders = _encoders(run)
     regions = state.table(run, "regions")
+    columns = st.columns([5, 5, 6, 4, 3], vertical_alignment="bottom")
+    encoder, second, mode = _choose_view(run, encoders, columns)
+    with columns[4].popover("Layout", icon=":material/tune:", width="stretch"):
+        layout = map_address.choice(st, run, "layout", list(LAYOUTS), "umap", label="Layout", names=LAYOUTS.__getitem__)
+        _settings(run, encoder)
+    names = [name for name in (encoder, second) if name]
+    tables = {name: _table(run, name) for name in names}
+    for name in names:
+        if "x" not in tables[name] and layout == "umap":
+            _offer(run, name)
+        elif map_job.current(run, name):
+            _watch(run, name)  # it is made anew with other settings
+    if any("x" not in table for table in tables.values()):
+        layout = "pca"
+    ids = tables[encoder]["region_id"].to_numpy()
+    if second:
+        ids = np.intersect1d(ids, tables[second]["region_id"].to_numpy(), assume_unique=True)
+    region = map_region.chosen(run, len(regions))
+    color = _choose_color(run, tables[encoder], len(ids), second, columns[2])
+    st.markdown(_title(run, names, layout, len(ids), len(regions)))
+    data = _data(run, tables, names, mode, layout, color, region, ids)
+    component.show(data, key=f"object map drawing {run.path}")
+    hint = " **Click the region to compare with.**" if color == "similarity" and region is None else ""
+    st.caption(HELP + hint)
+    facts = _facts(run, ids, len(ids) <= LABELS or color == "label")
+    map_region.panel(run, regions, facts, names, color in ("similarity", "image"))
+
+
+# ---- what is shown -------------------------------------------------------------------------------------------------
+
+
+def _encoders(run: Run) -> list[str]:
+    """Encoders that the regions are embedded by; what stage 2 mined with comes last."""
+    found = embedded_encoders(run)
+    if not found or run.file("region_embeddings").exists():
+        run.require("region_embeddings")
+        found.append(MINED)
+    return found
+
+
+def _choose_view(run: Run, encoders: list[str], places: list[Any]) -> tuple[str, str | None, Any]:
+    best = next((name for name in ("stage3", "stage1") if name in encoders), encoders[-1])
+    encoder = map_address.choice(
+        places[0], run, "encoder", encoders, best, label="Encoder", names=lambda name: map_region.name_of(run, name)
+    )
+    others = ["", *(name for name in encoders if name != encoder)]
+    second = map_address.choice(
+        places[1],
+        run,
+        "versus",
+        others,
+        "",
+        label="Beside it",
+        names=lambda name: map_region.name_of(run, name) if name else "no other encoder",
+    )
+    if not second:
+        return encoder, None, "one"
+    mode = map_address.choice(places[3], run, "view", list(MODES), "beside", label="View", names=MODES.__getitem__)
+    return encoder, second, mode
+
+
+def _title(run: Run, names: list[str], layout: str, count: int, of: int) -> str:
+    shown = " and by ".join(map_region.name_of(run, name) for name in names)
+    how_many = f"{count:,} regions" if count == of else f"a random sample of {count:,} of {of:,} regions"
+    return f"**The objects as seen by {state.plain(shown)}** · {how_many}, {LAYOUTS[layout]}"
+
+
+def _table(run: Run, encoder: str) -> pd.DataFrame:
+    """A map's table; of an encoder without a map, its first two principal components."""
+    found = _embeddings(run, encoder)
+    file = object_map.map_file(run, encoder)
+    return _read(str(run.path), encoder, object_map.fingerprint(run, encoder), _version(file), found)
+
+
+def _version(file: Path) -> object:
+    return state.version(file) if file.exists() else None
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _read(run_path: str, encoder: str, made_from: str, version: object, _found: RegionEmbeddings) -> pd.DataFrame:
     try:
-        made = _object_map(run)
-    except OrlError as error:
-        st.info(state.sentence(str(error)), icon=":material/info:")
-        st.write(f"Or make the map of this run's {len(regions):,} regions here; that takes a minute or so.")
-        with st.container(border=True, width=560):
-            _settings(run, MapSettings())
-        waiting.watch(run)
-        return
-    chooser.choose(run)
-    points = _points(run, made)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        _map(run, made, points, _chosen(run, len(regions)))
-    with right:
-        _region(run, regions, points)
-    _selection(run, regions, points)
+        table = object_map.read_object_map(Run(run_path), encoder).table
+    except OrlError:
+        table = pd.DataFrame({"region_id": _found.region_ids})
+    if "pca_x" not in table:
+        flat = plane(np.asarray(_found.vectors[_found.rows_of(table["region_id"].to_numpy())], np.float32))
+        table = table.assign(pca_x=flat[:, 0], pca_y=flat[:, 1])
+    return table
 
 
-# ---- the map -------------------------------------------------------------------------------------------------------
+def _embeddings(run: Run, encoder: str) -> RegionEmbeddings:
+    return read_region_embeddings(run, encoder)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _read(run_path: str, version: object) -> ObjectMap:
-    return object_map.read_object_map(Run(run_path))
-
-
-def _object_map(run: Run) -> ObjectMap:
-    made_from = object_map.fingerprint(run)
-    return _read(str(run.path), (made_from, state.version(run.require("object_map"))))
+def _facts(run: Run, ids: np.ndarray, labeled: bool) -> pd.DataFrame:
+    """What is known of the regions on the map; shared, never change it."""
+    versions = tuple(state.version(run.require(name)) for name in ("regions", "images", "objects"))
+    return _gather(str(run.path), versions, labeled, hash(ids.tobytes()), ids)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Looking up what the regions are on ...")
-def _gather(run_path: str, version: object, labeled: bool) -> pd.DataFrame:
+def _gather(run_path: str, versions: object, labeled: bool, which: int, _ids: np.ndarray) -> pd.DataFrame:
     run = Run(run_path)
-    made, images = _object_map(run), state.images(run)
-    points = made.table.merge(state.table(run, "regions")[["region_id", "image_id", *BOX]], on="region_id", how="left")
-    points = points.rename(columns={"x_x": "x", "y_x": "y", "x_y": "left", "y_y": "top"})
-    sizes = images.table.set_index("image_id")[["width", "height"]].loc[points["image_id"]].to_numpy(float)
-    points["share"] = 100 * points["w"].to_numpy() * points["h"].to_numpy() / sizes.prod(axis=1)
-    boxes = points[["region_id", "image_id", "w", "h"]].assign(x=points["left"], y=points["top"])
-    labels = diagnostics.region_labels(boxes, images) if labeled else None
-    if labels is not None:
-        points["label"] = labels.to_numpy()
-    return points
+    images = state.images(run)
+    found = region_facts.region_facts(run, _ids, images, state.table(run, "regions"))
+    labels = region_facts.labels_of(found, images) if labeled else None
+    return found if labels is None else found.assign(label=labels.to_numpy())
 
 
-def _points(run: Run, made: ObjectMap) -> pd.DataFrame:
-    """The map's table with region, image, label and size; shared, never change it."""
-    versions = tuple(state.version(run.require(name)) for name in ("object_map", "regions", "images", "objects"))
-    labeled = len(made.table) <= LABELS or _color(_colors(run, len(made.table))) == "label"
-    return _gather(str(run.path), (made.regions, versions), labeled)
+# ---- colors --------------------------------------------------------------------------------------------------------
 
 
-def _colors(run: Run, count: int) -> list[str]:
-    """What the map can be colored by; the first one is shown at first."""
-    names = [name for name in COLORS if name != "label" or len(state.images(run).objects)]
-    return names if count <= LABELS else sorted(names, key=lambda name: name != "cluster")
+def _choose_color(run: Run, table: pd.DataFrame, count: int, second: str | None, place: Any) -> str:
+    offered = dict(COLORS)
+    if not len(state.images(run).objects):
+        del offered["label"]
+    for name, there in (
+        ("cluster", "cluster" in table),
+        ("kept", "kept" in table),
+        ("shared", second is not None),
+        ("rank", run.file("proposals").exists()),
+        ("verdict", run.file("reviews").exists()),
+    ):
+        if not there:
+            del offered[name]
+    further = [name for name in state.table(run, "regions").columns if name not in _OWN]
+    offered |= {name: name for name in further}
+    default = next(iter(offered)) if count <= LABELS or "cluster" not in offered else "cluster"
+    return map_address.choice(place, run, "color", list(offered), default, label="Color", names=offered.__getitem__)
 
 
-def _color(options: list[str]) -> str:
-    chosen = st.session_state.get("object map color")
-    return chosen if chosen in options else options[0]
+_OWN: Final = {"region_id", "image_id", "x", "y", "w", "h"}
 
 
-def _key(run: Run, name: str) -> str:
-    return f"object map {name} {run.path}"
-
-
-def _chosen(run: Run, count: int) -> int | None:
-    region = st.session_state.get(_key(run, "region"))
-    return region if region is not None and region < count else None
-
-
-def _map(run: Run, made: ObjectMap, points: pd.DataFrame, region: int | None) -> None:
-    first, second = st.columns([3, 2], vertical_alignment="bottom")
-    options = _colors(run, len(points))
-    color = first.selectbox("Color", options, format_func=COLORS.__getitem__, key="object map color")
-    with second.popover("UMAP", icon=":material/tune:", width="stretch"):
-        _settings(run, made.settings)
-    shown = f"{len(points):,} regions"
-    if len(points) < made.regions:
-        shown = f"A random sample of {len(points):,} of all {made.regions:,} regions"
-    hint = " Pick the region to compare with: click a point." if color == "similarity" and region is None else ""
-    st.caption(
-        f"{shown}; near points look alike, distances between groups mean little. Rest on a point, click it, or draw"
-        f" around some with the lasso of the toolbar; its cross of arrows goes back to clicking.{hint}"
-    )
-    st.plotly_chart(
-        _figure(run, made, points, color, region),
-        key=_key(run, "chart"),  # `map_mouse` finds it by this
-        on_select=lambda: _select(run),
-        selection_mode=("box", "lasso"),
-        config={"scrollZoom": True, "displaylogo": False, "displayModeBar": True},
-        alt=f"map of {len(points)} regions, colored by {COLORS[color]}",
-    )
-
-
-def _figure(run: Run, made: ObjectMap, points: pd.DataFrame, color: str, region: int | None) -> Any:
+def _data(
+    run: Run,
+    tables: dict[str, pd.DataFrame],
+    names: list[str],
+    mode: Any,
+    layout: str,
+    color: str,
+    region: int | None,
+    ids: np.ndarray,
+) -> dict[str, Any]:
     compared = region if color == "similarity" else None
     image_id = state.chosen_image(run) if color == "image" else None
-    version = (made.regions, state.version(run.require("object_map")))
-    return _draw(str(run.path), version, color, compared, image_id, points)
+    version: list[object] = [_version(object_map.map_file(run, name)) for name in names]
+    version += [object_map.fingerprint(run, name) for name in names]
+    version += [state.version(run.file("reviews"))] if color == "verdict" else []
+    key = str((str(run.path), names, layout, version))
+    return _draw(key, mode, color, compared, image_id, hash(ids.tobytes()), run, tables, names, layout, ids)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _draw(
-    run_path: str, version: object, color: str, region: int | None, image_id: int | None, _points: pd.DataFrame
-) -> Any:
-    run, points = Run(run_path), _points
+    key: str,
+    mode: Any,
+    color: str,
+    region: int | None,
+    image_id: int | None,
+    which: int,
+    _run: Run,
+    _tables: dict[str, pd.DataFrame],
+    _names: list[str],
+    _layout: str,
+    _ids: np.ndarray,
+) -> dict[str, Any]:
+    x, y = ("x", "y") if _layout == "umap" else ("pca_x", "pca_y")
+    rows = {name: _tables[name].set_index("region_id").loc[_ids] for name in _names}
+    views = [View(map_region.name_of(_run, name), rows[name][x], rows[name][y]) for name in _names]
+    facts = _facts(_run, _ids, len(_ids) <= LABELS or color == "label")
+    coloring = _coloring(_run, _names, rows[_names[0]], facts, color, region, image_id)
+    alt = f"map of {len(_ids)} regions, colored by {coloring.title}"
+    return point_map(_ids, views, coloring, mode=mode, labels=facts.get("label"), alt=alt, key=key + mode)
+
+
+def _coloring(
+    run: Run,
+    names: list[str],
+    table: pd.DataFrame,
+    facts: pd.DataFrame,
+    color: str,
+    region: int | None,
+    image_id: int | None,
+) -> Coloring:
+    title, ids = COLORS.get(color, color), facts["region_id"].to_numpy()
     if color == "similarity":
-        if region is None:
-            return map_figures.by_group(points.assign(none=map_figures.OTHERS), "none")
-        rows = points["region_id"].to_numpy()
-        values = similar_regions.similarities(run.read_array("region_embeddings"), region, rows)
-        return map_figures.by_value(points.assign(similarity=values), "similarity", "similarity")
+        found = _embeddings(run, names[0])
+        own = -1 if region is None else int(found.rows_of(np.array([region]))[0])
+        if own < 0:
+            return map_figures.coloring_of_groups(pd.Series(map_figures.OTHERS, index=range(len(ids))), "all regions")
+        values = similar_regions.similarities(found.vectors, own, found.rows_of(ids))
+        return map_figures.coloring_of_values(values, title)
     if image_id is not None:
-        near = run.read("neighbors", image_id=image_id) if run.file("neighbors").exists() else pd.DataFrame()
-        similar = dict(zip(near["neighbor_id"], near["similarity"], strict=True)) if len(near) else {}
-        return map_figures.by_image(points, image_id, similar)
+        there = run.file("neighbors").exists()
+        near = run.read("neighbors", image_id=image_id)["neighbor_id"].tolist() if there else []
+        return map_figures.coloring_of_image(facts["image_id"], image_id, near)
     if color == "size":
-        return map_figures.by_value(points, "share", "% of the image")
-    return map_figures.by_group(points, color)
+        return map_figures.coloring_of_values(facts["share"].to_numpy(), "% of the image")
+    if color == "rank":
+        return map_figures.coloring_of_values(region_facts.ranks_of(run, ids).astype(float), title)
+    if color == "verdict":
+        return map_figures.coloring_of_groups(region_facts.verdicts_of(run, ids), title)
+    if color == "kept":
+        return map_figures.coloring_of_values(table["kept"].to_numpy(), title, limits=(0, 1))
+    if color == "shared":
+        return map_figures.coloring_of_values(_shared(run, names, ids), title, limits=(0, 1))
+    column = table[color] if color in table else facts[color]
+    if pd.api.types.is_float_dtype(column):
+        return map_figures.coloring_of_values(column.to_numpy(), title)
+    if color == "cluster":
+        column = column.map(lambda number: f"cluster {number}")
+    return map_figures.coloring_of_groups(column.reset_index(drop=True), title)
 
 
-def _select(run: Run) -> None:
-    """Remember what was drawn around: the chart forgets it when its colors change."""
-    event = st.session_state[_key(run, "chart")]["selection"]
-    if event.get("box") or event.get("lasso"):
-        st.session_state[_key(run, "picked")] = [int(data[0]) for data in state.custom_data(event["points"])]
-        st.session_state[_key(run, "page")] = 1
+def _shared(run: Run, names: list[str], ids: np.ndarray) -> np.ndarray:
+    """Share of each region's 15 nearest by the first encoder that are among its 50 nearest by the second."""
+    nearest = []
+    for name, count in zip(names, (NEAR, AMONG), strict=True):
+        found = _embeddings(run, name)
+        nearest.append(feature_neighbors(found.vectors[found.rows_of(ids)], count)[0])
+    return found_again(*nearest)
 
 
-def _settings(run: Run, now: MapSettings) -> None:
-    with st.form(_key(run, "settings"), border=False):
+# ---- making a map --------------------------------------------------------------------------------------------------
+
+
+def _offer(run: Run, encoder: str) -> None:
+    """Say that there is no map yet, and make it beside what is shown meanwhile."""
+    name = map_region.name_of(run, encoder)
+    job = map_job.current(run, encoder)
+    if job is None:
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        left.info(
+            f"There is no current UMAP by {state.plain(name)} yet; the first two principal components are shown, which"
+            " keep few neighbors. UMAP takes a minute or so.",
+            icon=":material/info:",
+        )
+        if right.button("Make the map", type="primary", key=f"object map make {encoder}", width="stretch"):
+            map_job.start(run, encoder, MapSettings())
+            st.rerun()
+        return
+    _watch(run, encoder)
+
+
+@st.fragment(run_every=1.0)
+def _watch(run: Run, encoder: str) -> None:
+    job = map_job.current(run, encoder)
+    if job is None:
+        return
+    if not job.done:
+        st.progress(job.percent / 100, f"{map_region.name_of(run, encoder)}: {job.text}")
+    elif job.error is None:
+        map_job.forget(run, encoder)
+        st.rerun()
+    else:
+        st.warning(state.sentence(job.error), icon=":material/info:")
+        if st.button("Leave it", key=f"object map leave {encoder}"):
+            map_job.forget(run, encoder)
+            st.rerun()
+
+
+def _settings(run: Run, encoder: str) -> None:
+    try:
+        now = object_map.read_object_map(run, encoder).settings
+    except OrlError:
+        now = MapSettings()
+    with st.form(map_address.key_of(run, "settings"), border=False):
         neighbors = st.slider(
             "Neighbors kept together",
             2,
@@ -195,177 +345,5 @@ def _settings(run: Run, now: MapSettings) -> None:
         if not st.form_submit_button("Compute the map", type="primary"):
             return
     new = asdict(now) | {"neighbors": neighbors, "min_dist": min_dist, "metric": metric, "clusters": clusters}
-    bar = st.progress(0.0, "Finding neighbors ...")
-
-    def show(done: int, total: int) -> None:
-        bar.progress(min(done / total, 1.0), f"Laying out: round {done} of {total}")
-
-    object_map.make_object_map(run, MapSettings(**new), progress=show)
-    st.session_state.pop(_key(run, "picked"), None)
+    map_job.start(run, encoder, MapSettings(**new))
     st.rerun()
-
-
-# ---- one region ----------------------------------------------------------------------------------------------------
-
-
-@st.fragment
-def _region(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
-    """What is chosen, and what is like it; a click on the map runs nothing but this."""
-    if st.session_state.pop(_key(run, "leave"), False):
-        st.rerun()  # more changes than this part of the page
-    region = _chosen(run, len(regions))
-    st.number_input(
-        "Region",
-        min_value=0,
-        max_value=len(regions) - 1,
-        value=None,
-        step=1,
-        key=_key(run, "region"),
-        placeholder="click a point",
-        on_change=lambda: _choose(run, _chosen(run, len(regions))),
-        help="The region whose crop is shown: click a point of the map, or type its number.",
-    )
-    with state.explained("region of the object map"):
-        if region is None:
-            with st.container(border=True):
-                st.markdown(":material/ads_click: **Nothing is chosen yet**")
-                st.write(
-                    "Rest on a point: its crop appears beside the mouse. Click it: the crop stays here, above the most"
-                    " similar crops of the whole set."
-                )
-        else:
-            _details(run, regions, points, region)
-            _similar(run, regions, region)
-    with state.explained("the mouse on the object map"):
-        map_mouse.listen(run, regions, _place(points, region), lambda clicked: _choose(run, clicked))
-
-
-def _choose(run: Run, region: int | None) -> None:
-    st.session_state[_key(run, "region")] = region
-    # Colored by what is chosen, the map is another one.
-    st.session_state[_key(run, "leave")] = st.session_state.get("object map color") in ("similarity", "image")
-    if region is not None:
-        state.choose_image(int(state.table(run, "regions")["image_id"].iloc[region]))
-
-
-def _open_pairs(run: Run, image_id: int) -> None:
-    st.session_state[_key(run, "leave")] = True
-    state.go("pairs", image_id)
-
-
-def _place(points: pd.DataFrame, region: int | None) -> tuple[float, float] | None:
-    """Where a region stands on the map; None where it is none of those drawn."""
-    row = None if region is None else _row(points, region)
-    return None if row is None else (float(points["x"].iloc[row]), float(points["y"].iloc[row]))
-
-
-def _row(points: pd.DataFrame, region: int) -> int | None:
-    row = int(points["region_id"].searchsorted(region))
-    return row if row < len(points) and points["region_id"].iloc[row] == region else None
-
-
-def _label(points: pd.DataFrame, region: int) -> str | None:
-    row = _row(points, region)
-    return None if row is None or "label" not in points else str(points["label"].iloc[row])
-
-
-def _details(run: Run, regions: pd.DataFrame, points: pd.DataFrame, region: int) -> None:
-    row = regions.iloc[region]
-    image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
-    picture = state.images(run).load(state.row_of(run, image_id))
-    line = max(2, max(picture.size) // 120)
-    crop, whole = st.container(key=f"{state.EVEN} chosen").columns(2)
-    crop.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
-    boxed = drawing.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
-    whole.image(boxed, width="stretch", alt="its image")
-    label = _label(points, region)
-    st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
-    st.caption(
-        f"{box[2]} x {box[3]} px at ({box[0]}, {box[1]}) of image {image_id},"
-        f" {state.plain(state.file_name(run, image_id))}"
-    )
-    st.button(
-        "Pairs of this image",
-        icon=":material/join_inner:",
-        key="object map pairs",
-        on_click=_open_pairs,
-        args=(run, image_id),
-    )
-
-
-@st.cache_data(max_entries=200, show_spinner=False)
-def _nearest(run_path: str, region: int, version: object) -> pd.DataFrame:
-    return similar_regions.most_similar(Run(run_path).read_array("region_embeddings"), region, count=SIMILAR)
-
-
-def _similar(run: Run, regions: pd.DataFrame, region: int) -> None:
-    found = _nearest(str(run.path), region, state.version(run.require("region_embeddings")))
-    st.subheader("Most similar crops", anchor=False)
-    st.caption(
-        f"Of all {len(regions):,} regions, by the cosine of the embeddings. A button opens the pairs of its image."
-    )
-    columns = st.container(key=f"{state.EVEN} similar").columns(SIMILAR // 3, gap="small")
-    for number, (other, similarity) in enumerate(found.itertuples(index=False)):
-        row = regions.iloc[int(other)]
-        image_id = int(row["image_id"])
-        with columns[number % len(columns)]:
-            crop = state.thumbnail(run, image_id, side=180, box=row[BOX].to_numpy(int))
-            st.image(crop, width="stretch", alt=f"crop of region {other}")
-            st.button(
-                f"{similarity:.3f}",
-                key=f"object map similar {number}",
-                help=f"Region {other} of image {image_id}: open its pairs.",
-                on_click=_open_pairs,
-                args=(run, image_id),
-                width="stretch",
-            )
-
-
-def _selection(run: Run, regions: pd.DataFrame, points: pd.DataFrame) -> None:
-    picked = [region for region in st.session_state.get(_key(run, "picked"), []) if region < len(regions)]
-    if not picked:
-        return
-    table = points[points["region_id"].isin(picked)]
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    left.subheader(f"Selection: {len(table):,} regions", anchor=False)
-    names = {image_id: state.file_name(run, image_id) for image_id in table["image_id"].unique().tolist()}
-    export = pd.DataFrame(
-        {
-            "region_id": table["region_id"],
-            "image_id": table["image_id"],
-            "file_name": table["image_id"].map(names),
-            **{name: table[column] for name, column in zip(BOX, ("left", "top", "w", "h"), strict=True)},
-            **({"label": table["label"]} if "label" in table else {}),
-            "cluster": table["cluster"],
-            "map_x": table["x"],
-            "map_y": table["y"],
-        }
-    )
-    right.download_button(
-        "CSV",
-        csv_text(export),
-        file_name="regions.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        key="object map csv",
-        width="stretch",
-    )
-    if "label" in table:
-        counts = table["label"].value_counts()
-        left.caption(", ".join(f"{state.plain(str(name))} {count:,}" for name, count in counts[:8].items()))
-    size = COLUMNS * ROWS
-    pages = -(-len(table) // size)
-    page = 1
-    if pages > 1:
-        key = _key(run, "page")
-        st.session_state[key] = min(st.session_state.get(key, 1), pages)
-        page = st.pagination(pages, key=key)
-    columns = st.container(key=f"{state.EVEN} selection").columns(COLUMNS)
-    rows = table.iloc[(page - 1) * size : page * size]
-    boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
-    for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
-        with columns[number % COLUMNS]:
-            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
-            st.image(crop, width="stretch", alt=f"crop of region {region}")
-            label = _label(points, region)
-            st.caption(f"{region}" + (f" {state.plain(label)}" if label else ""))

@@ -86,10 +86,11 @@ def _stages(run: Run, states: Mapping[str, StageState]) -> None:
     for column, (name, title) in zip(st.columns(3), STAGES.items(), strict=True):
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{title}**")
-            _stage(run, states[name], images)
+            show_stage(run, states[name], images)
 
 
-def _stage(run: Run, stage: StageState, images: int) -> None:
+def show_stage(run: Run, stage: StageState, images: int) -> None:
+    """The state of a stage in a few words, how far it is, and what to type next."""
     record = stage.record
     if stage.begun:
         ended = {"finished": "in", "stopped": "after", "failed": "after", "incomplete": "in"}.get(stage.state)
@@ -144,9 +145,9 @@ def _details(run: Run, states: Mapping[str, StageState]) -> None:
     latest = next((name for name in begun if states[name].state == "running"), begun[-1])
     state.tabs(
         {
-            STAGES["stage1"]: lambda: _curves(run, states["stage1"]),
+            STAGES["stage1"]: lambda: show_curves(run, states["stage1"]),
             STAGES["stage2"]: lambda: _funnel(run, running=states["stage2"].state in ("running", "waiting")),
-            STAGES["stage3"]: lambda: _curves(run, states["stage3"]),
+            STAGES["stage3"]: lambda: show_curves(run, states["stage3"]),
         },
         default=STAGES[latest],
         key=f"overview {latest} {run.path}",  # a stage that begins comes to the front
@@ -160,7 +161,8 @@ NO_CURVES = {
 }
 
 
-def _curves(run: Run, stage: StageState) -> None:
+def show_curves(run: Run, stage: StageState) -> None:
+    """How training went, also while it goes on; or why there is nothing to see."""
     metrics = read_metrics(run, stage.name)
     if metrics is None or not len(metrics):
         command = f": `{stage.command}` draws them" if stage.command and stage.state != "finished" else ""
@@ -231,16 +233,9 @@ def _funnel(run: Run, *, running: bool) -> None:
 
 def _facts(run: Run) -> None:
     manifest = run.manifest()
-    facts = manifest["images"] or {}
-    skipped = pd.DataFrame(facts.get("skipped", []), columns=["file_name", "reason"])
-    title = f"The data: {facts.get('count', 0):,} images, {len(skipped):,} files skipped"
-    if (data := _opened("data", title, "photo_library")) is not None:
+    if (data := _opened("data", data_title(run), "photo_library")) is not None:
         with data:
-            st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
-            if len(skipped):
-                st.dataframe(skipped, hide_index=True)
-            for line in Findings.from_dict(facts).lines():
-                st.markdown(state.plain(line.strip()))
+            show_data(run)
     # Comparing takes PyTorch, which takes seconds to load: only for those who look.
     if (differences := _opened("differences", "Settings that differ from the paper's", "compare_arrows")) is not None:
         with differences, st.spinner("Comparing ..."):
@@ -251,6 +246,23 @@ def _facts(run: Run) -> None:
                 if record := manifest["stages"].get(name):
                     st.markdown(f"**{title}**, seed {record['seed']}")
                     st.json(record["config"], expanded=1)
+
+
+def data_title(run: Run) -> str:
+    """How many images there are, and how many files were left out."""
+    facts = run.manifest()["images"] or {}
+    return f"The data: {facts.get('count', 0):,} images, {len(facts.get('skipped', [])):,} files skipped"
+
+
+def show_data(run: Run) -> None:
+    """Where the images are from, what was left out, and what was found in files and annotations."""
+    facts = run.manifest()["images"] or {}
+    skipped = pd.DataFrame(facts.get("skipped", []), columns=["file_name", "reason"])
+    st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
+    if len(skipped):
+        st.dataframe(skipped, hide_index=True)
+    for line in Findings.from_dict(facts).lines():
+        st.markdown(state.plain(line.strip()))
 
 
 def _opened(key: str, title: str, icon: str) -> Any:

@@ -100,6 +100,10 @@ function make(host, id, first) {
     };
 
     // ---- what a person does ----
+    // Presses wait for the picture that they are about, in their order: none is lost while the server is slow.
+    const presses = [], there = () => at_once().every(n => cards.has(n));
+    const drain = () => { while (presses.length && (!presses[0].needs || there())) presses.shift().action(); };
+    const act = (action, needs = false) => { presses.push({ action, needs }); drain(); };
     const go = where => {
         at = Math.max(0, Math.min(where, total));
         if (mode === 'many') at = Math.min(at, Math.ceil(total / step) * step);
@@ -108,13 +112,13 @@ function make(host, id, first) {
         draw();
     };
     const judge = verdict => {
-        if (at >= total || !cards.has(at)) return;
+        if (at >= total) return;
         const before = verdicts.get(at) ?? '';
         if (say(at, verdict)) { past.push([at, [[at, before]]]); go(at + 1); }
     };
     const judgeAll = () => {
         const all = at_once();
-        if (!all.length || all.some(n => !cards.has(n))) return;
+        if (!all.length) return;
         past.push([at, all.map(n => [n, verdicts.get(n) ?? '']), [...marked]]);
         all.forEach(n => say(n, marked.has(n) ? 'rejected' : 'accepted'));
         go(at + step);
@@ -128,10 +132,11 @@ function make(host, id, first) {
         draw();
     };
     const mark = n => { marked.has(n) ? marked.delete(n) : marked.add(n); draw(); };
-    const KEYS = { one: { a: () => judge('accepted'), x: () => judge('rejected'), n: () => go(at + 1), u: undo,
-                          ArrowLeft: () => go(at - 1), ArrowRight: () => go(at + 1), Backspace: undo },
-                   many: { a: judgeAll, Enter: judgeAll, u: undo, Backspace: undo, n: () => go(at + step),
-                           ArrowLeft: () => go(at - step), ArrowRight: () => go(at + step) } };
+    const accept = () => act(() => judge('accepted'), true), reject = () => act(() => judge('rejected'), true);
+    const all = () => act(judgeAll, true), back = () => act(undo);
+    const next = () => act(() => go(at + step)), previous = () => act(() => go(at - step));
+    const moves = { n: next, u: back, Backspace: back, ArrowLeft: previous, ArrowRight: next };
+    const KEYS = { one: { a: accept, x: reject, ...moves }, many: { a: all, Enter: all, ...moves } };
 
     // A select box is no text field unless it is open, nor are switches and sliders.
     const typing = target => {
@@ -187,12 +192,10 @@ function make(host, id, first) {
         said.append(`${shown} · ${count('accepted')} accepted, ${count('rejected')} rejected here`
             + (waiting.length ? ` · saving ${waiting.length} ...` : ' · saved'));
         const keys = mode === 'one'
-            ? [button('✓ Accept (A)', () => judge('accepted'), 'key A'),
-               button('✗ Reject (X)', () => judge('rejected'), 'key X'),
-               button('Pass (N)', () => go(at + 1), 'key N')]
-            : [button('Judge all (A)', judgeAll, 'key A: the marked ones are rejected, all others accepted'),
-               button('Pass (N)', () => go(at + step), 'key N')];
-        return element('div', { className: 'bar' }, said, ...keys, button('↶ Undo (U)', undo, 'key U'));
+            ? [button('✓ Accept (A)', accept, 'key A'), button('✗ Reject (X)', reject, 'key X')]
+            : [button('Judge all (A)', all, 'key A: the marked ones are rejected, all others accepted')];
+        keys.push(button('Pass (N)', next, 'key N'), button('↶ Undo (U)', back, 'key U'));
+        return element('div', { className: 'bar' }, said, ...keys);
     };
     const draw = () => {
         const focused = host.activeElement?.dataset?.pair ?? document.activeElement?.dataset?.pair;
@@ -206,11 +209,12 @@ function make(host, id, first) {
             root.replaceChildren(bar(), element('div', { className: 'grid' }, ...at_once().map(card)), note);
         } else {
             const one = cards.get(at);
-            const inside = one ? ['query', 'key'].map(side => element('figure', {},
-                picture(one[side + '_whole'],
-                        `the ${side === 'query' ? 'image' : 'neighbor'}, its box framed`, 'whole'),
+            const sides = one ? ['query', 'key'] : [];
+            const whose = { query: 'the image', key: 'the neighbor' };
+            const inside = sides.map(side => element('figure', {},
+                picture(one[side + '_whole'], `${whose[side]}, its box framed`, 'whole'),
                 picture(one[side], `crop: ${one[side + '_name']}`, 'crop'),
-                element('figcaption', { className: 'text', textContent: one[side + '_text'] }))) : [];
+                element('figcaption', { className: 'text', textContent: one[side + '_text'] })));
             const text = element('div', { className: 'text' }, one ? one.caption + ' ' : '', badge(at));
             const made = element('div', { className: one ? 'one' : 'waiting' });
             if (!one) made.textContent = 'Fetching the pictures ...';
@@ -271,6 +275,7 @@ function make(host, id, first) {
             if (!open.has(pair)) verdicts.set(place, verdict);
         }
         if (waiting.length && !timer) timer = setTimeout(send, SEND);
+        drain();
         ask();
         const now = JSON.stringify([data.cards.map(one => one.pair), data.verdicts, waiting.length]);
         if (now !== seen && !dragged) draw();

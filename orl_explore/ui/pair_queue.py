@@ -30,6 +30,8 @@ TOGETHER = 24
 """Pairs on a screen where several are shown at once."""
 QUEUE = 5000
 """Pairs of a queue at most."""
+AHEAD = 8
+"""Pairs that are sent at first beside the one that is looked at."""
 EVERY = 1.5
 """Seconds after which a window looks for what others have said."""
 
@@ -95,9 +97,9 @@ def look(pairs: AllPairs, page: pd.DataFrame, key: str) -> None:
         number = st.session_state[key].get("opened")
         if number in numbers:
             row = page.iloc[numbers.index(number)]
-            st.query_params["rank"] = str(int(row["neighbor_rank"]) + 1)
-            st.query_params["pair"] = f"{int(row['query_region'])}-{int(row['key_region'])}"
-            state.go("pairs", int(row["image_id"]))
+            state.go("pairs", int(row["image_id"]))  # which forgets the pair of another image
+            state.set_parameter("rank", str(int(row["neighbor_rank"]) + 1))
+            state.set_parameter("pair", f"{int(row['query_region'])}-{int(row['key_region'])}")
 
     verdicts = [[place, row["verdict"]] for place, row in _rows(page)]
     data = {"queue": str(numbers), "mode": "look", "total": len(cards), "count": len(cards), "start": 0}
@@ -132,7 +134,7 @@ def review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str
 def _review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str) -> None:
     run, memory = pairs.run, st.session_state.setdefault(f"{key} memory", {"confirmed": {}, "rows": {}, "problem": ""})
     sent = st.session_state.get(key) or {}
-    want = sent.get("want") or {"missing": list(range(min(len(numbers), 4 if mode == "one" else TOGETHER)))}
+    want = sent.get("want") or {"missing": list(range(min(len(numbers), 1 + AHEAD if mode == "one" else TOGETHER)))}
 
     def row_of(places: Sequence[int]) -> pd.DataFrame:
         wanted = [int(numbers[place]) for place in places]

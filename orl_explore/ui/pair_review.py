@@ -27,6 +27,8 @@ from orl_explore.runs.run import Run
 from orl_explore.ui import pair_rule, state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 
+AHEAD = 100
+"""Images that are looked through for the next pair without a verdict."""
 SIGNS = {ACCEPTED: "✓ accepted", REJECTED: "✗ rejected", "": ""}
 
 
@@ -108,7 +110,7 @@ def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFr
             on_click=_go_on,
             args=(scene, chosen, reviews),
             shortcut="N",
-            help="the next pair of this image without a verdict",
+            help="the next pair without a verdict, of this image or of the following ones",
         )
     key = f"note {'-'.join(map(str, chosen))}"
     if key not in st.session_state:
@@ -119,7 +121,7 @@ def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFr
 
 def _decide(scene: Scene, pair: Pair, verdict: Any) -> None:
     try:
-        reviews = save_review(scene.run, pair, verdict=verdict)
+        reviews = save_review(scene.run, pair, verdict=verdict, reviewer=st.query_params.get("reviewer", ""))
     except OrlError as error:
         st.session_state["pairs_problem"] = str(error)
         return
@@ -131,11 +133,22 @@ def _go_on(scene: Scene, pair: Pair, reviews: pd.DataFrame) -> None:
     following = next_unreviewed(scene.pairs, reviews, pair)
     if following is not None:
         show_pair(following.query_region, following.key_region, scene.rank_of(following.neighbor_id))
+        return
+    # All of this image are judged: the next one that has a pair without a verdict.
+    ids, row = state.images(scene.run).table["image_id"].tolist(), state.row_of(scene.run, scene.image_id)
+    for image_id in [*ids[row + 1 :], *ids[:row]][:AHEAD]:
+        pairs = scene.run.read("pairs", image_id=image_id).sort_values("similarity", ascending=False, kind="stable")
+        following = next_unreviewed(pairs, reviews, None)
+        if following is not None:
+            state.choose_image(image_id)
+            rank = int(pairs.loc[pairs["neighbor_id"] == following.neighbor_id, "neighbor_rank"].iloc[0])
+            show_pair(following.query_region, following.key_region, rank + 1)
+            return
 
 
 def _write_note(scene: Scene, pair: Pair, key: str) -> None:
     try:
-        save_review(scene.run, pair, note=st.session_state[key])
+        save_review(scene.run, pair, note=st.session_state[key], reviewer=st.query_params.get("reviewer", ""))
     except OrlError as error:
         st.session_state["pairs_problem"] = str(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -98,9 +99,10 @@ def _one(pairs: AllPairs, name: str) -> None:
                 icon=":material/download:",
                 on_click="ignore",
             )
+    path, quoted = shlex.quote(str(run.path)), shlex.quote(name)
     st.caption("Stage 3 without its boxes, and a folder of its crops:")
     st.code(
-        f"orl stage3 {run.path} --stage3.without '{name}' --overwrite\norl select {run.path} '{name}' --export crops",
+        f"orl stage3 {path} --stage3.without {quoted} --overwrite\norl select {path} {quoted} --export crops",
         language="sh",
     )
 

@@ -16,6 +16,7 @@ from orl_explore.figures import drawing, style
 from orl_explore.orl import Sample
 from orl_explore.pairs import similarity_text
 from orl_explore.runs import replay
+from orl_explore.runs.checkpoints import named_checkpoints
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ObjectViews
 from orl_explore.ui import chooser, state
@@ -156,7 +157,7 @@ def _no_checkpoint(run: Run) -> str:
 
 
 def _losses(run: Run, samples: ObjectViews, epoch: int, row: int) -> replay.Losses | None:
-    files = sorted((run.path / "stage3" / "checkpoints").glob("step=*.ckpt"))
+    files = list(named_checkpoints(run.path / "stage3" / "checkpoints").values())
     if not files:
         st.info(
             state.sentence(f"There are no losses without a checkpoint: {_no_checkpoint(run)}."), icon=":material/info:"
@@ -211,7 +212,7 @@ def _part(
             with column:
                 small = len(originals) > 1  # shown at a third of its size, so with larger numbers
                 marked = _marked(picture, boxes, labels, colors, font_size=40 if small else 18)
-                st.image(marked, width="stretch" if small else 360)
+                st.image(marked, width="stretch" if small else 360, alt=f"original with box {' and '.join(labels)}")
         for number, (patch, parameter) in enumerate(zip(patches, parameters, strict=True)):
             with columns[len(originals) + number]:
                 big = patch.resize((240, 240), Image.Resampling.NEAREST) if patch.width < 240 else patch

@@ -18,7 +18,7 @@ WAIT = 0.5
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[None]:
     """Runs as long as the server does."""
-    importlib.import_module("orl_explore.ui.overview")  # not above: its caches want a server that is there
+    importlib.import_module("orl_explore.ui.runs")  # not above: its caches want a server that is there
     if not st.get_option("server.headless"):
         opening = threading.Timer(WAIT, webbrowser.open, [address()])
         opening.daemon = True

@@ -33,24 +33,52 @@ class Page:
     image: bool = True
     """Whether it looks at an image, which links then name."""
 
-    def render(self, run: Run) -> None:
-        """Show the page."""
-        importlib.import_module(f"orl_explore.ui.{self.name}").render(run)
+    of_all: bool = False
+    """Whether it shows all runs of the folder, not one."""
+
+    def render(self, shown: Run | Path) -> None:
+        """Show the page, of a run; or of a folder of them."""
+        importlib.import_module(f"orl_explore.ui.{self.name}").render(shown)
 
 
 RUN, DATA, STAGE1, STAGE2, STAGE3, JUDGE = (
-    *("This run", "Data", "Stage 1 · images", "Stage 2 · correspondences"),
+    *("Runs", "Data", "Stage 1 · images", "Stage 2 · correspondences"),
     *("Stage 3 · objects", "Judge"),
 )
 """Sections of the navigation, in the order of the method."""
 
 PAGES = (
     Page(
+        "runs",
+        "All runs",
+        ":material/table_rows:",
+        "What each run is, how far it is and how good it turned out; ticked ones are laid over each other.",
+        RUN,
+        image=False,
+        of_all=True,
+    ),
+    Page(
         "overview",
         "Overview",
         ":material/dashboard:",
         "What this run is, how far it is, and how good each stage turned out to be (paper sections 3 and 4).",
         RUN,
+        image=False,
+    ),
+    Page(
+        "data",
+        "Images",
+        ":material/photo_library:",
+        "The images of this run, what was left out, and what else was found in files and annotations.",
+        DATA,
+        image=False,
+    ),
+    Page(
+        "stage1",
+        "Training of images",
+        ":material/show_chart:",
+        "How the encoder learned from whole images: two views of one image are to look alike (paper section 3.1).",
+        STAGE1,
         image=False,
     ),
     Page(
@@ -103,7 +131,8 @@ PAGES = (
         "compare",
         "Compare",
         ":material/compare_arrows:",
-        "Two encoders on the same images: whose neighbors are better, and by how much (paper section 4).",
+        "Two encoders on the same boxes and images: what the second knows of objects that the first does not, and"
+        " how surely (paper section 4).",
         JUDGE,
     ),
 )
@@ -115,13 +144,25 @@ WARM_UP = 1.5
 SWITCH = 0.0005
 """Seconds that loading libraries keeps the interpreter from a reader: a page takes turns with it hundreds of times."""
 
-STYLE = (
-    ".stMainBlockContainer{padding:2.5rem 3rem 3rem}.stMain h1{padding-top:0}"
-    f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
-    f"[class*=st-key-{state.LIVE}],[class*=st-key-{state.LIVE}] [data-stale]"
-    "{opacity:1!important;transition:none!important}"
-)
-"""Less white around the page; and pictures of any shape line up in rows, each in the middle of a square."""
+STYLE = f"""
+.stMainBlockContainer {{ padding: 2rem 3rem 3rem }}
+.stMain h1 {{ padding: 0 }}
+[class*=st-key-{state.EVEN}] img {{ aspect-ratio: 1; object-fit: contain }}
+[class*=st-key-{state.LIVE}], [class*=st-key-{state.LIVE}] [data-stale] {{
+  opacity: 1 !important; transition: none !important
+}}
+.st-key-image-chooser img {{ height: 3.5rem; object-fit: contain }}
+.st-key-image-chooser button {{ min-height: 2.2rem; padding: 0.1rem 0.6rem }}
+[data-testid=stMetricValue] *, [data-testid=stMetricLabel] * {{ white-space: normal; overflow: visible }}
+[data-testid=stSidebarNav] a {{ min-height: 1.7rem }}
+@media (max-width: 1100px) {{
+  .stMainBlockContainer {{ padding: 4rem 1.2rem 2rem }}
+  .stMain h1 {{ font-size: 1.6rem }}
+  [data-testid=stMetricValue] {{ font-size: 1.5rem }}
+}}
+"""
+"""Less white around the page, and room for the header on narrow screens; pictures of any shape line up in rows, each in
+the middle of a square; figures are never cut off."""
 
 
 @lru_cache(maxsize=1)
@@ -197,7 +238,9 @@ def _navigate() -> Page:
         sections.setdefault(page.section, []).append(made[page.name])
     shown = st.navigation(sections, expanded=True)
     current = next(page for page in PAGES if made[page.name].url_path == shown.url_path)
-    wanted = st.session_state.pop("go to", None) or st.query_params.pop("page", current.name)
+    # A link to a run without a page, as they once were, is one to its overview.
+    otherwise = "overview" if current.of_all and "run" in st.query_params else current.name
+    wanted = st.session_state.pop("go to", None) or st.query_params.pop("page", otherwise)
     if wanted not in made:
         st.warning("The link names a page that does not exist.")
     elif wanted != current.name:
@@ -212,9 +255,9 @@ def _streamlit_page(page: Page) -> Any:
     return st.Page(nothing, title=page.title, icon=page.icon, url_path=page.name, default=page is PAGES[0])
 
 
-def _take_along() -> None:
+def _take_along(page: Page) -> None:
     """Streamlit's navigation opens a page without parameters: run and image, rank and pair come along."""
-    if "run" not in st.query_params:
+    if "run" not in st.query_params and not page.of_all:
         for key, value in st.session_state.get("address", {}).items():
             st.query_params.setdefault(key, value)
 
@@ -229,16 +272,22 @@ def main() -> None:
         _no_run(root)
         return
     page = _navigate()
-    _take_along()
+    _take_along(page)
     with st.sidebar:
         _follow_link("run", names, "The link names a run that is not here; another one is shown.")
         name = st.selectbox("Run", names, key="run", help=f"The runs in {root}")
-    st.session_state["run in address"] = st.query_params["run"] = name
+    st.session_state["run in address"] = name
+    if not page.of_all:
+        st.query_params["run"] = name
     st.session_state["page"] = page.name
     st.session_state["page looks at an image"] = page.image
     head = st.container(horizontal=True, vertical_alignment="center", key="head")
     head.title(page.title, anchor=False)
     st.caption(page.sentence)
+    if page.of_all:
+        with state.explained(f"page {page.name}"):
+            page.render(root)
+        return
     with state.explained(f"page {page.name} of {name}"):
         run = state.open_run(root, name)
         with head, suppress(OrlError):  # without images there is nothing to find, as the page says

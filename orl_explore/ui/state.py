@@ -233,6 +233,11 @@ def choose_image(image_id: int) -> None:
     set_parameter("image", str(image_id))
 
 
+def component_key(name: str) -> str:
+    """A name as Streamlit takes it for a component: it refuses two underscores in a row, and runs may have them."""
+    return name.replace("__", "_ _")
+
+
 def go(page: str, image_id: int | None = None) -> None:
     """Open a page, at an image. Made for `on_click`."""
     st.session_state["go to"] = page

@@ -119,7 +119,7 @@ def test_a_switch_leads_to_its_settings(page, address, runs):
     expect(page.get_by_role("slider", name="Similarity at least")).to_be_visible()
     assert re.search(r"(least|ratio|mutual|one)=", page.url)
     changed = page.get_by_test_id("stMetric").filter(has_text="Lost").inner_text()
-    page.goto(page.url)
-    ready(page)
+    link = {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
+    visit(page, address, page="pairs", **link)
     page.get_by_text(WHAT_IF).click()
     expect(page.get_by_test_id("stMetric").filter(has_text="Lost")).to_have_text(re.compile(changed.split()[-1]))

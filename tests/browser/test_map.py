@@ -142,6 +142,7 @@ def test_the_crop_under_the_mouse(page, address, runs):
 
 def test_linked_maps_of_two_encoders(page, address):
     visit(page, address, run="one", page="compare")
+    page.get_by_role("tab", name="Whole images").click()
     page.get_by_role("tab", name="All images on two maps").click()
     expect(page.locator(".js-plotly-plot")).to_have_count(3)  # the histogram and the maps
     ready(page)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -16,21 +18,57 @@ def points(labels):
     return pd.DataFrame(columns | {"label": labels, "cluster": numbers % 3, "share": numbers})
 
 
-def test_groups_differ_in_color_or_symbol_and_names_are_no_html():
-    labels = [f"<b>{number}" for number in range(20)] + [diagnostics.UNLABELED] * 3
+def lab(color):
+    """CIE L*a*b* of #rrggbb."""
+    rgb = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ linear / [0.9505, 1, 1.089])  # none of these colors is dark enough for the other branch
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_twelve_colors_can_be_told_apart():
+    """A difference of 2.3 can just be seen side by side; these are ten times as far from each other."""
+    pairs = itertools.combinations([lab(color) for color in (*map_figures.COLORS, "#8A939B")], 2)
+    assert len(set(map_figures.COLORS)) == 12
+    assert min(np.linalg.norm(one - other) for one, other in pairs) > 23
+
+
+def test_twelve_groups_have_a_color_each_and_names_are_no_html():
+    labels = [f"<b>{number}" for number in range(12)] + [diagnostics.UNLABELED] * 3
     made = map_figures.by_group(points(labels), "label")
-    looks = [(trace.marker.color, trace.marker.symbol) for trace in made.data]
-    assert len(set(looks)) == 21
+    assert len({trace.marker.color for trace in made.data}) == 13
     assert made.data[0].name == "unlabeled (3)"
     assert not any("<b>" in trace.name or "<b>" in str(trace.text) for trace in made.data if trace.name)
     drawn = [int(facts[0]) for trace in made.data if trace.customdata is not None for facts in trace.customdata]
-    assert sorted(drawn) == list(range(23))
+    assert sorted(drawn) == list(range(15))
 
 
-def test_many_groups_share_one_gray():
-    made = map_figures.by_group(points([f"kind {number}" for number in range(40)]), "label")
-    assert made.data[0].name == f"{map_figures.OTHERS} ({40 - map_figures.GROUPS})"
-    assert len(made.data) == map_figures.GROUPS + 1
+def test_of_many_groups_the_ten_largest_and_all_others():
+    labels = [f"kind {number}" for number in range(40) for _ in range(1 + (number in (3, 30)))] + ["unlabeled"] * 50
+    coloring = map_figures.coloring_of_groups(pd.Series(labels), "category")
+    assert len(coloring.names) == 12
+    assert coloring.names[-2:] == ["other", "unlabeled"]
+    assert {"kind 3", "kind 30"} < set(coloring.names)
+    assert np.bincount(coloring.codes)[-2:].tolist() == [30, 50]
+    assert len(set(coloring.colors)) == 12
+    assert [coloring.names[code] for code in coloring.codes[-50:]] == ["unlabeled"] * 50
+
+
+def test_a_scale_of_values():
+    coloring = map_figures.coloring_of_values(np.array([0.0, 0.5, 1.0, 7.0, -1.0]), "similarity", limits=(0, 1))
+    assert coloring.codes.tolist() == [0, 32, 63, 63, 0]
+    assert coloring.limits == (0, 1)
+    assert len(coloring.colors) == 64
+    assert lab(coloring.colors[0])[0] < lab(coloring.colors[32])[0] < lab(coloring.colors[63])[0]
+    assert map_figures.coloring_of_values(np.full(5, 2.0), "same").codes.max() < 64
+
+
+def test_an_image_and_its_neighbors():
+    coloring = map_figures.coloring_of_image(pd.Series([4, 5, 6, 4]), 4, [6])
+    assert [coloring.names[code] for code in coloring.codes] == [
+        *("this image", "all other images", "its neighbors", "this image")
+    ]
 
 
 def test_values_and_images():

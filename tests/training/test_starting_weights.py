@@ -11,8 +11,9 @@ import torch
 from orl_explore.byol import BYOL
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.runs.checkpoints import latest_checkpoint
 from orl_explore.runs.files import hash_file
-from orl_explore.runs.run import Run, latest_checkpoint
+from orl_explore.runs.run import Run
 from orl_explore.settings import EncoderSettings, InputSettings
 from stage_runs import STAGES, outputs
 from training.starting_weights import begin_with

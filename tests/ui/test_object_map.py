@@ -1,4 +1,4 @@
-"""The object map in the app: with and without a map, a chosen region, a selection, no labels, no stage 2."""
+"""The object map in the app: encoders, colors, layouts, the address, and what is missing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from flat_maps import flat_layout
-from orl_explore.errors import OrlError
-from orl_explore.maps import object_map, similar_regions
-from orl_explore.runs.tables import TABLES
-from orl_explore.ui import map_mouse, state
+from orl_explore.maps import object_map
+from orl_explore.runs.reviews import Pair, save_review
+from orl_explore.ui import map_job, point_map
 from orl_explore.ui import object_map as page
+from training.embed_regions import embed_regions_by
 
 PAGE = "object_map"
 
@@ -23,118 +23,134 @@ def run(run, monkeypatch):
     return run
 
 
-def chosen(app):
-    return [box.value for box in app.markdown if box.value.startswith("**Region")]
+@pytest.fixture
+def embedded(run, tiny):
+    """The run with maps of 60 regions by three encoders."""
+    embed_regions_by(run, tiny, limit=60)
+    object_map.make_object_maps(run, ["untrained", "stage1", "stage3"])
+    return run
 
 
-def test_the_map_of_a_finished_run(run, visit):
-    app = visit()
-    assert not app.warning
-    assert f"{len(run.read('regions')):,} regions" in app.caption[2].value
-    assert not chosen(app)
-
-
-@pytest.mark.parametrize("color", page.COLORS)
-def test_every_color_with_a_chosen_region(run, color, visit):
-    app = visit()
-    app.selectbox(key="object map color").set_value(color).run()
-    app.number_input(key=f"object map region {run.path}").set_value(3).run()
-    assert not app.exception
-    assert not app.error
-    assert chosen(app)[0].startswith("**Region 3**")
-    expected = similar_regions.most_similar(run.read_array("region_embeddings"), 3, count=page.SIMILAR)
-    shown = [app.button(key=f"object map similar {n}").label for n in range(len(expected))]
-    assert shown == [f"{value:.3f}" for value in expected["similarity"]]
-
-
-def test_a_button_leads_to_the_pairs_of_the_image(run, visit):
-    app = visit()
-    app.number_input(key=f"object map region {run.path}").set_value(0).run()
-    best = int(similar_regions.most_similar(run.read_array("region_embeddings"), 0, count=1)["region_id"].iloc[0])
-    app.button(key="object map similar 0").click().run()
-    assert app.title[0].value == "RoI pairs"
-    assert "".join(app.query_params["image"]) == str(run.read("regions")["image_id"].iloc[best])
-
-
-def test_a_selection_is_listed_and_exported(run, visit):
-    app = visit({f"object map picked {run.path}": list(range(35))})
-    assert any(box.value == "Selection: 35 regions" for box in app.subheader)
-    assert sum(box.value.split()[0].isdecimal() and int(box.value.split()[0]) < 35 for box in app.caption) >= 30
-
-
-def test_what_a_lasso_holds_is_remembered(run, monkeypatch):
-    chart, picked = (page._key(run, name) for name in ("chart", "picked"))
-    held = {}
-    monkeypatch.setattr(page.st, "session_state", held)
-    points = [{"customdata": {"0": 4, "1": 9}}, {"customdata": [5]}, {}]
-    held[chart] = {"selection": {"points": points, "box": [], "lasso": [{"x": [0]}]}}
-    page._select(run)
-    assert held[picked] == [4, 5]
-    held[chart] = {"selection": {"points": [], "box": [], "lasso": []}}  # the lasso was taken away; its crops stay
-    page._select(run)
-    assert held[picked] == [4, 5]
-
-
-def test_an_image_that_is_gone(run, visit, monkeypatch, request):
-    """Its regions have no crop, which is said; the next click is heard all the same."""
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the map's component is given."""
     calls = []
-    monkeypatch.setattr(map_mouse, "_mouse", lambda **arguments: calls.append(arguments))
-    regions = run.read("regions")
-    path = state.images(run).path(state.row_of(run, int(regions["image_id"].iloc[5])))
-    away = path.rename(path.with_suffix(".away"))
-    request.addfinalizer(lambda: away.rename(path))  # other tests see the same images
+    monkeypatch.setattr(point_map, "show", lambda data, *, key: calls.append(data))
+    return calls
+
+
+def box(app, run, name):
+    return app.selectbox(key=f"object map {name} {run.path}")
+
+
+def title(app):
+    return next(text.value for text in app.markdown if text.value.startswith("**The objects"))
+
+
+def test_the_map_of_what_stage_2_mined_with(run, visit, drawn):
     app = visit()
-    app.number_input(key=f"object map region {run.path}").set_value(5).run()
-    assert len(app.warning) == 1
-    assert "no such file" in app.warning[0].value
-    assert calls[-1]["data"]["chosen"] is not None
-    monkeypatch.setattr(map_mouse.st, "session_state", {calls[-1]["key"]: {"region": 5}})
-    with pytest.raises(OrlError, match="no such file"):
-        map_mouse.listen(run, regions, None, lambda region: None)
-    assert calls[-1]["data"] == {"under": None, "chosen": None, "clicks": 0}
-
-
-def test_a_choice_leads_to_its_image_and_its_point(run, visit):
-    regions, points = run.read("regions"), run.read("object_map")
-    app = visit()
-    app.number_input(key=f"object map region {run.path}").set_value(7).run()
-    assert "".join(app.query_params["image"]) == str(regions["image_id"].iloc[7])
-    row = points[points["region_id"] == 7].iloc[0]
-    assert page._place(points, 7) == pytest.approx((row["x"], row["y"]))
-    assert page._place(points.drop(row.name), 7) is None  # not in the sample that is drawn
-    assert page._place(points, None) is None
-
-
-def test_without_labels(run, visit):
-    objects = run.read("objects")
-    run.write("objects", objects[:0])
-    app = visit()
-    assert "label" not in app.selectbox(key="object map color").options
     assert not app.warning
+    assert "what stage 2 mined with" in title(app)
+    assert f"{len(run.read('regions')):,} regions, UMAP" in title(app)
+    assert drawn[-1]["mode"] == "one"
+    assert sum(drawn[-1]["counts"]) == len(run.read("regions"))
 
 
-def test_without_a_map_it_can_be_made_here(run, visit):
-    run.file("object_map").unlink()
+def test_the_best_encoder_comes_first_and_another_is_chosen(embedded, visit, drawn):
     app = visit()
-    assert f"`orl map {run.path}`" in app.info[0].value
+    assert "as seen by stage 3" in title(app)
+    assert "a random sample of 60 of" in title(app)
+    assert box(app, embedded, "encoder").options == [
+        *("the untrained network", "stage 1", "stage 3", "what stage 2 mined with")
+    ]
+    box(app, embedded, "encoder").set_value("stage1").run()
+    assert "as seen by stage 1" in title(app)
+    assert "".join(app.query_params["encoder"]) == "stage1"
+    assert drawn[-1]["views"][0]["name"] == "stage 1"
+
+
+@pytest.mark.parametrize("view", ["beside", "slide"])
+def test_two_encoders(embedded, visit, drawn, view):
+    app = visit(encoder="stage1", versus="stage3", view=view, color="shared")
+    assert "as seen by stage 1 and by stage 3" in title(app)
+    assert [view["name"] for view in drawn[-1]["views"]] == ["stage 1", "stage 3"]
+    assert drawn[-1]["mode"] == view
+    assert drawn[-1]["title"] == page.COLORS["shared"]
+    app = visit(encoder="stage1", versus="mined")  # of what both have
+    assert sum(drawn[-1]["counts"]) == 60
+
+
+@pytest.mark.parametrize("color", [name for name in page.COLORS if name != "shared"])
+def test_every_color_with_a_chosen_region(run, visit, drawn, color):
+    first = run.read("pairs").iloc[0]
+    pair = Pair(*(int(first[name]) for name in ("image_id", "neighbor_id", "query_region", "key_region")))
+    save_review(run, pair, verdict="accepted")
+    app = visit(color=color, region=3)
+    assert not app.warning
+    assert drawn[-1]["title"]
+    assert ("scale" in drawn[-1]) == (color in ("similarity", "size", "rank", "kept"))
+    assert any(text.value.startswith("**Region 3**") for text in app.markdown)
+
+
+def test_similarity_needs_a_region(run, visit, drawn):
+    assert any("Click the region to compare with" in text.value for text in visit(color="similarity").caption)
+    assert "scale" not in drawn[-1]
+
+
+def test_a_column_that_the_regions_have_besides(run, visit, drawn):
+    regions = run.read("regions")
+    run.write("regions", regions.assign(tag=np.where(regions["region_id"] % 2, "odd", "even")))
+    visit(color="tag")
+    assert drawn[-1]["names"] == ["even", "odd"]
+
+
+def test_components_at_once_while_there_is_no_map(run, visit, drawn, monkeypatch):
+    run.file("object_map").unlink()
+    started = []
+    monkeypatch.setattr(map_job, "start", lambda *arguments: started.append(arguments))
+    app = visit()
+    assert "the first two principal components are shown" in app.info[0].value
+    assert "first two principal components" in title(app)
+    assert sum(drawn[-1]["counts"]) == len(run.read("regions"))
+    next(button for button in app.button if button.label == "Make the map").click().run()
+    assert started[0][1:] == ("mined", object_map.MapSettings())
+
+
+def test_a_map_that_is_being_made_says_how_far_it_is(run, visit, monkeypatch):
+    run.file("object_map").unlink()
+    job = map_job.Job(percent=40, began=0.0)
+    monkeypatch.setattr(map_job, "current", lambda run, encoder: job)
+    assert not visit().info
+    job.error, job.done = "no room: make some", True
+    assert "no room" in visit().warning[0].value
+
+
+def test_other_settings_make_it_anew(run, visit, monkeypatch):
+    started = []
+    monkeypatch.setattr(map_job, "start", lambda *arguments: started.append(arguments))
+    app = visit()
     next(button for button in app.button if button.label == "Compute the map").click().run()
-    assert not app.exception
-    assert run.file("object_map").exists()
+    assert started[0][1:] == ("mined", object_map.MapSettings())
+
+
+def test_principal_components_instead(run, visit, drawn):
+    app = visit(layout="pca")
+    assert "first two principal components" in title(app)
     assert not app.info
 
 
-def test_a_stale_map_says_so(run, visit):
-    run.note("stage2", outputs={"region_embeddings": "other"})
+def test_without_labels(run, visit, drawn):
+    run.write("objects", run.read("objects")[:0])
     app = visit()
-    assert "other region embeddings" in app.info[0].value
+    assert "category" not in box(app, run, "color").options
+    assert not app.warning
+    assert "labels" not in drawn[-1]
 
 
-def test_more_regions_than_drawn(run, visit):
-    object_map.make_object_map(run, object_map.MapSettings(limit=20))
-    regions = len(run.read("regions"))
-    assert f"A random sample of 20 of all {regions:,} regions" in visit().caption[2].value
-    assert run.read("object_map").columns.tolist() == [*TABLES["object_map"].columns, "pca_x", "pca_y", "kept"]
-    assert np.isfinite(run.read("object_map")["x"]).all()
+def test_what_is_typed_wrong_in_the_address(embedded, visit):
+    app = visit(encoder="resnet", versus="?", color="taste", region="x", selected="!!")
+    assert "as seen by stage 3" in title(app)
+    assert not app.warning
 
 
 def test_stage_2_missing(run, visit):

@@ -9,6 +9,8 @@ import pytest
 from orl_explore.runs.run import Run
 from orl_explore.ui import overview
 
+PAGE = "overview"
+
 
 def texts(app):
     """Everything that warns or informs, in one text."""

@@ -57,7 +57,7 @@ def test_a_damaged_table_is_a_sentence(runs, table, visit):
 
 def test_a_damaged_manifest_is_a_sentence(runs, visit):
     (runs / "one" / "run.json").write_text("{")
-    app = visit()
+    app = visit(page="overview")
     assert not app.exception
     assert "damaged" in texts(app)
 

@@ -36,9 +36,12 @@ def test_a_table_that_was_made_anew_is_shown(runs):
 
 # ---- links -----------------------------------------------------------------------------------------------------------
 
-PARAMETERS = ("image", "rank", "pair", "region")
-LIES = ("-5", "9" * 19, "9" * 400, "1e3", "²", "", "7-", "-1--1", "0-9999999", "<b>")
-"""What an address can hold where an image, a rank, a pair or a region should stand."""
+PARAMETERS = (
+    *("image", "rank", "pair", "region", "boxes", "place", "encoder", "color", "a", "b"),
+    *("selected", "view", "at", "pairs", "reviewer", "layout"),
+)
+LIES = ("-5", "9" * 19, "9" * 5000, "1e3", "²", "", "7-", "-1--1", "0-9999999", "<b>")
+"""What an address can hold where an image, a rank, a pair, an encoder or a filter should stand."""
 
 
 def said(app):
@@ -54,10 +57,11 @@ def two_runs(runs):
 
 def link_to(run):
     """The last image of a run, its last neighbor with a pair, that pair and its region."""
-    pair = run.read("pairs").iloc[-1]
+    pairs = run.read("pairs")  # a row would be one of float64
+    pair = {name: int(pairs[name].iloc[-1]) for name in ("image_id", "neighbor_rank", "query_region", "key_region")}
     return {
         "image": pair["image_id"],
-        "rank": int(pair["neighbor_rank"]) + 1,
+        "rank": pair["neighbor_rank"] + 1,
         "pair": f"{pair['query_region']}-{pair['key_region']}",
         "region": pair["query_region"],
     }

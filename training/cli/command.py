@@ -13,7 +13,20 @@ from pathlib import Path
 
 from orl_explore import __version__
 from orl_explore.errors import OrlError
-from training.cli import app, encoders, exchange, explore, images, judging, maps, pair_sets, planning, proposals, stages
+from training.cli import (
+    app,
+    encoders,
+    exchange,
+    explore,
+    images,
+    judging,
+    maps,
+    pair_sets,
+    planning,
+    proposals,
+    reporting,
+    stages,
+)
 from training.cli.arguments import Commands
 from training.crash_log import UNEXPECTED
 
@@ -32,7 +45,7 @@ Every command explains itself: `orl COMMAND --help`. A command that was stopped 
 typed again; what is finished is skipped.
 """
 
-GROUPS = (explore, images, stages, judging, proposals, planning, encoders, maps, pair_sets, exchange, app)
+GROUPS = (explore, images, stages, judging, proposals, planning, encoders, maps, pair_sets, reporting, exchange, app)
 """Where the commands are, in the order of `orl --help`."""
 
 

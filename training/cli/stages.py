@@ -55,7 +55,7 @@ def _add_stage2_options(stage2: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    """Run all three stages on a set of images, then judge each; finished stages are skipped.
+    """Run all three stages on a set of images, judge each and map the objects; finished stages are skipped.
 
     A new run needs --images. The config is stored with the run and used again when none is named.
     """

@@ -103,7 +103,7 @@ def assert_short(err: str) -> None:
         (["stage1", "{new}", "--config", "demo", "--images", "{photos}"], "24 images do not fill a batch of 32"),
         (
             ["stage2", "{done}", "--stage2.min_side", "17"],
-            "made with other setting min_side: `orl stage2 {done} --overwrite`",
+            "made with other setting min_side: `orl stage2 {done} --overwrite --stage2.min_side 17`",
         ),
         (["scenes", "{new}", "--count", "0"], "count"),
         (["scenes", "{new}", "--size", "1"], "size"),

@@ -1,0 +1,276 @@
+"""Below the object map: the chosen region with what is most similar to it, and the crops of the selection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from orl_explore.boxes import BOX
+from orl_explore.figures import drawing, style
+from orl_explore.maps import similar_regions
+from orl_explore.runs.region_embeddings import MINED, read_region_embeddings
+from orl_explore.runs.run import Run
+from orl_explore.ui import map_address, point_map, state
+
+SIMILAR: Final = 6
+COLUMNS, ROWS = 10, 3
+ORDERS: Final = {"typical": "most typical first", "label": "category", "size": "size", "image": "image"}
+
+
+def name_of(run: Run, encoder: str) -> str:
+    """What an encoder is called on the page."""
+    if encoder == MINED:
+        return "what stage 2 mined with"
+    stage = re.fullmatch(r"stage([123])(?:@(\d+))?", encoder)
+    if stage is None:
+        return "the untrained network" if encoder == "untrained" else encoder
+    return f"stage {stage[1]}" + (f" after {stage[2]} epochs" if stage[2] else "")
+
+
+def chosen(run: Run, count: int) -> int | None:
+    """The region that the address names, or that was chosen since."""
+
+    def read(text: str) -> int | None:
+        number = state.number(text)
+        if number is not None and 0 <= number < count:
+            return number
+        state.fall_back(f"This run has no region {text[:40]}: none is chosen.")
+        return None
+
+    map_address.follow(run, "region", read)
+    region = st.session_state.get(map_address.key_of(run, "region"))
+    return region if region is not None and region < count else None
+
+
+def selected(run: Run, count: int) -> list[int]:
+    """The regions that were drawn around, or that the address names."""
+    map_address.follow(run, "selected", lambda text: map_address.unpacked(text, count))
+    found = st.session_state.get(map_address.key_of(run, "selected")) or []
+    return [region for region in found if region < count]
+
+
+@st.fragment
+def panel(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequence[str], recolors: bool) -> None:
+    """What is chosen and selected on the map; a click there runs nothing but this.
+
+    Args:
+        run: the run.
+        regions: its table of regions.
+        facts: of the regions on the map.
+        encoders: whose map is shown, one or two.
+        recolors: whether the map's colors depend on what is chosen, so that a choice has to run the whole page.
+    """
+    if st.session_state.pop(map_address.key_of(run, "leave"), False):
+        st.rerun()  # more changes than this part of the page
+
+    def choose(region: int | None) -> None:
+        st.session_state[map_address.key_of(run, "region")] = region
+        st.session_state[map_address.key_of(run, "leave")] = recolors
+        if region is not None:  # first, as it forgets what belongs to another image
+            state.choose_image(int(regions["image_id"].iloc[region]))
+        map_address.write(run, "region", None if region is None else str(region))
+
+    def select(found: list[int]) -> None:
+        st.session_state[map_address.key_of(run, "selected")] = found
+        st.session_state.pop(map_address.key_of(run, "page"), None)
+        map_address.write(run, "selected", map_address.packed(found))
+
+    region, picked = chosen(run, len(regions)), selected(run, len(regions))
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        st.number_input(
+            "Region",
+            min_value=0,
+            max_value=len(regions) - 1,
+            value=None,
+            step=1,
+            key=map_address.key_of(run, "region"),
+            placeholder="click a point",
+            on_change=lambda: choose(chosen_now(run)),
+            help="The region whose crop is shown: click a point of the map, or type its number.",
+        )
+        with state.explained("region of the object map"):
+            if region is None:
+                with st.container(border=True):
+                    st.markdown(":material/ads_click: **Nothing is chosen yet**")
+                    st.write(
+                        "Rest on a point: its crop appears beside the mouse. Click it: the crop stays here, beside the"
+                        " most similar ones."
+                    )
+            else:
+                _details(run, regions, facts, region)
+    with right, state.explained("crops like the region"):
+        if region is not None:
+            for encoder in encoders:
+                _similar(run, regions, region, encoder, choose)
+    with state.explained("the selection on the object map"):
+        if picked:
+            _selection(run, facts, picked, encoders[0], choose, select)
+    with state.explained("the mouse on the object map"):
+        point_map.answer(run, regions, chosen=region, selected=picked, on_click=choose, on_select=select)
+
+
+def chosen_now(run: Run) -> int | None:
+    """What stands in the field."""
+    found = st.session_state.get(map_address.key_of(run, "region"))
+    return None if found is None else int(found)
+
+
+def _open_pairs(run: Run, image_id: int) -> None:
+    st.session_state[map_address.key_of(run, "leave")] = True
+    state.go("pairs", image_id)
+
+
+def _label(facts: pd.DataFrame, region: int) -> str | None:
+    row = int(facts["region_id"].searchsorted(region))
+    there = "label" in facts and row < len(facts) and facts["region_id"].iloc[row] == region
+    return str(facts["label"].iloc[row]) if there else None
+
+
+def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int) -> None:
+    row = regions.iloc[region]
+    image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
+    picture = state.images(run).load(state.row_of(run, image_id))
+    line = max(2, max(picture.size) // 120)
+    crop, whole = st.container(key=f"{state.EVEN} chosen").columns(2)
+    crop.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
+    boxed = drawing.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
+    whole.image(boxed, width="stretch", alt="its image")
+    label = _label(facts, region)
+    st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
+    st.caption(
+        f"{box[2]} x {box[3]} px at ({box[0]}, {box[1]}) of image {image_id},"
+        f" {state.plain(state.file_name(run, image_id))}"
+    )
+    st.button(
+        "Pairs of this image",
+        icon=":material/join_inner:",
+        key="object map pairs",
+        on_click=_open_pairs,
+        args=(run, image_id),
+    )
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _nearest(run_path: str, encoder: str, region: int, made: str) -> pd.DataFrame | None:
+    found = read_region_embeddings(Run(run_path), encoder)
+    row = int(found.rows_of(np.array([region]))[0])
+    if row < 0:
+        return None
+    nearest = similar_regions.most_similar(found.vectors, row, count=SIMILAR)
+    return nearest.assign(region_id=found.region_ids[nearest["region_id"]])
+
+
+def _similar(run: Run, regions: pd.DataFrame, region: int, encoder: str, choose: Callable[[int], None]) -> None:
+    st.markdown(f"**Most similar to {state.plain(name_of(run, encoder))}**")
+    made = str(read_region_embeddings(run, encoder).facts)
+    found = _nearest(str(run.path), encoder, region, made)
+    if found is None:
+        st.caption(f"Region {region} is not in the sample that this encoder has embedded.")
+        return
+    columns = st.container(key=f"{state.EVEN} similar {encoder}").columns(SIMILAR, gap="small")
+    for number, (other, similarity) in enumerate(found.itertuples(index=False)):
+        row = regions.iloc[int(other)]
+        with columns[number]:
+            crop = state.thumbnail(run, int(row["image_id"]), side=180, box=row[BOX].to_numpy(int))
+            st.image(crop, width="stretch", alt=f"crop of region {other}")
+            st.button(
+                f"{similarity:.2f}",
+                key=f"object map similar {encoder} {number}",
+                help=f"Region {other}: choose it. The number is the cosine of the embeddings.",
+                on_click=choose,
+                args=(int(other),),
+                width="stretch",
+            )
+
+
+# ---- the selection -------------------------------------------------------------------------------------------------
+
+
+def _selection(
+    run: Run,
+    facts: pd.DataFrame,
+    picked: list[int],
+    encoder: str,
+    choose: Callable[[int], None],
+    select: Callable[[list[int]], None],
+) -> None:
+    table = facts[facts["region_id"].isin(picked)].reset_index(drop=True)
+    st.divider()
+    left, middle, clear, right = st.columns([4, 2, 1, 1], vertical_alignment="bottom")
+    left.subheader(f"Selection: {len(table):,} regions", anchor=False)
+    if "label" in table:
+        counts = table["label"].value_counts()
+        left.caption(", ".join(f"{state.plain(str(name))} {count:,}" for name, count in counts[:8].items()))
+    offered = [name for name in ORDERS if name != "label" or "label" in table]
+    order = middle.selectbox(
+        "Order",
+        offered,
+        format_func=ORDERS.__getitem__,
+        key=map_address.key_of(run, "order"),
+        help="Most typical: most similar to the mean of the selection.",
+    )
+    clear.button("Clear", icon=":material/close:", key="object map clear", on_click=select, args=([],), width="stretch")
+    table = _ordered(run, table, encoder, order)
+    right.download_button(
+        "CSV",
+        _export(run, table).to_csv(index=False),
+        file_name="regions.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        key="object map csv",
+        width="stretch",
+    )
+    size = COLUMNS * ROWS
+    pages = -(-len(table) // size)
+    page = 1
+    if pages > 1:
+        key = map_address.key_of(run, "page")
+        if st.session_state.get(key, 1) > pages:
+            st.session_state[key] = pages
+        page = st.pagination(pages, key=key)
+    columns = st.container(key=f"{state.EVEN} selection").columns(COLUMNS)
+    rows = table.iloc[(page - 1) * size : page * size]
+    boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
+    for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
+        with columns[number % COLUMNS]:
+            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
+            st.image(crop, width="stretch", alt=f"crop of region {region}")
+            label = str(rows["label"].iloc[number]) if "label" in rows else ""
+            st.button(
+                str(region),
+                key=f"object map selected {number}",
+                help=f"Region {region}{': ' + state.plain(label) if label else ''}. Choose it.",
+                on_click=choose,
+                args=(int(region),),
+                width="stretch",
+            )
+
+
+def _ordered(run: Run, table: pd.DataFrame, encoder: str, order: str) -> pd.DataFrame:
+    if order == "typical":
+        found = read_region_embeddings(run, encoder)
+        rows = found.rows_of(table["region_id"].to_numpy())
+        vectors = np.asarray(found.vectors[np.maximum(rows, 0)], np.float32)
+        scores = vectors @ vectors.mean(axis=0)
+        return table.iloc[np.argsort(-scores, kind="stable")]
+    column = {"label": "label", "size": "share", "image": "image_id"}[order]
+    return table.sort_values(column, ascending=order != "size", kind="stable")
+
+
+def _export(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    names = {image_id: state.file_name(run, image_id) for image_id in table["image_id"].unique().tolist()}
+    return pd.DataFrame(
+        {
+            "region_id": table["region_id"],
+            "image_id": table["image_id"],
+            "file_name": table["image_id"].map(names),
+            **{name: table[column] for name, column in zip(BOX, ("left", "top", "w", "h"), strict=True)},
+            **({"label": table["label"]} if "label" in table else {}),
+        }
+    )

@@ -1,0 +1,83 @@
+"""Below the map: the chosen region, what is like it, and the selection."""
+
+from __future__ import annotations
+
+import pytest
+
+from flat_maps import flat_layout
+from orl_explore.maps import object_map, similar_regions
+from orl_explore.runs.region_embeddings import read_region_embeddings
+from orl_explore.ui import map_address, map_region
+from training.embed_regions import embed_regions_by
+
+PAGE = "object_map"
+
+
+@pytest.fixture
+def run(run, monkeypatch):
+    monkeypatch.setattr(object_map, "umap_layout", flat_layout)
+    object_map.make_object_map(run)
+    return run
+
+
+def field(app, run):
+    return app.number_input(key=f"object map region {run.path}")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [
+        ("untrained", "the untrained network"),
+        ("stage3", "stage 3"),
+        ("stage1@20", "stage 1 after 20 epochs"),
+        ("mined", "what stage 2 mined with"),
+        ("timm:resnet18", "timm:resnet18"),
+    ],
+)
+def test_names(run, encoder, name):
+    assert map_region.name_of(run, encoder) == name
+
+
+def test_a_choice_is_in_the_address_and_leads_to_its_image(run, visit):
+    app = visit()
+    assert "Nothing is chosen yet" in " ".join(text.value for text in app.markdown)
+    field(app, run).set_value(7).run()
+    assert "".join(app.query_params["region"]) == "7"
+    assert "".join(app.query_params["image"]) == str(run.read("regions")["image_id"].iloc[7])
+    app = visit(region=7)
+    assert field(app, run).value == 7
+    best = int(similar_regions.most_similar(run.read_array("region_embeddings"), 7, count=1)["region_id"].iloc[0])
+    app.button(key="object map similar mined 0").click().run()
+    assert field(app, run).value == best
+    app.button(key="object map pairs").click().run()
+    assert app.title[0].value == "RoI pairs"
+
+
+def test_similar_regions_by_both_encoders(run, tiny, visit):
+    embed_regions_by(run, tiny, limit=60)
+    ids = read_region_embeddings(run, "stage1").region_ids
+    app = visit(encoder="stage1", versus="stage3", region=int(ids[4]))
+    found = read_region_embeddings(run, "stage3")
+    expected = similar_regions.most_similar(found.vectors, 4, count=map_region.SIMILAR)
+    labels = [app.button(key=f"object map similar stage3 {number}").label for number in range(len(expected))]
+    assert labels == [f"{value:.2f}" for value in expected["similarity"]]
+    outside = next(region for region in range(100) if region not in ids)
+    captions = [text.value for text in visit(encoder="stage1", region=outside).caption]
+    assert f"Region {outside} is not in the sample that this encoder has embedded." in captions
+
+
+def test_a_selection_is_in_the_address_listed_cleared_and_chosen_from(run, visit):
+    text = map_address.packed(list(range(35)))
+    app = visit(selected=text)
+    assert any(box.value == "Selection: 35 regions" for box in app.subheader)
+    crops = [app.button(key=f"object map selected {number}").label for number in range(30)]
+    assert len(set(crops)) == 30
+    app.button(key="object map selected 2").click().run()
+    assert field(app, run).value == int(crops[2])
+    app.selectbox(key=f"object map order {run.path}").set_value("image").run()
+    regions = run.read("regions")
+    shown = [int(app.button(key=f"object map selected {number}").label) for number in range(30)]
+    assert regions["image_id"].iloc[shown].is_monotonic_increasing
+    app.button(key="object map clear").click().run()
+    assert not app.subheader
+    assert "selected" not in app.query_params

@@ -1,0 +1,64 @@
+"""The component that answers the map: crops for what is asked, clicks and selections; and numbers from the browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from orl_explore.errors import OrlError
+from orl_explore.ui import point_map, state
+
+
+@pytest.fixture
+def heard(run, monkeypatch):
+    """What the component is given, and how the browser answers: `heard({"wanted": [3]})`."""
+    calls = []
+    monkeypatch.setattr(point_map, "_answers", lambda **arguments: calls.append(arguments))
+    key = f"object map answers {run.path}"
+
+    def hear(said, **options):
+        monkeypatch.setattr(point_map.st, "session_state", {key: said})
+        defaults = {"chosen": None, "selected": [], "on_click": None, "on_select": None}
+        point_map.answer(run, run.read("regions"), **(defaults | options))
+        return calls[-1]
+
+    hear.calls = calls
+    return hear
+
+
+def test_crops_of_what_is_asked_for(heard):
+    data = heard({"wanted": [3, 5]}, chosen=3, selected=[5, 6])["data"]
+    assert list(data["crops"]) == [3, 5]
+    assert data["crops"][3].startswith("data:image/jpeg;base64,")
+    assert (data["chosen"], data["selected"]) == (3, [5, 6])
+    assert heard({})["data"]["selected"] is None
+
+
+def test_clicks_and_selections(heard):
+    clicked, selected = [], []
+    options = {"on_click": clicked.append, "on_select": selected.append}
+    call = heard({"clicked": 4, "selected": [1, 2]}, **options)
+    call["on_clicked_change"]()
+    call["on_selected_change"]()
+    assert (clicked, selected) == ([4], [[1, 2]])
+    heard({"clicked": None, "selected": []}, **options)["on_clicked_change"]()
+    assert clicked == [4]
+
+
+@pytest.mark.parametrize("said", [10**9, -1, "3", None, 2.5, {}])
+def test_the_browser_is_not_trusted(heard, said):
+    clicked = []
+    call = heard({"wanted": [said], "clicked": said}, on_click=clicked.append)
+    call["on_clicked_change"]()
+    assert (clicked, call["data"]["crops"]) == ([], {})
+
+
+def test_an_image_that_is_gone(run, heard, request):
+    """That is said, and the others' crops are sent all the same."""
+    regions = run.read("regions")
+    path = state.images(run).path(state.row_of(run, int(regions["image_id"].iloc[0])))
+    away = path.rename(path.with_suffix(".away"))
+    request.addfinalizer(lambda: away.rename(path))  # other tests see the same images
+    last = len(regions) - 1
+    with pytest.raises(OrlError, match="no such file"):
+        heard({"wanted": [0, last]})
+    assert list(heard.calls[-1]["data"]["crops"]) == [last]
