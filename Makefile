@@ -5,7 +5,9 @@ VENV   ?= .venv
 # The build that is installed, else cpu: `make setup FAISS=gpu` is typed once.
 FAISS  ?= $(if $(wildcard $(VENV)/.installed-faiss-gpu),gpu,cpu)
 APP    ?= 1
+PHOTOS ?=
 ARGS   ?=
+MINUTES ?= 30
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
@@ -17,7 +19,7 @@ SCENES := data/demo/annotations.json
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab notebooks docs docs-serve test lint clean
+.PHONY: help setup explore photos-named demo lab notebooks docs docs-serve test fuzz lint clean
 
 help:  ## say what can be made
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -26,13 +28,21 @@ help:  ## say what can be made
 	@echo "  PYTHON     the Python to make .venv with, 3.11 or newer (default: python3)"
 	@echo "  VENV       the environment's folder (default: .venv)"
 	@echo "  FAISS      cpu or gpu: which build of FAISS to install (default: the one installed, else cpu)"
-	@echo "  APP        0: let \`make demo\` end after the summary (default: 1)"
+	@echo "  APP        0: let \`make explore\` and \`make demo\` end after the summary (default: 1)"
+	@echo "  PHOTOS     the folder of photographs for \`make explore\`"
+	@echo "  MINUTES    how long \`make fuzz\` tries (default: 30)"
 	@echo "  ARGS       further arguments of pytest, such as ARGS=\"tests/test_boxes.py -x\"; of \`make notebooks\`: ARGS=03"
 
 setup: $(STAMP)  ## make .venv and install everything into it; does nothing when that is done
 
+explore: photos-named setup  ## look at photographs of your own: make explore PHOTOS=DIR
+	$(BIN)/orl explore "$(patsubst ~/%,$(HOME)/%,$(PHOTOS))" $(if $(filter 0,$(APP)),--no-app) $(ARGS)
+
+photos-named:
+	@test -n "$(PHOTOS)" || { echo "name a folder of photographs: make explore PHOTOS=DIR"; exit 2; }
+
 demo: setup  ## make practice scenes, run all three stages on them, judge each, open the app
-	@test -e $(SCENES) || $(BIN)/orl scenes data/demo --disguise
+	@test -e $(SCENES) || $(BIN)/orl scenes data/demo
 ifeq ($(APP),0)
 	$(BIN)/orl run runs/demo --config demo --images $(SCENES)
 else
@@ -58,6 +68,12 @@ docs-serve: setup  ## show the documentation at http://localhost:8000, and follo
 
 test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+# Fuzzers share the minutes; each begins with seeds of its own, so that no two days try the same.
+FUZZERS = $(shell grep -ho '^def test_' tests/fuzz/test_*.py | wc -l)
+fuzz: setup  ## try inputs of every kind for MINUTES=30 minutes
+	ORL_FUZZ_SECONDS=$$(( $(MINUTES) * 60 / $(FUZZERS) )) ORL_FUZZ_SEED=$$(date +%s) \
+	    $(BIN)/python -m pytest tests/fuzz --timeout 0 $(ARGS)
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check

@@ -71,7 +71,8 @@ def probe_new_instances(run: Run, config: Config, unseen: ImageSet) -> dict[str,
     crops = [evaluate.draw_crops(images, config) for images in sets]
     labels = [frame["category"].to_numpy(object) for frame in crops]
     accuracy = {}
-    for name, encoder in evaluate.encoders(run, config):
+    for name, found in evaluate.encoders(run, config).items():
+        encoder = found.load()
         features = [
             embed_regions(encoder, images, frame, size=config.stage1.image_size, workers=data_workers(config))
             for images, frame in zip(sets, crops, strict=True)

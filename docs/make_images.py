@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a finished run with its object map, such as runs/demo")
     parser.add_argument("--image", type=int, help="the image to look at (default: the one with the most objects)")
     parser.add_argument("--only", choices=("figures", "screenshots"), help="leave the others as they are")
+    names = [page.name for page in PAGES]
+    parser.add_argument("--pages", nargs="+", choices=names, default=names, help="pages to show (default: all)")
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="browser (default: chromium on the path)")
     arguments = parser.parse_args()
     run = Run.open(arguments.run)
@@ -69,7 +71,7 @@ def main() -> None:
             picture = Image.open(io.BytesIO(figure.to_image("png", width=WIDTH, scale=1.5)))
             save(f"how-{name}", picture, colors=64 if name == "objects" else 256)  # thirty thousand points are large
     if arguments.only != "figures":
-        for name, picture in screenshots(run, image_id, arguments.chromium):
+        for name, picture in screenshots(run, image_id, arguments.pages, arguments.chromium):
             save(f"app-{name.replace('_', '-')}", picture)
 
 
@@ -134,16 +136,20 @@ def filter_settings(run: Run) -> dict[str, float]:
     return {name: getattr(stage, name) for name in ("min_side", "max_aspect", "max_iou", "max_boxes")}
 
 
-def screenshots(run: Run, image_id: int, chromium: str | None) -> Iterator[tuple[str, Image.Image]]:
-    """Every page of the dashboard as a person sees it who has just opened it, by its name."""
+def screenshots(
+    run: Run, image_id: int, pages: Sequence[str], chromium: str | None
+) -> Iterator[tuple[str, Image.Image]]:
+    """Pages of the dashboard as a person sees them who has just opened them, by their names; and a tab of one."""
     from playwright.sync_api import sync_playwright
+
+    from orl_explore.ui.pair_alike import TITLE
 
     region = int(run.read("pairs", image_id=image_id)["query_region"].iloc[0])
     with dashboard(run) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         tab = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
         tab.set_default_timeout(300_000)
-        for page in PAGES:
+        for page in (page for page in PAGES if page.name in pages):
             tab.goto(f"{address}/?run={run.path.name}&page={page.name}&image={image_id}")
             tab.wait_for_function(DONE)
             if page.name == "compare" and tab.locator(".st-key-compare-embed button").count():
@@ -161,6 +167,13 @@ def screenshots(run: Run, image_id: int, chromium: str | None) -> Iterator[tuple
                 tab.wait_for_function(DONE)
             tab.wait_for_timeout(3000)  # Plotly draws after the page is done
             yield page.name, Image.open(io.BytesIO(tab.screenshot()))
+            if page.name == "pairs":
+                tab.get_by_role("tab", name=TITLE).click()
+                tab.locator("canvas.b").last.scroll_into_view_if_needed()
+                tab.wait_for_function(DONE)
+                tab.locator("canvas.b").last.scroll_into_view_if_needed()
+                tab.wait_for_timeout(2000)
+                yield "pairs_alike", Image.open(io.BytesIO(tab.screenshot()))
         browser.close()
 
 

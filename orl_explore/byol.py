@@ -81,18 +81,24 @@ class TwinNetworks(nn.Module):
         return loss, projection1.detach()
 
     def save_memory(self) -> None:
-        """Let each residual block of the online backbone compute its activations twice instead of keeping them.
+        """Let each block of the online backbone compute its activations twice instead of keeping them.
 
         Losses, gradients and running statistics stay what they are.
 
         Raises:
-            OrlError: the backbone is not made of residual blocks.
+            OrlError: the backbone is neither a ResNet nor one of timm's that knows this, without batch normalization.
         """
+        backbone = self.online.backbone
+        if hasattr(backbone, "set_grad_checkpointing") and not any(
+            isinstance(m, _BatchNorm) for m in backbone.modules()
+        ):
+            backbone.set_grad_checkpointing()  # type: ignore[operator]
+            return
         found = [getattr(self.online.backbone, f"layer{number}", None) for number in range(1, 5)]
         layers = [layer for layer in found if isinstance(layer, nn.Sequential)]
         if len(layers) < 4:
             raise OrlError(
-                f"gradient checkpointing knows only ResNets, not {self.settings.backbone!r}: leave it off for this one"
+                f"gradient checkpointing does not know {self.settings.backbone!r}: leave it off for this one"
             )
         for block in (block for layer in layers for block in layer):
             block.forward = partial(_checkpointed, block, block.forward)

@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.images.object_masks import from_rle
 from orl_explore.settings import InputSettings
 from orl_explore.views import cropping, tensors
 from orl_explore.views.cropping import crop_pixels
+from orl_explore.views.loading import Batches
+from orl_explore.views.parameters import Box
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +32,15 @@ if TYPE_CHECKING:
     from orl_explore.images.image_set import ImageSet
 
 Progress = Callable[[int, int], None]
+
+
+class Fading(NamedTuple):
+    """What is done with pixels outside an object."""
+
+    masks: Sequence[Sequence[str | None]]
+    """Of each image, the masks of its boxes as counts of a compressed COCO RLE; None: nothing is faded."""
+    strength: float
+    """0 to 1: see `cropping.fade_outside`; the color is the encoder's mean."""
 
 
 class _Crops(Dataset):
@@ -44,8 +56,9 @@ class _Crops(Dataset):
         boxes: Sequence[np.ndarray] | None,
         size: int,
         inputs: Sequence[InputSettings],
+        fading: Fading | None = None,
     ):
-        self.images, self.rows, self.boxes = images, rows, boxes
+        self.images, self.rows, self.boxes, self.fading = images, rows, boxes, fading
         self.size, self.inputs = size, inputs
 
     def __len__(self) -> int:
@@ -60,9 +73,20 @@ class _Crops(Dataset):
         pixels, boxes = self.images.load_pixels(row), self.boxes[index].tolist()
         found = []
         for way in self.inputs:
-            crops = [crop_pixels(pixels, tuple(box), way.side(self.size), way.interpolation) for box in boxes]
+            shown = [self._shown(pixels, tuple(box), index, place, way) for place, box in enumerate(boxes)]
+            crops = [crop_pixels(what, box, way.side(self.size), way.interpolation) for what, box in shown]
             found.append(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
         return found
+
+    def _shown(
+        self, pixels: np.ndarray, box: Box, index: int, place: int, inputs: InputSettings
+    ) -> tuple[np.ndarray, Box]:
+        """What a box is cut out of, and where: the image, or the box alone, faded outside its mask, if it has one."""
+        counts = self.fading.masks[index][place] if self.fading else None
+        if self.fading is None or counts is None:
+            return pixels, box
+        mask = from_rle(counts, (pixels.shape[1], pixels.shape[0]))
+        return cropping.fade_outside(pixels, box, mask, self.fading.strength, inputs.mean), (0, 0, *box[2:])
 
 
 class _Files(Dataset):
@@ -85,7 +109,7 @@ def _first(batch: list[list[Tensor]]) -> list[Tensor]:
     return batch[0]
 
 
-def _batches(loader: DataLoader, batch_size: int, done: Callable[[], None]) -> Iterator[list[Tensor]]:
+def _batches(loader: Batches, batch_size: int, done: Callable[[], None]) -> Iterator[list[Tensor]]:
     """Regroup crops that arrive image by image into batches of a fixed size (the last one smaller), in each way."""
     waiting: list[list[Tensor]] = []
     count = 0
@@ -122,7 +146,7 @@ def _embed(
         if progress:
             progress(finished, len(crops))
 
-    loader = DataLoader(crops, batch_size=1, collate_fn=_first, num_workers=workers)
+    loader = Batches(crops, [[index] for index in range(len(crops))], collate=_first, workers=workers)
     autocast = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
     parts: list[list[Tensor]] = [[] for _ in forwards]
     with autocast:
@@ -180,6 +204,8 @@ def embed_regions(
     regions: pd.DataFrame,
     *,
     size: int = 224,
+    masks: Sequence[str | None] | None = None,
+    mask_outside: float = 0.0,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     workers: int = 0,
@@ -193,6 +219,8 @@ def embed_regions(
         images: where the images are.
         regions: columns image_id, x, y, w, h, grouped by image; any order of images.
         size: side that every box is resized to, pixels, for an encoder that has no size of its own.
+        masks: of each box, the counts of a compressed COCO RLE at its image's size, or None.
+        mask_outside: how far what lies outside them is faded to the encoder's mean color, 0 to 1.
         device: where the encoder runs.
         batch_size: boxes per forward pass.
         workers: processes that decode and crop; 0 does it in this one.
@@ -210,6 +238,8 @@ def embed_regions(
         images,
         regions,
         size=size,
+        masks=masks,
+        mask_outside=mask_outside,
         device=device,
         batch_size=batch_size,
         workers=workers,
@@ -224,6 +254,8 @@ def embed_regions_each(
     regions: pd.DataFrame,
     *,
     size: int = 224,
+    masks: Sequence[str | None] | None = None,
+    mask_outside: float = 0.0,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     workers: int = 0,
@@ -248,10 +280,14 @@ def embed_regions_each(
     if len(set(ids[starts].tolist())) != len(starts):
         raise OrlError("regions of one image must stand together: sort the table by image_id")
     rows = images.rows_of(ids[starts]).tolist()
+    fading = None
+    if masks is not None and mask_outside:
+        ends = np.r_[starts[1:], len(ids)]
+        fading = Fading([masks[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)], mask_outside)
     inputs = list(dict.fromkeys(encoder.inputs for encoder in encoders))
     return _embed(
         [encoder.features for encoder in encoders],
-        _Crops(images, rows, np.split(boxes, starts[1:]), size, inputs),
+        _Crops(images, rows, np.split(boxes, starts[1:]), size, inputs, fading),
         ways=[inputs.index(encoder.inputs) for encoder in encoders],
         device=device,
         batch_size=batch_size,
@@ -314,3 +350,12 @@ def embed_picture(encoder: Encoder, picture: Image.Image, *, size: int = 224) ->
     """Embed one picture that is in no image set, just as `embed_images` does on the CPU: float32 (dim,) of length 1."""
     crop = tensors.to_tensor(cropping.center_view(picture, encoder.inputs.side(size), encoder.inputs))[None]
     return nn.functional.normalize(encoder(tensors.normalize(crop, encoder.inputs)).float(), dim=1)[0].numpy()
+
+
+@torch.inference_mode()
+def embed_box(encoder: Encoder, picture: Image.Image, box: tuple[int, int, int, int], *, size: int = 224) -> np.ndarray:
+    """Embed a box of one picture, just as `embed_regions` does on the CPU: float32 (width,) of length 1."""
+    inputs = encoder.inputs
+    crop = crop_pixels(np.array(picture.convert("RGB")), box, inputs.side(size), inputs.interpolation)
+    batch = torch.from_numpy(crop).permute(2, 0, 1)[None]
+    return nn.functional.normalize(encoder.features(tensors.normalize(batch, inputs)).float(), dim=1)[0].numpy()

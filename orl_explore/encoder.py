@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from orl_explore.errors import OrlError
-from orl_explore.settings import EncoderSettings, InputSettings, from_dict
+from orl_explore.nested import from_dict
+from orl_explore.settings import EncoderSettings, InputSettings
 
 
 def build_backbone(name: str) -> tuple[nn.Module, int]:

@@ -19,6 +19,9 @@ BLOCK = 4096
 DATABASE = 65_536
 """Rows that are searched in at a time, however many there are."""
 
+NEAR = 2048
+"""Rows that are compared with as many others at a time: were all of them alike, their pairs would still fit."""
+
 SLACK = 16
 """Candidates beyond k, so that rounding inside the search cannot decide who is the k-th neighbor."""
 
@@ -298,6 +301,32 @@ def _best(row: int, candidates: NDArray[np.int64], similarities: NDArray[np.floa
     candidates, similarities = candidates[allowed], similarities[allowed].clip(-1, 1)
     order = np.lexsort((candidates, -similarities))[:k]
     return candidates[order], similarities[order]
+
+
+def count_near_duplicates(embeddings: NDArray[np.floating], *, threshold: float = 0.98) -> int:
+    """Pairs of rows, each pair once, with a cosine above the threshold: over the whole set, not the k nearest alone.
+
+    Args:
+        embeddings: (N, D); best memory-mapped.
+        threshold: of the cosine.
+
+    Raises:
+        OrlError: FAISS is not installed.
+    """
+    faiss = require_faiss()
+    count = 0
+    for first in range(0, len(embeddings), NEAR):
+        index = faiss.IndexFlatIP(embeddings.shape[1])
+        index.add(_unit(embeddings[first : first + NEAR]))
+        for start in range(first, len(embeddings), NEAR):  # blocks before this one have met it
+            queries = _unit(embeddings[start : start + NEAR])
+            limits, _, found = index.range_search(queries, threshold)
+            if start == first:
+                rows = np.repeat(np.arange(len(queries)), np.diff(limits.astype(np.int64)))
+                count += int((found > rows).sum())
+            else:
+                count += int(limits[-1])
+    return count
 
 
 def nearest_to(

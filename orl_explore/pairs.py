@@ -57,7 +57,7 @@ def match_regions(
     Raises:
         ValueError: shapes disagree, or an embedding has no direction (zero, NaN or infinite).
     """
-    return _choose(
+    return choose_pairs(
         similarity_matrix(query, key),
         ratio=ratio,
         mutual=mutual,
@@ -80,7 +80,7 @@ def similarity_matrix(
     return (query @ key.T).astype(np.float32).clip(-1, 1)
 
 
-def _choose(
+def choose_pairs(
     similarity: NDArray[np.float32],
     *,
     ratio: float,
@@ -194,7 +194,7 @@ def pair_images(
             end = 0
             for row, span in zip(rows, spans, strict=True):
                 begin, end = end, end + span[1] - span[0]
-                q, k, values = _choose(
+                q, k, values = choose_pairs(
                     similarity[:, begin:end],
                     ratio=ratio,
                     mutual=mutual,

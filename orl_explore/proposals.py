@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
+import logging
 import multiprocessing
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
 
 Method = Literal["fast", "opencv"]
 """Who searches: the compiled search of this project, or OpenCV's, the reference."""
+
+PATIENCE = 7200.0
+"""Seconds that a worker may search one picture; a hundred megapixels take minutes."""
+
+log = logging.getLogger("orl_explore")
 
 _search_lock = threading.Lock()
 
@@ -62,6 +71,18 @@ def selective_search(
     return np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
 
 
+def require_search(method: Method) -> None:
+    """See whether a method can search here; a pipeline asks before it trains for hours.
+
+    Raises:
+        OrlError: Numba is missing, or OpenCV comes without its contrib modules.
+    """
+    if method == "opencv":
+        _require_contrib()
+    else:
+        _fast_search()
+
+
 def _fast_search() -> Callable[..., NDArray[np.int32]]:
     try:
         from orl_explore import selective_search as compiled
@@ -74,7 +95,7 @@ def _fast_search() -> Callable[..., NDArray[np.int32]]:
     return compiled.search
 
 
-def _opencv_search(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.int32]:
+def _require_contrib() -> None:
     import cv2
 
     if not hasattr(cv2, "ximgproc"):
@@ -82,6 +103,12 @@ def _opencv_search(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.int32]:
             "This OpenCV lacks selective search: pip uninstall opencv-python, "
             "then pip install --force-reinstall opencv-contrib-python"
         )
+
+
+def _opencv_search(image: NDArray[np.uint8], *, seed: int) -> NDArray[np.int32]:
+    import cv2
+
+    _require_contrib()
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(image[..., ::-1]))  # OpenCV wants BGR
     search.switchToSelectiveSearchFast()
@@ -158,14 +185,16 @@ class Proposer:
         judge = partial(filter_boxes, min_side=min_side, max_aspect=max_aspect, max_iou=max_iou, max_boxes=max_boxes)
         search = partial(selective_search, method=method, max_side=max_side)
         self._task = _Task(images, search, judge, seed, compiled=method == "fast")
-        self._workers = workers
+        self._workers, self._in_processes = workers, workers > 1
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
+        if error[0] is not None:
+            self._end_pool()
+        elif self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
     def propose(self, rows: Sequence[int], progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
@@ -181,7 +210,7 @@ class Proposer:
             search find nothing at all, that is the whole image, as "fallback".
 
         Raises:
-            OrlError: an image cannot be read or searched, or a worker process died.
+            OrlError: an image cannot be read or searched, or worker processes died until there was none left.
         """
         found: list[Judged] = []
         for judged in self._propose_all(rows):
@@ -204,9 +233,21 @@ class Proposer:
 
     def _propose_all(self, rows: Sequence[int]) -> Iterator[Judged]:
         """Yield the boxes and reasons of images in order, worked out in this process or in several."""
-        if self._workers <= 1:
+        if not self._in_processes:
             yield from (_propose_one(self._task, row) for row in rows)
             return
+        done = 0
+        while True:
+            try:
+                for judged in self._in_pool(rows[done:]):
+                    yield judged
+                    done += 1
+                return
+            except (BrokenProcessPool, OSError) as error:
+                self._end_pool()
+                self._go_on_after(error, rows[done:])
+
+    def _in_pool(self, rows: Sequence[int]) -> Iterator[Judged]:
         if self._pool is None:
             if self._task.compiled:
                 from orl_explore.selective_search import warm_up
@@ -217,13 +258,50 @@ class Proposer:
             self._pool = ProcessPoolExecutor(
                 self._workers, mp_context=context, initializer=_start_worker, initargs=(self._task,)
             )
-        try:
-            yield from self._pool.map(_propose_in_worker, rows, chunksize=4)
-        except BrokenProcessPool as error:
+        # Few are handed out at a time: what is known of a lost worker is that one of these cost its life.
+        waiting: deque[Future[Judged]] = deque()
+        ahead = iter(rows)
+        while True:
+            for row in itertools.islice(ahead, 4 * self._workers - len(waiting)):
+                waiting.append(self._pool.submit(_propose_in_worker, row))
+            if not waiting:
+                return
+            try:
+                yield waiting.popleft().result(timeout=PATIENCE)
+            except FutureTimeoutError:
+                raise OrlError(
+                    f"a worker process has searched one picture for {PATIENCE / 60:.0f} minutes: search smaller"
+                    " pictures with --stage2.max_side 1000, or see whether the disk answers"
+                ) from None
+
+    def _go_on_after(self, error: Exception, rows: Sequence[int]) -> None:
+        """Use fewer workers from now on; where there was one alone, name the picture that it was at.
+
+        Raises:
+            OrlError: the last worker died.
+        """
+        if self._workers == 1:
             raise OrlError(
-                "A proposal worker died, most likely for lack of memory (large pictures need much of it): "
-                "run again with fewer workers, or with workers=1 to see its own error."
+                f"a worker process died, most likely for lack of memory, while it searched"
+                f" {self._task.images.path(rows[0])}: search smaller pictures with --stage2.max_side 1000"
             ) from error
+        self._workers //= 2
+        log.warning(
+            "a worker process that searches for boxes died, most likely for lack of memory, which large pictures need"
+            " much of: this goes on with %s (setting workers)",
+            f"{self._workers} of them" if self._workers > 1 else "one of them",
+        )
+
+    def _end_pool(self) -> None:
+        """Shut the pool down; processes that are left, and what they were to do, are of no use."""
+        if self._pool is not None:
+            processes = list((self._pool._processes or {}).values())
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()
+            for process in processes:
+                process.join(5)
+        self._pool = None
 
 
 def regions_from(proposals: pd.DataFrame, *, first: int = 0) -> pd.DataFrame:

@@ -7,12 +7,12 @@ the file itself.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from orl_explore.errors import OrlError
+from orl_explore.nested import at_key, differing_keys, listed
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class EncoderSettings:
     """Shape of the encoder; the defaults are the paper's."""
 
     backbone: str = "resnet50"
-    """A torchvision ResNet by name, or `timm:NAME` for one of timm's."""
+    """A torchvision ResNet by name, or `timm:NAME` for a ResNet, ConvNeXt, vision transformer, ... of timm's."""
     hidden: int = 4096
     """Width of the hidden layer of projector and predictors; 0: no projector, as imported backbones have none."""
     dim: int = 256
@@ -112,22 +112,25 @@ class InputSettings:
 
 
 Augment = Literal["pil", "cpu", "device"]
-
-
-def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the values in which two nested dictionaries differ."""
-    keys = []
-    for key in [*old, *(key for key in new if key not in old)]:
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            keys += differing_keys(a, b, f"{prefix}{key}.")
-        elif a != b:
-            keys.append(f"{prefix}{key}")
-    return keys
+Optimizer = Literal["sgd", "adamw", "lars"]
 
 
 COMPUTE = ("augment", "compile", "gradient_checkpointing")
 """Settings of stages 1 and 3 that change nothing beyond rounding: a run may go on with others."""
+
+LATER = {
+    "accumulate": 1,
+    "index": "auto",
+    "encoder": None,
+    "encoder_size": None,
+    "init": None,
+    "optimizer": "sgd",
+    "mask_outside": 0.0,
+}
+"""Settings that did not exist at first: with these values a stage is what it was without them, so older runs go on."""
+
+MOST_ADAMW = 0.02
+"""Highest `base_lr` that AdamW is let train with."""
 
 EXACT_IMAGES = 1_000_000
 """Images up to which `stage2.index: auto` searches exactly."""
@@ -139,6 +142,9 @@ class TrainSettings:
 
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     """Shape of the networks."""
+    init: str | None = None
+    """Not in the paper: begin with the weights of an encoder of this shape: embedded, timm:NAME, another run's as
+    RUN:stage3, a file, ...; docs/training.md lists what can be named. None: from scratch."""
     views: ViewSettings = field(default_factory=ViewSettings)
     """Strength of the augmentations."""
     image_size: int = 224
@@ -152,10 +158,13 @@ class TrainSettings:
     those of a pass, the learning rate stays that of the whole batch."""
     base_lr: float = 0.4
     """Learning rate at a batch of 512; the rate used is base_lr * batch_size / 512 (`learning_rate()`)."""
+    optimizer: Optimizer = "sgd"
+    """"sgd" as in the paper; "adamw", for transformers; "lars", for large batches. The last two do not decay biases and
+    normalization, and AdamW needs a far lower base_lr."""
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD and LARS; first beta of AdamW."""
     weight_decay: float = 1e-4
-    """Weight decay, on all parameters."""
+    """Weight decay, with SGD on all parameters."""
     warmup_epochs: float = 4.0
     """Epochs of linear warm-up from 1e-4 of the learning rate."""
     schedule: Literal["epoch", "step"] = "epoch"
@@ -210,10 +219,18 @@ class TrainSettings:
         _check_positive(
             self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps"
         )
-        if self.augment not in get_args(Augment):
-            raise OrlError(f"{self._stage}.augment is {self.augment!r}: choose one of {', '.join(get_args(Augment))}")
-        if self.schedule not in ("epoch", "step"):
-            raise OrlError(f"{self._stage}.schedule is {self.schedule!r}: choose epoch or step")
+        for name, known in (
+            ("augment", get_args(Augment)),
+            ("optimizer", get_args(Optimizer)),
+            ("schedule", ("epoch", "step")),
+        ):
+            if getattr(self, name) not in known:
+                raise OrlError(f"{self._stage}.{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}")
+        if self.optimizer == "adamw" and self.base_lr > MOST_ADAMW:
+            raise OrlError(
+                f"{self._stage}.base_lr is {self.base_lr}, which is for SGD: AdamW wants one of about a thousandth, for"
+                f" example --{self._stage}.base_lr 0.001 --{self._stage}.weight_decay 0.05"
+            )
         if self.batch_size < 2:
             raise OrlError(f"{self._stage}.batch_size is 1: batch normalization needs at least 2 images")
         if self.batch_size % self.accumulate or self.batch_size < 2 * self.accumulate:
@@ -277,6 +294,9 @@ class Stage2Settings:
     """Not in the paper: drop pairs below this cosine similarity."""
     max_image_similarity: float | None = None
     """Not in the paper: leave out neighbors above this cosine similarity, as near-duplicates."""
+    mask_outside: float = 0.0
+    """Not in the paper: how far what lies outside a box's mask is faded before the box is embedded, 0 (not at all) to 1
+    (a single color); only for imported boxes that have masks."""
     batch_size: int = 256
     """Crops per forward pass."""
     shard_images: int = 512
@@ -292,6 +312,8 @@ class Stage2Settings:
                 f"stage2.encoder_size is {self.encoder_size}, which is for another encoder than stage 1's: name one"
                 " with --stage2.encoder, or set --stage2.image_size"
             )
+        if not 0 <= self.mask_outside <= 1:
+            raise OrlError(f"stage2.mask_outside is {self.mask_outside}: it must lie between 0 and 1")
         if not 0 < self.pair_ratio <= 1:
             raise OrlError(f"stage2.pair_ratio is {self.pair_ratio}: it must lie above 0 and at most at 1")
 
@@ -314,6 +336,8 @@ class Stage3Settings(TrainSettings):
     """Weight of the inter-RoI loss."""
     reviews: Literal["use"] | None = None
     """Not in the paper: "use" leaves out pairs that a person rejected and adds those that a person accepted."""
+    without: str | None = None
+    """Not in the paper: a selection (`orl select RUN`) whose boxes are left out, and pairs with one of them."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -340,7 +364,7 @@ class Config:
     """Number format of the forward passes. "auto": bf16 where the device has it, else fp16 on a GPU; "paper": training
     in fp16 with loss scaling on a GPU, stage 2 in fp32."""
     workers: int | None = None
-    """Processes that prepare images; default: one per core, at most 8 per device."""
+    """Processes that prepare images, for each device; default: by the cores that are free (docs/training.md)."""
     devices: int | Literal["auto"] = "auto"
     """Devices (GPUs, or processes without one) to train on."""
     stage1: Stage1Settings = field(default_factory=Stage1Settings)
@@ -362,20 +386,16 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML and JSON hold them (tuples as lists)."""
-        return _listed(dataclasses.asdict(self))
+        return listed(dataclasses.asdict(self))
 
     def stage_dict(self, stage: str) -> dict[str, Any]:
         """What a stage's result depends on; how it is spread over workers and devices is not part of that."""
-        settings = {name: value for name, value in self.as_dict()[stage].items() if name not in COMPUTE}
-        if settings.get("accumulate") == 1:  # the same as before this setting existed: such runs go on
-            del settings["accumulate"]
-        if settings.get("index") == "auto":  # likewise
-            del settings["index"]
-        for name in ("knn_every", "keep_every"):  # look on, change nothing
-            settings.pop(name, None)
-        for name in ("encoder", "encoder_size"):  # likewise
-            if stage == "stage2" and settings[name] is None:
-                del settings[name]
+        left_out = (*COMPUTE, "knn_every", "keep_every")  # the last two look on and change nothing
+        settings = {
+            name: value
+            for name, value in self.as_dict()[stage].items()
+            if name not in left_out and not (name in LATER and value == LATER[name])
+        }
         return {"precision": self.precision, "seed": self.seed, **settings}
 
     def compute_dict(self, stage: str) -> dict[str, Any]:
@@ -385,7 +405,7 @@ class Config:
     def differences(self) -> dict[str, tuple[Any, Any]]:
         """What is not as published: dotted key -> (published value, this config's)."""
         paper, own = as_published().as_dict(), self.as_dict()
-        return {key: (_at(paper, key), _at(own, key)) for key in differing_keys(paper, own)}
+        return {key: (at_key(paper, key), at_key(own, key)) for key in differing_keys(paper, own)}
 
 
 def as_published() -> Config:
@@ -398,41 +418,7 @@ def as_published() -> Config:
     )
 
 
-T = TypeVar("T")
-
-
-def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Settings from nested plain values, as `Config.as_dict` and run.json hold them; keys that are no setting are left.
-
-    Args:
-        kind: a class of settings.
-        values: what is not in there has its default.
-    """
-    found: dict[str, Any] = {}
-    for setting in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if setting.name not in values:
-            continue
-        value = values[setting.name]
-        if isinstance(value, Mapping):
-            value = from_dict(setting.default_factory, value)  # type: ignore[arg-type]
-        found[setting.name] = tuple(value) if isinstance(value, list) else value
-    return kind(**found)
-
-
 def _check_positive(settings: object, prefix: str, *names: str) -> None:
     for name in names:
         if not getattr(settings, name) > 0:  # so NaN is refused, too
             raise OrlError(f"{prefix}.{name} is {getattr(settings, name)}: it must be above 0")
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as lists, all the way down."""
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    return [_listed(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _at(values: dict[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        values = values[part]
-    return values

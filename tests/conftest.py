@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ def one_thread() -> None:
 
 
 SCENES = 24
+os.environ["OMP_NUM_THREADS"] = "1"  # for what the tests start, and for the share that training takes of the machine
 torch.set_num_threads(1)  # for fixtures of a session, which come before those of a test
 
 

@@ -16,10 +16,10 @@ METHOD = (
     *("encoder", "embedding", "byol", "neighbors", "proposals", "selective_search", "boxes", "pairs", "orl"),
     "pretrained",
 )
-"""What stands at the top of orl_explore, beside `errors` and `settings`, which everybody may import."""
+"""What stands at the top of orl_explore, beside `errors`, `nested` and `settings`, which everybody may import."""
 
 FLOORS = (
-    ("errors", "settings"),
+    ("errors", "nested", "settings"),
     ("images",),
     ("views",),
     METHOD,
@@ -78,7 +78,7 @@ LIBRARY = sorted(name for name in MODULES if name.startswith("orl_explore."))
 def test_the_top_of_the_library_is_the_method():
     files = {path.stem for path in (ROOT / "orl_explore").glob("*.py")} - {"__init__"}
     rooms = {path.name for path in (ROOT / "orl_explore").iterdir() if (path / "__init__.py").exists()}
-    assert files == {*METHOD, "errors", "settings"}
+    assert files == {*METHOD, "errors", "nested", "settings"}
     assert files | rooms == set(itertools.chain(*FLOORS))
 
 

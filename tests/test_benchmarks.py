@@ -1,12 +1,21 @@
-"""What benchmarks are made of: a large run, in small."""
+"""What benchmarks are made of: a large run, in small; the pairs, images and intervals of the claim."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from orl_explore.images.opening import open_images
+from orl_explore.judging.intervals import Scored, write_items
 from orl_explore.maps import object_map
+from orl_explore.practice.scenes import make_scenes
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def test_a_large_run_in_small(tmp_path, monkeypatch):
@@ -29,3 +38,73 @@ def test_a_large_run_in_small(tmp_path, monkeypatch):
     assert len(run.read("pairs", image_id=int(ids[5]))) == 25
     assert len(object_map.read_object_map(run).table) == len(regions)
     json.loads((run.path / "evaluation" / "summary.json").read_text())
+
+
+# ---- the claim -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def claim(monkeypatch):
+    """The modules of the benchmark, by their bare names."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield {name: importlib.import_module(name) for name in ("claim_data", "claim_table", "claim")}
+    for name in ("claim", "claim_data", "claim_judging", "claim_table", "report"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("claim")
+    return [
+        make_scenes(folder / str(seed), count=12, size=64, seed=seed, instances=3, disguise=True) for seed in (3, 4)
+    ]
+
+
+@pytest.fixture
+def scenes(sources):
+    return sources[0]
+
+
+def test_oracle_pairs_join_one_category_and_random_ones_any(claim, scenes):
+    data, images = claim["claim_data"], open_images([scenes])
+    regions = data.annotated_boxes(images)
+    assert (regions["image_id"].value_counts() == images.objects["image_id"].value_counts()).all()
+    oracle = data.oracle_pairs(images, regions, seed=0)
+    category = dict(zip(regions["region_id"], images.objects["category"], strict=True))
+    owner = regions.set_index("region_id")["image_id"]
+    assert len(oracle) > 5
+    for pairs in (oracle, *(data.random_pairs(images, regions, oracle, anywhere=how, seed=0) for how in (False, True))):
+        assert (owner[pairs["query_region"]].to_numpy() == pairs["image_id"]).all()
+        assert (owner[pairs["key_region"]].to_numpy() == pairs["neighbor_id"]).all()
+        assert (pairs["image_id"] != pairs["neighbor_id"]).all()
+    assert all(category[q] == category[k] for q, k in oracle[["query_region", "key_region"]].to_numpy())
+    boxes = data.random_boxes(images, regions, min_side=24, seed=0)
+    assert (boxes["image_id"].value_counts() == regions["image_id"].value_counts()).all()
+    assert boxes[["w", "h"]].min().min() >= 24 - 2  # of 64 px, an aspect of 3 leaves at least 64 / 3
+    assert (boxes[["x", "y"]].to_numpy() + boxes[["w", "h"]].to_numpy()).max() <= 64
+
+
+def test_photographs_are_held_out_and_small_boxes_do_not_count(claim, sources, tmp_path):
+    data = claim["claim_data"].photographs(tmp_path, seed=0, sources=sources, min_side=30)
+    train = open_images([data.train], root=data.root)
+    known = data.tests["known"]
+    assert (len(train), len(known)) == (20, 4)  # two times 12, of each of which a fifth, 2, is held out
+    whole = [open_images([source]).objects for source in sources]
+    large = sum((objects[["w", "h"]].min(axis=1) >= 30).sum() for objects in whole)
+    assert len(train.objects) + len(known.objects) == large
+    assert 0 < large < sum(len(objects) for objects in whole)
+
+
+def test_the_gain_is_the_mean_over_seeds(claim, tmp_path):
+    rng = np.random.default_rng(0)
+    for seed, gained in ((1, 0.2), (2, 0.1)):
+        right = rng.random(400)
+        for arm, share in (("stage1", 0.5), ("full", 0.5 + gained)):
+            folder = tmp_path / f"seed{seed}" / "results"
+            folder.mkdir(parents=True, exist_ok=True)
+            write_items(folder / f"{arm}.npz", {"knn/known": Scored.of(right < share)})
+    value, low, high = claim["claim_table"].gain(tmp_path, "stage1", "full", [1, 2], "knn/known")
+    assert value == pytest.approx(0.15, abs=0.03)
+    assert 0 < low < value < high < 0.3
+    same = claim["claim_table"].gain(tmp_path, "full", "full", [1, 2], "knn/known")
+    assert same == (0, 0, 0)

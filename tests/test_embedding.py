@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from encoder_files import fill
 from orl_explore.embedding import embed_images, embed_regions
@@ -127,3 +128,23 @@ def test_embed_no_regions(encoder, images, regions):
 def test_regions_of_an_image_must_stand_together(encoder, images, regions):
     with pytest.raises(OrlError, match="sort the table"):
         embed_regions(encoder, images, regions.iloc[[0, 3, 1]], size=32)
+
+
+def test_what_lies_outside_a_mask_is_faded(encoder, images):
+    """By hand: the box is cut out, pixels outside the mask become the mean color, the rest stays."""
+    ids = images.table["image_id"].to_numpy()[:2]
+    regions = pd.DataFrame({"image_id": ids, "x": [4, 0], "y": [8, 0], "w": [40, 50], "h": [30, 60]})
+    inside = np.zeros((80, 80), bool)
+    inside[10:30, 10:40] = True
+    encoded = coco_mask.encode(np.asfortranarray(inside.astype(np.uint8)))["counts"].decode()
+    whole = embed_regions(encoder, images, regions, size=32)
+    assert np.array_equal(embed_regions(encoder, images, regions, size=32, masks=[encoded, None]), whole)
+    found = embed_regions(encoder, images, regions, size=32, masks=[encoded, None], mask_outside=1)
+    assert np.array_equal(found[1], whole[1])  # it has none
+    pixels = images.load_pixels(0)
+    pixels[~inside] = [round(255 * value) for value in tensors.IMAGENET_MEAN]
+    crop = crop_pixels(pixels, (4, 8, 40, 30), 32)
+    np.testing.assert_allclose(found[:1], by_hand(encoder, [crop], projected=False), atol=1e-5)
+    half = embed_regions(encoder, images, regions, size=32, masks=[encoded, None], mask_outside=0.5)
+    assert not np.allclose(half[0], whole[0], atol=1e-4)
+    assert not np.allclose(half[0], found[0], atol=1e-4)

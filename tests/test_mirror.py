@@ -10,11 +10,16 @@ TESTS = ROOT / "tests"
 LENGTH = 450
 
 MIRRORS_NOTHING = {
+    "browser/test_alike.py": "the dashboard in a real browser",
+    "browser/test_compare.py": "the dashboard in a real browser",
+    "browser/test_all_pairs.py": "the dashboard in a real browser",
     "browser/test_map.py": "the dashboard in a real browser",
     "browser/test_pages.py": "the dashboard in a real browser",
     "test_architecture.py": "who imports whom",
     "test_benchmarks.py": "benchmarks/make_large_run.py",
     "test_docs.py": "docs/",
+    "fuzz/test_fuzz_images.py": "whatever people name as images",
+    "fuzz/test_fuzz_imports.py": "whatever people import",
     "interchange/test_encoder_names.py": "one grammar of encoders' names, wherever one is named",
     "test_encoder_inputs.py": "how encoders are fed, wherever they embed",
     "test_gpu_day.py": "benchmarks/gpu_day.py",
@@ -24,6 +29,9 @@ MIRRORS_NOTHING = {
     "test_packaging.py": "pyproject.toml, environment.yml, Makefile",
     "test_paper.py": "training/configs/coco_paper.yaml",
     "test_printed_commands.py": "commands that the project tells its users to type",
+    "training/cli/test_making_again.py": "--overwrite, and stale results, through the commands",
+    "training/test_useless.py": "what is of no use is said, through the stages",
+    "training/test_foreign_files.py": "files of others, and cut ones, in the folders of a run",
     "training/test_scaleout.py": "whole jobs of several processes",
 }
 """Test files of no module -> what they test; which of them are there does not matter."""

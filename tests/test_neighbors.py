@@ -8,12 +8,14 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orl_explore import neighbors as library
 from orl_explore import neighbors as module
 from orl_explore.errors import OrlError
 from orl_explore.judging import diagnostics
-from orl_explore.neighbors import SLACK, build_index, nearest_neighbors, open_index, recall
+from orl_explore.neighbors import SLACK, build_index, count_near_duplicates, nearest_neighbors, open_index, recall
 
 BLOCK = 512
 
@@ -253,3 +255,18 @@ def test_hubs_and_duplicates():
     assert pairs[["first", "second"]].to_numpy().tolist() == [[3, 4], [1, 2]]
     assert len(pairs) == diagnostics.near_duplicates(table, threshold=0.98)
     assert len(library.duplicate_pairs(table, threshold=1.0)) == 0
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 1000), st.integers(1, 40), st.sampled_from([3, 7, 64]), st.sampled_from([0.0, 0.5, 0.9, 0.98]))
+def test_near_duplicates_of_the_whole_set(seed, count, block, threshold):
+    """Each pair once, in whatever blocks, copies included."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((count, 3)).astype(np.float32)[rng.integers(0, count, count)]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = (unit @ unit.T)[np.triu_indices(count, 1)]
+    if (abs(cosines - threshold) < 1e-5).any():
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "NEAR", block)
+        assert count_near_duplicates(3 * vectors, threshold=threshold) == (cosines > threshold).sum()

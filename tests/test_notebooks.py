@@ -47,7 +47,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "04_stage3_orl": {"SEEDS": [0, 1], "SMALL": TINY},
     "05_explore_embeddings": {"LIMIT": 200, "CLUSTERS": 4},
     "06_debugging": {"SCENES": 32, "EPOCHS": 2},
-    "07_your_own_images_and_coco": {"TILES": 16, "SECONDS": 0.05, "SETTINGS": [*SMALL, *WARMUP]},
+    "07_your_own_images_and_coco": {
+        "TILES": 16,
+        "SECONDS": 0.05,
+        "SETTINGS": [*SMALL, *WARMUP],
+        "EXPLORE": ["--stage2.encoder_size=64", "--stage2.max_boxes=5", "--workers=0"],
+    },
 }
 """What shrinks a notebook."""
 

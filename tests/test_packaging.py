@@ -191,22 +191,42 @@ def make(*arguments: str) -> str:
     if shutil.which("make") is None:
         pytest.skip("no make here")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    env = {name: value for name, value in env.items() if name not in {"APP", "ARGS", "FAISS", "VENV", "PYTHON"}}
+    env = {
+        name: value for name, value in env.items() if name not in {"APP", "ARGS", "PHOTOS", "FAISS", "VENV", "PYTHON"}
+    }
     return subprocess.run(["make", *arguments], cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
 
 
 def test_make_says_what_it_can_do():
     lines = make().splitlines()  # without a target: help
-    for target in ("help", "setup", "demo", "lab", "notebooks", "docs", "docs-serve", "test", "lint", "clean"):
+    for target in (
+        "help",
+        "setup",
+        "explore",
+        "demo",
+        "lab",
+        "notebooks",
+        "docs",
+        "docs-serve",
+        "test",
+        "lint",
+        "clean",
+    ):
         assert any(line.startswith(f"  {target} ") for line in lines), target
     for variable in re.findall(r"^([A-Z]+) *\?=", (ROOT / "Makefile").read_text(), flags=re.MULTILINE):
         assert any(line.startswith(f"  {variable} ") for line in lines), variable
 
 
+def test_make_explore_looks_at_a_folder():
+    assert '.venv/bin/orl explore "my photos"' in make("--dry-run", "explore", "PHOTOS=my photos")
+    home = make("--dry-run", "explore", "PHOTOS=~/Pictures", "APP=0", "ARGS=--encoder=embedded")
+    assert f'orl explore "{Path.home()}/Pictures" --no-app --encoder=embedded\n' in home
+
+
 @pytest.mark.parametrize("variables", [["APP=0"], []])
 def test_make_demo_runs_the_pipeline(variables):
     commands = make("--dry-run", "demo", *variables)
-    assert "|| .venv/bin/orl scenes data/demo --disguise\n" in commands
+    assert "|| .venv/bin/orl scenes data/demo\n" in commands
     assert ".venv/bin/orl run runs/demo --config demo --images data/demo/annotations.json" in commands
     assert ("orl app" in commands) == (not variables)
 

@@ -43,6 +43,8 @@ TRAINING = {
     "epochs": 800,
     "batch_size": 512,  # 8 GPUs of 64 images
     "accumulate": 1,
+    "init": None,  # from scratch
+    "optimizer": "sgd",
     "base_lr": 0.4,  # at a batch of 512
     "momentum": 0.9,
     "weight_decay": 1e-4,  # on everything
@@ -68,6 +70,7 @@ STAGE2 = {
     "one_to_one": False,
     "min_similarity": None,
     "max_image_similarity": None,
+    "mask_outside": 0.0,
 }
 STAGE3 = TRAINING | {
     "patch_size": 96,

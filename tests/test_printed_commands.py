@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow  # a second each, a minute for all
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-SLOW = r"torchrun |orl map |orl evaluate .* --protocol (voc07|linear|semi|detection)"
+SLOW = r"torchrun |orl map |orl explore |orl evaluate .* --protocol (voc07|linear|semi|detection)"
 """Beginnings of commands that take more than a few seconds all the same: two processes; UMAP, when first imported;
 whole protocols."""
 
@@ -91,6 +91,7 @@ PROTOCOLS = {
 SMALL = {
     **dict.fromkeys(("run", "stage1", "stage2", "stage3", "plan"), WHOLE_RUN),
     **dict.fromkeys(("import", "embed"), MACHINE | {"stage2.image_size": 32}),
+    "explore": MACHINE | {f"stage2.{key}": value for key, value in STAGE2.items()},
     "evaluate": MACHINE,
     "config": {},
 }
@@ -99,7 +100,7 @@ SMALL = {
 MANY = 90
 """Scenes of which protocols are given: enough for two images of every category on both sides of a split."""
 
-MAKES = ("scenes", "export", "run", "stage1", "stage2", "stage3", "import", "embed")
+MAKES = ("explore", "scenes", "export", "run", "stage1", "stage2", "stage3", "import", "embed")
 """Commands that others can build on."""
 
 BEGINS_RUNS = ("run", "stage1", "import")
@@ -322,8 +323,12 @@ class Session:
         arguments = parse(words)
         if arguments.command == "scenes":
             words += [f"--count={MANY}", "--size=64", "--disguise"]  # of a few kinds: two images of each
+        elif arguments.command == "explore":
+            words += ["--no-app", *settings("explore")]
         elif arguments.takes_settings:
-            words += settings(arguments.command, getattr(arguments, "protocol", ()))
+            small = settings(arguments.command, getattr(arguments, "protocol", ()))
+            shapes = tuple(f"{word}=" for word in given if word.endswith(".encoder.backbone"))  # not a size: it stays
+            words += [word for word in small if not shapes or not word.startswith(shapes)]
             if command.words[0] != "torchrun" and arguments.command != "config":
                 words += ["--devices=1"]
         return words
@@ -355,7 +360,7 @@ class Session:
         files = [name.rpartition("@")[2] for name in ([encoders] if isinstance(encoders, str) else encoders)]
         for path in _missing([*given.get("files", ()), *(Path(name) for name in files if "." in name)]):
             self.supplies.foreign(path)
-        if given.get("run") and arguments.command not in ("plan", *BEGINS_RUNS) and not given.get("images"):
+        if given.get("run") and arguments.command not in ("plan", "explore", *BEGINS_RUNS) and not given.get("images"):
             for path in _missing([arguments.run]):
                 stages = NEEDS.get(arguments.command, ("stage1", "stage2", "stage3"))
                 self.supplies.stages_of_a_run(path, stages)
@@ -371,11 +376,19 @@ def _builds_on(words: list[str], earlier: list[str]) -> bool:
     if arguments.command not in MAKES:
         return False
     made = arguments.out if "out" in arguments else arguments.run
+    if arguments.command == "explore" and made is None:
+        made = Path("runs") / arguments.images[0].name
     return any(made in (path, *path.parents) for path in map(Path, words))
 
 
 def _environment() -> dict[str, str]:
-    names = {name for name in os.environ if name.startswith(("MAKE", "MFLAGS"))} | {"APP", "ARGS", "FAISS", "VENV"}
+    names = {name for name in os.environ if name.startswith(("MAKE", "MFLAGS"))} | {
+        "APP",
+        "ARGS",
+        "FAISS",
+        "PHOTOS",
+        "VENV",
+    }
     own = {name: value for name, value in os.environ.items() if name not in names}
     return own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 

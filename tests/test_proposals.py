@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from orl_explore import proposals as proposals_module
 from orl_explore.boxes import filter_boxes
 from orl_explore.errors import OrlError
 from orl_explore.images.opening import open_images
@@ -253,16 +256,20 @@ class Fatal:
 
     table = pd.DataFrame({"image_id": range(8)})
 
+    def __init__(self, folder: Path, deaths: int):
+        self.folder, self.deaths = folder, deaths
+
     def __len__(self):
         return len(self.table)
 
-    def subset(self, rows):
-        return self
+    def path(self, row):
+        return Path(f"{row}.png")
 
     def load(self, row):
-        if row == 5:
+        if row == 5 and len(list(self.folder.iterdir())) < self.deaths:
+            (self.folder / str(os.getpid())).touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return Image.new("RGB", (8, 8))
+        return Image.fromarray(np.random.default_rng(row).integers(0, 255, (40, 40, 3), np.uint8))
 
 
 class Unreadable(Fatal):
@@ -271,11 +278,32 @@ class Unreadable(Fatal):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize(("images", "message"), [(Fatal(), "fewer workers"), (Unreadable(), "0.png: run orl")])
-def test_trouble_in_a_worker_is_a_clear_error(images, message):
+@pytest.mark.timeout(120)
+def test_a_worker_that_dies_changes_nothing(tmp_path, caplog):
+    (tmp_path / "deaths").mkdir()
+    found = propose(Fatal(tmp_path / "deaths", 1), range(8), workers=2, min_side=4)
+    pd.testing.assert_frame_equal(found, propose(Fatal(tmp_path / "deaths", 0), range(8), workers=1, min_side=4))
+    assert "this goes on with one of them (setting workers)" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [(Fatal, r"while it searched 5.png: search smaller pictures with --stage2.max_side"), (Unreadable, "run orl")],
+)
+def test_trouble_in_a_worker_is_a_clear_error(kind, message, tmp_path):
     with pytest.raises(OrlError, match=message):
-        propose(images, range(8), workers=2)
+        propose(kind(tmp_path, 99), range(8), workers=2)
+    assert not [child for child in multiprocessing.active_children() if "Spawn" in child.name and child.is_alive()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_search_that_does_not_end_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(proposals_module, "PATIENCE", 0.01)
+    with pytest.raises(OrlError, match="has searched one picture for 0 minutes: search smaller pictures"):
+        propose(Fatal(tmp_path, 0), range(8), workers=2)
 
 
 def test_importing_it_is_cheap():

@@ -7,6 +7,7 @@ import csv
 import signal
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from orl_explore.byol import target_momentum
 from orl_explore.errors import OrlError
 from orl_explore.judging import diagnostics
 from orl_explore.judging.diagnostics import COLLAPSED
+from orl_explore.runs.checkpoints import set_aside
 from orl_explore.runs.files import atomic_write, disk_trouble
 from orl_explore.runs.run import kept_encoder_file
-from orl_explore.settings import TrainSettings
+from orl_explore.settings import Config, TrainSettings
 from training.console import NotebookBar, bar, console
+from training.machine import keep_to_share
 
 
 class Stopped(OrlError):
@@ -38,6 +41,9 @@ class MetricsLog(Callback):
     Rows of steps that a resumed run repeats are dropped first, so that the file reads as if nothing had happened.
     """
 
+    LOOK = 20
+    """Steps between two looks at whether the representation has collapsed."""
+
     def __init__(self, path: Path, *, start_step: int, names: list[str]):
         self.path, self.names = path, names
         self.columns = [
@@ -52,6 +58,7 @@ class MetricsLog(Callback):
         ]
         self.projections: list[Tensor] = []
         self.outputs: list[dict[str, Any]] = []  # of the passes of this optimizer step
+        self.said = False
         kept = []
         if path.exists() and start_step:
             with path.open(newline="") as file:
@@ -85,6 +92,8 @@ class MetricsLog(Callback):
             "loss": f"{loss:.6g}",
             **{f"loss_{name}": f"{value:.6g}" for name, value in losses.items()},
         }
+        if not self.said and step % self.LOOK == self.LOOK - 1:
+            self._look(step)
         if position == module.steps_per_epoch - 1:
             vectors = torch.cat(self.projections)
             std, rank = diagnostics.representation_std(vectors), diagnostics.effective_rank(vectors)
@@ -97,6 +106,16 @@ class MetricsLog(Callback):
         with disk_trouble(self.path):
             self.writer.writerow(row)
             self.file.flush()  # before the checkpoint of this step: a resumed run keeps the rows up to there
+
+    def _look(self, step: int) -> None:
+        """Say at once, and once, that the representation has collapsed; what epochs end with comes too late."""
+        std = diagnostics.representation_std(torch.cat(self.projections))
+        if std < COLLAPSED:
+            self.said = True
+            console.print(
+                f"[bold red]The representation is collapsing[/]: at step {step} its standard deviation is {std:.1%} of"
+                " a spread-out one's. Unless it recovers, what comes is of no use: stop it, and lower base_lr."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs for the same std and rank."""
@@ -165,8 +184,10 @@ class TrainingProgress(Callback):
 class Checkpoints(Callback):
     """Keeps the newest checkpoint: one every so many steps, and one of the last step."""
 
-    def __init__(self, folder: Path, *, every: int):
+    def __init__(self, folder: Path, *, every: int, own: Collection[Path] = ()):
         self.folder, self.every = folder, every
+        self.own = set(own)
+        """Checkpoints of this training: nothing else is deleted or overwritten."""
         self.saved: Path | None = None
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -180,12 +201,14 @@ class Checkpoints(Callback):
         path = self.folder / f"step={trainer.global_step}.ckpt"
         if path == self.saved:
             return
+        if trainer.is_global_zero and path not in self.own and (aside := set_aside(path)):
+            console.print(f"{path} was not made by this training: it is now {aside.name}", markup=False)
         trainer.save_checkpoint(path)
         self.saved = path
         if trainer.is_global_zero:
-            for older in self.folder.glob("step=*.ckpt"):
-                if older != path:
-                    older.unlink()
+            for older in self.own - {path}:
+                older.unlink(missing_ok=True)
+            self.own = {path}
 
 
 class KeptEncoders(Callback):
@@ -202,7 +225,20 @@ class KeptEncoders(Callback):
         if trainer.is_global_zero:
             with atomic_write(kept_encoder_file(self.folder, epoch)) as temporary:
                 size = self.stage.image_size
-                module.networks.online.save(temporary, stage=self.folder.name, image_size=size, epoch=epoch)
+                module.networks.online.save(
+                    temporary, stage=self.folder.name.removesuffix(".new"), image_size=size, epoch=epoch
+                )
+
+
+class OwnShare(Callback):
+    """Gives up threads when another process begins to compute on this machine, and takes them when it has ended."""
+
+    def __init__(self, config: Config):
+        self.config = config
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        """Look every few seconds."""
+        keep_to_share(self.config)
 
 
 class Preemption(Callback):

@@ -23,6 +23,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+LOGGED = 30.0
+"""Seconds between two lines of a loop in a log, where no bar can move."""
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)  # a terminal wraps by itself; a log need not
 
 
@@ -86,6 +89,7 @@ def progress_bar(title: str, unit: str = "", *, shown: bool = True) -> Iterator[
         yield lambda done, total: None
         return
     start, first, last, count = time.monotonic(), None, 0, 0
+    told = start
     in_notebook = NotebookBar(title) if console.is_jupyter else None
 
     def amount(number: int) -> str:
@@ -96,9 +100,15 @@ def progress_bar(title: str, unit: str = "", *, shown: bool = True) -> Iterator[
         task = live.add_task(title, total=None)
 
         def update(done: int, total: int) -> None:
-            nonlocal first, last, count
+            nonlocal first, last, count, told
             first = done if first is None else first
             last, count = done, total
+            now = time.monotonic()
+            if now - told > LOGGED and not console.is_terminal and not in_notebook and first < done < total:
+                told = now
+                left = (now - start) * (total - done) / (done - first)
+                words = f"{left:.0f} s" if left < 90 else f"{left / 60:,.0f} min"
+                console.print(f"{title}: {amount(done)} of {amount(total)}, {words} left", markup=False)
             live.update(task, completed=done, total=total)
             if in_notebook:
                 in_notebook.update(f"{title}: {amount(done)} of {amount(total)}", done / max(total, 1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.runs.files import hash_file
@@ -50,7 +48,7 @@ def embed_imported(run: Run, config: Config, *, overwrite: bool = False) -> Run:
         if is_main_process():
             images.check_files()
             if overwrite or run.stage(STAGE).get("embedded", made) != made:  # of another encoder, or other settings
-                _clear(run)
+                _clear(run, shards)
             run.note(STAGE, embedded=made)
         if together.agree(not all(run.file(name).exists() for name in NAMES)):
             embed_all(run, images, encoder, config, shards)
@@ -61,11 +59,11 @@ def embed_imported(run: Run, config: Config, *, overwrite: bool = False) -> Run:
             record = run.stage(STAGE)
             outputs = record.get("outputs", {}) | {name: hash_file(run.file(name)) for name in NAMES}
             run.note(STAGE, outputs=outputs, inputs=record.get("inputs", {}) | {"encoder": made["encoder"]})
-            shutil.rmtree(shards.folder, ignore_errors=True)
+            shards.clear()
     return run
 
 
-def _clear(run: Run) -> None:
+def _clear(run: Run, shards: Shards) -> None:
     for name in NAMES:
         run.file(name).unlink(missing_ok=True)
-    shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
+    shards.clear()

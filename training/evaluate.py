@@ -6,7 +6,8 @@ where a run does not allow it (no annotations, a stage not run yet).
     seed      of the run; it also decides the split and the draws below
     counts    images, skipped, exact_duplicates, objects, categories; test_images and train_images of scene_map,
               test_crops and train_crops of the object figures (numbers)
-    random    the untrained encoder that stages 1 and 3 start from
+    random    the untrained encoder that stages 1 and 3 start from, once one of them has been trained
+    pretrained   the encoder that stage 2 mined with in place of stage 1's
     stage1    the image-level encoder
     stage3    the object-level encoder
         object_probe, object_knn      accuracy on crops of annotated objects, a linear probe and a vote of 20 neighbors
@@ -24,7 +25,7 @@ where a run does not allow it (no annotations, a stage not run yet).
         context_agreement             neighbors with the query's own context (column `context` of the images)
         category_overlap              Jaccard overlap of the categories of a query and its neighbors
         hubness, largest_hub          skewness of how often an image is a neighbor; the largest count (numbers)
-        near_duplicates               pairs of images more similar than 0.98 (a number)
+        near_duplicates               pairs of images more similar than 0.98 (a number), over the whole set
         recall_50, recall_70          annotated objects with a kept box of at least this IoU
         best_overlap                  IoU of an object with its closest kept box, on average
         proposals, kept, fallback, rejected_side, rejected_aspect, rejected_iou, rejected_count,
@@ -34,32 +35,54 @@ where a run does not allow it (no annotations, a stage not run yet).
         mixed_pairs, unlabeled_pairs pairs of a box on an object with one that is on none; of two on none
         purity                        object pairs of equal category
         purity_neighbor_chance        the same for boxes drawn blindly from an image and one of its own neighbors
+        purity_interval               95 % interval over images, [low, high]
+        purity_by_rank                of an image's most similar pair with a neighbor, the second, ...: a list
+                                      of up to 10, with purity, interval, pairs (a number)
+        purity_by_category            the same by the category of the query, of the 20 most frequent ones
+        corloc, corloc_support        images with objects whose first kept box, as found or by the support of its pairs,
+                                      has an IoU of 0.5 with one
+        corloc_interval, corloc_support_interval        as purity_interval
+        recall_at_boxes               objects that one of the first N kept boxes meets at IoU 0.5, by N
     chance    object_probe, object_knn, scene_map
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import zipfile
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
 from orl_explore.embedding import embed_images, embed_regions
-from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
-from orl_explore.judging import diagnostics, probes
+from orl_explore.judging import correspondence, diagnostics, discovery, probes, useless
 from orl_explore.judging.diagnostics import COLLAPSED
-from orl_explore.runs.files import write_json
+from orl_explore.judging.intervals import Items, Scored, interval, resampled
+from orl_explore.neighbors import count_near_duplicates
+from orl_explore.runs.encoders import RunEncoder
+from orl_explore.runs.files import atomic_write, write_json
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
-from training.console import progress_bar
-from training.machine import data_workers
+from training.console import console, progress_bar
+from training.machine import computing, data_workers, keep_to_share
 
 MIN_CROP_SIDE: Final = 8
 """Objects with a shorter side below this are not judged, pixels."""
+
+CATEGORIES: Final = 20
+"""Categories that purity is told for, the most frequent ones; an interval over 100,000 images takes a second or two."""
+FIGURES: Final = 5
+"""That `feature_figures` gives."""
+
+CACHE: Final = "evaluation/embeddings"
+"""Where features of judged crops and images are kept, in a run."""
 
 RANK_IMAGES: Final = 2048
 """Images that feature_std and feature_rank are taken over at most; a singular value decomposition is slow."""
@@ -69,7 +92,8 @@ def run(run: Run, config: Config) -> dict[str, Any]:
     """Judge a run by what it has, and write evaluation/summary.json.
 
     Object crops and whole images, at most `config.evaluate.max_crops` of each, are embedded with pooled backbone
-    features and split by image into a part that probes are fitted on and a part that they are tested on.
+    features and split by image into a part that probes are fitted on and a part that they are tested on. Embeddings are
+    kept in evaluation/embeddings/, so that judging again costs the probes alone.
 
     Args:
         run: a run whose images are set; stages that are missing are left out.
@@ -104,17 +128,21 @@ def run(run: Run, config: Config) -> dict[str, Any]:
             "test_images": int(image_test.sum()),
         },
     }
-    for name, encoder in encoders(run, config):
-        crop_x, image_x = embed_judged(encoder, images, crops, rows, config, title=f"judging {name}")
-        some = torch.from_numpy(image_x[:RANK_IMAGES])
-        summary[name] = {
-            **training_figures(run, name),
-            "feature_std": diagnostics.representation_std(some),
-            "feature_rank": diagnostics.effective_rank(some),
-            "object_probe": probes.linear_probe(*_split(crop_x, labels, crop_test), seed=config.seed),
-            "object_knn": probes.knn_accuracy(*_split(crop_x, labels, crop_test)),
-            "scene_map": probes.multilabel_map(*_split(image_x, categories, image_test)),
-        }
+    judged = encoders(run, config)
+    if judged:
+        console.print(
+            f"judging {', '.join(judged)} by {len(rows):,} images"
+            + (f" and {len(crops):,} objects" if len(crops) else ", which have no annotations: their spread alone")
+        )
+    for name, encoder in judged.items():
+        crop_x, image_x = embed_judged(encoder, images, crops, rows, config, cache=run.path / CACHE, title=name)
+        of_crops = _Split(crop_x, labels, crop_test)
+        of_images = _Split(image_x, categories, image_test)
+        summary[name] = training_figures(run, name)
+        with progress_bar(f"probes of {name}") as progress:
+            for done, (key, figure) in enumerate(feature_figures(of_crops, of_images, seed=config.seed), 1):
+                summary[name][key] = figure
+                progress(done, FIGURES)
     if mined := mining_figures(run, images):
         summary["stage2"] = mined
     majority = probes.majority_accuracy(labels[~crop_test], labels[crop_test])
@@ -124,6 +152,9 @@ def run(run: Run, config: Config) -> dict[str, Any]:
         "scene_map": probes.prevalence(categories[~image_test], categories[image_test]),
     }
     summary = _plain(summary)
+    summary["verdicts"] = useless.of_summary(summary)
+    for sentence in summary["verdicts"]:
+        console.print(f"careful: {sentence}", markup=False)
     write_json(run.path / "evaluation" / "summary.json", summary)
     return summary
 
@@ -166,44 +197,97 @@ def category_matrix(images: ImageSet, rows: np.ndarray) -> np.ndarray:
     return (table.reindex(ids, fill_value=0).to_numpy() > 0).astype(np.int64)
 
 
-def encoders(run: Run, config: Config) -> Iterator[tuple[str, Encoder]]:
-    """The untrained encoder, and those of the stages that are there; one at a time."""
-    yield "random", Encoder.random(config.stage1.encoder, seed=config.seed)
-    for stage in ("stage1", "stage3"):
-        if run.encoder_file(stage).exists():
-            yield stage, Encoder.load(run.encoder_file(stage))
+def encoders(run: Run, config: Config) -> dict[str, RunEncoder]:
+    """What is judged, by the names of summary.json: what the run has, the untrained encoder beside trained ones."""
+    trained = {stage: RunEncoder(run.path, stage) for stage in ("stage1", "stage3") if run.encoder_file(stage).exists()}
+    found = {"random": RunEncoder(run.path, "random", config.stage1.encoder, config.seed)} if trained else {}
+    if run.encoder_file("stage2").exists():
+        found["pretrained"] = RunEncoder(run.path, "stage2")
+    return found | trained
 
 
 def embed_judged(
-    encoder: Encoder, images: ImageSet, crops: pd.DataFrame, rows: np.ndarray, config: Config, *, title: str
+    encoder: RunEncoder,
+    images: ImageSet,
+    crops: pd.DataFrame,
+    rows: np.ndarray,
+    config: Config,
+    *,
+    cache: Path | None = None,
+    title: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pooled backbone features of crops (len(crops), width) and whole images (len(rows), width), of length 1.
 
     In fp32, whatever the run's precision: features of an untrained encoder differ so little from each other that bf16
     would blur them, and the comparison would be unfair.
+
+    Args:
+        encoder: loaded only where its features are not known.
+        images: where the pixels are.
+        crops: boxes, grouped by image.
+        rows: whole images.
+        config: size of crops for an encoder that has none of its own, and workers.
+        cache: folder where features are kept, a file an encoder; those of other crops or images are replaced.
+        title: what the bar calls it.
     """
+    size = config.stage1.image_size
+    digest = blake2b(f"{encoder.hash()} {images.fingerprint} {size}".encode(), digest_size=16)
+    digest.update(pd.util.hash_pandas_object(crops, index=False).to_numpy().tobytes() + rows.tobytes())
+    file = cache / f"{encoder.name}.npz" if cache else None
+    if file and file.exists():
+        with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file) as known:
+            if str(known["made_from"]) == digest.hexdigest():
+                return known["crops"], known["images"]
+    on_gpu = torch.cuda.is_available()
     options: dict[str, Any] = {
-        "size": config.stage1.image_size,
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "size": size,
+        "device": "cuda" if on_gpu else "cpu",
+        "batch_size": 256 if on_gpu else 32,
         "workers": data_workers(config),
     }
     crop_images = crops["image_id"].nunique()
     total = crop_images + len(rows)
-    with progress_bar(title) as progress:
+    loaded = encoder.load()
+    with progress_bar(f"embeddings of {title}") as progress, computing(config):
 
         def from_here(before: int) -> Callable[[int, int], None]:
-            return lambda done, _: progress(before + done, total)
+            def told(done: int, _: int) -> None:
+                keep_to_share(config)
+                progress(before + done, total)
 
-        of_crops = embed_regions(encoder, images, crops, progress=from_here(0), **options)
-        whole = embed_images(encoder, images, rows.tolist(), features=True, progress=from_here(crop_images), **options)
+            return told
+
+        of_crops = embed_regions(loaded, images, crops, progress=from_here(0), **options)
+        whole = embed_images(loaded, images, rows.tolist(), features=True, progress=from_here(crop_images), **options)
+    if file:
+        with atomic_write(file) as temporary, temporary.open("wb") as out:
+            np.savez(out, crops=of_crops, images=whole, made_from=np.array(digest.hexdigest()))
     return of_crops, whole
 
 
-def _split(x: np.ndarray, y: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return x[~test], y[~test], x[test], y[test]
-
-
 # ---- figures -------------------------------------------------------------------------------------------------------
+
+
+class _Split(NamedTuple):
+    """Features, what they are of, and which of them are tested on."""
+
+    x: np.ndarray
+    y: np.ndarray
+    test: np.ndarray
+
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Features and labels to fit on, features and labels to test on."""
+        return self.x[~self.test], self.y[~self.test], self.x[self.test], self.y[self.test]
+
+
+def feature_figures(crops: _Split, images: _Split, *, seed: int) -> Iterator[tuple[str, float]]:
+    """Figures of an encoder, one by one, as each takes a while."""
+    some = torch.from_numpy(images.x[:RANK_IMAGES])
+    yield "feature_std", diagnostics.representation_std(some)
+    yield "feature_rank", diagnostics.effective_rank(some)
+    yield "object_probe", probes.linear_probe(*crops.parts(), seed=seed)
+    yield "object_knn", probes.knn_accuracy(*crops.parts())
+    yield "scene_map", probes.multilabel_map(*images.parts())
 
 
 def training_figures(run: Run, stage: str) -> dict[str, Any]:
@@ -246,7 +330,9 @@ def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
         "hubness": hubness.skewness,
         "largest_hub": hubness.largest,
     }
-    if neighbors["similarity"].notna().all():  # an imported run does not know them
+    if run.file("image_embeddings").exists():
+        figures["near_duplicates"] = count_near_duplicates(run.read_array("image_embeddings"))
+    elif neighbors["similarity"].notna().all():  # an imported run need not know them
         figures["near_duplicates"] = diagnostics.near_duplicates(neighbors)
     if not run.file("regions").exists():
         return figures
@@ -259,7 +345,8 @@ def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
     }
     if not run.file("pairs").exists():
         return figures
-    pairs = run.read("pairs", columns=["image_id", "neighbor_id", "query_region", "key_region"])
+    columns = ["image_id", "neighbor_id", "neighbor_rank", "rank", "query_region", "key_region", "similarity"]
+    pairs = run.read("pairs", columns=columns)
     figures |= diagnostics.funnel(run.read("proposals", columns=["reason"]), regions, neighbors, pairs)
     if len(images.objects):
         region_object = diagnostics.on_object(regions, images.objects)
@@ -273,8 +360,47 @@ def mining_figures(run: Run, images: ImageSet) -> dict[str, Any]:
             "purity": purity.purity.value,
             "purity_chance": purity.purity.chance,
             "purity_neighbor_chance": purity.neighbor_chance,
+            **discovery_figures(images, regions, pairs),
+            **correspondence_figures(images, regions, pairs),
         }
     return figures
+
+
+def discovery_figures(images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+    """Whether the first boxes of images are on objects, by two orders of the boxes."""
+    ids, objects = images.table["image_id"].to_numpy(), images.objects
+    figures: dict[str, Any] = {}
+    for name, ordered in (("corloc", regions), ("corloc_support", discovery.by_support(regions, pairs))):
+        if (items := discovery.corloc(ids, objects, ordered)) is not None:
+            figures[name] = items.value()
+            figures[f"{name}_interval"] = within(items)
+    found = discovery.recall_at(ids, objects, regions)
+    return figures | {"recall_at_boxes": {str(count): items.value() for count, items in found.items()}}
+
+
+def correspondence_figures(images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+    """Purity with its interval, by rank, and by the category of the query."""
+    ids = images.table["image_id"].to_numpy()
+    found = correspondence.object_pairs(pairs, diagnostics.region_categories(regions, images.objects))
+    if not len(found):
+        return {}
+    ranks = correspondence.purity_by_rank(ids, found)
+    categories = correspondence.purity_by_category(ids, found)
+    return {
+        "purity_interval": within(Scored.of_images(found["same"], found["image_id"], ids)),
+        "purity_by_rank": [_told(items) for _, items in sorted(ranks.items())],
+        "purity_by_category": {name: _told(items) for name, items in list(categories.items())[:CATEGORIES]},
+    }
+
+
+def _told(items: Scored) -> dict[str, Any]:
+    return {"purity": items.value(), "interval": within(items), "pairs": len(items.score)}
+
+
+def within(items: Items) -> list[float]:
+    """95 % interval over images of a share, [low, high], within 0 and 1."""
+    low, high = interval(resampled(items), items.value())
+    return [min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)]
 
 
 def _plain(value: Any) -> Any:

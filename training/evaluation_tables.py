@@ -32,6 +32,8 @@ MINING_ROWS: Final = (
     ("kept boxes", "regions", ",d", "left after the filter by size, aspect and overlap"),
     ("recall at IoU 0.5", "recall_50", ".1%", "objects that some kept box fits roughly"),
     ("recall at IoU 0.7", "recall_70", ".1%", "objects that some kept box fits well"),
+    ("images whose first box is on an object", "corloc", ".1%", "CorLoc, boxes in the order in which they were found"),
+    ("the same, by support of pairs", "corloc_support", ".1%", "boxes in the order of what their pairs add up to"),
     ("kept boxes on objects", "object_regions", ".1%", "the others are unlabeled"),
     ("candidate pairs", "candidate_pairs", ",d", "every box of an image with every box of each neighbor"),
     ("accepted pairs", "pairs", ",d", "the most similar ones"),
@@ -49,7 +51,7 @@ def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
     Args:
         summary: what `run` gives.
     """
-    names = [name for name in ("random", "stage1", "stage3") if name in summary]
+    names = [name for name in ("random", "pretrained", "stage1", "stage3") if name in summary]
     table = Table(title="What each encoder is worth", title_justify="left")
     table.add_column("")
     for name in names:
@@ -59,10 +61,10 @@ def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
         cells = [_cell(summary[name].get(key), form) for name in names]
         if any(cells):
             table.add_row(label, *cells, _cell(summary["chance"].get(key), form))
-    lengths = {summary[name].get("epochs") for name in names[1:]} - {None}
+    lengths = {summary[name].get("epochs") for name in names} - {None}
     if len(lengths) > 1:
         table.caption = "Not at equal epochs: the stages cannot be compared fairly."
-    shown: list[RenderableType] = [table]
+    shown: list[RenderableType] = [table] if names else []
     for name in names:
         if summary[name].get("collapsed"):
             title = name.replace("stage", "stage ")
@@ -78,6 +80,13 @@ def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
         for label, key, form, meaning in MINING_ROWS:
             if key in mined:
                 table.add_row(label, _cell(mined[key], form), _cell(mined.get(f"{key}_chance"), form), meaning)
+        if by_rank := mined.get("purity_by_rank"):
+            parts = [f"{one['purity']:.0%}" for one in by_rank]
+            low, high = mined["purity_interval"]
+            table.caption = (
+                f"Purity by rank, the most similar pairs first: {', '.join(parts)}; of all, {low:.1%} to {high:.1%}"
+                " (95 % over images)."
+            )
         shown.append(table)
     if not summary["counts"]["objects"]:
         shown.append("Without annotations nothing can be judged by labels: give a COCO json as --images for that.")

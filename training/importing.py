@@ -21,8 +21,7 @@ import pandas as pd
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images, report
-from orl_explore.interchange import authors, bundle, foreign
-from orl_explore.interchange.jsonstream import stream_json
+from orl_explore.interchange import authors, bundle, foreign, masked
 from orl_explore.interchange.names import ImageNames, match_images, renumber
 from orl_explore.interchange.tables import Ragged, batches, check_stage2
 from orl_explore.runs.files import atomic_write, hash_file, write_json
@@ -32,53 +31,14 @@ from orl_explore.runs.tables import TABLES
 from orl_explore.settings import Config
 from training.config import check_foreign_config, load_config, save_config
 from training.console import console, progress_bar
+from training.import_kinds import BOX_READERS, hash_source, kind_of, tell
 from training.record import store_config
 
-WEIGHTS: Final = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".pkl", ".pickle")
 FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
-
-BOX_READERS: Final[dict[str, foreign.Reader]] = {
-    "COCO results": foreign.read_coco_results,
-    "FiftyOne samples": foreign.read_fiftyone,
-    "CSV boxes": foreign.read_csv,
-}
 
 
 def _say(note: str) -> None:
     console.print(f"note: {note}", markup=False)
-
-
-def kind_of(path: Path) -> str:
-    """What a file is, by its name and by the keys at its beginning.
-
-    Raises:
-        OrlError: there is no such file, or it is nothing that can be imported.
-    """
-    suffix = path.suffix.lower()
-    if not path.is_file():
-        raise OrlError(f"there is no file {path}")
-    if suffix == ".csv":
-        return "CSV boxes"
-    if suffix == ".zip":
-        return "bundle"
-    if suffix in WEIGHTS:
-        return "weights"
-    if suffix != ".json":
-        raise OrlError(f"{path} has an unknown suffix: import .json, .csv, a bundle (.zip), .pth or .safetensors")
-    for where, index, _ in stream_json(path, ("", "images", "pseudo_annotations", "bbox", "samples")):
-        if where == "" and index is not None:
-            return "COCO results"
-        if where == "images" and index is not None:
-            raise OrlError(f"{path} is a COCO data set: name it with --images {path}")
-        for beginning, kind in (
-            ("bbox", "proposals"),
-            ("images.", "neighbors or correspondences"),
-            ("pseudo_annotations.", "neighbors or correspondences"),
-            ("samples", "FiftyOne samples"),
-        ):
-            if where.startswith(beginning):
-                return kind
-    raise OrlError(f"{path} is none of the files that can be imported: `orl import --help` lists them")
 
 
 # ---- import ----------------------------------------------------------------------------------------------------------
@@ -95,6 +55,8 @@ def import_files(
     stage: str | None = None,
     backbone: str | None = None,
     network: str | None = None,
+    min_score: float | None = None,
+    min_stability: float | None = None,
     overwrite: bool = False,
 ) -> Run:
     """Import files into a run, which they begin where there is none.
@@ -109,6 +71,8 @@ def import_files(
         stage: `stage1` or `stage3`, for weights that do not say it.
         backbone: name of the backbone of weights; None finds out.
         network: prefix of the weights to take, where a file holds several networks.
+        min_score: boxes of other tools with a score below this, or none, are left out.
+        min_stability: the same for the `stability_score` of Segment Anything.
         overwrite: replace stages that the run has already.
 
     Returns:
@@ -138,7 +102,7 @@ def import_files(
         job.mined(by_kind.get("neighbors or correspondences", []), by_kind.get("proposals", []))
         for kind, read in BOX_READERS.items():
             for source in by_kind.get(kind, []):
-                job.boxes(source, kind, read)
+                job.boxes(source, kind, read, foreign.Ledger(min_score, min_stability))
         for source in by_kind.get("weights", []):
             job.weights(source, stage, backbone, network)
         job.finish()
@@ -208,7 +172,7 @@ class _Import:
         self.scratch = run.path / ".scratch"
         self.scratch.mkdir()
         self.stages: dict[str, dict[str, Any]] = {}
-        self.files: list[dict[str, str]] = []
+        self.files: list[dict[str, Any]] = []
         self.tables: dict[str, dict[str, Any]] = {}
 
     @cached_property
@@ -227,9 +191,9 @@ class _Import:
         """Whether a new run's images come in the order and with the ids of COCO jsons."""
         return bool(self.named) and all(source.suffix.lower() == ".json" for source in self.named)
 
-    def source(self, path: Path, kind: str) -> dict[str, str]:
+    def source(self, path: Path, kind: str) -> dict[str, Any]:
         """Remember that a file was imported; returns what is remembered."""
-        facts = {"kind": kind, "file": path.name, "blake2b": hash_file(path), "time": now()}
+        facts = {"kind": kind, "file": path.name, "path": str(path), "blake2b": hash_source(path), "time": now()}
         self.files.append(facts)
         return facts
 
@@ -365,16 +329,29 @@ class _Import:
         with progress_bar("proposals") as progress:
             authors.write_proposals(self.run, self.images, raw, kept, settings=settings, progress=progress)
 
-    def boxes(self, path: Path, kind: str, read: foreign.Reader) -> None:
-        """Import boxes of another tool as proposals."""
+    def boxes(self, path: Path, kind: str, read: foreign.Reader, ledger: foreign.Ledger) -> None:
+        """Import boxes of another tool as proposals, and their masks, if they have any."""
         known = ImageNames(self.images)
-        found = foreign.collect(read(path, self.images, known), self.images, self.scratch)
+        found, masks, findings = foreign.collect(
+            read(path, self.images, known, ledger), self.images, self.scratch, ledger
+        )
         if note := known.spelling.note(path.name):
             _say(note)
+        without = int((np.diff(found.starts) == 0).sum())
+        tell(path, kind, findings)
+        console.print(f"  {len(masks):,} of them have masks", markup=False)
+        if without and findings.used:
+            console.print(f"  {without:,} images have none: the whole image is their box", markup=False)
         if not len(found.values):
-            raise OrlError(f"{path} has no box in it: make it again, or let `orl stage2` find boxes")
+            what = "no box in it that can be used" if findings.given else "no box in it"
+            raise OrlError(f"{path} has {what}: make it again, or let `orl stage2` find boxes")
         self._write_proposals(found, None)
-        self.source(path, kind)
+        masked.write_masks(self.run, self.images, masks)
+        limits = {name: getattr(ledger, name) for name in ("min_score", "min_stability")}
+        facts = {"boxes": findings.as_dict()["annotations"], "masks": len(masks), "images_without_boxes": without}
+        self.source(path, kind).update(
+            {**{name: value for name, value in limits.items() if value is not None}, **facts}
+        )
         self.made_with("proposals", FILTER)
 
     def weights(self, path: Path, stage: str | None, backbone: str | None, network: str | None) -> None:

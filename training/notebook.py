@@ -21,6 +21,9 @@ from orl_explore.settings import Config
 from training.config import save_config
 from training.console import NotebookBar, console
 
+PATIENCE = 600.0
+"""Seconds that processes have for saving a checkpoint before they are killed."""
+
 
 class LossPlot:
     """The loss so far, below the notebook's cell: one figure, which changes in place and stays as the last one was.
@@ -129,7 +132,10 @@ def train_in_processes(stage: str, run: Run, config: Config, *, overwrite: bool 
                     plot.update(now=code is not None)
             except BaseException:  # Ctrl+C, or "interrupt the kernel": stop as a preempted job does
                 process.send_signal(signal.SIGTERM)
-                process.wait()
+                try:
+                    process.wait(timeout=PATIENCE)
+                except subprocess.TimeoutExpired:  # it does not even save; what was saved before is intact
+                    process.kill()
                 raise
     if code:
         raise OrlError(relay.reason())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from orl_explore.images.opening import open_images, report
 from orl_explore.interchange.encoders import needs_stage
 from orl_explore.maps.object_map import make_object_maps
 from orl_explore.neighbors import require_faiss
+from orl_explore.proposals import require_search
+from orl_explore.runs.exploring import is_explored
 from orl_explore.runs.files import atomic_write
 from orl_explore.runs.region_embeddings import LIMIT
 from orl_explore.runs.run import Run
-from orl_explore.settings import Config
+from orl_explore.runs.successor import Successor, settle
+from orl_explore.settings import Config, differing_keys
 from training import evaluate, stage1, stage2, stage3
 from training.config import load_config
 from training.console import console, progress_bar
@@ -67,6 +71,7 @@ def prepare(
 def _begin(run: Run, settings: Config, images: Sequence[Path] | None, root: Path | None) -> bool:
     """Read the images of a new run, as the first process does for all."""
     stored = run.path / "config.yaml"
+    _settle(run)
     if images and is_main_process():
         with run.lock():
             with progress_bar("reading images") as progress:
@@ -89,24 +94,85 @@ def run_stage(name: str, run: Run, config: Config, *, overwrite: bool = False) -
     if processes(config) > 1:
         train_in_processes(name, run, config, overwrite=overwrite)  # it takes the lock
         return
-    with run.lock() if is_main_process() else contextlib.nullcontext():
-        if overwrite and is_main_process():
+    with process_group() as together:
+        again = together.decide(lambda: _is_made_again(name, run, config, overwrite=overwrite))
+    with run.lock(name) if is_main_process() else contextlib.nullcontext():
+        if not again:
+            STAGES[name](run, config)
+            return
+        new = Successor(run.path, name)
+        if is_main_process():
+            _begin_successor(new, run, config)
+        STAGES[name](new, config)
+        if is_main_process():
+            new.take_place()
+            store_config(run, config)
+            console.print(f"{name} of {run.path}: the new one has taken the place of the old one", markup=False)
+
+
+def _settle(run: Run) -> None:
+    """End what a process was killed at that had a new stage take its place."""
+    if is_main_process() and run.manifest().get("taking_place"):
+        with run.lock():
+            settle(run)
+
+
+def _is_made_again(name: str, run: Run, config: Config, *, overwrite: bool) -> bool:
+    """Whether a stage is made again beside a finished one. What it needs is looked for first, before anything goes."""
+    _settle(run)
+    if overwrite or not run.finished(name):
+        check_requirements(name, run, config)
+    if overwrite and is_main_process() and not run.finished(name):
+        with run.lock():
             run.clear(name)
-        STAGES[name](run, config)
+    if not overwrite and run.manifest().get("successors", {}).get(name):
+        console.print(f"{name} of {run.path} was begun anew, which --overwrite goes on with", markup=False)
+    return overwrite and run.finished(name)
+
+
+def _begin_successor(new: Successor, run: Run, config: Config) -> None:
+    """Go on with a successor that was begun with these settings, or begin."""
+    record, name = new.stage(new.remade), new.remade
+    inputs = record.get("inputs", {})
+    now = stage3.inputs(run, config) if name == "stage3" else {"images": run.images().fingerprint}
+    changed = differing_keys(record.get("config", {}), json.loads(json.dumps(config.stage_dict(name))))
+    if record and (changed or any(inputs.get(key) != value for key, value in now.items())):
+        new.clear(name)
+
+
+def check_requirements(name: str, run: Run, config: Config) -> None:
+    """Look for what a stage needs, as far as that is known beforehand.
+
+    Raises:
+        OrlError: something is missing.
+    """
+    if name == "stage2":
+        require_faiss()
+        require_search(config.stage2.proposals)
+        if needs_stage(config.stage2.encoder, "stage1") and not run.encoder_file("stage1").exists():
+            raise OrlError(f"{run.encoder_file('stage1')} is not there yet: run `orl stage1 {run.path}` first")
+    if name == "stage3":
+        for table in ("regions", "pairs"):
+            run.require(table)
 
 
 def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, Any]:
     """Do the three stages, judge them and map the objects; returns the figures of `evaluate.run`."""
     require_faiss()  # rather now than after hours of stage 1
-    if overwrite and is_main_process():
-        with run.lock():
-            for name in STAGES:
-                run.clear(name)
+    require_search(config.stage2.proposals)
+    # Processes that a notebook starts for each stage take the lock themselves.
+    alone = is_main_process() and processes(config) == 1
+    with run.lock("run") if alone else contextlib.nullcontext():
+        return _run_all(run, config, overwrite=overwrite)
+
+
+def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
     for name in STAGES:
-        if name == "stage1" and not needs_stage(config.stage2.encoder, "stage1"):
+        asked = (config.stage2.encoder, config.stage3.init or "random")
+        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not is_explored(run):
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
-        run_stage(name, run, config)
+        run_stage(name, run, config, overwrite=overwrite)
     if not is_main_process():
         raise SystemExit  # the first process goes on alone
     summary = judge(run, config)

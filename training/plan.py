@@ -17,7 +17,7 @@ from orl_explore.images.opening import sample_images
 from orl_explore.runs.run import Run
 from training.config import load_config
 from training.plan_estimates import Plan, duration, gigabytes
-from training.plan_measurement import SAMPLE, SECONDS, Measurement, Progress
+from training.plan_measurement import SAMPLE, SECONDS, Begin, Measurement, Progress
 from training.trainer import quiet_lightning
 
 
@@ -30,6 +30,7 @@ def plan(
     root: Path | None = None,
     seconds: float = SECONDS,
     progress: Progress | None = None,
+    begin: Begin | None = None,
 ) -> Plan:
     """Estimate a run from a short measurement; the run folder is not touched and need not exist.
 
@@ -41,6 +42,7 @@ def plan(
         root: where a COCO json's or list's files are.
         seconds: time for each measurement.
         progress: called as progress(parts of the run measured, in all).
+        begin: called with what is measured next, in words.
 
     Raises:
         OrlError: no images, too few for a batch, or a bad config.
@@ -48,6 +50,8 @@ def plan(
     run, stored = Run(path), path / "config.yaml"
     settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
     start = time.perf_counter()
+    if begin:
+        begin("looking for the images")
     if images:
         sample, total = sample_images(images, count=SAMPLE, seed=settings.seed, root=root)
         listed = time.perf_counter() - start
@@ -60,7 +64,7 @@ def plan(
     for stage in (settings.stage1, settings.stage3):
         stage.steps_per_epoch(total)  # raises if they are too few
     quiet_lightning()
-    return Measurement(settings, sample, total, listed, seconds, progress, path).plan()
+    return Measurement(settings, sample, total, listed, seconds, progress, path, begin).plan()
 
 
 def show(made: Plan) -> None:

@@ -31,7 +31,7 @@ from orl_explore.runs.tables import TABLES, write_table
 from orl_explore.settings import Config, TrainSettings
 from orl_explore.views import cropping, tensors
 from orl_explore.views.renderers import collate
-from training.machine import data_workers, precision_flag
+from training.machine import cores, data_workers, pool_workers, precision_flag
 from training.plan_estimates import Plan, Step, combined, gigabytes, list_search_share
 from training.twin_training import TwinTraining
 
@@ -45,6 +45,8 @@ METRICS_ROW: Final = 100
 """Bytes of a step in metrics.csv, roughly."""
 
 Progress = Callable[[int, int], None]
+Begin = Callable[[str], None]
+"""Called with what is measured next."""
 
 
 class Measurement:
@@ -59,7 +61,9 @@ class Measurement:
         seconds: float,
         progress: Progress | None,
         path: Path,
+        begin: Begin | None = None,
     ):
+        self.begin: Begin = begin or (lambda what: None)
         self.config, self.images, self.total, self.listed = config, images, total, listed
         self.budget, self.progress, self.path = seconds, progress, path
         self.fabric = lightning.Fabric(
@@ -69,7 +73,7 @@ class Measurement:
         )
         self.device = self.fabric.device
         self.workers = data_workers(config)
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.cores, self.pool = cores(), max(1, pool_workers(config))
         self.devices = 1
         if self.on_gpu:
             self.devices = torch.cuda.device_count() if config.devices == "auto" else config.devices
@@ -83,6 +87,7 @@ class Measurement:
 
     def plan(self) -> Plan:
         """Measure everything."""
+        self.begin(f"reading {len(self.images)} images")
         seconds, count = self.timed(self.images.load, range(len(self.images)))
         self.note(
             "reading images", self.total * seconds / self.cores, 0, 0, f"{count} images decoded", "images, on all cores"
@@ -108,6 +113,7 @@ class Measurement:
         self, name: str, networks_type: type[BYOL] | type[ORL], samples: ImageViews | ObjectViews, stage: TrainSettings
     ) -> None:
         """Loading of samples, and optimizer steps, of stage 1 or 3."""
+        self.begin(f"{name}: samples, and steps of training")
         rows = range(len(self.images) if isinstance(samples, ImageViews) else len(samples))
         loading, loaded = self.timed(lambda row: samples[0, row], rows)
         pass_size = -(-stage.batch_size // (stage.accumulate * self.devices))
@@ -199,6 +205,7 @@ class Measurement:
         encoder = Encoder(self.config.stage1.encoder).eval()
         encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         dim = encoder.settings.dim if encoder.settings.hidden else encoder.width
+        self.begin("stage 2: embeddings, neighbors")
         forward, crops = self.forward(encoder, size, stage.batch_size)
 
         loading, count = self.timed(
@@ -241,6 +248,9 @@ class Measurement:
             f"{' and the index' if index else ''}",
         )
 
+        pixels = (images.table["width"].astype(int) * images.table["height"]).max() / 1e6
+        small = "" if pixels < 4 or stage.max_side else "; with --stage2.max_side 1000 such large ones take seconds"
+        self.begin(f"stage 2: proposals, at least of 2 pictures, of up to {pixels:.1f} megapixels{small}")
         if stage.proposals == "fast":
             from orl_explore.selective_search import warm_up
 
@@ -261,16 +271,17 @@ class Measurement:
         raw, kept = self.total * len(proposals) / count, self.total * len(regions) / count
         self.note(
             "proposals",
-            self.total * seconds / max(1, min(self.workers, self.cores)),
+            self.total * seconds / min(self.pool, self.cores),
             known_of_each
             + round(2 * raw * part / self.total * proposals.memory_usage(index=False).sum() / len(proposals)),
             round(raw * 2 * _row_bytes("proposals", proposals) + kept * _row_bytes("regions", regions)),
             f"{count} images searched, {seconds * 1000:.0f} ms of a core each; {raw / self.total:.0f} boxes an image,"
             f" {kept / self.total:.1f} kept",
-            f"images, by {max(1, min(self.workers, self.cores))} processes; the table twice on disk, as parts and"
+            f"images, by {min(self.pool, self.cores)} processes; the table twice on disk, as parts and"
             f" whole; in memory {part} images",
         )
 
+        self.begin("stage 2: crops, pairs")
         boxes = {image_id: group[["x", "y", "w", "h"]].to_numpy() for image_id, group in regions.groupby("image_id")}
 
         def crop(row: int) -> None:

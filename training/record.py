@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
+import numpy as np
+import torch
+
+from orl_explore.embedding import embed_images
 from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
+from orl_explore.judging import useless
 from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.run import Run
+from orl_explore.runs.successor import Successor
 from orl_explore.settings import Config
 from training.config import save_config
+from training.console import console
 from training.machine import is_main_process
+
+LOOKED_AT: Final = 64
+"""Plain pictures that a new encoder is judged by."""
 
 
 def store_config(run: Run, config: Config) -> None:
@@ -20,15 +32,19 @@ def store_config(run: Run, config: Config) -> None:
 
 
 @contextlib.contextmanager
-def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str]) -> Iterator[None]:
-    """Store the config with the run and record the stage as running, then as finished or failed (main process)."""
+def working_on(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str], **facts: object) -> Iterator[None]:
+    """Store the config with the run and record the stage as running, then as finished or failed (main process).
+
+    Further facts that are not None stand in the record, too.
+    """
     if not is_main_process():
         yield
         return
-    store_config(run, config)
+    if not isinstance(run, Successor):  # else it is stored when the new stage stands
+        store_config(run, config)
     with run.working_on(stage, config=config.stage_dict(stage), seed=config.seed, inputs=inputs):
-        if compute := config.compute_dict(stage):
-            run.note(stage, compute=compute)
+        known = {"compute": config.compute_dict(stage) or None, **facts}
+        run.note(stage, **{name: value for name, value in known.items() if value is not None})
         yield
 
 
@@ -40,3 +56,25 @@ def save_encoder(run: Run, stage: str, encoder: Encoder, image_size: int) -> Non
     with atomic_write(path) as temporary:
         encoder.save(temporary, stage=stage, image_size=image_size)
     run.note(stage, outputs={"encoder": hash_file(path)})
+
+
+def judge_at_once(run: Run, stage: str, encoder: Encoder, config: Config) -> None:
+    """Measure how different plain pictures look to an encoder that has just been trained, and say if it is of no use.
+
+    The figures go to the stage's record, beside those of the network that training began with.
+    """
+    if not is_main_process():
+        return
+    images, settings = run.images(), getattr(config, stage)
+    rows = np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).astype(int).tolist()
+    options: dict[str, Any] = {"size": settings.image_size, "features": True}
+    options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    networks = {"trained": encoder, "untrained": Encoder.random(settings.encoder, config.seed)}
+    try:
+        found = {name: useless.spread(embed_images(one, images, rows, **options)) for name, one in networks.items()}
+    except OrlError as error:  # the stage is done, and stays so
+        console.print(f"careful: {error}", markup=False)
+        return
+    for sentence in useless.of_training(f"{stage[:-1]} {stage[-1]}", found["trained"], found["untrained"]):
+        console.print(f"careful: {sentence}", markup=False)
+    run.note(stage, plain_pictures={name: one.as_dict() for name, one in found.items()})

@@ -7,8 +7,9 @@ import contextlib
 import fcntl
 import functools
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +23,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed.rendezvous import rendezvous
 
 from orl_explore.errors import OrlError
+from orl_explore.runs.checkpoints import set_aside
 from orl_explore.runs.files import write_array, write_array_parts, write_json
 from orl_explore.runs.run import Run
-from orl_explore.runs.tables import ARRAYS, TABLES, write_table, write_table_parts
-from training.console import progress_bar
+from orl_explore.runs.tables import ARRAYS, TABLES, is_whole, write_table, write_table_parts
+from training.console import console, progress_bar
 
 TOLD = 1.0
 """Least seconds between two notes of how far a step is."""
@@ -115,9 +117,11 @@ class Shards:
     """
 
     def __init__(self, run: Run, folder: str, processes: ProcessGroup | None = None):
-        self.run, self.folder, self.processes = run, run.path / folder / "shards", processes or ProcessGroup()
+        self.run, self.folder, self.processes = run, run.folder(folder) / "shards", processes or ProcessGroup()
+        self.stage = folder
         self._parent = os.getppid()
         self._told = 0.0
+        self._seen: tuple[int, float] = (0, time.monotonic())
 
     def make(self, name: str, count: int, size: int, build: Callable[[range, Progress], Any]) -> None:
         """Make a table or array of the run, unless it is there, with a bar.
@@ -133,6 +137,9 @@ class Shards:
             return
         rows = [range(start, min(start + size, count)) for start in range(0, count, size)]
         files = [self.folder / f"{name}-{number:05d}" for number in range(len(rows))]
+        if self.processes.rank == 0:
+            for number, shard in enumerate(files):
+                self._check(shard, name, len(rows[number]) if name == "image_embeddings" else None)
         with progress_bar(name.replace("_", " "), shown=self.processes.rank == 0) as bar:
             progress = self._telling(name, bar)
             while missing := [number for number, shard in enumerate(files) if not shard.exists()]:
@@ -159,6 +166,16 @@ class Shards:
                     shard.unlink()
         self.wait_for(file)
 
+    def clear(self) -> None:
+        """Remove the shards and what else was noted here, once the stage is done; files of others stay."""
+        names = "|".join((*TABLES, *ARRAYS))
+        own = re.compile(rf"({names})-\d{{5,}}|progress\.json|neighbor_index|\..+\.tmp")
+        for file in self.folder.glob("*"):
+            if own.fullmatch(file.name) and file.is_file():
+                file.unlink()
+        with contextlib.suppress(OSError):  # it is not empty, or not there
+            self.folder.rmdir()
+
     @staticmethod
     def _done(rows: list[range], files: list[Path]) -> int:
         """Images of the shards that are there, by whomever they were made."""
@@ -177,10 +194,10 @@ class Shards:
             now = time.time()
             if not began:
                 began.update(first=done, since=now)
-            if self.processes.rank == 0 and now - self._told >= TOLD:
+            if self.processes.rank == 0 and not 0 <= now - self._told < TOLD:  # the clock may go back
                 self._told = now
                 note = {"table": name, "done": done, "count": count, **began, "now": now}
-                write_json(self.run.progress_file(self.folder.parent.name), note)
+                write_json(self.run.progress_file(self.stage), note)
 
         return progress
 
@@ -189,6 +206,13 @@ class Shards:
         if self.processes.rank == 0 and not file.exists():
             build()
         self.wait_for(file)
+
+    def rebuild(self, file: Path, build: Callable[[], None]) -> None:
+        """Make a file again that is there and cannot be used; a process that is not the first one gives up."""
+        if self.processes.rank:
+            raise OrlError(f"{file} is cut or damaged: type the command again")
+        set_aside(file)
+        build()
 
     def wait_for(self, file: Path) -> None:
         """Wait until the first process has made a file."""
@@ -199,11 +223,30 @@ class Shards:
         """Let a moment pass.
 
         Raises:
-            OrlError: whoever started this process has ended meanwhile.
+            OrlError: whoever started this process has ended meanwhile, the first process has failed, or nothing has
+                changed in the folder of the stage for as long as processes have patience.
         """
         if self.processes.rank and os.getppid() != self._parent:
             raise OrlError(f"the process that leads the work on {self.run.path} has ended: type the command again")
+        if self.processes.rank and self.run.stage(self.stage).get("state") == "failed":
+            raise SystemExit(1)  # the first process has said why
+        changed, since = self._changed(), time.monotonic()
+        if changed != self._seen[0]:
+            self._seen = changed, since
+        elif since - self._seen[1] > PATIENCE.total_seconds():
+            raise OrlError(
+                f"the other processes have made nothing in {self.folder} for"
+                f" {PATIENCE.total_seconds() / 3600:.0f} hours: end them, and type the command again"
+            )
         time.sleep(POLL)
+
+    def _changed(self) -> int:
+        """When something last came or went in the folder of the stage, or its progress was noted (nanoseconds)."""
+        times = [0]
+        for path in (self.folder, self.folder.parent, self.folder / "progress.json"):
+            with contextlib.suppress(OSError):
+                times.append(path.stat().st_mtime_ns)
+        return max(times)
 
     @contextlib.contextmanager
     def _held(self, number: int) -> Iterator[bool]:
@@ -220,6 +263,31 @@ class Shards:
             except OSError:  # a file system without locks: at worst a shard is made twice, and comes out the same
                 pass
             yield True
+
+    def check(self, names: Sequence[str]) -> None:
+        """Put aside what of these tables and arrays is there, cut or something else, so that it is made again.
+
+        To be done before the other processes begin.
+        """
+        for name in names:
+            self._check(self.run.file(name), name, read=False)
+
+    def _check(self, file: Path, name: str, rows: int | None = None, *, read: bool = True) -> None:
+        """Put a file of ours aside that is cut or something else: it is made again.
+
+        Args:
+            file: need not exist.
+            name: of the table or array that it is, or is a shard of.
+            rows: how many it must have, where that is known.
+            read: all of it.
+        """
+        if not file.exists() or is_whole(file, name, rows, read=read):
+            return
+        aside = set_aside(file)
+        console.print(
+            f"{file} is cut, or none of this run: it is now {aside.name if aside else 'gone'}, and made again",
+            markup=False,
+        )
 
     def _save(self, path: Path, name: str, shard: Any) -> None:
         if name in ARRAYS:

@@ -10,8 +10,9 @@ from orl_explore.runs.samples import ImageViews
 from orl_explore.settings import Config
 from training.console import console
 from training.notebook import processes, train_in_processes
-from training.record import save_encoder, working_on
+from training.record import judge_at_once, save_encoder, working_on
 from training.sharding import process_group
+from training.starting_weights import begin_with, starting_input
 from training.trainer import fit
 
 STAGE = "stage1"
@@ -28,7 +29,8 @@ def run(run: Run, config: Config) -> Run:
         The run, with `stage1/encoder.safetensors`, `stage1/metrics.csv` and a checkpoint.
 
     Raises:
-        OrlError: other settings or images than the run was begun with; too few images; a loss that is not finite.
+        OrlError: other settings or images than the run was begun with; too few images; weights to begin with that do
+            not fit; a loss that is not finite.
     """
     if processes(config) > 1:
         return train_in_processes(STAGE, run, config)
@@ -39,23 +41,25 @@ def run(run: Run, config: Config) -> Run:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         networks = BYOL(config.stage1.encoder)
-    with working_on(run, STAGE, config, inputs=_inputs(run)):
+    start = begin_with(networks, run, config, STAGE)
+    with working_on(run, STAGE, config, inputs=_inputs(run, config), init=start):
         fit(
             networks,
             ImageViews(images, config.stage1, config.seed),
             images=len(images),
-            folder=run.path / STAGE,
+            folder=run.folder(STAGE),
             config=config,
             stage=config.stage1,
             title="stage 1",
             weights={"image": 1.0},
         )
         save_encoder(run, STAGE, networks.online, config.stage1.image_size)
+        judge_at_once(run, STAGE, networks.online, config)
     return run
 
 
-def _inputs(run: Run) -> dict[str, str]:
-    return {"images": run.images().fingerprint}
+def _inputs(run: Run, config: Config) -> dict[str, str]:
+    return {"images": run.images().fingerprint, **starting_input(run, config, STAGE)}
 
 
 def _is_due(run: Run, config: Config) -> bool:
@@ -64,7 +68,7 @@ def _is_due(run: Run, config: Config) -> bool:
         console.print(f"stage 1 of {run.path} was imported: skipped")
         return False
     images = run.images()
-    if run.check(STAGE, config=config.stage_dict(STAGE), inputs=_inputs(run)):
+    if run.check(STAGE, config=config.stage_dict(STAGE), inputs=_inputs(run, config)):
         console.print(f"stage 1 of {run.path} is finished: skipped")
         return False
     images.check_files()

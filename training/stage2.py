@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,30 @@ from orl_explore.errors import OrlError
 from orl_explore.images.grouping import Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.encoders import find_encoder, load_pretrained
+from orl_explore.judging import useless
+from orl_explore.judging.pair_facts import make_pair_facts
+from orl_explore.judging.useless import check_directions
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
 from orl_explore.proposals import Proposer, regions_from
 from orl_explore.runs.files import atomic_write, hash_file
+from orl_explore.runs.masks import RegionMasks
 from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import MINED, ROW_GROUP, TABLES, write_table_parts
 from orl_explore.settings import Config
 from training.console import console
-from training.machine import data_workers, is_main_process, precision_flag
+from training.former import Former
+from training.machine import computing, data_workers, is_main_process, keep_to_share, pool_workers, precision_flag
 from training.notebook import processes, train_in_processes
 from training.record import working_on
-from training.sharding import ProcessGroup, Shards, process_group
+from training.sharding import ProcessGroup, Progress, Shards, process_group
 
 STAGE = "stage2"
+
+SOME = 8
+"""Images that are looked at before boxes are searched, to see whether the encoder answers at all."""
 
 
 def run(run: Run, config: Config) -> Run:
@@ -82,13 +90,29 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         together.agree(False)
         return
     images.check_files()
+    if config.stage2.mask_outside:
+        RegionMasks(run)  # there are some, before anything is recorded
     with working_on(run, STAGE, config, inputs=inputs):
         if pretrained:
             adopt(run, pretrained)
+        shards = Shards(run, STAGE, together)
+        shards.check(MINED)
         together.agree(True)
-        mine(run, images, encoder, config, Shards(run, STAGE, together))
+        former = Former.of(run, images, config=config.stage_dict(STAGE), encoder=digest)
+        mine(run, images, encoder, config, shards, former)
         run.note(STAGE, outputs={name: hash_file(run.file(name)) for name in MINED})
-        shutil.rmtree(run.path / STAGE / "shards", ignore_errors=True)
+        _facts_of_pairs(run)
+        if former:
+            former.finish()
+        shards.clear()
+
+
+def _facts_of_pairs(run: Run) -> None:
+    """What the dashboard asks of all pairs, worked out once."""
+    start = time.perf_counter()
+    count = make_pair_facts(run)
+    run.note(STAGE, pair_facts={"seconds": round(time.perf_counter() - start, 2)})
+    console.print(f"facts of {count:,} pairs: {run.file('pair_facts')}", markup=False)
 
 
 def _encoder(run: Run, config: Config) -> tuple[Encoder, str, Pretrained | None]:
@@ -141,29 +165,46 @@ def _check_imported_tables(run: Run, config: Config) -> None:
                 )
 
 
-def mine(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
+def mine(
+    run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards, former: Former | None = None
+) -> None:
     """The five steps of stage 2, in order; each is skipped when its table is complete.
 
     Whatever the number of images, memory holds the images table, a shard, and a few numbers an image.
+
+    Args:
+        run: where the tables go.
+        images: its images.
+        encoder: frozen.
+        config: settings.
+        shards: by which the work is shared and survives being killed.
+        former: what was made before pictures came or went; the first process takes it over, others make their shards.
     """
     if torch.cuda.is_available():
         torch.cuda.set_device(shards.processes.local_rank)
-    embed_all(run, images, encoder, config, shards)
-    find_neighbors(run, config, shards)
-    propose_all(run, images, config, shards)
-    embed_all_regions(run, images, encoder, config, shards)
-    pair_all(run, config, shards)
+    with computing(config):
+        embed_all(run, images, encoder, config, shards, former)
+        find_neighbors(run, config, shards)
+        propose_all(run, images, config, shards, former)
+        embed_all_regions(run, images, encoder, config, shards, former)
+        pair_all(run, config, shards)
 
 
-def embed_all(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
+def embed_all(
+    run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards, former: Former | None = None
+) -> None:
     """Step 1a: embeddings of the images."""
     options = embedding_options(config)
-    shards.make(
-        "image_embeddings",
-        len(images),
-        config.stage2.shard_images,
-        lambda rows, progress: embed_images(encoder, images, rows, progress=progress, **options),
-    )
+
+    def embed(rows: Sequence[int], progress: Progress) -> np.ndarray:
+        return embed_images(encoder, images, rows, progress=progress, **options)
+
+    _make(shards, "image_embeddings", len(images), config, embed, former)
+    if shards.processes.rank == 0:
+        few = np.linspace(0, len(images) - 1, min(len(images), SOME)).astype(int).tolist()
+        check_directions(embed_images(encoder, images, few, features=True, **options), "pictures")  # as of boxes, later
+        for sentence in useless.of_images(run.read_array("image_embeddings")):
+            console.print(f"careful: {sentence}", markup=False)
 
 
 def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
@@ -172,6 +213,9 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
         return
     stage = config.stage2
     ids, embeddings = _image_ids(run), run.read_array("image_embeddings")
+    if len(ids) <= stage.neighbors and shards.processes.rank == 0:
+        noun = "neighbor" if len(ids) == 2 else "neighbors"
+        console.print(f"{len(ids) - 1} {noun} for each image, not {stage.neighbors}, as there are {len(ids)} images")
     index = None
     if stage.searches_lists(len(ids)):
         file = shards.folder / "neighbor_index"
@@ -181,7 +225,11 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
                 build_index(embeddings, temporary, seed=config.seed)
 
         shards.once(file, build)
-        index = open_index(file)
+        try:
+            index = open_index(file)
+        except RuntimeError:  # FAISS, of a file that is cut or something else
+            shards.rebuild(file, build)
+            index = open_index(file)
         if shards.processes.rank == 0:
             found = recall(embeddings, ids, index, k=stage.neighbors, seed=config.seed)
             facts = {"lists": index.nlist, "probes": index.nprobe, "recall": round(found, 4)}
@@ -206,7 +254,7 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
     )
 
 
-def propose_all(run: Run, images: ImageSet, config: Config, shards: Shards) -> None:
+def propose_all(run: Run, images: ImageSet, config: Config, shards: Shards, former: Former | None = None) -> None:
     """Steps 2 and 3: proposals, and the regions that the filter keeps of them."""
     stage = config.stage2
     without_objects = dataclasses.replace(images, objects=images.objects.iloc[:0])  # a copy goes to every worker
@@ -219,9 +267,9 @@ def propose_all(run: Run, images: ImageSet, config: Config, shards: Shards) -> N
         method=stage.proposals,
         max_side=stage.max_side,
         seed=config.seed,
-        workers=data_workers(config),
+        workers=pool_workers(config),
     ) as proposer:
-        shards.make("proposals", len(images), stage.shard_images, proposer.propose)
+        _make(shards, "proposals", len(images), config, proposer.propose, former)
 
     def number() -> Any:
         first = 0
@@ -236,18 +284,29 @@ def propose_all(run: Run, images: ImageSet, config: Config, shards: Shards) -> N
     )
 
 
-def embed_all_regions(run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards) -> None:
+def embed_all_regions(
+    run: Run, images: ImageSet, encoder: Encoder, config: Config, shards: Shards, former: Former | None = None
+) -> None:
     """Step 4: embeddings of the regions."""
     if run.file("region_embeddings").exists():
         return
     options, ids, slices = embedding_options(config), _image_ids(run), Slices(read_ids(run.file("regions")))
+    masks = RegionMasks(run) if config.stage2.mask_outside else None
 
-    def embed(rows: range, progress: Callable[[int, int], None]) -> np.ndarray:
+    def embed(rows: Sequence[int], progress: Progress) -> np.ndarray:
         # Regions stand in the order of the images, so rows a..b of the images are one slice of the regions.
-        regions = read_rows(run.file("regions"), *slices.span(ids[rows.start : rows.stop]))
-        return embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        runs = [ids[part] for part in np.split(np.array(rows), breaks)]
+        regions = pd.concat([read_rows(run.file("regions"), *slices.span(some)) for some in runs])
+        if masks is not None:
+            faded = [counts for some in runs for counts in masks.of(some)]
+            options.update(masks=faded, mask_outside=config.stage2.mask_outside)
+        vectors = embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
+        if zero := check_directions(vectors, "boxes"):
+            console.print(f"careful: the encoder answers zero for {zero:,} of {len(vectors):,} boxes", markup=False)
+        return vectors
 
-    shards.make("region_embeddings", len(ids), config.stage2.shard_images, embed)
+    _make(shards, "region_embeddings", len(ids), config, embed, former)
 
 
 def pair_all(run: Run, config: Config, shards: Shards) -> None:
@@ -264,6 +323,26 @@ def pair_all(run: Run, config: Config, shards: Shards) -> None:
         return pair_images(own, neighbors, slices, run.read_array("region_embeddings"), progress=progress, **options)
 
     shards.make("pairs", len(ids), config.stage2.shard_images, pair)
+
+
+def _make(
+    shards: Shards,
+    name: str,
+    count: int,
+    config: Config,
+    make: Callable[[Sequence[int], Progress], Any],
+    former: Former | None,
+) -> None:
+    """Make a table or array of `count` images shard by shard; what is known of an image is not made again."""
+
+    def build(rows: range, tell: Progress) -> Any:
+        def progress(done: int, total: int) -> None:
+            keep_to_share(config)
+            tell(done, total)
+
+        return former.fill(name, rows, progress, make) if former else make(rows, progress)
+
+    shards.make(name, count, config.stage2.shard_images, build)
 
 
 def embedding_options(config: Config) -> dict[str, Any]:

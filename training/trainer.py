@@ -18,18 +18,19 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from orl_explore.byol import TwinNetworks
 from orl_explore.errors import OrlError
+from orl_explore.runs.checkpoints import Resume, find_resume
 from orl_explore.runs.files import atomic_write
-from orl_explore.runs.run import latest_checkpoint
 from orl_explore.runs.samples import StepSampler
 from orl_explore.settings import Config, TrainSettings
+from orl_explore.views.loading import Batches
 from orl_explore.views.renderers import collate
-from training.callbacks import Checkpoints, KeptEncoders, MetricsLog, Preemption, TrainingProgress
+from training.callbacks import Checkpoints, KeptEncoders, MetricsLog, OwnShare, Preemption, TrainingProgress
 from training.console import console
-from training.machine import data_workers, launched, precision_flag
+from training.machine import computing, data_workers, launched, precision_flag
 from training.notebook import LiveLoss, LossPlot
 from training.twin_training import TwinTraining
 
@@ -117,21 +118,23 @@ def fit(
         weights: weight of each loss, by name.
     """
     quiet_lightning()
-    checkpoint, start_step = latest_checkpoint(folder / "checkpoints")
     networks = networks.to(memory_format=torch.channels_last)
     if stage.gradient_checkpointing:
         networks.save_memory()
     if stage.compile:
         networks.compile_backbones()
     module = TwinTraining(networks, stage, images=images, weights=weights)
+    resume = resume_training(folder, module)
+    checkpoint, start_step = resume.file, resume.step
     if checkpoint and start_step == module.total_steps:  # killed between the last step and what follows it
         module.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
         return
-    checkpoints = Checkpoints(folder / "checkpoints", every=stage.checkpoint_steps)
+    checkpoints = Checkpoints(folder / "checkpoints", every=stage.checkpoint_steps, own=resume.own)
     callbacks: list[Callback] = [
         TrainingProgress(title, total=module.total_steps, steps_per_epoch=module.steps_per_epoch, done=start_step),
         checkpoints,
         Preemption(checkpoints),
+        OwnShare(config),
     ]
     if stage.keep_every:  # before the checkpoint of the same step: whoever goes on from that does not come back here
         callbacks.insert(0, KeptEncoders(folder, stage))
@@ -165,15 +168,17 @@ def fit(
         accumulate=stage.accumulate,
         drop_last=stage.drop_last,
     )
+    started = contextlib.ExitStack()
+    started.enter_context(computing(config))
     workers = data_workers(config)
-    loader = DataLoader(
+    loader = Batches(
         dataset,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
-        worker_init_fn=_prepare_worker,
+        sampler,
+        collate=collate,
+        workers=workers,
+        prepare=_prepare_worker,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        ahead=4,
     )
     _workers_end_with_us()
     try:
@@ -190,6 +195,20 @@ def fit(
                 " intact, and the same command goes on from there"
             ) from error
         raise
+    finally:
+        started.close()
+
+
+def resume_training(folder: Path, module: torch.nn.Module) -> Resume:
+    """Where the training in a folder goes on; what was passed over is said.
+
+    Raises:
+        OrlError: there are checkpoints, and none of them can be used.
+    """
+    found = find_resume(folder / "checkpoints", {name: value.shape for name, value in module.state_dict().items()})
+    for note in found.notes:
+        console.print(note, markup=False)
+    return found
 
 
 def quiet_lightning() -> None:

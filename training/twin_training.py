@@ -14,6 +14,7 @@ from orl_explore.errors import OrlError
 from orl_explore.settings import TrainSettings
 from orl_explore.views.renderers import finish
 from orl_explore.views.tensors import normalize
+from training.optimizers import make_optimizer
 
 
 class TwinTraining(lightning.LightningModule):
@@ -40,7 +41,8 @@ class TwinTraining(lightning.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Losses of one batch of views, by name."""
         image_ids = batch.pop("image_id")
-        losses, projection = self.networks(**{name: normalize(finish(view)) for name, view in batch.items()})
+        inputs = self.networks.online.inputs
+        losses, projection = self.networks(**{name: normalize(finish(view), inputs) for name, view in batch.items()})
         loss = sum(self.weights[name] * losses[name] for name in losses)
         if not torch.isfinite(loss):
             raise OrlError(
@@ -50,15 +52,9 @@ class TwinTraining(lightning.LightningModule):
         return {"loss": loss, "losses": {n: v.detach() for n, v in losses.items()}, "projection": projection}
 
     def configure_optimizers(self) -> Any:
-        """SGD with warm-up and cosine decay."""
+        """SGD, or what the settings say, with warm-up and cosine decay."""
         config = self.config
-        optimizer = torch.optim.SGD(
-            [p for p in self.parameters() if p.requires_grad],
-            lr=config.learning_rate(),
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            fused=self.device.type == "cuda",
-        )
+        optimizer = make_optimizer(self.networks, config, fused=self.device.type == "cuda")
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.learning_rate_at(step) / config.learning_rate()
         )

@@ -8,13 +8,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
 from orl_explore.boxes import FALLBACK, KEPT, REASONS
 from orl_explore.figures import style
 
 LIMIT: Final = 400
 """Boxes of one kind that are drawn at most; more are a blot."""
+
+OPACITY: Final = 130
+"""Of masks, of 255."""
 
 SIDE: Final = 900
 """Longer side at which the picture itself is sent to the browser, pixels."""
@@ -37,12 +40,34 @@ LOOKS: Final = {
     "iou": Look("overlapping", style.REJECTED, "dashdot", 1.5),
     "count": Look("after the limit", style.PALETTE[3], "longdash", 1.5),
     "object": Look("annotated object", style.PALETTE[6], "solid", 3),
+    "missed": Look("missed object", style.PALETTE[1], "solid", 3),
 }
 """How boxes look by the filter's reason; `object` is for ground truth."""
 
 
+def mask_overlay(masks: Sequence[NDArray[np.bool_]], size: tuple[int, int]) -> Image.Image:
+    """Masks as a picture to be laid over the image: each of one color, see-through, the small ones above the large.
+
+    Args:
+        masks: (H, W) each, true on the object.
+        size: width and height of the image.
+    """
+    overlay = np.zeros((size[1], size[0], 4), np.uint8)
+    colors = [ImageColor.getrgb(color) for color in style.PALETTE]
+    areas = np.array([mask.sum() for mask in masks])
+    for place, number in enumerate(np.argsort(-areas, kind="stable")):
+        overlay[masks[number]] = (*colors[place % len(colors)][:3], OPACITY)
+    return Image.fromarray(overlay, "RGBA")
+
+
 def image_with_boxes(
-    image: Image.Image, boxes: ArrayLike, looks: Sequence[Look], labels: Sequence[str], *, height: int | None = None
+    image: Image.Image,
+    boxes: ArrayLike,
+    looks: Sequence[Look],
+    labels: Sequence[str],
+    *,
+    overlay: Image.Image | None = None,
+    height: int | None = None,
 ) -> go.Figure:
     """Draw boxes on a picture; the pointer on the edge of a box shows its label.
 
@@ -53,6 +78,7 @@ def image_with_boxes(
         boxes: (N, 4) xywh in pixels of the image.
         looks: (N,) how each is drawn.
         labels: (N,) plain text; several lines are parted by newlines.
+        overlay: drawn between the picture and the boxes, RGBA, of the picture's size.
         height: of the figure; by default what the picture needs where it is 640 pixels wide, 520 at most.
     """
     margin = {"l": 0, "r": 0, "t": 32, "b": 40}
@@ -61,17 +87,10 @@ def image_with_boxes(
     if not len(boxes) == len(looks) == len(labels):
         raise ValueError(f"want as many looks and labels as boxes, not {len(boxes)}, {len(looks)}, {len(labels)}")
     made = style.figure(height=height, margin=margin, hovermode="closest")
-    made.add_layout_image(
-        source=style.data_uri(image, SIDE),
-        xref="x",
-        yref="y",
-        x=0,
-        y=0,
-        sizex=image.width,
-        sizey=image.height,
-        sizing="stretch",
-        layer="below",
-    )
+    place: dict[str, Any] = {"xref": "x", "yref": "y", "x": 0, "y": 0, "sizex": image.width, "sizey": image.height}
+    if overlay is not None:
+        image = Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB")
+    made.add_layout_image(source=style.data_uri(image, SIDE), sizing="stretch", layer="below", **place)
     made.update_xaxes(visible=False, range=[0, image.width], constrain="domain")
     made.update_yaxes(
         visible=False, range=[image.height, 0], scaleanchor="x", constrain="domain", constraintoward="top"

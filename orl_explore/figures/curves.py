@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from orl_explore.figures import style
 
 POINTS = 600
 """Points drawn of a curve at most; longer ones are averaged in equal stretches, which the hover text says."""
+
+DASHES = ("solid", "dash", "dot")
+SYMBOLS = ("circle", "diamond", "square", "cross")
 
 NAMES = {"loss_image": "whole images", "loss_intra": "boxes and jittered copies", "loss_inter": "corresponding boxes"}
 
@@ -94,3 +98,54 @@ def thin(x: pd.Series, y: pd.Series, points: int = POINTS) -> tuple[np.ndarray, 
         pd.Series(x.to_numpy(float)).groupby(group).mean().to_numpy(),
         pd.Series(y.to_numpy(float)).groupby(group).mean().to_numpy(),
     )
+
+
+def laid_over(metrics: Mapping[str, pd.DataFrame], column: str, title: str) -> go.Figure:
+    """One curve of several runs on common axes, over steps; runs that do not have it are left out.
+
+    Args:
+        metrics: `metrics.csv` of a training stage, by run.
+        column: of these tables.
+        title: what it is.
+    """
+    made = style.figure(yaxis_title=title, xaxis_title="step", title=title)
+    for number, (name, table) in enumerate(metrics.items()):
+        if column not in table:
+            continue
+        rows = table.dropna(subset=[column])
+        x, y = thin(rows["step"], rows[column])
+        look = {"color": style.color(number), "width": 2, "dash": DASHES[number // len(style.GROUPS) % len(DASHES)]}
+        made.add_scatter(x=x, y=y, name=style.escape(name), mode="lines", line=look)
+    made.update_layout(showlegend=True, margin={"l": 8, "r": 8, "t": 40, "b": 90}, height=380)
+    return made
+
+
+def results(table: pd.DataFrame) -> go.Figure:
+    """What was measured of several runs, in percent with 95 % intervals where they are known.
+
+    Args:
+        table: columns run, encoder, what, value, low, high (shares).
+    """
+    made = style.figure(xaxis_title="percent", title="Results, with 95 % intervals where they are known")
+    lines = [f"{what} · {encoder}" for what, encoder in zip(table["what"], table["encoder"], strict=True)]
+    order = list(dict.fromkeys(lines))
+    for number, name in enumerate(dict.fromkeys(table["run"])):
+        rows = table[(table["run"] == name).to_numpy()]
+        known = rows["low"].notna()
+        made.add_scatter(
+            x=100 * rows["value"],
+            y=[style.escape(line) for line, own in zip(lines, table["run"] == name, strict=True) if own],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": (100 * (rows["high"] - rows["value"])).where(known, 0),
+                "arrayminus": (100 * (rows["value"] - rows["low"])).where(known, 0),
+            },
+            mode="markers",
+            name=style.escape(name),
+            marker={"color": style.color(number), "size": 10, "symbol": SYMBOLS[number % len(SYMBOLS)]},
+            hovertemplate="%{y}: %{x:.1f} %",
+        )
+    made.update_yaxes(autorange="reversed")
+    made.update_layout(height=140 + 34 * len(order), margin={"l": 8, "r": 8, "t": 40, "b": 80}, showlegend=True)
+    return made

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from PIL import Image
@@ -289,6 +290,61 @@ def matrix(
         dtick=_tick(similarity.shape[0]),
     )
     return made
+
+
+def confusion(table: pd.DataFrame, categories: Sequence[str], *, height: int = 400) -> go.Figure:
+    """How many pairs join which categories, the unlabeled last; unseen markers on the cells carry the two numbers.
+
+    Args:
+        table: columns query_category, key_category (numbers, -1: unlabeled) and pairs; cells that are empty may lack.
+        categories: names by number.
+        height: of the figure, pixels.
+    """
+    names = [*categories, "unlabeled"]
+    count = np.zeros((len(names), len(names)), np.int64)
+    query, key = (table[name].to_numpy(np.int64) for name in ("query_category", "key_category"))
+    count[query, key] = table["pairs"]  # -1 is the last one
+    rows, columns = (axis.ravel() for axis in np.indices(count.shape))
+    codes = np.r_[: len(categories), -1]
+    made = style.figure(
+        height=height,
+        showlegend=False,
+        hovermode="closest",
+        dragmode=False,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        clickmode="event+select",
+    )
+    made.add_heatmap(
+        z=np.where(count, np.log10(np.maximum(count, 1)) + 0.15, np.nan),  # one pair is to be seen beside thousands
+        colorscale=style.SCALE,
+        showscale=False,
+        hoverinfo="skip",
+        xgap=1,
+        ygap=1,
+    )
+    unseen = {"marker": {"opacity": 0}}
+    shown = [style.escape(name) for name in names]
+    made.add_scatter(
+        x=columns,
+        y=rows,
+        mode="markers",
+        marker={"symbol": "square", "size": max(4, 240 // len(names)), "opacity": 0, "color": style.QUIET},
+        selected=unseen,
+        unselected=unseen,
+        customdata=np.column_stack([codes[rows], codes[columns], count.ravel()]),
+        text=[f"{shown[row]} with {shown[column]}" for row, column in zip(rows, columns, strict=True)],
+        hovertemplate="%{text}<br>%{customdata[2]:,} pairs<extra></extra>",
+        name="cells",
+    )
+    places = np.arange(0, len(names), -(-len(names) // 30))
+    ticks = {"tickvals": places, "ticktext": [_short(shown[place]) for place in places], "showgrid": False}
+    made.update_xaxes(title="the neighbor's box is on", range=[-0.5, len(names) - 0.5], tickangle=-90, **ticks)
+    made.update_yaxes(title="the image's box is on", range=[len(names) - 0.5, -0.5], **ticks)
+    return made
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else name[:13] + "…"
 
 
 def _tick(count: int) -> int:

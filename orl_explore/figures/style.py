@@ -12,6 +12,9 @@ from PIL import Image
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#7F7F7F")
 """Okabe and Ito's colors, and a gray."""
 
+GROUPS: Final = (*PALETTE[:7], "#3A1FD0", "#E81FD0", "#2FD12F", "#E0125A", "#7B5AC8")
+"""Twelve colors for groups; without gray, which is for what belongs to none."""
+
 ACCEPTED: Final = "#009E73"
 REJECTED: Final = "#D55E00"
 QUIET: Final = "#8A939B"
@@ -23,8 +26,8 @@ LEGEND: Final = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bo
 
 
 def color(index: int) -> str:
-    """Color number `index` of the palette, which begins anew after its last."""
-    return PALETTE[index % len(PALETTE)]
+    """The color of group number `index`; they begin anew after the twelfth."""
+    return GROUPS[index % len(GROUPS)]
 
 
 def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
@@ -35,7 +38,7 @@ def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
         margin={"l": 8, "r": 8, "t": 40, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        colorway=list(PALETTE),
+        colorway=list(GROUPS),
         hoverlabel={"align": "left"},
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": QUIET, "activecolor": PALETTE[1]},
         legend=LEGEND,

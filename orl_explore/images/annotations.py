@@ -17,6 +17,7 @@ from orl_explore.images.turning import Box, turned_box, turned_segmentation
 
 CROWD: Final = "marked iscrowd"
 SKIPPED: Final = "of an image that is skipped"
+UNLISTED: Final = "of an image id that is not listed"
 TWICE: Final = "that is the same as one in the file's other listing"
 SECOND: Final = "of a second annotator of the same picture"
 BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND)
@@ -114,8 +115,11 @@ def object_table(
 
 
 def _refuse_most(source: ImageSource, left_out: Tally) -> None:
-    judged = len(source.annotations) - sum(left_out.counts.get(reason, [0])[0] for reason in BORNE)
-    bad = {what: found for what, found in left_out.counts.items() if what not in BORNE}
+    borne: tuple[str, ...] = BORNE
+    if sum(count for count, _ in left_out.counts.values()) < len(source.annotations):
+        borne += (UNLISTED,)  # a file that was cut down to some of its images: what is of these is used
+    judged = len(source.annotations) - sum(left_out.counts.get(reason, [0])[0] for reason in borne)
+    bad = {what: found for what, found in left_out.counts.items() if what not in borne}
     count = sum(found[0] for found in bad.values())
     # Labels beside the pictures of a folder that was named for these: counted, and no reason to refuse them.
     if 2 * count > judged and not source.path.is_dir():
@@ -186,7 +190,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
     """Take one source's annotations in turn. 860,000 of them take seconds, so the usual ones go straight through."""
     from pycocotools import mask
 
-    images, categories, scale = known.images, source.categories, source.scale
+    images, categories, scale, text_ids = known.images, source.categories, source.scale, source.text_ids
     if scale is None and _are_shares(source.annotations):
         scale = 1.0
         known.notes.append(f"all boxes of {source.path.name} lie within 0..1: they are taken for shares of the image")
@@ -204,13 +208,14 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             continue
         image_id, spelled = item.get("image_id"), False
         if type(image_id) is not int:
-            image_id, spelled = whole(image_id), True
+            text = image_id.strip() if isinstance(image_id, str) else None
+            image_id, spelled = (text_ids[text], False) if text in text_ids else (whole(image_id), True)
         facts = images.get(image_id) if image_id is not None else None
         if facts is None:
             if image_id is None:
                 reason = "whose image_id is no whole number" if "image_id" in item else "without image_id"
             else:
-                reason = SKIPPED if image_id in known.listed else "of an image id that is not listed"
+                reason = SKIPPED if image_id in known.listed else UNLISTED
             left_out.add(reason, where(place, item))
             continue
         crowd = item.get("iscrowd")
@@ -257,7 +262,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
                 segmentation = turned_segmentation(segmentation, orientation, stored, mask)
             counts = to_rle(segmentation, (width, height), mask)
         box = item.get("bbox")
-        clipped, reason, beyond = _clipped(box, (width, height), scale, orientation, stored)
+        clipped, reason, beyond = clipped_box(box, (width, height), scale, orientation, stored)
         if clipped is None and counts is not None:
             x, y, w, h = mask.toBbox({"size": [height, width], "counts": counts.encode("ascii")}).tolist()
             clipped, beyond = (x, y, w, h), False
@@ -286,7 +291,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
         objects.segmentations.append(counts)
 
 
-def _clipped(
+def clipped_box(
     value: Any, size: tuple[int, int], scale: float | None, orientation: int, stored: tuple[int, int]
 ) -> tuple[Box | None, str, bool]:
     """Clip an annotation's xywh to the upright image; else why it is no box. Last, whether it reaches far beyond."""

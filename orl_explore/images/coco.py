@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.errors import OrlError
-from orl_explore.images.image_source import ImageSource, SourceFile, printable, whole
+from orl_explore.images.image_source import ImageSource, SourceFile, path_id, printable, whole
 from orl_explore.images.locating import candidate_folders, locate
 
 BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured"}
@@ -76,9 +76,11 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
             owner[image_id], id_of[found] = found, image_id
             if size := _size(image):
                 source.sizes[image_id] = size
-        source.files.append(
-            SourceFile(found if found is not None and not reason else name, image_id, _labels(image), reason)
-        )
+        labels = _labels(image)
+        if whole(image["id"]) is None:
+            text = image["id"].strip()
+            source.text_ids[text], labels["original_id"] = image_id, printable(text)
+        source.files.append(SourceFile(found if found is not None and not reason else name, image_id, labels, reason))
     # An id of an image that was not found may be that of a second listing, too: the file that is there has it.
     source.ids = {other: image_id for other, image_id in source.ids.items() if other not in owner}
     source.notes += _listing_notes(source, shared)
@@ -94,8 +96,10 @@ def _id_and_name(path: Path, number: int, image: Any) -> tuple[int, str]:
     except (TypeError, KeyError):
         raise OrlError(f"{path}: images[{number}] lacks `id` or `file_name`: is it a COCO file?") from None
     found = image_id if type(image_id) is int and abs(image_id) < 2**63 else whole(image_id)
+    if found is None and isinstance(image_id, str) and image_id.strip():
+        found = path_id(image_id.strip())
     if found is None or not isinstance(name, str):
-        raise OrlError(f"{path}: images[{number}] needs a whole number as `id` and text as `file_name`")
+        raise OrlError(f"{path}: images[{number}] needs a whole number or text as `id`, and text as `file_name`")
     return found, name
 
 
@@ -127,6 +131,12 @@ def _labels(image: dict[str, Any]) -> dict[str, Any]:
 
 def _listing_notes(source: ImageSource, shared: Sequence[str]) -> list[str]:
     notes = []
+    if source.text_ids:
+        text, image_id = next(iter(source.text_ids.items()))
+        notes.append(
+            f"{len(source.text_ids):,} image ids of {source.path.name} are text: they get numbers, such as {image_id}"
+            f" for {printable(text)}, and the column original_id keeps them"
+        )
     if source.ids:
         other, image_id = next(iter(source.ids.items()))
         notes.append(

@@ -163,6 +163,15 @@ def decode_with_opencv(data: bytes) -> Any:
     return pixels
 
 
+def orientation_of(path: Path) -> int:
+    """EXIF orientation of a file; 1 where it says none, or cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return _orientation(image)
+    except Exception:  # Pillow raises nearly every kind
+        return 1
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation of an image that is not loaded yet; 1 where there is none."""
     try:

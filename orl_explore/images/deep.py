@@ -120,6 +120,10 @@ def measured_range(samples: NDArray[Any]) -> tuple[float, float]:
     return (0.0 if 0 <= low < high / 4 else low), high
 
 
+ZSTD: Final = 50000
+"""Number of Zstandard among the compressions of TIFF."""
+
+
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +142,7 @@ def read_deep(image: Image.Image, data: bytes) -> Deep | None:
     """The samples of an opened image that is deep; None where only Pillow's 8 bits of them can be had."""
     tags: Any = dict(getattr(image, "tag_v2", {}))
     if not image.mode.startswith(("I", "F")):
-        values = _planes(data, tags) if tags.get(284) == 2 else _with_opencv(data)
+        values = _read_samples(data, tags)
         if values is None and tags.get(284) == 2:
             raise Unusable(f"unsupported kind: {tiff_kind(tags)}")  # Pillow would mix the planes up
         if values is None or values.dtype.kind not in "ui" or values.dtype.itemsize < 2:
@@ -174,7 +178,7 @@ def open_unknown_tiff(data: bytes) -> Deep:
     reason = why_no_tiff(data)
     tags = tiff_tags(data)
     if reason.startswith("unsupported") and 256 in tags:
-        values = _planes(data, tags) if tags.get(284) == 2 else _with_opencv(data)
+        values = _read_samples(data, tags)
         if values is not None:
             deep = _from_bands(values, tags, size=None)
             if deep is not None:
@@ -228,30 +232,52 @@ def _extreme(values: list[Any], choose: Any) -> float | None:
     return None
 
 
-def _planes(data: bytes, tags: Any) -> NDArray[Any] | None:
-    """Bands that lie one after another in a TIFF file, as satellite pictures have them, in OpenCV's order and upright.
+def _read_samples(data: bytes, tags: Any) -> NDArray[Any] | None:
+    """Samples as they are stored: by this module where bands lie apart or in Zstandard, else by OpenCV."""
+    return _strips(data, tags) if tags.get(284) == 2 or tags.get(259) == ZSTD else _with_opencv(data)
 
-    None where they are packed in another way than not at all or with deflate.
+
+def _strips(data: bytes, tags: Any) -> NDArray[Any] | None:
+    """Bands of a TIFF file in strips, one after another as satellite pictures have them or beside each other.
+
+    In OpenCV's order and upright; None where they are packed in another way than not at all, with deflate or Zstandard.
     """
     width, height, bands, rows = (tags.get(tag) for tag in (256, 257, 277, 278))
     bits, form, starts, lengths = (tags.get(tag) or (1,) for tag in (258, 339, 273, 279))
-    packed, predictor = tags.get(259), tags.get(317, 1)
+    packed, predictor, apart = tags.get(259), tags.get(317, 1), tags.get(284) == 2
     code = {1: "u", 2: "i", 3: "f"}.get(form[0])
-    if code is None or bands not in (3, 4) or packed not in (1, 8, 32946) or predictor not in (1, 2) or 322 in tags:
+    if code is None or bands not in (3, 4) or packed not in (1, 8, 32946, ZSTD) or predictor not in (1, 2):
+        return None
+    if 322 in tags:  # in tiles
         return None
     try:
         dtype = np.dtype(f"{'<' if data[:2] == b'II' else '>'}{code}{bits[0] // 8}")
         strips = [data[start : start + length] for start, length in zip(starts, lengths, strict=True)]
         if packed != 1:
-            most = (rows or height) * width * dtype.itemsize
-            strips = [zlib.decompressobj().decompress(strip, most) for strip in strips]
-        values = np.frombuffer(b"".join(strips), dtype).reshape(bands, height, width)
-    except (TypeError, ValueError, zlib.error):
+            line = width * dtype.itemsize * (1 if apart else bands)
+            left = [min(rows or height, height - first) for first in range(0, height, rows or height)]
+            sizes = [line * count for count in left] * (bands if apart else 1)
+            unpack = _from_zstd if packed == ZSTD else _from_deflate
+            strips = [unpack(strip, size) for strip, size in zip(strips, sizes, strict=True)]
+        values = np.frombuffer(b"".join(strips), dtype)
+        values = values.reshape(bands, height, width).transpose(1, 2, 0) if apart else values.reshape(height, width, -1)
+    except (TypeError, ValueError, OSError, zlib.error):
         return None
     if predictor == 2:
-        values = np.cumsum(values, axis=2, dtype=dtype.newbyteorder("="))
-    upright = turned_pixels(values.transpose(1, 2, 0), tags.get(274, 1))
+        values = np.cumsum(values, axis=1, dtype=dtype.newbyteorder("="))
+    upright = turned_pixels(values, tags.get(274, 1))
     return upright[..., [2, 1, 0, *range(3, bands)]]
+
+
+def _from_deflate(strip: bytes, size: int) -> bytes:
+    return zlib.decompressobj().decompress(strip, size)
+
+
+def _from_zstd(strip: bytes, size: int) -> bytes:
+    """Arrow brings Zstandard along, which neither Python 3.11 nor OpenCV has."""
+    import pyarrow
+
+    return bytes(pyarrow.decompress(strip, size, codec="zstd", asbytes=True))
 
 
 def _with_opencv(data: bytes) -> NDArray[Any] | None:

@@ -47,6 +47,8 @@ class ImageSource:
     """Width and height that it gives its images, by its own ids."""
     ids: dict[int, int] = field(default_factory=dict)
     """Its own ids of images that go by another: a second listing, or one that another source had taken."""
+    text_ids: dict[str, int] = field(default_factory=dict)
+    """The numbers that images go by whose ids in the file are text."""
     scale: float | None = None
     """Boxes and masks are shares of the image, of which this is the whole (1 or 100); None: they are pixels."""
     notes: list[str] = field(default_factory=list)

@@ -29,6 +29,14 @@ def to_rle(segmentation: Any, size: tuple[int, int], mask: Any) -> str | None:
         return None
 
 
+def from_rle(counts: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Decode a mask, bool (H, W), from the counts of a compressed RLE and the image's width and height."""
+    from pycocotools import mask
+
+    width, height = size
+    return mask.decode({"size": [height, width], "counts": counts.encode("ascii")}).astype(bool)
+
+
 def _polygon(points: Any, size: tuple[int, int]) -> NDArray[np.float64] | None:
     """Clip x1, y1, x2, y2, ... to the image: pycocotools takes memory by how far a point is off."""
     array = np.array(points, dtype=np.float64)

@@ -155,7 +155,10 @@ def _image_set(
         pd.DataFrame(skipped, columns=["file_name", "reason"], dtype="str"),
         tuple(source.root for source in opened),
         ranges,
-        replace(findings, notes=tuple(map(printable, (*findings.notes, *_pixel_notes(looks, ranges))))),
+        replace(
+            findings,
+            notes=tuple(map(printable, (*findings.notes, *_pixel_notes(looks, ranges), *_copies(table, complete)))),
+        ),
     )
 
 
@@ -184,6 +187,19 @@ def _pixel_notes(looks: Sequence[tuple[str, _Look]], ranges: Ranges) -> list[str
         noun = "picture is" if len(names) == 1 else "pictures are"
         notes.append(f"{len(names):,} {noun} {what}, such as {printable(names[0])}")
     return notes
+
+
+def _copies(table: pd.DataFrame, complete: bool) -> list[str]:
+    """A sentence about files with the same bytes as one before them."""
+    copies = table["content_hash"].duplicated()
+    if not complete or not copies.any():
+        return []
+    count, row = int(copies.sum()), int(np.flatnonzero(copies)[0])
+    first = int(np.flatnonzero(table["content_hash"] == table["content_hash"][row])[0])
+    if count == len(table) - 1:
+        return [f"all {len(table):,} files are copies of one, {table['file_name'][first]}: there is nothing to learn"]
+    files = "file is a copy of another" if count == 1 else "files are copies of others"
+    return [f"{count:,} {files}, byte for byte, such as {table['file_name'][row]} of {table['file_name'][first]}"]
 
 
 def report(images: ImageSet, *, limit: int | None = 20) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ def find_images(images: pd.DataFrame, text: str) -> NDArray[np.int64]:
         return np.arange(len(images))
     named = images["file_name"].str.contains(text, case=False, regex=False).to_numpy(bool)
     found = np.flatnonzero(named)
-    if text.isascii() and text.isdigit() and len(text) < 19:
+    if re.fullmatch(r"[+-]?[0-9]{1,19}", text) and -(2**63) <= int(text) < 2**63:
         same = np.flatnonzero(images["image_id"].to_numpy() == int(text))
         found = np.r_[same, found[~np.isin(found, same)]]
     return found

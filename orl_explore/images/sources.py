@@ -30,7 +30,7 @@ def open_source(path: Path, root: Path | None) -> ImageSource:
         OrlError: it is missing, unreadable, or nothing that names images.
     """
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, root)
     if not path.exists():
         return _open_other_form(path, root)
     suffix = path.suffix.lower()
@@ -60,7 +60,7 @@ def _open_other_form(path: Path, root: Path | None) -> ImageSource:
     return source
 
 
-def _open_folder(path: Path) -> ImageSource:
+def _open_folder(path: Path, root: Path | None) -> ImageSource:
     folder_path, path = path, absolute(path)
     files: list[SourceFile] = []
     annotations: list[str] = []
@@ -89,12 +89,17 @@ def _open_folder(path: Path) -> ImageSource:
                 files.append(SourceFile(relative, path_id(relative), reason=reason))
     source = ImageSource(folder_path, path, sorted(files, key=lambda file: file.name))
     read_label_files(source)
-    source.notes += _unread_annotations(folder_path, annotations)
+    found = _annotation_files(folder_path, annotations)
+    if not files and len(found) == 1:  # as `annotations/`, beside the folder of the pictures
+        named = open_source(folder_path / found[0], root)
+        named.notes.append(f"{folder_path} holds no pictures: {found[0]} in it is read")
+        return named
+    source.notes += _unread(folder_path, found)
     return source
 
 
-def _unread_annotations(folder: Path, names: Sequence[str]) -> list[str]:
-    """Name the annotation files in a folder: they are not read, as a folder stands for its pictures."""
+def _annotation_files(folder: Path, names: Sequence[str]) -> list[str]:
+    """Which of the jsons and xmls in a folder are annotation files."""
     found = []
     for name in sorted(names)[:SNIFFED]:
         try:
@@ -104,6 +109,11 @@ def _unread_annotations(folder: Path, names: Sequence[str]) -> list[str]:
             continue
         if any(mark in beginning for mark in MARKS):
             found.append(name)
+    return found
+
+
+def _unread(folder: Path, found: Sequence[str]) -> list[str]:
+    """Name the annotation files in a folder: they are not read, as a folder stands for its pictures."""
     if not found:
         return []
     files = f"{len(found):,} annotation files" if len(found) > 1 else "an annotation file"
@@ -246,4 +256,4 @@ def _part_ids(opened: Sequence[ImageSource]) -> None:
             )
     if renumbered:
         for source in filter(_is_json, opened):
-            source.files[:] = [replace(f, labels={**f.labels, "original_id": f.image_id}) for f in source.files]
+            source.files[:] = [replace(f, labels={"original_id": f.image_id, **f.labels}) for f in source.files]

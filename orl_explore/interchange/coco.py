@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from orl_explore.errors import OrlError
 from orl_explore.interchange.tables import BOX, batches
-from orl_explore.runs.files import atomic_write
+from orl_explore.runs.files import atomic_write, csv_text
 from orl_explore.runs.run import Run
 
 
@@ -54,7 +54,9 @@ def write_pairs(run: Run, path: Path) -> None:
         for part in batches(run, "pairs"):
             flat = _flat(part, names, boxes)
             if path.suffix == ".csv":
-                flat.to_csv(temporary, index=False, mode="a" if writer else "w", header=not writer)
+                text = csv_text(flat)
+                with temporary.open("a", encoding="utf-8") as file:
+                    file.write(text.partition("\n")[2] if writer else text)
                 writer = "begun"
             else:
                 table = pa.Table.from_pandas(flat, preserve_index=False)

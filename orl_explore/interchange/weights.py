@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import logging
 import pickle
 import re
 import zipfile
@@ -23,9 +24,21 @@ from torch import Tensor
 
 from orl_explore.encoder import Encoder, build_backbone, inputs_from
 from orl_explore.errors import OrlError
+from orl_explore.interchange.numbers_only import read_numbers
 from orl_explore.settings import EncoderSettings, InputSettings
 
 State = dict[str, Tensor]
+
+CONVERT: Final = (
+    "python -c \"import torch; c = torch.load('{path}', weights_only=False, map_location='cpu');"
+    " torch.save(c.get('state_dict', c), '{to}')\""
+)
+"""What makes a file that can be read of one that cannot, on a machine that has the framework."""
+
+ASIDE: Final = re.compile(r"optim|sched|scaler|loss|amp|history|meta|hyper|args|config|loops|callbacks|rng")
+"""Names of what lies beside a nested state dict."""
+
+log = logging.getLogger("orl_explore")
 
 WRAPPERS: Final = ("state_dict", "model", "model_state_dict", "teacher", "student", "network", "net")
 """Keys under which checkpoints keep their state dict, in the order they are looked for."""
@@ -41,6 +54,13 @@ SEQUENTIAL: Final = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6"
 
 PROJECTORS: Final = {"fc0": "0", "bn0": "1", "fc1": "3"}
 """The authors' names of the projector's layers -> this project's."""
+
+
+PROJECTOR_MARKS: Final = (("fc0", "bn0", "fc1"), ("0", "1", "3"))
+"""Layers by which a projector of BYOL's shape is known, under the authors' names and this project's."""
+
+DEPTH: Final = 8
+"""Mappings within mappings that are looked into."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +111,16 @@ def read_state(path: Path) -> State:
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f" ({found.group(1)})" if found else ""
-        raise OrlError(
-            f"{path} holds more than tensors and plain values{what}: it could run code, and is not read"
-        ) from None
+        try:
+            content, left_out = read_numbers(path)
+        except ValueError as why:
+            raise OrlError(
+                f"{path} holds more than tensors and plain values{what}: it could run code, and is not read ({why})."
+                f" Where you trust it: {CONVERT.format(path=path, to=path.with_suffix('.weights.pth'))}"
+            ) from None
+        log.warning(
+            "%s: the numbers alone are read, without %s", path, _some([f"{n} x {name}" for name, n in left_out.items()])
+        )
     except OSError as error:
         raise OrlError(f"{path} cannot be read ({error.strerror or error}): check its name and permissions") from None
     except Exception as error:  # torch raises anything from EOFError to RuntimeError on damaged files
@@ -126,13 +153,20 @@ def _refuse_compressed(path: Path) -> None:
 
 
 def _unwrap(content: Any, path: Path) -> State:
-    """The innermost mapping of names to tensors."""
-    for _ in WRAPPERS:  # a pickled mapping can hold itself
+    """The innermost mapping of names to tensors; of several beside each other, all, each with its name before it."""
+    for _ in range(DEPTH):  # a pickled mapping can hold itself
         if not isinstance(content, Mapping) or any(isinstance(value, Tensor) for value in content.values()):
             break
         key = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if key is None:
-            break
+            inner = {name: value for name, value in content.items() if _leads_to_tensors(name, value)}
+            if len(inner) > 1:
+                parts = {name: _unwrap(value, path) for name, value in inner.items()}
+                content = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+                break
+            if not inner:
+                break
+            key = next(iter(inner))
         content = content[key]
     items = content.items() if isinstance(content, Mapping) else ()
     state = {str(key): value for key, value in items if isinstance(value, Tensor)}
@@ -141,7 +175,24 @@ def _unwrap(content: Any, path: Path) -> State:
     for key, tensor in state.items():
         if not _is_plain(tensor):
             raise OrlError(f"{path}: {key} is no plain array of real numbers, as weights are: save it as one")
-    return state
+    return _without_wrappers(state)
+
+
+def _leads_to_tensors(name: Any, value: Any, depth: int = DEPTH) -> bool:
+    """Whether something under this name can be a state dict, or holds one."""
+    if not isinstance(name, str) or ASIDE.search(name) or not isinstance(value, Mapping) or not depth:
+        return False
+    own = any(isinstance(key, str) and isinstance(one, Tensor) for key, one in value.items())
+    return own or any(_leads_to_tensors(key, one, depth - 1) for key, one in value.items())
+
+
+def _without_wrappers(state: State) -> State:
+    """Names without what `torch.compile`, FSDP and DDP put into them, unless two would become the same."""
+    names = [
+        re.sub(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.", "", key) for key in state
+    ]
+    names = [re.sub(r"(?<=\.)module\.", "", name) for name in names]
+    return dict(zip(names, state.values(), strict=True)) if len(set(names)) == len(names) else state
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -182,6 +233,8 @@ def read_encoder(path: Path, *, backbone: str | None = None, network: str | None
     names: dict[str, str] = {}  # key of the encoder -> key in the file
     sequential = f"{network}4.0.conv1.weight" in state
     projector = _projector_prefix(state, network)
+    if projector is None:
+        _refuse_left_projector(state, path, network)
     for key in state:
         if projector and key.startswith(projector):
             layer, _, rest = key[len(projector) :].partition(".")
@@ -278,6 +331,26 @@ def _same(state: State, first: str, second: str) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def _refuse_left_projector(state: State, path: Path, network: str) -> None:
+    """Refuse to leave a projector of this project's shape behind, which images would be compared by.
+
+    Raises:
+        OrlError: there is one, under another name than beside the backbone.
+    """
+    found = [
+        key.removesuffix(f"{mark[0]}.weight")
+        for mark in PROJECTOR_MARKS
+        for key in state
+        if re.search(rf"(^|\.)(neck|projector)\.{mark[0]}\.weight$", key) and not FOLLOWERS.search(key)
+        if all(f"{key.removesuffix(f'{mark[0]}.weight')}{name}.weight" in state for name in mark)
+    ]
+    if found:
+        raise OrlError(
+            f"{path} has a projector, {found[0]}*, that is not beside the backbone {network}*, and would be left"
+            f" behind: name both alike, backbone.* and projector.*, or leave the projector out of the file"
+        )
+
+
 def _projector_prefix(state: State, network: str) -> str | None:
     """Prefix of a projector of BYOL's shape that belongs to a backbone."""
     if network.endswith("online_net.0."):
@@ -286,12 +359,11 @@ def _projector_prefix(state: State, network: str) -> str | None:
         candidates = [f"{network.removesuffix('backbone.')}{name}." for name in ("neck", "projector")]
     else:
         return None
-    marks = (("fc0", "bn0", "fc1"), ("0", "1", "3"))
     return next(
         (
             prefix
             for prefix in candidates
-            for names in marks
+            for names in PROJECTOR_MARKS
             if all(f"{prefix}{name}.weight" in state for name in names)
         ),
         None,

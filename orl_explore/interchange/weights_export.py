@@ -132,6 +132,8 @@ def for_onnx(encoder: Encoder, path: Path) -> None:
         verbose=False,
     )
     assert program is not None
+    shape: Any = program.model.graph.inputs[0].shape
+    shape[2], shape[3] = "height", "width"  # the exporter takes no names for axes that it cannot prove anything of
     program.model.metadata_props.update(
         {
             "input": "RGB, divided by 255, minus mean, divided by std; (N, 3, H, W) float32",

@@ -412,7 +412,8 @@ def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:
     objects = images.objects
     if not len(objects):
         return None
-    category = pd.Series(objects["category"].to_numpy(object), index=objects["object_id"].to_numpy())
+    names = objects["category"].where(objects["category"] != UNLABELED, f"{UNLABELED} (a category)")
+    category = pd.Series(names.to_numpy(object), index=objects["object_id"].to_numpy())
     found = on_object(regions, objects)
     return found.map(category).fillna(UNLABELED).astype(str).rename("label")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from orl_explore.runs.files import atomic_write
 
@@ -83,13 +83,35 @@ class Scored(Items):
         groups = np.zeros(len(score)) if group is None else np.unique(group.astype(str), return_inverse=True)[1]
         return cls(int(units.max()) + 1, score, units.astype(np.int32), groups.astype(np.int32))
 
-    def values(self, counts: Counts) -> NDArray[np.float64]:
-        """See `Items.values`; groups of which nothing was drawn are left out."""
+    @classmethod
+    def of_images(cls, score: ArrayLike, images: ArrayLike, image_ids: NDArray[np.int64]) -> Scored:
+        """Make them of the items of some images; images without any count as units, too.
+
+        Figures on different items of the same images then have the same draws.
+
+        Args:
+            score: (N,).
+            images: (N,) the image of each item.
+            image_ids: (units,) all images.
+        """
+        order = np.argsort(image_ids)
+        units = order[np.searchsorted(image_ids, np.asarray(images), sorter=order)]
+        groups = np.zeros(len(units), np.int32)
+        return cls(len(image_ids), np.asarray(score, np.float32), units.astype(np.int32), groups)
+
+    def sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How many items each image has of each group, and the sum of their scores: (units, groups) each."""
         groups = int(self.group.max()) + 1
         cell = self.unit.astype(np.int64) * groups + self.group
         cells = self.units * groups
-        sums = np.bincount(cell, self.score.astype(np.float64), cells).reshape(self.units, groups)
-        items = np.bincount(cell, minlength=cells).reshape(self.units, groups)
+        items, sums = np.zeros((2, cells))
+        np.add.at(sums, cell, self.score.astype(np.float64))
+        np.add.at(items, cell, 1)
+        return items.reshape(self.units, groups), sums.reshape(self.units, groups)
+
+    def values(self, counts: Counts) -> NDArray[np.float64]:
+        """See `Items.values`; groups of which nothing was drawn are left out."""
+        items, sums = self.sums()
         with np.errstate(invalid="ignore"):
             means = (counts @ sums) / (counts @ items)  # (R, groups)
         return _mean_of_defined(means)
@@ -264,6 +286,37 @@ def interval(values: NDArray[np.float64], value: float, level: float = LEVEL) ->
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(2 * value - high), float(2 * value - low)
+
+
+def standard_error(values: NDArray[np.float64]) -> float:
+    """Standard deviation of what `resampled` gives; nan where fewer than two resamples have a value."""
+    defined = values[~np.isnan(values)]
+    return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
+
+
+def by_group(first: Scored, second: Scored, *, resamples: int = RESAMPLES, seed: int = SEED) -> NDArray[np.float64]:
+    """Figures of two encoders on the same items, for each group of the items.
+
+    Args:
+        first: items of some groups.
+        second: the same items with other scores.
+        resamples: how often images are drawn.
+        seed: decides the draws.
+
+    Returns:
+        (groups, 4): the first figure, the second, their difference, and its standard error over images; groups in the
+        order of their sorted labels.
+    """
+    items, first_sums = first.sums()
+    _, second_sums = second.sums()
+    rng = np.random.default_rng([seed, first.units])
+    with np.errstate(invalid="ignore"):
+        drawn = [
+            (counts @ (second_sums - first_sums)) / (counts @ items) for counts in _draws(rng, first.units, resamples)
+        ]
+        means = [sums.sum(axis=0) / items.sum(axis=0) for sums in (first_sums, second_sums)]
+    errors = [standard_error(column) for column in np.concatenate(drawn).T]
+    return np.column_stack([*means, means[1] - means[0], errors])
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------

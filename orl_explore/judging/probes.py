@@ -30,23 +30,37 @@ PENALTIES = tuple(10.0 ** np.arange(0, 6.5, 0.5))
 """Ridge penalties that the multi-label classifiers choose from, for features of unit variance."""
 
 
-@one_thread
 def linear_probe(train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, *, seed: int) -> float:
-    """Accuracy of a multinomial logistic regression on standardized features.
+    """Accuracy of a multinomial logistic regression on standardized features; see `linear_right`.
+
+    nan where there is no item to test on, or are fewer than two classes to train on.
+    """
+    _check(train_x, train_y, test_x, test_y)
+    if len(np.unique(train_y)) < 2 or not len(test_y):
+        return math.nan
+    return float(linear_right(train_x, train_y, test_x, test_y, seed=seed).mean())
+
+
+@one_thread
+def linear_right(
+    train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, *, seed: int
+) -> NDArray[np.bool_]:
+    """Which test items a multinomial logistic regression on standardized features gives their class.
 
     Its strength is the one of `STRENGTHS` that does best on a fifth of every class of the training part; then it is
     fitted on all of that part. Test items of classes without training items count as wrong.
 
     Args:
         train_x: (N, D).
-        train_y: (N,) classes, of any type that sorts.
-        test_x: (M, D).
+        train_y: (N,) classes, at least two of them, of any type that sorts.
+        test_x: (M, D), M > 0.
         test_y: (M,) classes.
         seed: decides which items choose the strength.
+
+    Returns:
+        (M,).
     """
     _check(train_x, train_y, test_x, test_y)
-    if len(np.unique(train_y)) < 2 or not len(test_y):
-        return math.nan
     scaler = StandardScaler().fit(train_x)
     train_x, test_x = scaler.transform(train_x), scaler.transform(test_x)
 
@@ -61,7 +75,7 @@ def linear_probe(train_x: Features, train_y: Labels, test_x: Features, test_y: L
             for c in STRENGTHS
         ]
         strength = STRENGTHS[int(np.argmax(scores))]
-    return float(_logistic(strength).fit(train_x, train_y).score(test_x, test_y))
+    return np.asarray(_logistic(strength).fit(train_x, train_y).predict(test_x) == test_y)
 
 
 def _logistic(strength: float) -> LogisticRegression:
@@ -150,10 +164,22 @@ def multilabel_map(
     known = _known(train_y, test_y)
     if len(train_y) < 2 or not known.any():
         return math.nan
-    scaler = StandardScaler().fit(train_x)
-    weights = _ridge(scaler.transform(train_x), train_y[:, known].astype(np.float64))  # (D, classes)
-    scores = scaler.transform(test_x) @ weights
+    scores = multilabel_scores(train_x, train_y[:, known], test_x)
     return float(average_precision_score(test_y[:, known], scores, average="macro"))
+
+
+@one_thread
+def multilabel_scores(train_x: Features, train_y: NDArray[np.generic], test_x: Features) -> NDArray[np.float64]:
+    """How surely the classifiers of `multilabel_map` see each class in the test items, (M, C): the higher the surer.
+
+    Args:
+        train_x: (N, D), N > 1.
+        train_y: (N, C), 1 where the class is present, else 0.
+        test_x: (M, D).
+    """
+    scaler = StandardScaler().fit(train_x)
+    weights = _ridge(scaler.transform(train_x), train_y.astype(np.float64))  # (D, C)
+    return np.asarray(scaler.transform(test_x) @ weights, np.float64)
 
 
 def _ridge(x: Features, y: NDArray[np.float64]) -> NDArray[np.float64]:

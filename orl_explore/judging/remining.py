@@ -12,6 +12,7 @@ from orl_explore.encoder import Encoder
 from orl_explore.judging import diagnostics
 from orl_explore.neighbors import nearest_neighbors
 from orl_explore.pairs import pair_regions
+from orl_explore.runs.masks import RegionMasks
 from orl_explore.runs.run import Run
 from orl_explore.settings import Stage2Settings
 
@@ -52,10 +53,14 @@ def embed_run(run: Run, encoder: Encoder, stage: Stage2Settings, *, progress: Pr
         OrlError: stage 2 is missing, or an image cannot be read.
     """
     images, regions = run.images(), run.read("regions")
+    fading: dict[str, Any] = {}
+    if stage.mask_outside:
+        masks = RegionMasks(run).of(images.table["image_id"].to_numpy())
+        fading = {"masks": masks, "mask_outside": stage.mask_outside}
     common: dict[str, Any] = {"size": stage.image_size, "batch_size": stage.batch_size, "progress": progress}
     return Embedded(
         embed_images(encoder, images, **common),
-        embed_regions(encoder, images, regions, **common).astype(np.float16),  # as the run stores them
+        embed_regions(encoder, images, regions, **fading, **common).astype(np.float16),  # as the run stores them
     )
 
 

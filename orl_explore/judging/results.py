@@ -17,7 +17,7 @@ from orl_explore.runs.run import Run
 TRANSFER: Final = "evaluation/transfer"
 """Where results of transfer protocols are, in a run."""
 
-STAGES: Final = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3"}
+STAGES: Final = {"random": "untrained", "pretrained": "pretrained", "stage1": "stage 1", "stage3": "stage 3"}
 """What may be compared, by the name of the part of evaluation/summary.json that judges it."""
 
 TITLES: Final = STAGES | {"supervised": "supervised"}
@@ -151,7 +151,7 @@ def _percent(value: float | None, limits: Sequence[float] | None = None, sign: s
 
 
 def evaluation_table(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """Figures of the encoders side by side: one row a figure, columns among untrained, stage 1, stage 3, chance."""
+    """Figures of the encoders side by side: one row a figure, columns for those of `STAGES` and chance."""
     parts = {part: title for part, title in (STAGES | {"chance": "chance"}).items() if summary.get(part)}
     table = pd.DataFrame(
         {title: [summary[part].get(key) for key in ENCODER_ROWS] for part, title in parts.items()},

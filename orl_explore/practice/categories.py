@@ -10,8 +10,8 @@ from orl_explore.practice import built, clutter, grown, household
 from orl_explore.practice.anatomy import Coat, Part, color
 from orl_explore.practice.rendering import Unlit, render
 
-INSTANCES = 12
-"""Instances per category: few enough that each returns in many scenes, as things do in the photographs of a place."""
+INSTANCES = 36
+"""Instances per category: so many that knowing one from before is rarely enough; each returns in a few scenes."""
 
 
 @dataclass(frozen=True)
@@ -33,115 +33,242 @@ class Category:
     floats: bool = False
 
 
+PAINTED = (
+    "red cream",
+    "blue white",
+    "green yellow",
+    "white charcoal",
+    "yellow brown",
+    "violet pink",
+    "teal cream",
+    "gray red",
+    "orange blue",
+    "charcoal silver",
+    "cream teal",
+    "brown tan",
+    "pink white",
+    "sky orange",
+    "crimson gray",
+    "silver sky",
+    "lime violet",
+    "tan green",
+    "night cream",
+    "olive orange",
+)
+"""Colors of what people paint, dye and glaze: any, whatever it is."""
+
 CATEGORIES: dict[str, Category] = {
     # grown
     "fish": Category(
-        grown.fish, ("orange white", "sky silver", "teal yellow", "red cream", "blue yellow"), (0.42, 0.58), 25, True
+        grown.fish,
+        (
+            "orange white",
+            "sky silver",
+            "teal yellow",
+            "red cream",
+            "blue yellow",
+            "gray silver",
+            "violet pink",
+            "olive tan",
+            "yellow charcoal",
+        ),
+        (0.42, 0.58),
+        25,
+        True,
     ),
     "butterfly": Category(
         grown.butterfly,
-        ("orange yellow", "blue sky", "yellow cream", "violet pink", "red orange"),
+        (
+            "orange yellow",
+            "blue sky",
+            "yellow cream",
+            "violet pink",
+            "red orange",
+            "white gray",
+            "brown tan",
+            "lime green",
+            "teal sky",
+        ),
         (0.36, 0.5),
         35,
         True,
     ),
     "cat": Category(
-        grown.cat, ("orange cream", "gray charcoal", "tan brown", "charcoal white", "cream tan"), (0.46, 0.6)
+        grown.cat,
+        (
+            "orange cream",
+            "gray charcoal",
+            "tan brown",
+            "charcoal white",
+            "cream tan",
+            "brown cream",
+            "white gray",
+            "night gray",
+        ),
+        (0.46, 0.6),
     ),
-    "owl": Category(grown.owl, ("brown tan", "gray white", "tan cream", "brown cream"), (0.44, 0.58)),
+    "owl": Category(
+        grown.owl,
+        ("brown tan", "gray white", "tan cream", "charcoal gray", "white cream", "orange tan", "olive tan"),
+        (0.44, 0.58),
+    ),
     "tree": Category(
-        grown.tree, ("green lime", "green olive", "olive yellow", "orange yellow", "lime green"), (0.56, 0.72), 4
+        grown.tree,
+        (
+            "green lime",
+            "olive yellow",
+            "orange yellow",
+            "red orange",
+            "lime green",
+            "teal green",
+            "pink white",
+            "yellow brown",
+        ),
+        (0.56, 0.72),
+        4,
     ),
     "flower": Category(
         grown.flower,
-        ("pink white", "white cream", "yellow orange", "violet pink", "red crimson", "sky violet"),
+        (
+            "pink white",
+            "white cream",
+            "yellow orange",
+            "violet pink",
+            "red crimson",
+            "sky violet",
+            "orange red",
+            "blue sky",
+            "cream lime",
+        ),
         (0.46, 0.6),
         14,
     ),
     "mushroom": Category(
-        grown.mushroom, ("red white", "brown tan", "orange cream", "tan cream", "crimson cream"), (0.36, 0.5), 12
+        grown.mushroom,
+        (
+            "red white",
+            "brown tan",
+            "orange cream",
+            "tan cream",
+            "crimson cream",
+            "gray white",
+            "violet pink",
+            "white gray",
+            "yellow tan",
+        ),
+        (0.36, 0.5),
+        12,
     ),
     "leaf": Category(
-        grown.leaf, ("green lime", "orange red", "yellow olive", "red brown", "lime yellow"), (0.38, 0.54), 180, True
+        grown.leaf,
+        (
+            "green lime",
+            "orange red",
+            "yellow olive",
+            "red brown",
+            "lime yellow",
+            "crimson violet",
+            "brown tan",
+            "teal green",
+        ),
+        (0.38, 0.54),
+        180,
+        True,
     ),
     "apple": Category(
-        grown.apple, ("red yellow", "lime red", "yellow red", "crimson orange", "lime yellow"), (0.34, 0.48), 15
+        grown.apple,
+        (
+            "red yellow",
+            "lime red",
+            "yellow red",
+            "crimson orange",
+            "lime yellow",
+            "green lime",
+            "orange yellow",
+            "pink cream",
+        ),
+        (0.34, 0.48),
+        15,
     ),
-    "banana": Category(grown.banana, ("yellow lime", "yellow brown", "lime yellow", "yellow tan"), (0.42, 0.56), 25),
+    "banana": Category(
+        grown.banana,
+        ("yellow lime", "yellow brown", "lime yellow", "green lime", "brown yellow", "red orange", "olive yellow"),
+        (0.42, 0.56),
+        25,
+    ),
     "strawberry": Category(
-        grown.strawberry, ("red yellow", "crimson tan", "red cream", "orange yellow"), (0.34, 0.46), 25
+        grown.strawberry,
+        ("red yellow", "crimson tan", "red cream", "orange yellow", "pink white", "white red", "lime cream"),
+        (0.34, 0.46),
+        25,
     ),
     # made
     "house": Category(
         built.house,
-        ("crimson cream", "cream tan", "tan brown", "sky white", "orange cream", "gray white"),
+        PAINTED,
         (0.54, 0.7),
         2,
     ),
     "car": Category(
         built.car,
-        ("red red", "blue blue", "white charcoal", "yellow yellow", "teal cream", "charcoal charcoal", "silver silver"),
+        PAINTED,
         (0.5, 0.66),
         3,
     ),
-    "boat": Category(
-        built.boat, ("brown white", "red cream", "blue white", "white cream", "teal white"), (0.48, 0.64), 6
-    ),
+    "boat": Category(built.boat, PAINTED, (0.48, 0.64), 6),
     "balloon": Category(
         built.balloon,
-        ("red yellow", "blue white", "violet orange", "green cream", "orange sky", "pink teal"),
+        PAINTED,
         (0.46, 0.62),
         7,
         True,
     ),
     "mug": Category(
         household.mug,
-        ("white blue", "red white", "teal cream", "yellow brown", "charcoal white", "pink crimson"),
+        PAINTED,
         (0.36, 0.48),
         4,
     ),
     "teapot": Category(
         household.teapot,
-        ("white blue", "brown cream", "teal white", "cream red", "sky white", "green cream"),
+        PAINTED,
         (0.42, 0.56),
         4,
     ),
     "lamp": Category(
         built.lamp,
-        ("cream yellow", "yellow brown", "red silver", "tan charcoal", "sky white", "cream teal"),
+        PAINTED,
         (0.46, 0.6),
         3,
     ),
-    "chair": Category(
-        built.chair, ("brown red", "tan blue", "charcoal cream", "orange green", "white sky"), (0.5, 0.66), 3
-    ),
+    "chair": Category(built.chair, PAINTED, (0.5, 0.66), 3),
     "book": Category(
         household.book,
-        ("crimson tan", "blue sky", "green olive", "brown tan", "charcoal gray", "orange cream"),
+        PAINTED,
         (0.4, 0.54),
         14,
     ),
     "clock": Category(
         household.clock,
-        ("red silver", "brown yellow", "teal silver", "silver yellow", "charcoal silver", "yellow silver"),
+        PAINTED,
         (0.38, 0.5),
         5,
     ),
     "ball": Category(
         household.ball,
-        ("white charcoal", "orange charcoal", "red white", "blue yellow", "pink white", "lime violet"),
+        PAINTED,
         (0.34, 0.46),
         180,
     ),
     "sweater": Category(
         household.sweater,
-        ("red white", "blue cream", "green crimson", "cream brown", "violet pink", "gray teal"),
+        PAINTED,
         (0.48, 0.62),
         12,
     ),
     "shoe": Category(
         household.shoe,
-        ("white red", "blue white", "brown tan", "charcoal white", "pink white", "red charcoal"),
+        PAINTED,
         (0.42, 0.56),
         8,
     ),

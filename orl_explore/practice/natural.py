@@ -29,8 +29,12 @@ CLUTTER_INSTANCES = 8
 COUNTS = (2, 2, 3, 3, 4, 5)  # of objects that a scene is meant to have, each as likely
 LARGEST = 0.8  # longer side of a thing, in sides of the scene
 BLUR = (0.008, 0.016)  # of the surroundings: standard deviation in sides of the scene
-SATURATION = (0.75, 0.95)  # of the surroundings, of what was painted
-CONTRAST = (0.22, 0.38)
+SATURATION = (0.9, 1.15)  # of the surroundings, of what was painted
+CONTRAST = (0.4, 0.65)
+WARMTH = 0.06  # of the light: standard deviation of how much redder, and less blue, than white
+STRENGTH = (0.75, 1.12)
+EXPOSURE = 0.04  # of the camera: standard deviation of brightness
+STEEPNESS = (0.75, 1.15)  # contrast that the camera gives
 UNLIT_SIDES = (64, 256)  # least and most pixels of a thing's unlit picture
 
 
@@ -122,7 +126,7 @@ def _behind(canvas: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 def _tint(rng: np.random.Generator) -> tuple[float, float, float]:
     """The color of the light, from a lamp's or an evening's to that of a cloudy day."""
-    warm, strength = rng.normal(0, 0.015), rng.uniform(0.95, 1.06)
+    warm, strength = rng.normal(0, WARMTH), rng.uniform(*STRENGTH)
     return strength * (1 + warm), strength, strength * (1 - warm)
 
 
@@ -211,6 +215,8 @@ def _expose(canvas: FloatImage, rng: np.random.Generator) -> FloatImage:
     edge = (x - 0.5) ** 2 + (y - 0.5) ** 2
     shown = canvas * ((0.93 + 0.14 * pools) * (1 - 0.3 * edge))[..., None]
     gray = float(shown.mean())
-    shown = gray + (shown - gray) * rng.uniform(0.95, 1.08)
-    shown += rng.normal(0, 0.015) + rng.standard_normal((size, size, 1), dtype=np.float32) * rng.uniform(0.003, 0.008)
+    shown = gray + (shown - gray) * rng.uniform(*STEEPNESS)
+    shown += rng.normal(0, EXPOSURE) + rng.standard_normal((size, size, 1), dtype=np.float32) * rng.uniform(
+        0.003, 0.008
+    )
     return np.clip(shown, 0, 1)

@@ -79,7 +79,7 @@ def make_scenes(
         count: scenes.
         size: side of the scenes, pixels, at least 64.
         seed: 0 or more. Parts of one seed share no scene.
-        instances: different things of a category, 12 unless given, 6 of the disguised; each returns in many scenes, in
+        instances: different things of a category, 36 unless given, 6 of the disguised; each returns in many scenes, in
             another place, size and light.
         disguise: show drawings whose color and texture tell nothing of their category, in place of things.
         cutouts: folder of CATEGORY/*.png with transparency that replace them.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.run import Run, kept_encoder_file
-from orl_explore.settings import EncoderSettings
+from orl_explore.settings import EncoderSettings, InputSettings
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ class RunEncoder:
 
     def _gone(self) -> OrlError:
         return OrlError(f"no encoder at {self.file}: run `orl {self.stage} {self.run}` first")
+
+
+def training_inputs(record: Mapping[str, Any]) -> InputSettings:
+    """How a training stage normalizes its views, from its record: as the encoder was fed that it began with, if any."""
+    start = record.get("init")
+    return InputSettings(mean=tuple(start["mean"]), std=tuple(start["std"])) if start else InputSettings()
 
 
 def run_encoders(run: Run) -> dict[str, RunEncoder]:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from orl_explore.errors import OrlError
 
@@ -113,3 +114,13 @@ def write_array_parts(path: Path, parts: Sequence[np.ndarray]) -> None:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             np.ascontiguousarray(part).tofile(file)
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A table as CSV of which a spreadsheet executes nothing: text that would be a formula gets an apostrophe."""
+    safe = frame.copy()
+    for name in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
+        text = safe[name]
+        formula = text.map(lambda cell: isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")))
+        safe[name] = text.where(~formula, "'" + text.astype("str").str.replace("\r", " "))  # which would end the line
+    return str(safe.to_csv(index=False))

@@ -15,11 +15,13 @@ from torch.nn import functional
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
+from orl_explore.nested import from_dict
 from orl_explore.orl import ORL
+from orl_explore.runs.encoders import training_inputs
 from orl_explore.runs.reviews import KEY
 from orl_explore.runs.run import Run
-from orl_explore.runs.samples import ObjectViews, StepSampler, pairs_to_train_on
-from orl_explore.settings import Stage3Settings, from_dict
+from orl_explore.runs.samples import ObjectViews, StepSampler, left_out, pairs_to_train_on
+from orl_explore.settings import Stage3Settings
 from orl_explore.views.renderers import collate, finish
 from orl_explore.views.tensors import normalize
 
@@ -65,8 +67,9 @@ def object_views(run: Run, images: ImageSet) -> ObjectViews:
     """
     config, seed = stage3_settings(run)
     regions = run.read("regions", columns=["image_id", "x", "y", "w", "h"])
-    pairs = pairs_to_train_on(run, config) if config.reviews else StoredPairs(run, images)
-    return ObjectViews(images, regions, pairs, config, seed)
+    changed = config.reviews or config.without
+    pairs = pairs_to_train_on(run, config) if changed else StoredPairs(run, images)
+    return ObjectViews(images, regions, pairs, config, seed, without=left_out(run, config))
 
 
 def pictures(samples: ObjectViews, epoch: int, row: int) -> dict[str, Tensor]:
@@ -157,7 +160,7 @@ def load_networks(run: Run, config: Stage3Settings) -> tuple[ORL, int]:
     Raises:
         OrlError: there is no checkpoint, or it is damaged or of other networks.
     """
-    from orl_explore.runs.run import latest_checkpoint
+    from orl_explore.runs.checkpoints import latest_checkpoint
 
     path, step = latest_checkpoint(run.path / "stage3" / "checkpoints")
     if path is None:
@@ -167,6 +170,7 @@ def load_networks(run: Run, config: Stage3Settings) -> tuple[ORL, int]:
         with torch.random.fork_rng(devices=[]):
             networks = ORL(config.encoder)
         networks.load_state_dict(state)
+        networks.online.inputs = training_inputs(run.stage("stage3"))
     except Exception as error:  # pickle, zip and torch each raise their own
         raise OrlError(
             f"{path} cannot be read ({' '.join(str(error).split())[:200]}): while stage 3 is running, try again;"
@@ -195,7 +199,7 @@ def per_image_losses(networks: ORL, drawn: Mapping[str, Tensor]) -> dict[str, Te
     }
     found = {}
     for name, pair in PAIRS.items():
-        view1, view2 = (normalize(drawn[view]) for view in pair)
+        view1, view2 = (normalize(drawn[view], networks.online.inputs) for view in pair)
         online = [networks.online(view) for view in (view1, view2)]
         target = [networks.target(view) for view in (view1, view2)]
         found[name] = _distance(predictors[name](online[0]), target[1]) + _distance(

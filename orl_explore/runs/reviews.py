@@ -6,14 +6,14 @@ import contextlib
 import datetime
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.files import known_hash
+from orl_explore.runs.files import csv_text, known_hash
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
 
@@ -24,6 +24,10 @@ Verdict = Literal["accepted", "rejected", ""]
 KEY: Final = ["image_id", "neighbor_id", "query_region", "key_region"]
 NOTE_LENGTH: Final = 2000
 """Characters of a note at most."""
+REVIEWER_LENGTH: Final = 80
+"""Characters of a reviewer's name at most."""
+FEW: Final = 50
+"""Images whose neighbors are read one by one; of more, all at once."""
 
 
 class Pair(NamedTuple):
@@ -38,25 +42,47 @@ class Pair(NamedTuple):
 def read_reviews(run: Run) -> pd.DataFrame:
     """All reviews of a run, ordered by pair; no rows when nobody has reviewed anything.
 
+    A pair that several people judged has one row, of whoever judged it last: `read_disputes` lists who disagrees.
+
     Raises:
         OrlError: they are of other pairs than the run has now, or the file is damaged, or there are no pairs.
     """
+    return _read(run, "reviews")
+
+
+def read_verdicts(run: Run) -> pd.DataFrame:
+    """The last verdict of each reviewer on each pair, ordered by pair and time; raises as `read_reviews`."""
+    return _read(run, "verdicts")
+
+
+def read_disputes(run: Run) -> pd.DataFrame:
+    """The verdicts on pairs that two reviewers judged differently: rows of `read_verdicts`."""
+    verdicts = read_verdicts(run)
+    kinds = verdicts.groupby(KEY)["verdict"].transform("nunique")
+    return verdicts[kinds > 1].reset_index(drop=True)
+
+
+def _read(run: Run, name: str) -> pd.DataFrame:
     run.require("pairs")
-    if not run.file("reviews").exists():
-        return _table([])
+    file = run.file(name)
+    if not file.exists():
+        return _table([], name)
     try:
-        reviews = run.read("reviews")
+        found = run.read(name)
     except OrlError:
-        raise OrlError(f"{run.file('reviews')} cannot be read: move it away to review anew") from None
-    if set(reviews["pairs_hash"].unique()) - {pairs_hash(run)}:
+        raise OrlError(f"{file} cannot be read: move it away to review anew") from None
+    if set(found["pairs_hash"].unique()) - {pairs_hash(run)}:
         raise OrlError(
-            f"the reviews in {run.file('reviews')} are of other pairs than stage 2 has now: move that file away to"
-            " review anew"
+            f"the reviews in {file} are of other pairs than stage 2 has now: move that file away to review anew"
         )
-    return reviews
+    if "reviewer" not in found:  # from before reviewers had names
+        found["reviewer"] = ""
+    return found.astype(dict(TABLES[name].columns))
 
 
-def save_review(run: Run, pair: Pair, *, verdict: Verdict | None = None, note: str | None = None) -> pd.DataFrame:
+def save_review(
+    run: Run, pair: Pair, *, verdict: Verdict | None = None, note: str | None = None, reviewer: str = ""
+) -> pd.DataFrame:
     """Set the verdict or the note of a pair, or both; a review left without either is removed.
 
     Others may write at the same time, from other processes, too: under a lock, the file is read again, this one pair
@@ -67,6 +93,7 @@ def save_review(run: Run, pair: Pair, *, verdict: Verdict | None = None, note: s
         pair: any region of an image with any region of one of its neighbors.
         verdict: None leaves it as it is, "" takes it back.
         note: None leaves it as it is, "" takes it back.
+        reviewer: who says so.
 
     Returns:
         All reviews as they are now.
@@ -74,23 +101,49 @@ def save_review(run: Run, pair: Pair, *, verdict: Verdict | None = None, note: s
     Raises:
         OrlError: no such regions; reviews of other pairs; a file that cannot be written.
     """
-    if verdict not in (None, ACCEPTED, REJECTED, ""):
-        raise OrlError(f"{verdict!r} is no verdict: choose accepted, rejected or nothing")
-    if note is not None and len(note) > NOTE_LENGTH:
-        raise OrlError(f"a note may have {NOTE_LENGTH} characters, this one has {len(note)}")
-    pair = Pair(*map(int, pair))
+    return _change(run, [(pair, verdict, note)], reviewer)
+
+
+def save_verdicts(run: Run, verdicts: Iterable[tuple[Pair, Verdict]], *, reviewer: str = "") -> pd.DataFrame:
+    """`save_review` of many verdicts at once, in their order: the files are read and replaced one time."""
+    return _change(run, [(pair, verdict, None) for pair, verdict in verdicts], reviewer)
+
+
+def _change(run: Run, changes: list[tuple[Pair, Verdict | None, str | None]], reviewer: str) -> pd.DataFrame:
+    reviewer = " ".join(reviewer.split())[:REVIEWER_LENGTH]
+    for _, verdict, note in changes:
+        if verdict not in (None, ACCEPTED, REJECTED, ""):
+            raise OrlError(f"{verdict!r} is no verdict: choose accepted, rejected or nothing")
+        if note is not None and len(note) > NOTE_LENGTH:
+            raise OrlError(f"a note may have {NOTE_LENGTH} characters, this one has {len(note)}")
     with _lock(run):
-        reviews = read_reviews(run)
+        reviews, verdicts = read_reviews(run), read_verdicts(run)
         rows = {Pair(*row[:4]): list(row) for row in reviews.itertuples(index=False, name=None)}
-        if pair not in rows:
-            _check_regions(run, pair)
-        old = rows.get(pair, [*pair, "", "", "", ""])
-        new_verdict = old[4] if verdict is None else verdict
-        new_note = old[5] if note is None else note.strip()
-        rows.pop(pair, None)
-        if new_verdict or new_note:
-            rows[pair] = [*pair, new_verdict, new_note, _now(), pairs_hash(run)]
-        reviews = _table([rows[key] for key in sorted(rows)])
+        said: dict[Pair, dict[str, list[Any]]] = {}  # pair -> reviewer -> row, the last one said last
+        for row in verdicts.sort_values("time", kind="stable").itertuples(index=False, name=None):
+            said.setdefault(Pair(*row[:4]), {})[row[5]] = list(row)
+        wanted = [Pair(*map(int, pair)) for pair, _, _ in changes]
+        _check_regions(run, [pair for pair in wanted if pair not in rows])
+        now, of_pairs = _now(), pairs_hash(run)
+        for pair, (_, verdict, note) in zip(wanted, changes, strict=True):
+            old = rows.pop(pair, [*pair, "", "", "", "", ""])
+            of_pair = said.setdefault(pair, {})
+            if old[4] and not of_pair:  # judged before each reviewer's verdict was kept
+                of_pair[old[8]] = [*pair, old[4], old[8], old[6], of_pairs]
+            new_verdict, author = old[4], old[8]
+            if verdict is not None:
+                of_pair.pop(reviewer, None)
+                if verdict:
+                    of_pair[reviewer] = [*pair, verdict, reviewer, now, of_pairs]
+                # Taken back, what another one said last stands again.
+                new_verdict, author = list(of_pair.values())[-1][4:6] if of_pair else ("", reviewer)
+            new_note = old[5] if note is None else note.strip()
+            author = author or reviewer
+            if new_verdict or new_note:
+                rows[pair] = [*pair, new_verdict, new_note, now, of_pairs, author]
+        reviews = _table([rows[key] for key in sorted(rows)], "reviews")
+        judged = [row for pair in sorted(said) for row in said[pair].values()]
+        run.write("verdicts", _table(judged, "verdicts"))
         run.write("reviews", reviews)
         return reviews
 
@@ -159,8 +212,8 @@ def next_unreviewed(pairs: pd.DataFrame, reviews: pd.DataFrame, after: Pair | No
 
 
 def as_csv(reviews: pd.DataFrame) -> str:
-    """Reviews as CSV text."""
-    return reviews.to_csv(index=False)
+    """Reviews as CSV text, of which a spreadsheet executes nothing."""
+    return csv_text(reviews)
 
 
 def as_coco(run: Run, reviews: pd.DataFrame) -> dict[str, Any]:
@@ -215,19 +268,29 @@ def pairs_hash(run: Run) -> str:
     return known_hash(run.require("pairs"))
 
 
-def _check_regions(run: Run, pair: Pair) -> None:
-    wanted = [pair.query_region, pair.key_region]
+def _check_regions(run: Run, pairs: list[Pair]) -> None:
+    """Make sure that pairs that nobody has reviewed yet are of two regions of this run, of an image and a neighbor."""
+    if not pairs:
+        return
+    wanted = sorted({region for pair in pairs for region in (pair.query_region, pair.key_region)})
     found = pd.read_parquet(
         run.require("regions"), columns=["region_id", "image_id"], filters=[("region_id", "in", wanted)]
     )
     image_of = dict(zip(found["region_id"].tolist(), found["image_id"].tolist(), strict=True))
-    if [image_of.get(region) for region in wanted] != [pair.image_id, pair.neighbor_id]:
-        raise OrlError(
-            f"region {pair.query_region} of image {pair.image_id} and region {pair.key_region} of image"
-            f" {pair.neighbor_id} are no two regions of this run"
-        )
-    if not (run.read("neighbors", image_id=pair.image_id)["neighbor_id"] == pair.neighbor_id).any():
-        raise OrlError(f"image {pair.neighbor_id} is no neighbor of image {pair.image_id}")
+    images = sorted({pair.image_id for pair in pairs})
+    if len(images) < FEW:
+        tables = [run.read("neighbors", image_id=image_id) for image_id in images]
+    else:
+        tables = [pd.read_parquet(run.require("neighbors"), filters=[("image_id", "in", images)])]
+    near = {row for table in tables for row in zip(table["image_id"], table["neighbor_id"], strict=True)}
+    for pair in pairs:
+        if [image_of.get(region) for region in (pair.query_region, pair.key_region)] != [*pair[:2]]:
+            raise OrlError(
+                f"region {pair.query_region} of image {pair.image_id} and region {pair.key_region} of image"
+                f" {pair.neighbor_id} are no two regions of this run"
+            )
+        if (pair.image_id, pair.neighbor_id) not in near:
+            raise OrlError(f"image {pair.neighbor_id} is no neighbor of image {pair.image_id}")
 
 
 @contextlib.contextmanager
@@ -242,8 +305,8 @@ def _lock(run: Run) -> Iterator[None]:
         raise OrlError(f"the review could not be written to {run.path} ({error.strerror or error})") from None
 
 
-def _table(rows: list[list[Any]]) -> pd.DataFrame:
-    columns = TABLES["reviews"].columns
+def _table(rows: list[list[Any]], name: str) -> pd.DataFrame:
+    columns = TABLES[name].columns
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 

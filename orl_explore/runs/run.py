@@ -7,8 +7,9 @@ job can go on and a stale one is refused. The layout and all columns are documen
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,16 +22,22 @@ import pandas as pd
 from orl_explore.errors import OrlError
 from orl_explore.images.findings import Findings
 from orl_explore.images.image_set import ImageSet
+from orl_explore.nested import differing_keys, from_dict
+from orl_explore.runs import locking
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.reading import image_ids, read_image
+from orl_explore.runs.states import StageState, command_anew, command_for, cost_anew, spent, state_of
 from orl_explore.runs.tables import ARRAYS, TABLES, write_table
 from orl_explore.runs.upgrading import upgrade
-from orl_explore.settings import Config, differing_keys, from_dict
+from orl_explore.settings import Config
 
 FORMAT = 2
 """Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""
 
+
+_LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
+"""Names that `atomic_write` gives."""
 
 _FORMER_RANGES = {"16-bit": (0.0, 65535.0)}
 """How pictures of runs were shown that were begun before ranges were measured."""
@@ -110,50 +117,90 @@ class Run:
         }
         return from_dict(Config, manifest.get("config") or records)
 
+    def _shelf(self, stage: str) -> str:
+        """Where run.json keeps the record of a stage; see `successor` for another place."""
+        return "stages"
+
+    def folder(self, stage: str) -> Path:
+        """Where a stage keeps what it makes."""
+        return self.path / stage
+
     def stage(self, name: str) -> dict[str, Any]:
         """Record of one stage: state, config, inputs, outputs, seconds, ...; empty when it never started."""
-        return self.manifest()["stages"].get(name, {})
+        return self.manifest().get(self._shelf(name), {}).get(name, {})
+
+    def state(self, name: str) -> StageState:
+        """The state of a stage: its record, held against the lock, the files and their age (see `runs.states`)."""
+        stages = self.manifest()["stages"]
+        return state_of(self.path, stages, name, self._missing(name, stages.get(name, {})))
 
     def finished(self, name: str) -> bool:
-        """Whether a stage has finished."""
-        return self.stage(name).get("state") == "finished"
+        """Whether a stage has finished, and what it made is still there."""
+        record = self.stage(name)
+        return record.get("state") == "finished" and not self._missing(name, record)
 
     def imported(self, name: str) -> bool:
-        """Whether a stage's results came from elsewhere (`orl import`), so that there is nothing to do."""
-        return self.finished(name) and "imported" in self.stage(name)
+        """Whether a stage's results came from elsewhere (`orl import`), so that there is nothing to do.
+
+        Raises:
+            OrlError: they did, and are gone.
+        """
+        record = self.stage(name)
+        if record.get("state") != "finished" or "imported" not in record:
+            return False
+        if gone := self._missing(name, record):
+            again = command_for(self.path, name, record, gone)
+            raise OrlError(f"{', '.join(gone)} of {self.path}, which was imported, is gone: `{again}` brings it back")
+        return True
+
+    def _missing(self, name: str, record: Mapping[str, Any]) -> list[str]:
+        """What a stage made, by its record, and what is not there; `orl embed` makes an imported one's embeddings."""
+        made = [what for what in record.get("outputs", {}) if not ("imported" in record and what in ARRAYS)]
+        files = {what: self.encoder_file(name) if what == "encoder" else self._file_or_none(what) for what in made}
+        return [what for what, file in files.items() if file is not None and not file.exists()]
+
+    def _file_or_none(self, what: str) -> Path | None:
+        return self.file(what) if what in TABLES or what in ARRAYS else None
 
     def note(self, name: str, **facts: object) -> None:
         """Add facts to the record of a stage."""
         manifest = self.manifest()
-        manifest["stages"].setdefault(name, {}).update(facts)
+        manifest.setdefault(self._shelf(name), {}).setdefault(name, {}).update(facts)
         write_json(self._manifest_file, manifest)
 
     @contextlib.contextmanager
     def working_on(
         self, name: str, *, config: Mapping[str, Any], seed: int, inputs: Mapping[str, str]
     ) -> Iterator[None]:
-        """Record a stage as running, then as finished; or as failed, with the reason, when it ends with an error."""
-        before = self.stage(name).get("seconds", 0.0)
+        """Record a stage as running, then as finished; or as failed, with the reason, when it ends with an error.
+
+        Raises:
+            OrlError: another process is at work on the run.
+        """
         facts = {
             "config": dict(config),
             "seed": seed,
             "inputs": dict(inputs),
             "versions": versions(),
             "git": git_sha(),
+            "host": locking.host(),
         }
-        self.note(name, state="running", started=now(), error=None, **facts)
-        for leftover in (self.path / name).rglob(".*.tmp"):  # of a process that was killed while writing
-            leftover.unlink()
-        start = time.monotonic()
-        try:
-            yield
-        except BaseException as error:
+        with self.lock(name):
+            before = spent(self.path, self.folder(name).name, self.stage(name))
+            self.note(name, state="running", started=now(), error=None, seconds=round(before, 2), **facts)
+            for leftover in self.folder(name).rglob(".*.tmp"):  # of a process that was killed while writing
+                if _LEFTOVER.fullmatch(leftover.name) and leftover.is_file():
+                    leftover.unlink()
+            start = time.monotonic()
+            try:
+                yield
+            except BaseException as error:
+                seconds = round(before + time.monotonic() - start, 2)
+                with contextlib.suppress(OrlError):  # on a full disk this fails as well, and is not the reason
+                    self.note(name, state="failed", error=f"{type(error).__name__}: {error}"[:2000], seconds=seconds)
+                raise
             seconds = round(before + time.monotonic() - start, 2)
-            with contextlib.suppress(OrlError):  # on a full disk this fails as well, and is not the reason
-                self.note(name, state="failed", error=f"{type(error).__name__}: {error}"[:2000], seconds=seconds)
-            raise
-        seconds = round(before + time.monotonic() - start, 2)
-        self.note(name, state="finished", finished=now(), seconds=seconds)
+            self.note(name, state="finished", finished=now(), seconds=seconds)
 
     def check(self, name: str, *, config: Mapping[str, Any], inputs: Mapping[str, str]) -> bool:
         """Decide whether a stage is done already; True: skip it, False: start it or go on with it.
@@ -169,37 +216,42 @@ class Run:
         if changed:
             raise OrlError(
                 f"{name} of {self.path} was made with other {', '.join(changed[:4])}"
-                f"{' ...' if len(changed) > 4 else ''}: `orl {name} {self.path} --overwrite` makes it anew"
+                f"{' ...' if len(changed) > 4 else ''}: `{command_anew(self.path, name, changed, config)}` makes it"
+                " anew"
+                f"{cost_anew(record, config)}"
             )
-        return record["state"] == "finished"
+        return self.finished(name)
 
     def clear(self, name: str) -> None:
-        """Forget a stage and everything it made."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
+        """Forget a stage and everything it made, what was set aside for when it runs again included."""
+        self.forget(name)
+        if name == "stage2":
+            shutil.rmtree(self.path / "former", ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Forget a stage and its folder."""
+        shutil.rmtree(self.folder(name), ignore_errors=True)
         manifest = self.manifest()
-        if manifest["stages"].pop(name, None) is not None:
+        if manifest.get(self._shelf(name), {}).pop(name, None) is not None:
             write_json(self._manifest_file, manifest)
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, doing: str | None = None) -> contextlib.AbstractContextManager[None]:
         """Keep other processes from working on this run; the lock ends with the process, however that ends.
+
+        Args:
+            doing: the command, for whoever looks at the run meanwhile.
 
         Raises:
             OrlError: another process is at work.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise OrlError(f"another process is working on {self.path}: wait for it, or end it first") from None
-            yield
+        return locking.lock(self.path, doing)
 
     # ---- tables ------------------------------------------------------------------------------------------------
 
     def file(self, name: str) -> Path:
         """Path of a table or array by its name."""
-        return self.path / (TABLES.get(name) or ARRAYS[name]).file
+        stage, _, rest = (TABLES.get(name) or ARRAYS[name]).file.partition("/")
+        return self.folder(stage) / rest if rest else self.path / stage
 
     def write(self, name: str, frame: pd.DataFrame) -> None:
         """Write a table atomically, with the types of its schema."""
@@ -264,16 +316,34 @@ class Run:
         """
         file = self.file(name)
         if not file.exists():
-            if name in ARRAYS and self.imported("stage2"):
-                raise OrlError(
-                    f"{file} is not there: stage 2 was imported, and embeddings are no part of that; `orl embed"
-                    f" {self.path}` makes them with the encoder of stage 1"
-                )
-            raise OrlError(f"{file} is not there yet: run `{self._command(name)}` first")
+            raise OrlError(f"{file} {self._why_missing(name)}")
         return file
 
+    def _why_missing(self, name: str) -> str:
+        """Why a table or array is not there, and what makes it."""
+        stage = file.parts[0] if len((file := Path((TABLES.get(name) or ARRAYS[name]).file)).parts) > 1 else None
+        if stage is None or name == "reviews":
+            return f"is not there yet: run `{self._command(name)}` first"
+        state = self.state(stage)
+        was_made = name in state.record.get("outputs", {})
+        if state.state in ("running", "waiting"):
+            return "is not there yet: it appears by itself, the run is at work"
+        if state.state == "imported" and name in ARRAYS:
+            why = (
+                "is gone" if was_made else "is not there, as the boxes were imported and embeddings are no part of that"
+            )
+            return f"{why}: `orl embed {shlex.quote(str(self.path))}` makes it with the encoder of stage 1"
+        if state.state == "imported":
+            return "is not there: what was imported has none, and nothing can make it"
+        if was_made:
+            return f"is gone: `{state.command or self._command(name)}` makes it again"
+        return f"is not there yet: run `{self._command(name)}` first"
+
     def _command(self, name: str) -> str:
-        return (TABLES.get(name) or ARRAYS[name]).command.replace("RUN", str(self.path))
+        command = (TABLES.get(name) or ARRAYS[name]).command.replace("RUN", shlex.quote(str(self.path)))
+        if "PATH" in command and (facts := self.manifest()["images"]):
+            command = command.replace("PATH", shlex.join(facts["sources"]))
+        return command
 
     def _unreadable(self, name: str, error: Exception) -> OrlError:
         reason, command = " ".join(str(error).split()), self._command(name)
@@ -281,18 +351,24 @@ class Run:
 
     # ---- images and encoders -----------------------------------------------------------------------------------
 
-    def set_images(self, images: ImageSet, sources: Sequence[str]) -> None:
+    def set_images(self, images: ImageSet, sources: Sequence[str], *, replace: bool = False) -> None:
         """Store the image set that this run is about; named again without its annotations, it keeps them.
+
+        Args:
+            images: the set.
+            sources: what it was opened from.
+            replace: take it in the place of another; what was made of that has been cleared.
 
         Raises:
             OrlError: the run was begun with other images.
         """
         manifest = self.manifest()
-        known = manifest["images"]
+        known = None if replace else manifest["images"]
         if known and known["fingerprint"] != images.fingerprint:
             raise OrlError(f"{self.path} was begun with other images: choose a new run folder, or delete this one")
         findings: dict[str, Any] = images.findings.as_dict()
-        if known and not images.findings.given and self.file("objects").exists() and self.count("objects"):
+        there = self.file("images").exists() and self.file("objects").exists()
+        if known and not images.findings.given and there and self.count("objects"):
             # The same images, named without their annotations this time: those that are there stay.
             findings = {key: known[key] for key in findings if key in known}
         else:
@@ -324,15 +400,15 @@ class Run:
 
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder; that of stage 2 is one that took the place of stage 1's."""
-        return self.path / stage / "encoder.safetensors"
+        return self.folder(stage) / "encoder.safetensors"
 
     def progress_file(self, stage: str) -> Path:
         """Where a stage that works in parts says how far it is; gone when it is finished."""
-        return self.path / stage / "shards" / "progress.json"
+        return self.folder(stage) / "shards" / "progress.json"
 
     def kept_encoders(self, stage: str) -> dict[int, Path]:
         """Encoders that a training stage has kept on its way (`keep_every`), by epochs behind them, ascending."""
-        files = kept_encoder_file(self.path / stage, 0).parent.glob("epoch=*.safetensors")
+        files = kept_encoder_file(self.folder(stage), 0).parent.glob("epoch=*.safetensors")
         found = {file.stem.removeprefix("epoch="): file for file in files}
         return {int(epoch): found[epoch] for epoch in sorted(filter(str.isdecimal, found), key=int)}
 
@@ -344,9 +420,3 @@ class Run:
 
 def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))  # tuples become lists, as in run.json
-
-
-def latest_checkpoint(folder: Path) -> tuple[Path | None, int]:
-    """Newest checkpoint of a stage and the number of optimizer steps it has behind it; (None, 0) without one."""
-    steps = {int(path.stem.removeprefix("step=")): path for path in folder.glob("step=*.ckpt")}
-    return (steps[max(steps)], max(steps)) if steps else (None, 0)

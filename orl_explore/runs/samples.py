@@ -15,6 +15,7 @@ from orl_explore.images.image_set import ImageSet
 from orl_explore.orl import Sample, draw_sample, render_sample
 from orl_explore.runs.reviews import KEY, apply_reviews, read_reviews
 from orl_explore.runs.run import Run
+from orl_explore.runs.selections import selected
 from orl_explore.settings import Stage1Settings, Stage3Settings
 from orl_explore.views import parameters
 from orl_explore.views.renderers import RENDERERS, View
@@ -129,11 +130,27 @@ class HeldPairs:
 class ObjectViews(Dataset):
     """Stage 3: two views of an image, a box and its jittered copy, and a pair of corresponding boxes.
 
-    Images without any pair (possible only with stage 2's optional switches) are left out; `rows` are the others.
+    Images without any pair (possible only with stage 2's optional switches, reviews or selections) are left out; `rows`
+    are the others.
+
+    Args:
+        images: of the run.
+        regions: its table, row = region_id.
+        pairs: what to train on; none of them has a box that is left out.
+        config: settings of the stage.
+        seed: everything random derives from it.
+        without: regions that are left out.
     """
 
     def __init__(
-        self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame | Pairs, config: Stage3Settings, seed: int
+        self,
+        images: ImageSet,
+        regions: pd.DataFrame,
+        pairs: pd.DataFrame | Pairs,
+        config: Stage3Settings,
+        seed: int,
+        *,
+        without: Sequence[int] | np.ndarray = (),
     ):
         self.images, self.config, self.seed = images, config, seed
         self.image_ids = images.table["image_id"].to_numpy()
@@ -145,6 +162,11 @@ class ObjectViews(Dataset):
         region_rows = row_of[regions["image_id"]].to_numpy()
         order = _order(region_rows)
         self.all_boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int32)
+        if len(without):
+            stays = np.ones(len(regions), bool)
+            stays[np.asarray(without)] = False
+            order = np.arange(len(regions))[order]
+            order = order[stays[order]]
         self.boxes = self.all_boxes[order]
         self.box_starts = np.searchsorted(region_rows[order], starts)
         self.pairs = HeldPairs(pairs, row_of) if isinstance(pairs, pd.DataFrame) else pairs
@@ -199,12 +221,28 @@ class ObjectViews(Dataset):
         return {"image_id": sample.image_id, **drawn}
 
 
+def left_out(run: Run, config: Stage3Settings) -> np.ndarray:
+    """Regions that the settings leave out of stage 3, ascending.
+
+    Raises:
+        OrlError: the run has no such selection.
+    """
+    return np.zeros(0, np.int64) if config.without is None else selected(run, config.without)
+
+
 def pairs_to_train_on(run: Run, config: Stage3Settings) -> pd.DataFrame:
     """The pairs that stage 2 found, as people have corrected them where the settings say so: columns `KEY`, or more.
 
     Raises:
-        OrlError: stage 2 is missing, or the reviews are of other pairs or leave none.
+        OrlError: stage 2 is missing, or the reviews or the selection are of other pairs or leave none.
     """
-    if not config.reviews:
-        return run.read("pairs", columns=KEY)
-    return apply_reviews(run, run.read("pairs"), read_reviews(run))
+    if config.reviews:
+        pairs = apply_reviews(run, run.read("pairs"), read_reviews(run))
+    else:
+        pairs = run.read("pairs", columns=KEY)
+    if config.without is not None:
+        without = left_out(run, config)
+        pairs = pairs[~(pairs["query_region"].isin(without) | pairs["key_region"].isin(without))]
+        if not len(pairs):
+            raise OrlError(f"every pair has a box of the selection {config.without!r}: choose fewer to leave out")
+    return pairs.reset_index(drop=True)

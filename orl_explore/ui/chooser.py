@@ -20,48 +20,65 @@ GALLERY = 24
 COLUMNS = 8
 
 
-def choose(run: Run) -> int:
-    """Let the reader choose an image; returns the chosen one's id."""
-    images = state.images(run).table
-    try:
-        image_id = state.chosen_image(run)
-    except OrlError as error:
-        st.warning(
-            f"The link leads nowhere, {state.plain(str(error))}: the first one is shown.", icon=":material/info:"
-        )
-        image_id = int(images["image_id"].iloc[0])
-    row = state.row_of(run, image_id)
-    ids = images["image_id"]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input(
-            "Find an image",
-            key="find image",
-            placeholder="id or part of a file name",
-            icon=":material/search:",
-            on_change=_find,
-            args=(run,),
-            label_visibility="collapsed",
-        )
-        for label, icon, other in (
-            ("Previous", "chevron_left", row - 1),
-            ("Next", "chevron_right", row + 1),
-            ("Random", "shuffle", int(np.random.default_rng().integers(len(ids)))),
-        ):
+def choose(run: Run, order: np.ndarray | None = None) -> int:
+    """Let the reader choose an image, in the same way on every page; returns the chosen one's id.
+
+    Args:
+        run: the run.
+        order: ids of all images in the order to walk through them; default: that of the run.
+    """
+    table = state.images(run).table
+    image_id = state.chosen_image(run)
+    ids = table["image_id"].to_numpy() if order is None else order
+    row, place = state.row_of(run, image_id), int(np.flatnonzero(ids == image_id)[0])
+    steps = (
+        ("Previous image", "chevron_left", place - 1, "Shift+P"),
+        ("Next image", "chevron_right", place + 1, "Shift+N"),
+        ("Random image", "shuffle", int(np.random.default_rng().integers(len(ids))), None),
+    )
+    with st.container(horizontal=True, vertical_alignment="center", key="image chooser", gap="small"):
+        with st.container(width=64):
+            picture(run, image_id, side=128)
+        with st.container(width="stretch", gap=None):
+            st.markdown(f"**{state.plain(str(table['file_name'].iat[row]))}**")
+            size = f"{table['width'].iat[row]} × {table['height'].iat[row]} px"  # noqa: RUF001
+            st.caption(f"Image {state.plain(str(image_id))} · {place + 1:,} of {len(ids):,} · {size}")
+        for label, icon, other, shortcut in steps:
             st.button(
                 label,
                 icon=f":material/{icon}:",
-                key=f"choose {label}",
+                key=f"choose {label.split()[0]}",
                 disabled=not 0 <= other < len(ids),
                 on_click=state.choose_image,
-                args=(int(ids.iloc[min(max(other, 0), len(ids) - 1)]),),
+                args=(int(ids[min(max(other, 0), len(ids) - 1)]),),
+                shortcut=shortcut,
             )
-    gallery = st.expander("Gallery", icon=":material/grid_view:", key="gallery open", on_change="rerun")
-    if gallery.open:
-        with gallery:
-            _gallery(run)
-    size = f"{images['width'].iat[row]} x {images['height'].iat[row]} pixels"
-    st.caption(f"Image {image_id} · {state.plain(str(images['file_name'].iat[row]))} · {size}")
+        st.button("Gallery", icon=":material/grid_view:", key="choose Gallery", on_click=_open_gallery)
     return image_id
+
+
+def search_field(run: Run) -> None:
+    """The field that finds an image by its id or its file name, on every page."""
+    st.text_input(
+        "Find an image",
+        key="find image",
+        placeholder="id or part of a file name",
+        icon=":material/search:",
+        on_change=_find,
+        args=(run,),
+        label_visibility="collapsed",
+        width=260,
+    )
+    if st.session_state.get("gallery open"):
+        _gallery(run)
+
+
+def _open_gallery() -> None:
+    st.session_state["gallery open"] = True
+
+
+def _close_gallery() -> None:
+    st.session_state["gallery open"] = False
 
 
 def _find(run: Run) -> None:
@@ -71,19 +88,26 @@ def _find(run: Run) -> None:
     found = find_images(table, text)
     exact = len(found) and text.strip() == str(table["image_id"].iat[found[0]])
     if text.strip() and (len(found) == 1 or exact):
-        state.choose_image(int(table["image_id"].to_numpy()[found[0]]))
+        _pick(int(table["image_id"].to_numpy()[found[0]]))
         st.session_state["find image"] = ""
-        st.session_state["gallery open"] = False
     else:
-        st.session_state["gallery open"] = True
+        _open_gallery()
 
 
 def _pick(image_id: int) -> None:
     state.choose_image(image_id)
-    st.session_state["gallery open"] = False
+    _close_gallery()
+    if not st.session_state.get("page looks at an image", True):
+        state.go("neighbors")
 
 
+@st.dialog("Images of this run", width="large", on_dismiss=_close_gallery)
 def _gallery(run: Run) -> None:
+    gallery(run)
+
+
+def gallery(run: Run) -> None:
+    """All images, or those that were searched for; a click chooses one."""
     table = state.images(run).table
     text = str(st.session_state.get("find image", ""))
     rows = find_images(table, text)
@@ -104,9 +128,9 @@ def _gallery(run: Run) -> None:
                 image_id = int(table["image_id"].to_numpy()[row])
                 picture(run, image_id, side=160)
                 st.button(
-                    str(image_id) if image_id < 10**7 else "Show",
+                    str(image_id) if 0 <= image_id < 10**7 else f"…{str(image_id)[-5:]}",
                     key=f"gallery {image_id}",
-                    help=state.plain(str(table["file_name"].iat[row])),
+                    help=state.plain(f"Image {image_id}: {table['file_name'].iat[row]}"),
                     on_click=_pick,
                     args=(image_id,),
                     width="stretch",

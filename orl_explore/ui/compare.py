@@ -1,364 +1,92 @@
-"""Page: two encoders on the images of this run. Whose neighbors are better, and which ones changed?"""
+"""Page: two encoders on what this run has found. What does the second know of objects that the first does not?"""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from orl_explore.errors import OrlError
-from orl_explore.figures import compare as figures
-from orl_explore.figures import style
-from orl_explore.images import labels
-from orl_explore.interchange.encoders import find_encoder
 from orl_explore.judging import comparison, published, results
-from orl_explore.judging.comparison import Comparison, Source
-from orl_explore.maps import plane
+from orl_explore.judging.comparison import Source
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import compare_images, compare_objects, compare_pairs, encoders, state
 
-ASK_FROM = 5000
-"""Images from which on embedding them takes so long that the reader is asked first."""
-
-MAP_POINTS = 5000
-"""Images on a map at most."""
-
-SHOWN = 10
-"""Marked images shown as pictures at most."""
-
-CELL = 72
-"""Width of a neighbor's picture, pixels."""
-
-SIGNS = {
-    "kept": ":blue-badge[:material/check: kept]",
-    "lost": ":orange-badge[:material/remove: lost]",
-    "gained": ":green-badge[:material/add: gained]",
-}
-"""What became of a neighbor: a sign, a word, and only then a color."""
-
-OUTPUTS = {False: "projector (as in stage 2)", True: "backbone"}
-MARKED = "compare marked"
+MEANINGFUL = (("stage1", "stage3"), ("random", "stage3"), ("random", "stage1"), ("random", "stage2"))
+"""What is compared at first: the first of these that a run has. Stage 1 against stage 3 is what the paper is about."""
 
 
 def render(run: Run) -> None:
     """Show the page."""
-    found = _sources(run)
+    found = encoders.sources(run)
     if not comparison.compared_encoders(run):
-        raise OrlError(f"this run has no encoder yet: run `orl stage1 {run.path}` first")
-    names = list(found)
-    left, right, last = st.columns([2, 2, 2])
-    # Stage 1 against stage 3 is what the paper is about; without stage 3, the untrained encoder against stage 1.
-    own = [name for name in ("stage3", "stage1", "stage2", "random") if name in found]
-    second, first = own[0], (own[1] if len(own) > 1 else own[0])
-    a = left.selectbox("Encoder A", names, index=names.index(first), format_func=_title, key=f"a of {run.path}")
-    b = right.selectbox("Encoder B", names, index=names.index(second), format_func=_title, key=f"b of {run.path}")
-    features = last.segmented_control(
-        "Embedding",
-        list(OUTPUTS),
-        default=False,
-        required=True,
-        format_func=lambda value: OUTPUTS[value],
-        key="compare features",
-        help="What describes an image: the projector's output, which stage 2 looks for neighbors with, or the"
-        " pooled backbone feature, which the evaluation judges.",
-    )
-    if "stage3" not in comparison.compared_encoders(run):
-        st.info(state.sentence(f"Stage 3 of this run is not there yet: `orl stage3 {run.path}` makes it."))
-    pair, titles = (found[a], found[b]), (_title(a), _title(b))
-    compared = _compare(run, pair, titles, bool(features))
-    if compared is None:
+        raise OrlError(f"this run has no encoder: stage 1 is {run.state('stage1').sentence}")
+    pair = _choose(run, found)
+    if pair is None:
+        st.info(
+            "This run has one encoder, and there is nothing to compare it with. `orl evaluate` judges one by itself;"
+            " encoders of other runs in the same folder can be chosen here."
+        )
         _judged(run)
         return
-    _figures(run, compared, titles)
+    if "stage3" not in comparison.compared_encoders(run):
+        st.info(state.sentence(f"There is no encoder of stage 3: it is {run.state('stage3').sentence}."))
+    chosen, titles = (found[pair[0]], found[pair[1]]), (encoders.title(pair[0]), encoders.title(pair[1]))
+    if pair[0] == pair[1]:
+        st.warning("A and B are the same encoder: choose another one for either.", icon=":material/info:")
     state.tabs(
         {
-            "Neighbors of one image": lambda: _neighbors(run, compared, titles),
-            "All images on two maps": lambda: _maps(run, compared, pair, titles, bool(features)),
+            "Objects": lambda: _explained(compare_objects.show, run, pair, chosen),
+            "Pairs that stage 2 would mine": lambda: _explained(compare_pairs.show, run, pair, chosen),
+            "Whole images": lambda: compare_images.show(run, chosen, titles),
             "What each encoder is worth": lambda: _judged(run),
         },
         key="compare tab",
     )
 
 
-def _sources(run: Run) -> dict[str, Source]:
-    """Encoders by the names that commands know them by: this run's, the embedded one, and those of the other runs."""
-    found: dict[str, Source] = dict(comparison.compared_encoders(run))
-    with contextlib.suppress(OrlError):  # not installed
-        found["embedded"] = find_encoder("embedded")
-    root = Path(os.environ.get("ORL_RUNS", "runs"))
-    for name in state.list_runs(root):
-        if (root / name).resolve() == run.path.resolve():
-            continue
-        try:
-            others = comparison.compared_encoders(Run.open(root / name))
-        except (OrlError, KeyError, TypeError):  # of another version, or damaged: nothing to compare with
-            continue
-        found |= {f"{root / name}:{stage}": source for stage, source in others.items() if stage != "random"}
-    return found
+def _explained(show: Callable[..., None], *what: Any) -> None:
+    """Draw a tab; what it lacks leaves the other ones as they are."""
+    with state.explained("comparison of encoders"):
+        show(*what)
 
 
-def _title(name: str) -> str:
-    head, _, encoder = name.rpartition(":")
-    stage, _, epoch = encoder.partition("@")
-    words = {
-        "embedded": "embedded, supervised (ImageNet)",
-        "random": "untrained, where stage 1 starts",
-        "stage1": "stage 1, images",
-        "stage2": "another encoder in place of stage 1",
-        "stage3": "stage 3, objects",
-    }
-    title = f"{words[stage]}, epoch {epoch}" if epoch else words[stage]
-    return f"{Path(head).name} · {title}" if head else title
-
-
-def _compare(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], features: bool) -> Comparison | None:
-    """The two encoders' neighbors; None where there are none, or the reader has not yet agreed to wait for them."""
-    images = state.images(run)
-    if len(images) < 2:
-        st.info("This run has a single image, which has no neighbors that encoders could agree on.")
+def _choose(run: Run, found: dict[str, Source]) -> tuple[str, str] | None:
+    """Two encoders by their names: those of the address, else the most meaningful; None where all are the same one."""
+    names = list(found)
+    default = _default(found)
+    if default is None:
         return None
-    missing = [source for source in dict.fromkeys(pair) if not comparison.is_cached(run, source, features=features)]
-    if missing and len(images) >= ASK_FROM:
-        st.info(
-            f"{len(images):,} images have to be embedded by {len(missing)} of these encoders first. That is done"
-            " once, and takes minutes on a GPU but hours without one.",
-            icon=":material/hourglass:",
-        )
-        if not st.button("Embed them now", icon=":material/play_arrow:", key="compare embed"):
-            return None
-    for source in missing:
-        title = titles[pair.index(source)]
-        bar = st.progress(0.0, text=f"Embedding {len(images):,} images: {state.plain(title)}")
-
-        def progress(done: int, total: int, bar: Any = bar, title: str = title) -> None:
-            if done == total or done % 16 == 0:
-                bar.progress(done / total, text=f"Embedded {done:,} of {total:,} images: {state.plain(title)}")
-
-        comparison.embeddings(run, source, features=features, progress=progress)
-        bar.empty()
-    with st.spinner("Finding neighbors ..."):
-        return _compared(str(run.path), _keys(run, pair, features), run, pair, features)
-
-
-def _keys(run: Run, pair: tuple[Source, Source], features: bool) -> tuple[str, ...]:
-    """What identifies the two encoders for the caches."""
-    return tuple(comparison.cache_file(run, source, features=features).name for source in pair)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _compared(
-    run_path: str, keys: tuple[str, ...], _run: Run, _pair: tuple[Source, Source], features: bool
-) -> Comparison:
-    ids = _run.images().table["image_id"].to_numpy(np.int64)
-    a, b = (comparison.neighbors_of(_run, source, features=features) for source in _pair)
-    return comparison.compare(ids, a, b)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _plane(path: str, key: str, _run: Run, _source: Source, features: bool) -> np.ndarray:
-    return plane.plane(comparison.embeddings(_run, _source, features=features))
-
-
-def _labels(run: Run) -> pd.Series | None:
-    table = state.images(run).table
-    column = labels.label_column(table)
-    return None if column is None else table[column]
-
-
-def _figures(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
-    left, right = st.columns([3, 2])
-    row = state.row_of(run, state.chosen_image(run))
-    k = compared.a.shape[1]
-    left.plotly_chart(
-        figures.overlap(compared.overlap, k, chance=compared.chance, chosen=float(compared.overlap[row])),
-        key="compare overlap",
-        alt="histogram of kept neighbors per image",
-    )
-    with right:
-        st.metric(
-            "Neighbors that A and B share",
-            f"{compared.mean_overlap:.1%}",
-            help=f"of {k} neighbors, over all images; by chance {compared.chance:.1%}",
-            border=True,
-        )
-        labels = _labels(run)
-        if labels is None:
-            st.caption("These images have no labels, so that nothing says whose neighbors are better.")
-            return
-        name = state.plain(str(labels.name))
-        judged = compared.agreement(labels)
-        for letter, title, figure in zip("AB", titles, judged, strict=True):
-            st.metric(
-                f"Neighbors of one {name} by {letter}",
-                "-" if np.isnan(figure.value) else f"{figure.value:.1%}",
-                delta=f"{100 * (figure.value - judged[0].value):+.1f} points against A" if letter == "B" else None,
-                help=f"{state.plain(title)}: share of neighbors with the image's own {name};"
-                f" by chance {figure.chance:.1%}",
-                border=True,
+    made = []
+    for column, letter, usual in zip(st.columns(2), "ab", default, strict=True):
+        wanted = st.query_params.get(letter)
+        if wanted is not None and wanted not in names:
+            state.fall_back(f"There is no encoder {wanted[:60]} here: {encoders.title(usual)} is shown.")
+            st.query_params.pop(letter)
+            wanted = None
+        key = f"{letter} of {run.path}"
+        st.session_state[key] = wanted or usual
+        made.append(
+            column.selectbox(
+                f"Encoder {letter.upper()}",
+                names,
+                format_func=encoders.title,
+                key=key,
+                on_change=lambda letter=letter, key=key: st.query_params.__setitem__(letter, st.session_state[key]),
             )
-
-
-# ---- one image -----------------------------------------------------------------------------------------------------
-
-
-def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
-    image_id = state.chosen_image(run)
-    row = state.row_of(run, image_id)
-    labels = _labels(run)
-    left, right = st.columns([1, 5], vertical_alignment="center")
-    name = state.plain(state.file_name(run, image_id))
-    label = "" if labels is None else f" · {state.plain(str(labels.iloc[row]))}"
-    left.image(state.thumbnail(run, image_id, side=240), width="stretch", alt=f"image {image_id}")
-    with right:
-        st.markdown(
-            f"**{name}**{label}  \n{int(compared.kept_a[row].sum())} of {compared.a.shape[1]} neighbors are kept from A"
-            " to B."
         )
-        by_change = (
-            st.segmented_control(
-                "Walk",
-                ["in the order of the set", "by change, largest first"],
-                default="in the order of the set",
-                required=True,
-                key="compare order",
-                label_visibility="collapsed",
-            )
-            == "by change, largest first"
-        )
-        order = np.argsort(compared.overlap, kind="stable") if by_change else np.arange(len(compared.image_ids))
-        place = int(np.flatnonzero(order == row)[0])
-        with st.container(horizontal=True, vertical_alignment="center"):
-            for text, icon, target in (
-                ("First", ":material/first_page:", 0),
-                ("Previous", ":material/chevron_left:", place - 1),
-                ("Next", ":material/chevron_right:", place + 1),
-            ):
-                inside = 0 <= target < len(order) and target != place
-                st.button(
-                    text,
-                    icon=icon,
-                    key=f"compare {text}",
-                    disabled=not inside,
-                    on_click=state.choose_image,
-                    args=(int(compared.image_ids[order[target]]),) if inside else (image_id,),
-                )
-            st.caption(f"{place + 1:,} of {len(order):,}")
-    for letter, title, neighbors in zip("AB", titles, compared.of_image(row), strict=True):
-        st.markdown(f"**{letter}** · {state.plain(title)}")
-        _row(run, letter, neighbors, labels, row)
+    return made[0], made[1]
 
 
-def _cells(count: int, name: str) -> list[Any]:
-    """Places for small pictures in a row, ten of which fit beside the sidebar of a small screen."""
-    line = st.container(horizontal=True, gap="xsmall", key=f"{state.EVEN} compare {name}")
-    return [line.container(width=CELL, gap="xsmall") for _ in range(count)]
-
-
-def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | None, row: int) -> None:
-    columns = _cells(len(neighbors), letter)
-    for rank, (column, neighbor) in enumerate(zip(columns, neighbors.itertuples(), strict=True)):
-        number, position, sign = int(neighbor.neighbor_id), int(neighbor.row), str(neighbor.sign)  # type: ignore[arg-type]
-        with column:
-            st.image(state.thumbnail(run, number), width="stretch", alt=f"neighbor {rank + 1} by {letter}, {sign}")
-            st.markdown(SIGNS[sign])
-            if labels is not None:
-                label, own = labels.iloc[position], labels.iloc[row]
-                sign_of_label = "=" if label == own else "≠"
-                st.caption(f"{sign_of_label} {state.plain(str(label))}")
-            st.button(
-                "",
-                icon=":material/visibility:",
-                key=f"compare look {letter} {rank}",
-                help=f"Look at {state.plain(state.file_name(run, number))}",
-                type="tertiary",
-                on_click=state.choose_image,
-                args=(number,),
-            )
-
-
-# ---- two maps ------------------------------------------------------------------------------------------------------
-
-
-def _maps(
-    run: Run,
-    compared: Comparison,
-    pair: tuple[Source, Source],
-    titles: tuple[str, str],
-    features: bool,
-) -> None:
-    st.caption(
-        "Principal components of the embeddings by each encoder. Draw around points of one map: the same images are"
-        " ringed in both."
-    )
-    count = len(compared.image_ids)
-    rows = np.linspace(0, count - 1, min(count, MAP_POINTS)).round().astype(np.int64)
-    if count > MAP_POINTS:
-        st.caption(f"{len(rows):,} of {count:,} images are drawn.")
-    labels = _labels(run)
-    chosen = state.row_of(run, state.chosen_image(run))
-    marked = [row for row in st.session_state.get(MARKED, {}).get(str(run.path), []) if row < count]
-    turn = st.session_state.setdefault("compare turn", {"A": 0, "B": 0})
-    keys = _keys(run, pair, features)
-    for column, letter, title, source, key in zip(st.columns(2), "AB", titles, pair, keys, strict=True):
-        name = f"compare map {letter} {turn[letter]}"
-        column.plotly_chart(
-            figures.image_map(
-                _plane(str(run.path), key, run, source, features),
-                None if labels is None else labels.tolist(),
-                rows=rows,
-                names=state.images(run).table["file_name"].tolist(),
-                marked=marked,
-                chosen=chosen,
-                title=f"{letter} · {style.escape(title)}",
-            ),
-            key=name,
-            on_select=lambda letter=letter, name=name: _mark(run, letter, name),
-            selection_mode=("points", "box", "lasso"),
-            config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d"]},
-            alt=f"map of the images by encoder {letter}",
-        )
-    if marked:
-        _marked(run, compared, marked)
-
-
-def _mark(run: Run, letter: str, key: str) -> None:
-    """Take over a selection; the other map forgets its own, of which only the last one counts."""
-    found = state.custom_data(st.session_state[key]["selection"]["points"])
-    rows = list(dict.fromkeys(int(data[0]) for data in found))
-    st.session_state.setdefault(MARKED, {})[str(run.path)] = rows
-    st.session_state["compare turn"]["B" if letter == "A" else "A"] += 1
-
-
-def _clear(run: Run) -> None:
-    st.session_state.get(MARKED, {}).pop(str(run.path), None)
-    for letter in "AB":
-        st.session_state["compare turn"][letter] += 1
-
-
-def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{len(marked):,} images are marked.**")
-        overlap = float(compared.overlap[marked].mean())
-        st.caption(f"They keep {overlap:.1%} of their neighbors, all images {compared.mean_overlap:.1%}.")
-        st.button("Clear", icon=":material/close:", key="compare clear", on_click=_clear, args=(run,))
-    for rank, (column, row) in enumerate(zip(_cells(min(SHOWN, len(marked)), "marked"), marked, strict=False)):
-        number = int(compared.image_ids[row])
-        with column:
-            st.image(state.thumbnail(run, number), width="stretch", alt=f"marked image {rank + 1}")
-            st.button(
-                "",
-                icon=":material/visibility:",
-                key=f"compare marked {rank}",
-                help=f"Look at {state.plain(state.file_name(run, number))}",
-                type="tertiary",
-                on_click=state.choose_image,
-                args=(number,),
-            )
+def _default(found: dict[str, Source]) -> tuple[str, str] | None:
+    """Two encoders that are not the same one by another name."""
+    for first, second in MEANINGFUL:
+        if first in found and second in found:
+            return first, second
+    own, *others = found
+    return next(((own, name) for name in others if found[name].hash() != found[own].hash()), None)
 
 
 # ---- tables --------------------------------------------------------------------------------------------------------

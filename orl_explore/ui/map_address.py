@@ -8,6 +8,7 @@ from typing import Any, Final
 import streamlit as st
 
 from orl_explore.runs.run import Run
+from orl_explore.ui import state
 
 MOST: Final = 2000
 """Selected regions that an address holds at most: of more, it holds none."""
@@ -25,7 +26,14 @@ def choice(
 ) -> str:
     """A box of choices that follows the address, and which the address follows; the default is not written there."""
     key = key_of(run, name)
-    follow(run, name, lambda text: text if text in options else None)
+
+    def read(text: str) -> str | None:
+        if text in options:
+            return text
+        state.fall_back(f"There is no {text[:40]} under “{label}” here: {names(default)} is shown.")
+        return None
+
+    follow(run, name, read)
     if st.session_state.get(key) not in options:
         st.session_state[key] = default
     chosen = place.selectbox(label, options, format_func=names, key=key)

@@ -34,7 +34,15 @@ def name_of(run: Run, encoder: str) -> str:
 
 def chosen(run: Run, count: int) -> int | None:
     """The region that the address names, or that was chosen since."""
-    map_address.follow(run, "region", lambda text: int(text) if text.isdecimal() and int(text) < count else None)
+
+    def read(text: str) -> int | None:
+        number = state.number(text)
+        if number is not None and 0 <= number < count:
+            return number
+        state.fall_back(f"This run has no region {text[:40]}: none is chosen.")
+        return None
+
+    map_address.follow(run, "region", read)
     region = st.session_state.get(map_address.key_of(run, "region"))
     return region if region is not None and region < count else None
 
@@ -62,10 +70,10 @@ def panel(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequen
 
     def choose(region: int | None) -> None:
         st.session_state[map_address.key_of(run, "region")] = region
-        map_address.write(run, "region", None if region is None else str(region))
         st.session_state[map_address.key_of(run, "leave")] = recolors
-        if region is not None:
+        if region is not None:  # first, as it forgets what belongs to another image
             state.choose_image(int(regions["image_id"].iloc[region]))
+        map_address.write(run, "region", None if region is None else str(region))
 
     def select(found: list[int]) -> None:
         st.session_state[map_address.key_of(run, "selected")] = found

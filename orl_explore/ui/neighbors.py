@@ -1,23 +1,19 @@
-"""Page: the neighbors of an image, how they are spread over the run, and a picture of one's own among them."""
+"""Page: the neighbors of an image, and how they are spread over the run."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from orl_explore import neighbors as library
-from orl_explore.errors import OrlError
 from orl_explore.figures import neighbors as figures
-from orl_explore.images.decoding import Unusable, decode
 from orl_explore.images.grouping import Groups
 from orl_explore.images.labels import Labels
 from orl_explore.pairs import similarity_text
-from orl_explore.runs.files import hash_file
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state
 
@@ -27,8 +23,6 @@ HUBS = 10
 """Hubs shown."""
 PAIRS = 6
 """Near-duplicates on a page."""
-UPLOAD = 20
-"""Megabytes of a picture of one's own at most."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +62,6 @@ def render(run: Run) -> None:
                 "This image has no neighbors: all that are near it count as near-duplicates in this run's settings."
             )
         _grid(run, found, own, key="walk")
-
-    with st.expander("Neighbors of a picture of your own", icon=":material/add_photo_alternate:"):
-        _own_picture(run)
 
     state.tabs(
         {
@@ -186,63 +177,3 @@ def _twins(run: Run) -> None:
                             help=state.plain(state.file_name(run, other)),
                             width="stretch",
                         )
-
-
-# ---- a picture from outside ----------------------------------------------------------------------------------------
-
-
-@st.cache_resource(max_entries=2, show_spinner="Loading the encoder …")
-def _encoder(run_path: str, version: tuple[str, int, int]) -> tuple[Any, str]:
-    """The encoder that stage 2 mined with and the hash of its file."""
-    from orl_explore.encoder import Encoder
-
-    file = Run(run_path).mining_encoder_file()
-    return Encoder.load(file), hash_file(file)
-
-
-def match(run: Run, data: bytes) -> tuple[Any, pd.DataFrame]:
-    """Decode a picture and find its neighbors in a run: the picture, and rank, neighbor_id, similarity.
-
-    Raises:
-        OrlError: it is no picture, or the run has no embeddings, or these come from another encoder.
-    """
-    if len(data) > UPLOAD << 20:
-        raise OrlError(f"this file has more than {UPLOAD} MB: choose a smaller one")
-    try:
-        picture = decode(data)
-    except Unusable as error:
-        raise OrlError(f"this file cannot be used ({error}): choose another one") from None
-    embeddings = run.read_array("image_embeddings")
-    file = run.mining_encoder_file()
-    if not file.exists():
-        raise OrlError(f"there is no encoder to look with: run `orl stage1 {run.path}` first")
-    encoder, digest = _encoder(str(run.path), state.version(file))
-    record = run.stage("stage2")
-    if record.get("inputs", {}).get("encoder", digest) != digest:
-        command = "embed" if run.imported("stage2") else "stage2"
-        raise OrlError(f"stage 2 was made with another encoder: `orl {command} {run.path} --overwrite` makes it anew")
-    from orl_explore.embedding import embed_picture
-
-    config = record.get("config", {}) | record.get("embedded", {})
-    vector = embed_picture(encoder, picture, size=int(config.get("image_size", 224)))
-    ids = state.images(run).table["image_id"].to_numpy()
-    return picture, library.nearest_to(vector, embeddings, ids, k=int(config.get("neighbors", 10)))
-
-
-def _own_picture(run: Run) -> None:
-    file = st.file_uploader(
-        "A picture of your own", type=["jpg", "jpeg", "png", "webp"], max_upload_size=UPLOAD, key="own picture"
-    )
-    st.caption("It is looked at once and stored nowhere.")
-    if file is None:
-        return
-    try:
-        picture, found = match(run, file.getvalue())
-    except OrlError as error:
-        st.warning(state.sentence(str(error)), icon=":material/info:")
-        return
-    query, others = st.columns([1, 3.6])
-    picture.thumbnail((400, 400))
-    query.image(picture, width="stretch", alt="your picture")
-    with others:
-        _grid(run, found, None, key="own walk")

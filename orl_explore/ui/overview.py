@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +12,23 @@ import streamlit as st
 from orl_explore.errors import OrlError
 from orl_explore.figures import curves
 from orl_explore.images.findings import Findings
+from orl_explore.nested import from_dict
 from orl_explore.runs.run import Run
+from orl_explore.runs.states import StageState
 from orl_explore.runs.tables import MINED
-from orl_explore.settings import TrainSettings, from_dict
+from orl_explore.settings import TrainSettings
 from orl_explore.ui import state
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
 
 TILES = (
     ("random", "object_probe", "Linear probe, untrained", "share of object crops named right by a linear classifier"),
+    (
+        "pretrained",
+        "object_probe",
+        "Linear probe, pretrained",
+        "the same for the encoder that mined in stage 1's place",
+    ),
     ("stage1", "object_probe", "Linear probe, stage 1", "the same for the encoder that mined the pairs"),
     ("stage3", "object_probe", "Linear probe, stage 3", "the same for the encoder trained on objects"),
     ("stage2", "context_agreement", "Neighbors of one context", "share of neighbors with the image's own context"),
@@ -29,7 +36,13 @@ TILES = (
     ("stage2", "purity", "Pairs of one category", "of the pairs that join two objects, the share of one category"),
 )
 
-PARTS = {"random": "untrained", "stage1": "stage 1", "stage3": "stage 3", "chance": "by chance"}
+PARTS = {
+    "random": "untrained",
+    "pretrained": "pretrained",
+    "stage1": "stage 1",
+    "stage3": "stage 3",
+    "chance": "by chance",
+}
 STEPS = tuple(name for name in MINED if name != "regions")
 """Steps of stage 2, by what they make; the filter, which makes the regions, takes no time to speak of."""
 
@@ -39,19 +52,19 @@ REFRESH = 2.0
 
 def render(run: Run) -> None:
     """Show the page."""
-    running = _runs(run.manifest())
+    running = _runs(_states(run))
 
     @st.fragment(run_every=REFRESH if running else None)
     @state.explained(f"overview of {run.path}")
     def live() -> None:
-        manifest = run.manifest()
-        if running and not _runs(manifest):
+        states = _states(run)
+        if running and not _runs(states):
             st.rerun()  # the stage has ended: stop looking
-        _stages(run, manifest)
+        _stages(run, states)
         summary = _summary(run)
         if summary:
             _tiles(summary)
-        _details(run, manifest)
+        _details(run, states)
         if summary:
             _judged(summary)
 
@@ -59,52 +72,69 @@ def render(run: Run) -> None:
     _facts(run)
 
 
-def _runs(manifest: Mapping[str, Any]) -> bool:
-    """Whether a stage is at work."""
-    return any(record.get("state") == "running" for record in manifest["stages"].values())
+def _states(run: Run) -> dict[str, StageState]:
+    return {name: run.state(name) for name in STAGES}
 
 
-def _stages(run: Run, manifest: Mapping[str, Any]) -> None:
+def _runs(states: Mapping[str, StageState]) -> bool:
+    """Whether a stage is at work, or a command that comes to one."""
+    return any(each.state in ("running", "waiting") for each in states.values())
+
+
+BADGES = {
+    "running": ":blue-badge[:material/sync: running]",
+    "waiting": ":gray-badge[:material/schedule: to come]",
+    "stopped": ":orange-badge[:material/pause: stopped]",
+    "failed": ":red-badge[:material/close: failed]",
+    "incomplete": ":orange-badge[:material/rule: incomplete]",
+    "finished": ":green-badge[:material/check: finished]",
+    "imported": ":green-badge[:material/download: imported]",
+}
+"""A state as a sign, a word, and only then a color."""
+
+
+def _stages(run: Run, states: Mapping[str, StageState]) -> None:
+    images = (run.manifest()["images"] or {}).get("count", 0)
     for column, (name, title) in zip(st.columns(3), STAGES.items(), strict=True):
-        record = manifest["stages"].get(name, {})
-        with column.container(border=True):
+        with column.container(border=True, height="stretch"):
             st.markdown(f"**{title}**")
-            current = record.get("state")
-            if current is None:
-                st.caption(f"not begun: `orl {name} {run.path}`")
-            elif current == "finished" and "imported" in record:
-                st.markdown(":green-badge[:material/download: imported]")
-                st.caption("from " + ", ".join(state.plain(file["file"]) for file in record["imported"]["files"]))
-            elif current == "finished":
-                st.markdown(f":green-badge[:material/check: finished] in {duration(record.get('seconds', 0))}")
-                if "pretrained" in record:
-                    st.caption("with " + state.plain(record["pretrained"]["encoder"]) + " in place of stage 1")
-            elif current == "failed":
-                st.markdown(":red-badge[:material/close: stopped]")
-                st.caption(state.sentence(str(record.get("error"))[:300]))
-                st.caption(f"To go on: `orl {name} {run.path}`")
-            else:
-                st.markdown(":blue-badge[:material/sync: running]")
-                _progress_of_parts(run, name)
-                _progress(run, name, record, images=(manifest["images"] or {}).get("count", 0))
+            show_stage(run, states[name], images)
 
 
-def _progress(run: Run, name: str, record: Mapping[str, Any], *, images: int) -> None:
+def show_stage(run: Run, stage: StageState, images: int) -> None:
+    """The state of a stage in a few words, how far it is, and what to type next."""
+    record = stage.record
+    if stage.begun:
+        ended = {"finished": "in", "stopped": "after", "failed": "after", "incomplete": "in"}.get(stage.state)
+        st.markdown(BADGES[stage.state] + (f" {ended} {duration(stage.seconds)}" if ended else ""))
+    if stage.state == "imported":
+        st.caption("from " + ", ".join(state.plain(file["file"]) for file in record["imported"]["files"]))
+    elif stage.state == "finished" and "pretrained" in record:
+        st.caption("with " + state.plain(record["pretrained"]["encoder"]) + " in place of stage 1")
+    elif stage.state == "failed":
+        st.caption(state.sentence(str(record.get("error"))[:300]))
+    elif stage.state == "running":
+        progress_of_parts(run, stage.name)
+        _progress(run, stage, images=images)
+    if stage.state in ("absent", "waiting", "incomplete"):
+        st.caption(state.sentence(stage.sentence))
+    elif stage.command:
+        st.caption(state.sentence(f"To go on: `{stage.command}`"))
+
+
+def _progress(run: Run, stage: StageState, *, images: int) -> None:
     """How far a training stage is, and the time it still needs at its speed so far."""
-    config, metrics = record["config"], read_metrics(run, name)
+    config, metrics = stage.record["config"], read_metrics(run, stage.name)
     if "epochs" not in config or metrics is None or not len(metrics):
         return
     steps = from_dict(TrainSettings, config).total_steps(max(images, config["batch_size"]))
     done = min(1.0, (int(metrics["step"].iloc[-1]) + 1) / steps)
-    since = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(record["started"])
-    spent = record.get("seconds", 0.0) + since.total_seconds()
-    text = (
-        f"epoch {int(metrics['epoch'].iloc[-1]) + 1} of {config['epochs']}, {duration(spent * (1 - done) / done)} left"
-    )
+    left = stage.seconds * (1 - done) / done
+    text = f"epoch {int(metrics['epoch'].iloc[-1]) + 1} of {config['epochs']}, {duration(left)} left"
     st.progress(done, text=text)
 
 
-def _progress_of_parts(run: Run, name: str) -> None:
+def progress_of_parts(run: Run, name: str) -> None:
     """How far the step of stage 2 is that is at work, and the time that it still needs at its speed so far."""
     try:
         note = json.loads(run.progress_file(name).read_text(encoding="utf-8"))
@@ -119,32 +149,42 @@ def _progress_of_parts(run: Run, name: str) -> None:
     st.progress(share, text=state.plain(text))
 
 
-def _details(run: Run, manifest: Mapping[str, Any]) -> None:
+def _details(run: Run, states: Mapping[str, StageState]) -> None:
     """How each stage went, in tabs; at first the one at work, or the last. Only what is looked at is drawn."""
-    begun = [name for name in STAGES if name in manifest["stages"]]
+    begun = [name for name in STAGES if states[name].begun]
     if not begun:
         return
-    latest = next((name for name in begun if manifest["stages"][name].get("state") == "running"), begun[-1])
+    latest = next((name for name in begun if states[name].state == "running"), begun[-1])
     state.tabs(
         {
-            STAGES["stage1"]: lambda: _curves(run, "stage1"),
-            STAGES["stage2"]: lambda: _funnel(run, running=latest == "stage2" and _runs(manifest)),
-            STAGES["stage3"]: lambda: _curves(run, "stage3"),
+            STAGES["stage1"]: lambda: show_curves(run, states["stage1"]),
+            STAGES["stage2"]: lambda: _funnel(run, running=states["stage2"].state in ("running", "waiting")),
+            STAGES["stage3"]: lambda: show_curves(run, states["stage3"]),
         },
         default=STAGES[latest],
         key=f"overview {latest} {run.path}",  # a stage that begins comes to the front
     )
 
 
-def _curves(run: Run, stage: str) -> None:
-    metrics = read_metrics(run, stage)
+NO_CURVES = {
+    "running": "The curves begin with the first steps: the stage has only just started.",
+    "waiting": "There are no curves yet: `orl run` comes to this stage by itself.",
+    "imported": "There are no curves: the encoder was imported.",
+}
+
+
+def show_curves(run: Run, stage: StageState) -> None:
+    """How training went, also while it goes on; or why there is nothing to see."""
+    metrics = read_metrics(run, stage.name)
     if metrics is None or not len(metrics):
-        st.info(state.sentence(f"There are no curves yet: `orl {stage} {run.path}` draws them."))
+        command = f": `{stage.command}` draws them" if stage.command and stage.state != "finished" else ""
+        st.info(state.sentence(NO_CURVES.get(stage.state, f"There are no curves yet{command}.")))
         return
+    name = stage.name
     left, middle, right = st.columns(3)
-    left.plotly_chart(curves.loss(metrics), key=f"loss {stage}", alt="loss over steps")
-    middle.plotly_chart(curves.representation(metrics), key=f"std {stage}", alt="spread and rank over epochs")
-    right.plotly_chart(curves.learning_rate(metrics), key=f"lr {stage}", alt="learning rate over steps")
+    left.plotly_chart(curves.loss(metrics), key=f"loss {name}", alt="loss over steps")
+    middle.plotly_chart(curves.representation(metrics), key=f"std {name}", alt="spread and rank over epochs")
+    right.plotly_chart(curves.learning_rate(metrics), key=f"lr {name}", alt="learning rate over steps")
 
 
 def _tiles(summary: Mapping[str, Any]) -> None:
@@ -205,16 +245,9 @@ def _funnel(run: Run, *, running: bool) -> None:
 
 def _facts(run: Run) -> None:
     manifest = run.manifest()
-    facts = manifest["images"] or {}
-    skipped = pd.DataFrame(facts.get("skipped", []), columns=["file_name", "reason"])
-    title = f"The data: {facts.get('count', 0):,} images, {len(skipped):,} files skipped"
-    if (data := _opened("data", title, "photo_library")) is not None:
+    if (data := _opened("data", data_title(run), "photo_library")) is not None:
         with data:
-            st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
-            if len(skipped):
-                st.dataframe(skipped, hide_index=True)
-            for line in Findings.from_dict(facts).lines():
-                st.markdown(state.plain(line.strip()))
+            show_data(run)
     # Comparing takes PyTorch, which takes seconds to load: only for those who look.
     if (differences := _opened("differences", "Settings that differ from the paper's", "compare_arrows")) is not None:
         with differences, st.spinner("Comparing ..."):
@@ -225,6 +258,23 @@ def _facts(run: Run) -> None:
                 if record := manifest["stages"].get(name):
                     st.markdown(f"**{title}**, seed {record['seed']}")
                     st.json(record["config"], expanded=1)
+
+
+def data_title(run: Run) -> str:
+    """How many images there are, and how many files were left out."""
+    facts = run.manifest()["images"] or {}
+    return f"The data: {facts.get('count', 0):,} images, {len(facts.get('skipped', [])):,} files skipped"
+
+
+def show_data(run: Run) -> None:
+    """Where the images are from, what was left out, and what was found in files and annotations."""
+    facts = run.manifest()["images"] or {}
+    skipped = pd.DataFrame(facts.get("skipped", []), columns=["file_name", "reason"])
+    st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
+    if len(skipped):
+        st.dataframe(skipped, hide_index=True)
+    for line in Findings.from_dict(facts).lines():
+        st.markdown(state.plain(line.strip()))
 
 
 def _opened(key: str, title: str, icon: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from typing import Any
 
@@ -25,9 +24,11 @@ from orl_explore.runs.reviews import (
     save_review,
 )
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import pair_rule, state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 
+AHEAD = 100
+"""Images that are looked through for the next pair without a verdict."""
 SIGNS = {ACCEPTED: "✓ accepted", REJECTED: "✗ rejected", "": ""}
 
 
@@ -67,17 +68,10 @@ def status(scene: Scene, chosen: Pair, reviews: pd.DataFrame | None) -> None:
 def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFrame | None) -> None:
     """The two boxes of a pair, and what a person says of them."""
     number, value = scene.number(chosen), scene.value(chosen, similarity)
-    stored = scene.pairs[scene.pairs["number"] == number]
-    if number is None:
-        order = int((similarity > value).sum()) + 1
-        where = f", place {order:,} of {similarity.size:,}" if not math.isnan(value) else ""
-        st.markdown(f"**Not accepted by stage 2**: similarity {similarity_text(value)}{where}.")
-    else:
-        place = int(stored["rank"].iloc[0]) + 1
-        st.markdown(
-            f"**Pair {number}**, accepted by stage 2: similarity {similarity_text(value)}, place {place} with this"
-            " neighbor."
-        )
+    words = "**Not accepted by stage 2**" if number is None else f"**Pair {number}**, accepted by stage 2"
+    why = pair_rule.reason(scene, chosen, similarity)
+    st.markdown(f"{words}: similarity {similarity_text(value)}.  \n{state.plain(why)}")
+    pair_rule.switches(scene, chosen, similarity)
     categories = categories_of(scene, [scene.image_id, chosen.neighbor_id])
     columns = st.container(key=f"{state.EVEN} crops").columns(2)
     for column, image_id, region in (
@@ -116,7 +110,7 @@ def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFr
             on_click=_go_on,
             args=(scene, chosen, reviews),
             shortcut="N",
-            help="the next pair of this image without a verdict",
+            help="the next pair without a verdict, of this image or of the following ones",
         )
     key = f"note {'-'.join(map(str, chosen))}"
     if key not in st.session_state:
@@ -127,7 +121,7 @@ def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFr
 
 def _decide(scene: Scene, pair: Pair, verdict: Any) -> None:
     try:
-        reviews = save_review(scene.run, pair, verdict=verdict)
+        reviews = save_review(scene.run, pair, verdict=verdict, reviewer=st.query_params.get("reviewer", ""))
     except OrlError as error:
         st.session_state["pairs_problem"] = str(error)
         return
@@ -139,11 +133,22 @@ def _go_on(scene: Scene, pair: Pair, reviews: pd.DataFrame) -> None:
     following = next_unreviewed(scene.pairs, reviews, pair)
     if following is not None:
         show_pair(following.query_region, following.key_region, scene.rank_of(following.neighbor_id))
+        return
+    # All of this image are judged: the next one that has a pair without a verdict.
+    ids, row = state.images(scene.run).table["image_id"].tolist(), state.row_of(scene.run, scene.image_id)
+    for image_id in [*ids[row + 1 :], *ids[:row]][:AHEAD]:
+        pairs = scene.run.read("pairs", image_id=image_id).sort_values("similarity", ascending=False, kind="stable")
+        following = next_unreviewed(pairs, reviews, None)
+        if following is not None:
+            state.choose_image(image_id)
+            rank = int(pairs.loc[pairs["neighbor_id"] == following.neighbor_id, "neighbor_rank"].iloc[0])
+            show_pair(following.query_region, following.key_region, rank + 1)
+            return
 
 
 def _write_note(scene: Scene, pair: Pair, key: str) -> None:
     try:
-        save_review(scene.run, pair, note=st.session_state[key])
+        save_review(scene.run, pair, note=st.session_state[key], reviewer=st.query_params.get("reviewer", ""))
     except OrlError as error:
         st.session_state["pairs_problem"] = str(error)
 

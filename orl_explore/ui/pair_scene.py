@@ -148,9 +148,11 @@ def _labels(run_path: str, image_ids: tuple[int, ...], objects_stamp: object, bo
 
 def show_pair(query_region: int, key_region: int, rank: int | None = None, *, by: str = "") -> None:
     """Look at a pair from now on; the address follows. Made for callbacks; `by` is the chart or table clicked in."""
-    st.query_params["pair"] = f"{query_region}-{key_region}"
+    state.set_parameter("pair", f"{query_region}-{key_region}")
+    for name in ("boxes", "place"):  # of the pair before
+        state.set_parameter(name, None)
     if rank is not None:
-        st.query_params["rank"] = str(rank)
+        state.set_parameter("rank", str(rank))
     # A chart or table keeps what was clicked in it last and would not tell of a click there again: begin a new one.
     for kind in ("matrix", "list"):
         if kind != by and st.session_state.pop(f"pairs_{kind}_clicked", False):

@@ -10,14 +10,16 @@ import streamlit as st
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.judging.diagnostics import same_category
+from orl_explore.judging.verdicts import Rule
 from orl_explore.pairs import compare_pairs, pair_image
+from orl_explore.ui import pair_rule
 from orl_explore.ui.pair_scene import SHOWN, Scene, categories_of, crop_table, has_embeddings, pictures, show_table
 
 
 def show(scene: Scene, neighbor_id: int) -> None:
     """Controls, and what they change in the pairs of the image; `neighbor_id` is the neighbor that the page shows."""
     if not has_embeddings(scene):
-        st.caption("Other settings cannot be tried: this run was imported without embeddings of its boxes.")
+        st.caption("Other settings cannot be tried without the embeddings of the boxes.")
         return
     other = _pair_again(scene)
     gained, lost = compare_pairs(scene.pairs, other)
@@ -38,30 +40,49 @@ def show(scene: Scene, neighbor_id: int) -> None:
 
 def _pair_again(scene: Scene) -> pd.DataFrame:
     """Pairs of the image with the settings that the reader chooses, worked out from the stored embeddings."""
-    stage = scene.run.stage("stage2").get("config", {})
-    most = max(len(scene.neighbors), 1)
+    rule, most = pair_rule.rule_in_address(scene.run), max(len(scene.neighbors), 1)
+    stored = pair_rule.rule_of(scene.run)
+    # The address has the last word, so that a link shows what it says; the controls write to it.
+    st.session_state["what if K"] = min(rule.neighbors or most, most)
+    st.session_state["what if ratio"] = min(max(round(rule.ratio, 2), 0.01), 1.0)
+    st.session_state["what if least"] = -1.0 if rule.min_similarity is None else round(rule.min_similarity, 2)
+    st.session_state["what if mutual"], st.session_state["what if one"] = rule.mutual, rule.one_to_one
+
+    def changed() -> None:
+        k, least = st.session_state["what if K"], st.session_state["what if least"]
+        pair_rule.to_address(
+            scene.run,
+            Rule(
+                ratio=st.session_state["what if ratio"],
+                mutual=st.session_state["what if mutual"],
+                one_to_one=st.session_state["what if one"],
+                min_similarity=None if least <= -1 else least,
+                neighbors=None if k >= most else k,
+            ),
+        )
+
     columns = st.columns(5, vertical_alignment="bottom")
-    k = most
     if most > 1:
-        k = columns[0].slider("Neighbors K", 1, most, value=most, key=f"what if K {most}")
-    ratio = columns[1].slider(
-        "Pairs per box", 0.01, 1.0, value=float(stage.get("pair_ratio", 0.1)), step=0.01, key="what if ratio"
-    )
-    least = columns[2].slider(
-        "Similarity at least", -1.0, 1.0, value=float(stage.get("min_similarity") or -1), step=0.01, key="what if least"
-    )
-    mutual = columns[3].toggle("Mutual best", value=bool(stage.get("mutual")), key="what if mutual")
-    one_to_one = columns[4].toggle("One to one", value=bool(stage.get("one_to_one")), key="what if one")
+        columns[0].slider("Neighbors K", 1, most, key="what if K", on_change=changed)
+    columns[1].slider("Pairs per box", 0.01, 1.0, step=0.01, key="what if ratio", on_change=changed)
+    columns[2].slider("Similarity at least", -1.0, 1.0, step=0.01, key="what if least", on_change=changed)
+    columns[3].toggle("Mutual best", key="what if mutual", on_change=changed)
+    columns[4].toggle("One to one", key="what if one", on_change=changed)
+    if rule != stored:
+        st.button(
+            "The settings of the run",
+            icon=":material/undo:",
+            key="what if stored",
+            on_click=pair_rule.to_address,
+            args=(scene.run, stored),
+        )
     try:
         return pair_image(
             scene.image_id,
-            scene.neighbors.head(k),
+            scene.neighbors.head(rule.neighbors or most),
             scene.slices,
             scene.run.read_array("region_embeddings"),
-            ratio=ratio,
-            mutual=mutual,
-            one_to_one=one_to_one,
-            min_similarity=None if least <= -1 else least,
+            **rule.pairing(),
         )
     except ValueError as error:
         raise OrlError(f"the region embeddings of {scene.run.path} cannot be compared: {error}") from None

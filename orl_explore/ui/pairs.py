@@ -9,16 +9,15 @@ import streamlit as st
 from orl_explore.figures import pairs as figures
 from orl_explore.runs.reviews import KEY, REJECTED, Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import pair_review, pair_scene, pair_what_if, state
+from orl_explore.ui import chooser, pair_alike, pair_review, pair_rule, pair_scene, pair_what_if, state
 from orl_explore.ui.pair_scene import SHOWN, Scene, crop_table, show_pair, show_table
 
 
 def render(run: Run) -> None:
     """Show the page."""
-    image_id = state.chosen_image(run)
-    scene = pair_scene.load(run, image_id)
+    scene = pair_scene.load(run, chooser.choose(run))
     reviews = pair_review.reviews_of(run)
-    rank = _navigation(scene)
+    rank = _choose_neighbor(scene)
     if rank is None:
         st.info("Stage 2 left this image without a neighbor, so it has no pairs. Look at another image.")
         return
@@ -35,19 +34,25 @@ def render(run: Run) -> None:
     state.tabs(
         {
             "Pairs with all neighbors": lambda: _list(scene, reviews),
-            "What if stage 2 had other settings?": lambda: pair_what_if.show(scene, neighbor_id),
+            pair_alike.TITLE: lambda: pair_alike.show(scene, chosen),
+            pair_rule.WHAT_IF: lambda: pair_what_if.show(scene, neighbor_id),
             "Reviews": lambda: pair_review.export(run, reviews),
         },
         key="pairs tab",
+        default=pair_alike.TITLE if pair_alike.is_asked_for() else None,
     )
 
 
 def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
     """The pair that the address names, else the best one stored with this neighbor, else the most similar boxes."""
     (first, last), (key_first, key_last) = scene.own(scene.image_id), scene.own(neighbor_id)
-    query, _, key = st.query_params.get("pair", "").partition("-")
-    if query.isdecimal() and key.isdecimal() and first <= int(query) < last and key_first <= int(key) < key_last:
-        return Pair(scene.image_id, neighbor_id, int(query), int(key))
+    wanted = st.query_params.get("pair")
+    if wanted is not None:
+        query, key = map(state.number, [*wanted.split("-"), ""][:2])
+        if query is not None and key is not None and first <= query < last and key_first <= key < key_last:
+            return Pair(scene.image_id, neighbor_id, query, key)
+        state.fall_back(f"Image and neighbor have no pair of boxes {wanted[:40]}: their best one is shown.")
+        state.set_parameter("pair", None)
     stored = scene.pairs[scene.pairs["neighbor_id"] == neighbor_id]
     if len(stored):
         return Pair(scene.image_id, neighbor_id, *map(int, stored.iloc[0][["query_region", "key_region"]]))
@@ -58,15 +63,9 @@ def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
 # ---- what changes it -----------------------------------------------------------------------------------------------
 
 
-def _show_image(image_id: int) -> None:
-    state.choose_image(image_id)
-    for key in ("pair", "rank"):
-        st.query_params.pop(key, None)
-
-
 def _rank_changed() -> None:
-    st.query_params["rank"] = str(st.session_state["pair_rank"])
-    st.query_params.pop("pair", None)
+    state.set_parameter("rank", str(st.session_state["pair_rank"]))
+    state.set_parameter("pair", None)
 
 
 def _clicked(key: str) -> None:
@@ -86,37 +85,19 @@ def _picked(key: str, pairs: list[tuple[Pair, int]]) -> None:
 # ---- the parts of the page -----------------------------------------------------------------------------------------
 
 
-def _navigation(scene: Scene) -> int | None:
-    """Controls for image and neighbor; returns the place of the neighbor, counted from 1."""
-    ids, row = state.images(scene.run).table["image_id"], state.row_of(scene.run, scene.image_id)
+def _choose_neighbor(scene: Scene) -> int | None:
+    """Let the reader choose a neighbor; returns its place, counted from 1, or None where there are none."""
     places = list(range(1, len(scene.neighbors) + 1))
-    wanted = st.query_params.get("rank", "1")
-    if places:
-        st.session_state["pair_rank"] = int(wanted) if wanted in map(str, places) else 1
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.button(
-            "Image",
-            icon=":material/chevron_left:",
-            on_click=_show_image,
-            args=(int(ids.iloc[row - 1]),),
-            key="previous image",
-            help="previous image",
-            shortcut="Shift+P",
-        )
-        st.button(
-            "Image",
-            icon=":material/chevron_right:",
-            on_click=_show_image,
-            args=(int(ids.iloc[(row + 1) % len(ids)]),),
-            key="next image",
-            help="next image",
-            shortcut="Shift+N",
-        )
-        if places:
-            st.segmented_control(
-                "Neighbor, 1 = the nearest", places, required=True, key="pair_rank", on_change=_rank_changed
-            )
-    return st.session_state["pair_rank"] if places else None
+    if not places:
+        return None
+    wanted = state.number(st.query_params.get("rank", "1"))
+    if wanted not in places:
+        state.fall_back(f"This image has {len(places)} neighbors, not one of place {wanted}: the nearest is shown.")
+        state.set_parameter("rank", None)
+        wanted = 1
+    st.session_state["pair_rank"] = wanted
+    st.segmented_control("Neighbor, 1 = the nearest", places, required=True, key="pair_rank", on_change=_rank_changed)
+    return wanted
 
 
 def _link(scene: Scene, pair: Pair, similarity: float, chosen: Pair, rejected: set[Pair]) -> figures.Link:
@@ -168,10 +149,8 @@ def _pictures(
 def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray) -> None:
     query, keys = scene.own(scene.image_id), scene.own(neighbor_id)
     if not pair_scene.has_embeddings(scene):
-        st.info(
-            "This run was imported without embeddings, so only the pairs themselves are known: `orl embed RUN` makes"
-            " embeddings with the encoder of stage 1."
-        )
+        with state.explained(f"matrix of {scene.run.path}"):  # only the pairs themselves are known
+            scene.run.require("region_embeddings")
         return
     st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the accepted pairs.")
     key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_matrix', 0)}"

@@ -130,7 +130,7 @@ _answers = st.components.v2.component("orl_point_map_answers", js=ANSWERS)
 
 def show(data: dict[str, Any], *, key: str) -> None:
     """Draw a map; `data` is made by `orl_explore.figures.point_map`."""
-    _map(key=key, data=data)
+    _map(key=state.component_key(key), data=data)
 
 
 def answer(
@@ -155,7 +155,7 @@ def answer(
     Raises:
         OrlError: an image cannot be read; the others' crops are sent.
     """
-    key = f"object map answers {run.path}"
+    key = state.component_key(f"object map answers {run.path}")
 
     def heard(name: str) -> Any:
         return (st.session_state.get(key) or {}).get(name)

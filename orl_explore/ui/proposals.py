@@ -12,8 +12,10 @@ import streamlit as st
 
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
+from orl_explore.images.object_masks import from_rle
+from orl_explore.runs.masks import has_masks, masks_of_image
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import chooser, proposers, state
 
 if TYPE_CHECKING:  # torch comes with it, which takes seconds: first when something is judged
     from orl_explore.judging.diagnostics import Recall
@@ -35,6 +37,13 @@ MEANING = {
 def render(run: Run) -> None:
     """Show the page."""
     image_id = chooser.choose(run)
+    state.tabs(
+        {"Boxes of this run": lambda: _own(run, image_id), "Two proposers": lambda: proposers.render(run, image_id)},
+        key="proposals tab",
+    )
+
+
+def _own(run: Run, image_id: int) -> None:
     found = run.read("proposals", image_id=image_id)
     raw = found[BOX].to_numpy()
     objects = chooser.objects_of(run, image_id)
@@ -114,6 +123,7 @@ def _picture(
             wrap=True,
         )
         truth = bool(len(objects)) and st.toggle("Annotated objects", value=True, key="truth")
+        masks = has_masks(run) and st.toggle("Masks", value=True, key="masks", help="of the boxes that are drawn")
     drawn = [*shown, FALLBACK, KEPT]
     boxes, looks, labels = [], [], []
     overlaps = iou(raw, objects[BOX].to_numpy()) if len(objects) else None
@@ -134,7 +144,13 @@ def _picture(
             looks.append(figures.LOOKS["object"])
             labels.append(f"object: {category}")
     picture = state.images(run).load(state.row_of(run, image_id))
-    made = figures.image_with_boxes(picture, np.array(boxes).reshape(-1, 4), looks, labels)
+    overlay = None
+    if masks:
+        of_image = masks_of_image(run, image_id)
+        shown_ranks = np.intersect1d(of_image.index, np.flatnonzero(np.isin(reasons, drawn)))
+        found = [from_rle(of_image[rank], picture.size) for rank in shown_ranks]
+        overlay = figures.mask_overlay(found, picture.size)
+    made = figures.image_with_boxes(picture, np.array(boxes).reshape(-1, 4), looks, labels, overlay=overlay)
     st.plotly_chart(made, key="boxes", alt="the image with its boxes", config={"displaylogo": False})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +16,10 @@ from orl_explore.figures import drawing, style
 from orl_explore.orl import Sample
 from orl_explore.pairs import similarity_text
 from orl_explore.runs import replay
+from orl_explore.runs.checkpoints import named_checkpoints
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ObjectViews
-from orl_explore.ui import state
+from orl_explore.ui import chooser, state
 from orl_explore.views.parameters import SOLARIZE_THRESHOLD, ViewParameters
 
 COLORS = (style.PALETTE[0], style.PALETTE[1])
@@ -29,9 +31,9 @@ PICTURE = 480
 def render(run: Run) -> None:
     """Show the page."""
     samples = _samples(run)
-    image_id = state.chosen_image(run)
+    image_id = chooser.choose(run)
     row = state.row_of(run, image_id)
-    epoch = _choose(run, samples, image_id, row)
+    epoch = _choose_epoch(samples)
     if row not in samples.rows:
         raise OrlError(f"stage 2 found no pair for image {image_id}: stage 3 leaves it out; choose another image")
     sample = samples.sample(epoch, row)
@@ -81,7 +83,7 @@ def _open(run_path: str, version: object) -> ObjectViews:
 
 def _samples(run: Run) -> ObjectViews:
     versions = [state.version(run.require(name)) for name in ("images", "regions", "pairs")]
-    versions += [state.version(file) for file in [run.file("reviews")] if file.exists()]
+    versions += [state.version(file) for file in [run.file("reviews"), run.file("selections")] if file.exists()]
     stored = run.path / "config.yaml"
     settings = run.stage("stage3").get("config") or (state.version(stored) if stored.exists() else None)
     return _open(str(run.path), (versions, repr(settings)))
@@ -90,12 +92,10 @@ def _samples(run: Run) -> ObjectViews:
 # ---- which sample --------------------------------------------------------------------------------------------------
 
 
-def _choose(run: Run, samples: ObjectViews, image_id: int, row: int) -> int:
+def _choose_epoch(samples: ObjectViews) -> int:
     """The epoch that is looked at, counted from 0."""
-    ids, count = samples.image_ids, len(samples.image_ids)
-    first, second, third, fourth = st.columns([3, 1, 1, 1], vertical_alignment="bottom")
     epochs = samples.config.epochs
-    epoch = first.number_input(
+    epoch = st.number_input(
         f"Epoch, 1 to {epochs}",
         min_value=1,
         max_value=epochs,
@@ -103,21 +103,8 @@ def _choose(run: Run, samples: ObjectViews, image_id: int, row: int) -> int:
         key="sample epoch",
         help="Another epoch draws another sample of the same image. The draw depends on the run's seed, the epoch and"
         " the image alone, so what you see is what stage 3 sees.",
+        width=240,
     )
-    for column, name, icon, other in (
-        (second, "Previous", ":material/chevron_left:", ids[(row - 1) % count]),
-        (third, "Next", ":material/chevron_right:", ids[(row + 1) % count]),
-        (fourth, "Any", ":material/shuffle:", np.random.default_rng().choice(samples.image_ids[samples.rows])),
-    ):
-        column.button(
-            name,
-            icon=icon,
-            key=f"sample {name}",
-            help=f"{name} image",
-            on_click=state.choose_image,
-            args=(int(other),),
-            width="stretch",
-        )
     return int(epoch) - 1
 
 
@@ -160,12 +147,20 @@ def _compute(run_path: str, epoch: int, row: int, version: object, _samples: Obj
     return replay.current_losses(Run(run_path), _samples, epoch, row)
 
 
+def _no_checkpoint(run: Run) -> str:
+    stage = run.state("stage3")
+    if stage.state == "imported":
+        return "stage 3 was imported, which brings an encoder alone"
+    if stage.state == "finished":
+        return f"they are gone; `orl stage3 {shlex.quote(str(run.path))} --overwrite` trains anew"
+    return f"stage 3 is {stage.sentence}"
+
+
 def _losses(run: Run, samples: ObjectViews, epoch: int, row: int) -> replay.Losses | None:
-    files = sorted((run.path / "stage3" / "checkpoints").glob("step=*.ckpt"))
+    files = list(named_checkpoints(run.path / "stage3" / "checkpoints").values())
     if not files:
         st.info(
-            f"Stage 3 has no checkpoint yet, so there are no losses: `orl stage3 {run.path}` makes one.",
-            icon=":material/info:",
+            state.sentence(f"There are no losses without a checkpoint: {_no_checkpoint(run)}."), icon=":material/info:"
         )
         return None
     wanted = st.toggle(
@@ -217,7 +212,7 @@ def _part(
             with column:
                 small = len(originals) > 1  # shown at a third of its size, so with larger numbers
                 marked = _marked(picture, boxes, labels, colors, font_size=40 if small else 18)
-                st.image(marked, width="stretch" if small else 360)
+                st.image(marked, width="stretch" if small else 360, alt=f"original with box {' and '.join(labels)}")
         for number, (patch, parameter) in enumerate(zip(patches, parameters, strict=True)):
             with columns[len(originals) + number]:
                 big = patch.resize((240, 240), Image.Resampling.NEAREST) if patch.width < 240 else patch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import webbrowser
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ WAIT = 0.5
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[None]:
     """Runs as long as the server does."""
-    importlib.import_module("orl_explore.ui.overview")  # not above: its caches want a server that is there
+    importlib.import_module("orl_explore.ui.runs")  # not above: its caches want a server that is there
     if not st.get_option("server.headless"):
         opening = threading.Timer(WAIT, webbrowser.open, [address()])
         opening.daemon = True
@@ -26,6 +27,7 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 
 
 def address() -> str:
-    """Where a browser on this machine finds the dashboard."""
-    host = st.get_option("server.address")
-    return f"http://{'localhost' if host in (None, '0.0.0.0', '::') else host}:{st.get_option('server.port')}"
+    """Where a browser on this machine finds the dashboard, at the run and page that ORL_OPEN asks for."""
+    host, opened = st.get_option("server.address"), os.environ.get("ORL_OPEN", "")
+    root = f"http://{'localhost' if host in (None, '0.0.0.0', '::') else host}:{st.get_option('server.port')}"
+    return f"{root}/?{opened}" if opened else root

@@ -11,35 +11,75 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import searching, state
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page: its name in links, its title, the module that renders it, and what the reader sees there."""
+    """A page: its name in links, its title, its icon, what the reader sees there, and where it stands in the method."""
 
     name: str
     title: str
     icon: str
     sentence: str
+    section: str
+    image: bool = True
+    """Whether it looks at an image, which links then name."""
 
-    def render(self, run: Run) -> None:
-        """Show the page."""
-        importlib.import_module(f"orl_explore.ui.{self.name}").render(run)
+    of_all: bool = False
+    """Whether it shows all runs of the folder, not one."""
 
+    def render(self, shown: Run | Path) -> None:
+        """Show the page, of a run; or of a folder of them."""
+        importlib.import_module(f"orl_explore.ui.{self.name}").render(shown)
+
+
+RUN, DATA, STAGE1, STAGE2, STAGE3, JUDGE = (
+    *("Runs", "Data", "Stage 1 · images", "Stage 2 · correspondences"),
+    *("Stage 3 · objects", "Judge"),
+)
+"""Sections of the navigation, in the order of the method."""
 
 PAGES = (
+    Page(
+        "runs",
+        "All runs",
+        ":material/table_rows:",
+        "What each run is, how far it is and how good it turned out; ticked ones are laid over each other.",
+        RUN,
+        image=False,
+        of_all=True,
+    ),
     Page(
         "overview",
         "Overview",
         ":material/dashboard:",
         "What this run is, how far it is, and how good each stage turned out to be (paper sections 3 and 4).",
+        RUN,
+        image=False,
+    ),
+    Page(
+        "data",
+        "Images",
+        ":material/photo_library:",
+        "The images of this run, what was left out, and what else was found in files and annotations.",
+        DATA,
+        image=False,
+    ),
+    Page(
+        "stage1",
+        "Training of images",
+        ":material/show_chart:",
+        "How the encoder learned from whole images: two views of one image are to look alike (paper section 3.1).",
+        STAGE1,
+        image=False,
     ),
     Page(
         "neighbors",
@@ -47,12 +87,14 @@ PAGES = (
         ":material/hub:",
         "The images that the stage 1 encoder finds most similar to one image: where its corresponding objects are"
         " looked for (paper section 3.2).",
+        STAGE2,
     ),
     Page(
         "proposals",
         "Proposals",
         ":material/crop_free:",
         "The boxes that selective search proposes as objects, and which of them the filter keeps (paper section 3.2).",
+        STAGE2,
     ),
     Page(
         "pairs",
@@ -60,6 +102,22 @@ PAGES = (
         ":material/join_inner:",
         "Which boxes of an image and of its neighbor are taken to show the same kind of object: the most similar"
         " ones (paper section 3.2).",
+        STAGE2,
+    ),
+    Page(
+        "all_pairs",
+        "All pairs",
+        ":material/apps:",
+        "The accepted pairs of all images, doubtful ones first: what stage 3 learns from, to be looked at and judged.",
+        STAGE2,
+        image=False,
+    ),
+    Page(
+        "sample",
+        "A training sample",
+        ":material/model_training:",
+        "Exactly what stage 3 sees of one image in one epoch, and the three losses on it (paper section 3.3).",
+        STAGE3,
     ),
     Page(
         "object_map",
@@ -67,18 +125,15 @@ PAGES = (
         ":material/scatter_plot:",
         "Every kept box as one point: near points are boxes that look alike to the encoder, as in the search for pairs"
         " (paper section 3.2).",
+        JUDGE,
     ),
     Page(
         "compare",
         "Compare",
         ":material/compare_arrows:",
-        "Two encoders on the same images: whose neighbors are better, and by how much (paper section 4).",
-    ),
-    Page(
-        "sample",
-        "A training sample",
-        ":material/model_training:",
-        "Exactly what stage 3 sees of one image in one epoch, and the three losses on it (paper section 3.3).",
+        "Two encoders on the same boxes and images: what the second knows of objects that the first does not, and"
+        " how surely (paper section 4).",
+        JUDGE,
     ),
 )
 
@@ -89,11 +144,25 @@ WARM_UP = 1.5
 SWITCH = 0.0005
 """Seconds that loading libraries keeps the interpreter from a reader: a page takes turns with it hundreds of times."""
 
-STYLE = (
-    ".stMainBlockContainer{padding:2.5rem 3rem 3rem}.stMain h1{padding-top:0}"
-    f"[class*=st-key-{state.EVEN}] img{{aspect-ratio:1;object-fit:contain}}"
-)
-"""Less white around the page; and pictures of any shape line up in rows, each in the middle of a square."""
+STYLE = f"""
+.stMainBlockContainer {{ padding: 2rem 3rem 3rem }}
+.stMain h1 {{ padding: 0 }}
+[class*=st-key-{state.EVEN}] img {{ aspect-ratio: 1; object-fit: contain }}
+[class*=st-key-{state.LIVE}], [class*=st-key-{state.LIVE}] [data-stale] {{
+  opacity: 1 !important; transition: none !important
+}}
+.st-key-image-chooser img {{ height: 3.5rem; object-fit: contain }}
+.st-key-image-chooser button {{ min-height: 2.2rem; padding: 0.1rem 0.6rem }}
+[data-testid=stMetricValue] *, [data-testid=stMetricLabel] * {{ white-space: normal; overflow: visible }}
+[data-testid=stSidebarNav] a {{ min-height: 1.7rem }}
+@media (max-width: 1100px) {{
+  .stMainBlockContainer {{ padding: 4rem 1.2rem 2rem }}
+  .stMain h1 {{ font-size: 1.6rem }}
+  [data-testid=stMetricValue] {{ font-size: 1.5rem }}
+}}
+"""
+"""Less white around the page, and room for the header on narrow screens; pictures of any shape line up in rows, each in
+the middle of a square; figures are never cut off."""
 
 
 @lru_cache(maxsize=1)
@@ -110,7 +179,7 @@ def _no_run(root: Path) -> None:
     """Say what to type; the page comes to life when a run appears."""
     st.title("ORL Explore")
     st.info(f"There is no run in {state.plain(str(root))} yet. Make one, and it appears here by itself:")
-    st.code("make demo\norl run runs/mine --config tiny --images ~/Pictures", language="sh")
+    st.code("orl explore ~/Pictures\nmake demo", language="sh")
 
     @st.fragment(run_every=2.0)
     def wait() -> None:
@@ -161,6 +230,38 @@ def _load_pages(run: Run) -> None:
     gc.freeze()
 
 
+def _navigate() -> Page:
+    """The page that the address names, by Streamlit's own navigation; old links (`?page=pairs`) lead there, too."""
+    made = {page.name: _streamlit_page(page) for page in PAGES}
+    sections: dict[str, list[Any]] = {}
+    for page in PAGES:
+        sections.setdefault(page.section, []).append(made[page.name])
+    shown = st.navigation(sections, expanded=True)
+    current = next(page for page in PAGES if made[page.name].url_path == shown.url_path)
+    # A link to a run without a page, as they once were, is one to its overview.
+    otherwise = "overview" if current.of_all and "run" in st.query_params else current.name
+    wanted = st.session_state.pop("go to", None) or st.query_params.pop("page", otherwise)
+    if wanted not in made:
+        st.warning("The link names a page that does not exist.")
+    elif wanted != current.name:
+        st.switch_page(made[wanted], query_params=st.query_params.to_dict())
+    return current
+
+
+def _streamlit_page(page: Page) -> Any:
+    def nothing() -> None:
+        """What a page shows is drawn by `main`."""
+
+    return st.Page(nothing, title=page.title, icon=page.icon, url_path=page.name, default=page is PAGES[0])
+
+
+def _take_along(page: Page) -> None:
+    """Streamlit's navigation opens a page without parameters: run and image, rank and pair come along."""
+    if "run" not in st.query_params and not page.of_all:
+        for key, value in st.session_state.get("address", {}).items():
+            st.query_params.setdefault(key, value)
+
+
 def main() -> None:
     """Show the page that the address names, of the run that it names."""
     st.set_page_config(page_title="ORL Explore", page_icon=_icon(), layout="wide")
@@ -170,27 +271,34 @@ def main() -> None:
     if not names:
         _no_run(root)
         return
+    page = _navigate()
+    _take_along(page)
     with st.sidebar:
-        st.markdown("### :material/join_inner: ORL Explore")
         _follow_link("run", names, "The link names a run that is not here; another one is shown.")
         name = st.selectbox("Run", names, key="run", help=f"The runs in {root}")
-        by_name = {page.name: page for page in PAGES}
-        _follow_link("page", list(by_name), "The link names a page that does not exist.")
-        chosen = st.radio(
-            "Page",
-            list(by_name),
-            format_func=lambda page: f"{by_name[page].icon} {by_name[page].title}",
-            key="page",
-            label_visibility="collapsed",
-        )
-    for key, value in (("run", name), ("page", chosen)):
-        st.session_state[f"{key} in address"] = st.query_params[key] = value
-    page = by_name[chosen]
-    st.title(page.title)
+    st.session_state["run in address"] = name
+    if not page.of_all:
+        st.query_params["run"] = name
+    st.session_state["page"] = page.name
+    st.session_state["page looks at an image"] = page.image
+    head = st.container(horizontal=True, vertical_alignment="center", key="head")
+    head.title(page.title, anchor=False)
     st.caption(page.sentence)
+    if page.of_all:
+        with state.explained(f"page {page.name}"):
+            page.render(root)
+        return
     with state.explained(f"page {page.name} of {name}"):
         run = state.open_run(root, name)
+        with head, suppress(OrlError):  # without images there is nothing to find, as the page says
+            searching.bar(run)
         try:
             page.render(run)
+        except OrlError as error:
+            from orl_explore.ui import waiting
+
+            waiting.wait(run, error)
         finally:
+            kept = {key: st.query_params[key] for key in state.SHARED if key in st.query_params}
+            st.session_state["address"] = kept
             _warm_up(run)

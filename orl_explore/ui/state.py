@@ -22,6 +22,9 @@ from orl_explore.runs.run import Run
 EVEN = "even"
 """Containers whose key begins with this word show all their pictures in squares."""
 
+LIVE = "live"
+"""Containers whose key begins with this word do not fade while the server works: it does so every second or two."""
+
 DEPTH = 3
 """Folders below the runs folder in which runs are looked for."""
 
@@ -169,26 +172,74 @@ def custom_data(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     return [list(item.values()) if isinstance(item, dict) else np.ravel(item).tolist() for item in found]
 
 
-def chosen_image(run: Run) -> int:
-    """The image that all pages look at: the one the address names, else the first of the run."""
-    table = images(run).table
+SHARED = ("run", "image", "rank", "pair", "region")
+"""Parameters of the address that a reader takes along from page to page."""
+
+_FITS = range(-(2**63), 2**63)
+"""What an id can be."""
+
+
+def fall_back(sentence: str) -> None:
+    """Say that the link asks for what this run does not have, and what is shown in its place; for this once."""
+    st.warning(plain(sentence), icon=":material/info:")
+
+
+def number(text: str | None) -> int | None:
+    """A whole number of an address, of any sign and as many digits as an id can have; None where it is none."""
     try:
-        wanted = int(st.query_params.get("image", ""))
+        value = int(text) if text is not None and len(text) < 40 else None
     except ValueError:
-        wanted = None
+        return None
+    return value if value is not None and value in _FITS else None
+
+
+def chosen_image(run: Run) -> int:
+    """The image that all pages look at: the one the address names, else the first of the run, which is then said."""
+    wanted, ids = st.query_params.get("image"), images(run).table["image_id"]
+    first = int(ids.iloc[0])
     if wanted is None:
-        return int(table["image_id"].iloc[0])
-    row_of(run, wanted)
-    return wanted
+        return first
+    value = number(wanted)
+    if value is not None:
+        try:
+            row_of(run, value)
+        except OrlError:
+            value = None
+    if value is None:
+        fall_back(f"There is no image {wanted[:40]} in this run: its first one is shown.")
+        choose_image(first)
+        return first
+    return value
+
+
+def set_parameter(key: str, value: str | None) -> None:
+    """Change a parameter of the address, and of what is taken along to other pages."""
+    kept = st.session_state.setdefault("address", {})
+    if value is None:
+        kept.pop(key, None)
+        st.query_params.pop(key, None)
+    else:
+        kept[key] = st.query_params[key] = value
 
 
 def choose_image(image_id: int) -> None:
-    """Look at another image from now on; the address follows. Made for `on_click`."""
-    st.query_params["image"] = str(image_id)
+    """Look at another image from now on; the address follows. Made for `on_click`.
+
+    A rank, a pair, a region, two boxes and a place in them belong to the image before, and go.
+    """
+    if st.query_params.get("image") != str(image_id):
+        for key in ("rank", "pair", "region", "boxes", "place"):
+            set_parameter(key, None)
+    set_parameter("image", str(image_id))
+
+
+def component_key(name: str) -> str:
+    """A name as Streamlit takes it for a component: it refuses two underscores in a row, and runs may have them."""
+    return name.replace("__", "_ _")
 
 
 def go(page: str, image_id: int | None = None) -> None:
     """Open a page, at an image. Made for `on_click`."""
-    st.session_state["page"] = page
+    st.session_state["go to"] = page
     if image_id is not None:
         choose_image(image_id)

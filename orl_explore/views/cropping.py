@@ -31,6 +31,26 @@ def crop_pixels(pixels: Pixels, box: Box, size: int, interpolation: str = "bilin
     return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy()[0])
 
 
+def fade_outside(
+    pixels: Pixels, box: Box, mask: NDArray[np.bool_], strength: float, color: tuple[float, float, float]
+) -> Pixels:
+    """Cut an xywh box out and fade what lies outside a mask: uint8 (h, w, 3).
+
+    Args:
+        pixels: the image.
+        box: xywh, pixels.
+        mask: (H, W) of the image, true on the object.
+        strength: 0 leaves everything as it is, 1 leaves a single color outside.
+        color: that color, shares of 255.
+    """
+    x, y, w, h = box
+    crop = pixels[y : y + h, x : x + w].copy()
+    outside = ~mask[y : y + h, x : x + w]
+    faded = crop[outside] * (1 - strength) + np.array(color) * 255 * strength
+    crop[outside] = np.rint(faded).astype(np.uint8)
+    return crop
+
+
 def crop_image(image: Image.Image, box: Box, size: int, interpolation: str = "bilinear") -> Image.Image:
     """Crop an xywh box and resize it to size x size (antialiased; nothing outside the box is read)."""
     x, y, w, h = box

@@ -55,3 +55,20 @@ def test_funnel_takes_away_step_by_step():
     remain, removed = figures.funnel(counts).data
     assert list(remain.x) == [20, 18, 8, 7, 3]
     assert list(removed.x) == [0, 2, 10, 1, 4]
+
+
+def test_masks_lie_over_the_picture_the_small_ones_above():
+    large, small = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
+    large[:, :20] = True
+    small[5:8, 5:8] = True
+    for masks in ([large, small], [small, large]):
+        pixels = np.asarray(figures.mask_overlay(masks, (30, 20)))
+        assert pixels[0, 25, 3] == 0
+        assert pixels[6, 6].tolist() == pixels[5, 7].tolist() != pixels[0, 0].tolist()
+        assert pixels[0, 0, 3] == pixels[6, 6, 3] == figures.OPACITY
+    overlay = figures.mask_overlay([large], (30, 20))
+    plain, covered = (
+        figures.image_with_boxes(Image.new("RGB", (30, 20)), [], [], [], overlay=over).layout.images[0].source
+        for over in (None, overlay)
+    )
+    assert plain != covered

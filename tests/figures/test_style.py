@@ -5,17 +5,29 @@ from __future__ import annotations
 import base64
 import io
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from orl_explore.figures import style
 
 
 def test_the_palette_begins_anew():
-    colors = [style.color(number) for number in range(17)]
-    assert len(set(colors)) == 8
-    assert colors[8:16] == colors[:8]
-    assert colors[16] == colors[0]
+    colors = [style.color(number) for number in range(25)]
+    assert len(set(colors)) == 12
+    assert colors[12:24] == colors[:12]
+    assert colors[24] == colors[0]
+
+
+def test_twelve_colors_can_be_told_apart():
+    """In CIE Lab, where 2 or 3 is the least difference that is seen: 25 at least, and as much from the gray."""
+    import cv2
+
+    names = [*style.GROUPS, style.QUIET]
+    pixels = np.array([ImageColor.getrgb(name) for name in names], np.float32)[None] / 255
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[0]
+    distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    assert distance[np.triu_indices(len(names), 1)].min() > 25
 
 
 def test_what_a_figure_asks_for_wins():

@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from image_files import write_coco
-from orl_explore.images.object_masks import _runs
+from orl_explore.images.object_masks import _runs, from_rle
 from orl_explore.images.opening import open_images
 
 BOX = {"image_id": 3, "category_id": 1}
+
+
+def test_decoding():
+    pixels = np.zeros((4, 6), np.uint8, order="F")
+    pixels[1:3, 2:6] = 1
+    assert np.array_equal(from_rle(coco_mask.encode(pixels)["counts"].decode(), (6, 4)), pixels.astype(bool))
 
 
 def rectangle(x: int, y: int, w: int, h: int) -> np.ndarray:

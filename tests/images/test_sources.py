@@ -232,3 +232,14 @@ def test_sources_that_are_none(tmp_path):
     ]:
         with pytest.raises(OrlError, match=words):
             open_images(sources)
+
+
+@pytest.mark.parametrize("name", ["instances.json", "deep/er/_annotations.coco.json"])
+def test_a_folder_with_a_json_alone_is_the_json(tmp_path, name):
+    written = write_coco(tmp_path / "images")
+    path = tmp_path / "annotations" / name
+    path.parent.mkdir(parents=True)
+    written.rename(path)
+    images = open_images([tmp_path / "annotations"], root=tmp_path / "images")
+    assert images.table["image_id"].tolist() == [20, 3, 100]
+    assert f"holds no pictures: {name} in it is read" in "\n".join(images.findings.lines())

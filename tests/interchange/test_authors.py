@@ -111,7 +111,7 @@ MINED = "pseudo_annotations"
             r"has the key 'pseudo_annotations.bbox', which no such file has",
         ),
         (lambda content: "[" * 100_000, r"nested too deeply"),
-        (lambda content: '{"images": [{"id": 1}]}', r"is a COCO data set: name it with --images"),
+        (lambda content: '{"images": [{"id": 1}]}', r"none of its 1 images is in the run"),
         (lambda content: '{"something": 1}', r"is none of the files that can be imported"),
     ],
 )

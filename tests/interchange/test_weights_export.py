@@ -143,6 +143,8 @@ def test_onnx_gives_the_same_features_and_projections(with_encoder, tmp_path):
             expected = encoder().features(images), encoder()(images)
         for ours, theirs in zip(expected, found, strict=True):
             assert np.abs(ours.numpy() - theirs).max() < 1e-5 * max(1, np.abs(theirs).max())
+    assert session.get_inputs()[0].shape == ["batch", 3, "height", "width"]
+    assert [one.shape[0] for one in session.get_outputs()] == ["batch", "batch"]
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["mean"]) == [0.485, 0.456, 0.406]
     assert json.loads(told["std"]) == [0.229, 0.224, 0.225]

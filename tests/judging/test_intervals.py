@@ -192,3 +192,32 @@ def test_items_are_read_as_they_were_written(tmp_path, items):
     assert (intervals.resampled(again) == intervals.resampled(items)).sum() == (~np.isnan(values)).sum()
     with pytest.raises(KeyError):
         intervals.read_items(tmp_path / "items.npz", "other")
+
+
+# ---- standard errors -----------------------------------------------------------------------------------------------
+
+
+def test_standard_error_of_a_mean():
+    """Of 400 images right with p = 1/4: sqrt(p (1 - p) / 400); with every image twice it stays what it was."""
+    right = np.arange(400) % 4 == 0
+    expected = np.sqrt(0.25 * 0.75 / 400)
+    assert intervals.standard_error(intervals.resampled(Scored.of(right))) == pytest.approx(expected, rel=0.1)
+    twice = Scored.of(np.repeat(right, 2), unit=np.repeat(np.arange(400), 2))
+    assert intervals.standard_error(intervals.resampled(twice)) == pytest.approx(expected, rel=0.1)
+    assert np.isnan(intervals.standard_error(np.array([np.nan, 1.0])))
+
+
+def test_groups_have_values_and_errors_of_their_own():
+    rng = np.random.default_rng(0)
+    group = np.repeat(["b", "a"], 300)
+    first = rng.random(600) < 0.5
+    second = np.where(group == "a", first, rng.random(600) < 0.8)  # of group a nothing changes
+    unit = np.arange(600) // 2
+    found = intervals.by_group(Scored.of(first, unit=unit, group=group), Scored.of(second, unit=unit, group=group))
+    assert found.shape == (2, 4)
+    np.testing.assert_allclose(found[:, 0], [first[group == name].mean() for name in "ab"])
+    np.testing.assert_allclose(found[:, 1], [second[group == name].mean() for name in "ab"])
+    np.testing.assert_allclose(found[:, 2], found[:, 1] - found[:, 0])
+    assert found[0, 3] == 0
+    change = (second.astype(float) - first)[group == "b"].reshape(-1, 2).mean(axis=1)  # by image
+    assert found[1, 3] == pytest.approx(change.std(ddof=1) / np.sqrt(len(change)), rel=0.15)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.files import atomic_write, hash_file, write_json
+from orl_explore.runs.files import atomic_write, csv_text, hash_file, write_json
 
 # ---- whole files or none -----------------------------------------------------------------------------------
 
@@ -133,3 +134,17 @@ def test_a_disk_of_one_megabyte(tmp_path):
             assert list(tmp_path.iterdir()) == []
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+# ---- CSV -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["=SUM(A1)", "+1", "-1", "@x", "\tx", "\rx"])
+def test_a_spreadsheet_executes_nothing(cell):
+    """Text that would be a formula is text; numbers below zero stay numbers."""
+    table = pd.DataFrame({"name": [cell, "plain", None], "value": [-1.5, 2.0, 3.0]})
+    again = pd.read_csv(io.StringIO(csv_text(table)))
+    assert again["name"][0].startswith("'")
+    assert again["name"][1] == "plain"
+    assert pd.isna(again["name"][2])
+    assert again["value"].tolist() == [-1.5, 2.0, 3.0]

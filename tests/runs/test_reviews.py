@@ -23,8 +23,10 @@ from orl_explore.runs.reviews import (
     as_coco,
     as_csv,
     next_unreviewed,
+    read_disputes,
     read_reviews,
     save_review,
+    save_verdicts,
 )
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
@@ -254,7 +256,9 @@ def test_stage3_heeds_them(mined, changed, monkeypatch):
     monkeypatch.setattr(
         stage3,
         "ObjectViews",
-        lambda images, regions, pairs, *rest: seen.append(pairs) or views(images, regions, pairs, *rest),
+        lambda images, regions, pairs, *rest, **more: (
+            seen.append(pairs) or views(images, regions, pairs, *rest, **more)
+        ),
     )
     stage3.run(mined, config)
     used = {Pair(*row) for row in seen[0][KEY].itertuples(index=False, name=None)}
@@ -276,3 +280,52 @@ def test_stage3_does_not_heed_them_unasked(mined, tiny):
     save_review(mined, pair_at(mined, 0), verdict="rejected")
     assert stage3.run(mined, tiny).finished("stage3")  # made before there were any, and still valid
     assert "reviews" not in mined.stage("stage3")["inputs"]
+
+
+# ---- several reviewers ---------------------------------------------------------------------------------------------
+
+
+def test_many_verdicts_at_once_count_in_their_order(mined):
+    pairs = [pair_at(mined, row) for row in range(60)]
+    said = [(pair, "rejected") for pair in pairs] + [(pairs[3], "accepted"), (pairs[4], "")]
+    reviews = save_verdicts(mined, said, reviewer=" Ann  B ")
+    assert reviews["verdict"].value_counts().to_dict() == {"rejected": 58, "accepted": 1}
+    assert set(reviews["reviewer"]) == {"Ann B"}
+    wrong = pairs[0]._replace(neighbor_id=pairs[0].image_id)
+    with pytest.raises(OrlError, match="no two regions"):
+        save_verdicts(mined, [(pairs[4], "accepted"), (wrong, "accepted")])
+    assert len(read_reviews(mined)) == 59  # all or none
+
+
+def test_a_pair_judged_differently_is_listed(mined):
+    one, two = pair_at(mined, 0), pair_at(mined, 1)
+    save_review(mined, one, verdict="accepted", reviewer="Ann")
+    save_review(mined, two, verdict="accepted", reviewer="Ann")
+    save_review(mined, one, verdict="rejected", note="a shadow", reviewer="Bob")
+    save_review(mined, two, verdict="accepted", reviewer="Bob")
+    disputes = read_disputes(mined)
+    assert disputes[["reviewer", "verdict"]].to_numpy().tolist() == [["Ann", "accepted"], ["Bob", "rejected"]]
+    assert {Pair(*row) for row in disputes[KEY].itertuples(index=False, name=None)} == {one}
+    standing = read_reviews(mined).set_index(KEY)
+    assert standing.loc[tuple(one), ["verdict", "reviewer", "note"]].tolist() == ["rejected", "Bob", "a shadow"]
+    save_review(mined, one, verdict="", reviewer="Bob")  # taken back: what Ann said stands again
+    assert not len(read_disputes(mined))
+    assert read_reviews(mined).set_index(KEY).loc[tuple(one), "verdict"] == "accepted"
+
+
+def test_reviews_from_before_reviewers_had_names(mined):
+    pair = pair_at(mined, 0)
+    save_review(mined, pair, verdict="accepted")
+    old = read_reviews(mined).drop(columns="reviewer")
+    old.to_parquet(mined.file("reviews"))
+    mined.file("verdicts").unlink()
+    assert read_reviews(mined)["reviewer"].tolist() == [""]
+    save_review(mined, pair, verdict="rejected", reviewer="Bob")
+    assert read_disputes(mined)["reviewer"].tolist() == ["", "Bob"]
+
+
+def test_a_spreadsheet_executes_nothing(mined):
+    save_review(mined, pair_at(mined, 0), note="=SUM(A1)", reviewer="@me")
+    text = as_csv(read_reviews(mined))
+    assert ",'=SUM(A1)," in text
+    assert ",'@me" in text

@@ -11,7 +11,7 @@ import pytest
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import latest_checkpoint
+from orl_explore.runs.checkpoints import latest_checkpoint
 from stage_runs import STAGES, metrics, outputs
 from training import callbacks, stage1
 from training.callbacks import MetricsLog

@@ -124,6 +124,17 @@ def test_stage_2_is_judged_by_its_tables(full, scenes):
     assert mined["context_agreement"] == pytest.approx((context == np.roll(context, 1)).mean())
     categories = scenes.objects.groupby("image_id")["category"].first()[scenes.table["image_id"]].to_numpy()
     assert mined["purity"] == pytest.approx((categories == np.roll(categories, 1)).mean())
+    low, high = mined["purity_interval"]
+    assert low < mined["purity"] < high
+    (first,) = mined["purity_by_rank"]  # there is one pair with each neighbor
+    assert (first["purity"], first["pairs"], first["interval"]) == (mined["purity"], 20, [low, high])
+    assert sum(one["pairs"] for one in mined["purity_by_category"].values()) == 20
+    assert set(mined["purity_by_category"]) == set(categories)
+    assert mined["corloc"] == mined["corloc_support"] == mined["recall_at_boxes"]["100"] == 1
+    assert mined["corloc_interval"] == [1, 1]
+    objects = scenes.objects.groupby("image_id").size()
+    # The first box is the first object itself, and meets another one at most by chance.
+    assert len(objects) / len(scenes.objects) <= mined["recall_at_boxes"]["1"] < 1
 
 
 def test_training_figures_are_epoch_means(full):
@@ -200,7 +211,7 @@ def test_tables_on_the_console(full):
     assert "Not at equal epochs" in text
 
 
-def test_a_run_without_annotations_reports_what_it_can(tmp_path):
+def test_a_run_without_annotations_reports_what_it_can(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for number in range(4):
         Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
@@ -217,8 +228,11 @@ def test_a_run_without_annotations_reports_what_it_can(tmp_path):
     run.write("proposals", pd.DataFrame({"rank": 0, "reason": "fallback"} | box))
     columns = ["image_id", "neighbor_id", "neighbor_rank", "rank", "query_region", "key_region", "similarity"]
     run.write("pairs", pd.DataFrame([[ids[1], ids[0], 0, 0, 1, 0, 0.5]], columns=columns))
+    Encoder.random(CONFIG.stage1.encoder, 1).save(run.encoder_file("stage2"))
     summary = evaluate.run(run, CONFIG)
-    assert set(summary["random"]) == {"feature_std", "feature_rank"}
+    assert "random" not in summary
+    assert set(summary["pretrained"]) == {"feature_std", "feature_rank"}
+    assert "no annotations: their spread alone" in capsys.readouterr().err
     assert summary["chance"] == {}
     assert summary["stage2"] == {
         "hubness": 0,
@@ -235,12 +249,41 @@ def test_a_run_without_annotations_reports_what_it_can(tmp_path):
     assert "Without annotations" in shown(summary)
 
 
-def test_a_run_before_stage_1_judges_the_untrained_encoder(scenes, tmp_path):
+def test_before_anything_is_trained_no_encoder_is_judged(scenes, tmp_path):
     run = Run(tmp_path)
     run.set_images(scenes, ["scenes"])
     summary = evaluate.run(run, CONFIG)
-    assert list(summary) == ["seed", "counts", "random", "chance"]
-    assert "random" in shown(summary)
+    assert list(summary) == ["seed", "counts", "chance"]
+    assert not shown(summary)
+
+
+def test_the_encoder_that_mined_is_judged_and_embeds_once(scenes, tmp_path, monkeypatch, capsys):
+    run = Run(tmp_path)
+    run.set_images(scenes, ["scenes"])
+    run.encoder_file("stage2").parent.mkdir()
+    Encoder.random(CONFIG.stage1.encoder, 1).save(run.encoder_file("stage2"))
+    embedded = []
+    original = evaluate.embed_regions
+
+    def embed(encoder, *arguments, **options):
+        embedded.append(encoder)
+        return original(encoder, *arguments, **options)
+
+    monkeypatch.setattr(evaluate, "embed_regions", embed)
+    first = evaluate.run(run, CONFIG)
+    assert list(first) == ["seed", "counts", "pretrained", "chance"]
+    assert 0 <= first["pretrained"]["object_probe"] <= 1
+    assert "pretrained" in shown(first)
+    assert "embeddings of pretrained" in capsys.readouterr().err
+    assert evaluate.run(run, CONFIG) == first
+    assert len(embedded) == 1
+    evaluate.run(run, dataclasses.replace(CONFIG, evaluate=EvaluateSettings(max_crops=20)))  # other crops
+    Encoder.random(CONFIG.stage1.encoder, 2).save(run.encoder_file("stage2"))  # another encoder
+    assert evaluate.run(run, CONFIG)["pretrained"] != first["pretrained"]
+    assert len(embedded) == 3
+    next((run.path / evaluate.CACHE).iterdir()).write_bytes(b"torn")
+    evaluate.run(run, CONFIG)
+    assert len(embedded) == 4
 
 
 def annotated(objects, *, size=(100, 80), count=10):

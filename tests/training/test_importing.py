@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
 from orl_explore.settings import EncoderSettings
 from training import cli, evaluate, stage2, stage3
+from training.config import load_config
 from training.importing import import_files
 
 
@@ -41,6 +44,7 @@ def test_the_app_opens_an_imported_run(imported, page, monkeypatch):
     assert not app.error
     # What needs embeddings or an encoder says so; everything else is there.
     needs = {"object_map": "embeddings are no part of that", "compare": "encoder"}
+    needs |= {"pairs": needs["object_map"]}  # in place of the matrix
     assert len(app.warning) == (page in needs)
     assert needs.get(page, "") in "".join(warning.value for warning in app.warning)
 
@@ -119,3 +123,30 @@ def test_an_import_begins_stage_2(new_run, tmp_path, annotations, capsys):
     stage2.run(run, config)
     assert run.read_array("image_embeddings").shape == (24, 512)
     assert run.finished("stage2")
+
+
+def test_masks_of_a_data_set_fade_what_is_around_objects(with_encoder, annotations, tiny_yaml, tmp_path):
+    """The objects of the scenes as another tool's boxes: stage 2 goes on with them, and the same pairs come of none."""
+    overrides = ["--stage2.min_side=8"]
+    run = import_files(with_encoder.path, [annotations], config=str(tiny_yaml), overrides=overrides)
+    regions = run.read("regions")
+    assert len(run.read("masks")) == run.count("proposals") == len(run.images().objects)
+    found = {}
+    for strength in (0.0, 1.0):
+        other = Run(shutil.copytree(run.path, tmp_path / f"fade{strength}"))
+        config = load_config(run.path / "config.yaml", [f"--stage2.mask_outside={strength}"])
+        stage2.run(other, config)
+        assert other.read("regions").equals(regions)
+        found[strength] = np.asarray(other.read_array("region_embeddings"), np.float32)
+        assert other.stage("stage2")["config"].get("mask_outside", 0.0) == strength
+    changed = np.abs(found[0.0] - found[1.0]).max(axis=1) > 1e-3
+    assert changed.mean() > 0.9
+    with pytest.raises(OrlError, match=r"stage2 of .* was made with other setting mask_outside"):
+        stage2.run(Run(tmp_path / "fade1.0"), load_config(run.path / "config.yaml"))
+
+
+def test_fading_needs_masks(with_encoder, tiny_yaml):
+    config = load_config(tiny_yaml, ["--stage2.mask_outside=0.5"])
+    with pytest.raises(OrlError, match=r"have no masks, so nothing can be faded"):
+        stage2.run(with_encoder, config)
+    assert with_encoder.stage("stage2") == {}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import subprocess
+import sys
 
-from training.machine import launched
+import pytest
+import torch
+
+from training import machine
+from training.machine import Share, computing, cores, data_workers, keep_to_share, launched, pool_workers, share
 
 
 @pytest.mark.parametrize(
@@ -24,3 +30,110 @@ def test_devices_and_machines(environment, expected, tiny, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert launched(tiny) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "gpu", "workers", "expected"),
+    [
+        (2, 1, False, None, Share(2, 0)),  # alone on two cores
+        (2, 2, False, None, Share(1, 0)),  # beside another run: one thread each
+        (2, 3, False, None, Share(1, 0)),
+        (2, 1, False, 1, Share(1, 1)),  # as set; a worker keeps a core busy
+        (2, 1, False, 4, Share(1, 4)),
+        (1, 1, False, None, Share(1, 0)),
+        (4, 1, False, None, Share(3, 1)),  # a worker feeds three threads
+        (4, 2, False, None, Share(2, 0)),
+        (64, 1, False, None, Share(56, 8)),
+        (64, 4, False, None, Share(12, 4)),
+        (16, 1, True, None, Share(8, 8)),  # a GPU computes: cores are for its images
+        (16, 4, True, None, Share(1, 4)),
+        (2, 1, True, None, Share(1, 2)),
+        (1, 1, True, None, Share(1, 1)),
+        (16, 1, True, 12, Share(4, 12)),
+    ],
+)
+def test_threads_and_workers(cores, processes, gpu, workers, expected):
+    found = share(cores, processes, gpu=gpu, workers=workers)
+    assert found == expected
+    if workers is None and not gpu:
+        assert found.threads + found.workers <= max(1, cores // processes)
+    assert share(cores, processes, gpu=gpu, workers=workers, threads=5).threads == 5  # as OMP_NUM_THREADS says
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "expected"),
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 2),  # a container sees its own group as the root
+        ("0::/", {"cpu.max": "140000 100000"}, 1),
+        ("0::/", {"cpu.max": "20000 100000"}, 1),  # never none
+        ("0::/", {"cpu.max": "max 100000"}, 8),
+        ("0::/a/b", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),  # the parent's holds, too
+        ("0::/a/b", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "200000 100000"}, 2),
+        ("0::/", {"cpu.max": "6400000 100000"}, 8),  # more than there are
+        ("0::/", {}, 8),
+        ("0::/", {"cpu.max": "nonsense"}, 8),
+        ("4:cpu,cpuacct:/job", {"cpu/job/cpu.cfs_quota_us": "250000", "cpu/job/cpu.cfs_period_us": "50000"}, 5),
+        ("4:cpu,cpuacct:/host/job", {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ("4:memory:/job", {"cpu/job/cpu.cfs_quota_us": "100000", "cpu/job/cpu.cfs_period_us": "100000"}, 8),
+        (None, {}, 8),
+    ],
+)
+def test_cores_by_affinity_and_both_kinds_of_control_groups(group, files, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    if group:
+        (tmp_path / "proc/self/cgroup").write_text(f"{group}\n")
+    for name, text in files.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+    assert cores(tmp_path) == expected
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A machine of two cores without a GPU, on which nobody else computes."""
+    monkeypatch.setattr(machine.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    return machine._registry()
+
+
+def test_threads_follow_who_else_computes(registry, tiny, changed):
+    tiny = changed(workers=None)
+    code = f"""
+import fcntl, sys
+with open({str(registry / "1")!r}, "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("computes", flush=True)
+    sys.stdin.readline()
+"""
+    before = torch.get_num_threads()
+    with computing(tiny):
+        assert torch.get_num_threads() == 2
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout.readline() == b"computes\n"
+            keep_to_share(tiny, now=True)
+            assert torch.get_num_threads() == 1
+            assert pool_workers(tiny) == 1
+            other.communicate(b"\n")
+        keep_to_share(tiny)  # looked a moment ago
+        assert torch.get_num_threads() == 1
+        keep_to_share(tiny, now=True)
+        assert torch.get_num_threads() == pool_workers(tiny) == 2  # its file is still there, and nobody holds it
+        assert (data_workers(tiny), data_workers(changed(workers=3))) == (0, 3)
+    assert torch.get_num_threads() == before
+    assert not (registry / str(os.getpid())).exists()
+
+
+def test_what_the_environment_says_holds(registry, changed, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with computing(changed(workers=None)):
+        assert torch.get_num_threads() == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun has started two here
+    with computing(changed(workers=None)):
+        assert torch.get_num_threads() == 1

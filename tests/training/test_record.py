@@ -57,7 +57,9 @@ def test_finished_stages_are_skipped(finished, tiny, stage, capsys):
 @pytest.mark.parametrize("stage", STAGES)
 def test_other_settings_are_refused(finished, changed, stage):
     stored = (finished.path / "config.yaml").read_text()
-    with pytest.raises(OrlError, match=f"made with other setting image_size: `orl {stage} .* --overwrite`"):
+    with pytest.raises(
+        OrlError, match=f"made with other setting image_size: `orl {stage} .* --overwrite --{stage}.image_size 40`"
+    ):
         STAGES[stage].run(finished, changed(stage, image_size=40))
     assert (finished.path / "config.yaml").read_text() == stored  # a refused command changes nothing
     assert finished.finished(stage)

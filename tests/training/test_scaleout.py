@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.run import Run, latest_checkpoint
+from orl_explore.runs.checkpoints import latest_checkpoint
+from orl_explore.runs.run import Run
 from training.callbacks import Stopped
 from training.config import to_yaml
 

@@ -19,7 +19,8 @@ from orl_explore.byol import BYOL
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.orl import ORL
-from orl_explore.runs.run import Run, latest_checkpoint
+from orl_explore.runs.checkpoints import latest_checkpoint
+from orl_explore.runs.run import Run
 from orl_explore.runs.samples import StepSampler
 from stage_runs import STAGES, metrics, outputs
 from training import stage1, stage3

@@ -8,7 +8,7 @@ import torch
 from orl_explore.byol import BYOL, target_momentum
 from orl_explore.errors import OrlError
 from orl_explore.orl import ORL
-from orl_explore.runs.run import latest_checkpoint
+from orl_explore.runs.checkpoints import latest_checkpoint
 from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
 from orl_explore.views.tensors import normalize
 from stage_runs import STAGES, metrics, outputs

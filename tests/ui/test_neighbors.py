@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
-
 import pytest
-from PIL import Image
 
-from orl_explore.embedding import embed_picture
-from orl_explore.encoder import Encoder
-from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from orl_explore.ui import neighbors as page
-from orl_explore.ui import state
 
 PAGE = "neighbors"
 
@@ -88,7 +79,7 @@ def test_the_other_tabs(runs, tab, visit):
 
 def test_an_image_that_does_not_exist(runs, finished, visit):
     app = visit(image="123456789")
-    assert "there is no image 123456789" in app.warning[0].value
+    assert "There is no image 123456789" in app.warning[0].value
     assert button(app, "walk 0")
 
 
@@ -106,51 +97,3 @@ def test_without_labels(runs, finished, visit):
     assert not app.warning
     assert button(app, "walk 0")
     assert not any("material/c" in box.value for box in app.caption)
-
-
-# ---- a picture of one's own ----------------------------------------------------------------------------------------
-
-
-def test_a_picture_of_the_run_finds_itself(runs):
-    run = Run(runs / "one")
-    images = run.images()
-    picture, found = page.match(run, images.path(5).read_bytes())
-    assert picture.size == (80, 80)
-    assert found["neighbor_id"].iloc[0] == images.table["image_id"].iloc[5]
-    assert found["similarity"].iloc[0] == pytest.approx(1, abs=1e-4)
-    assert len(found) == 3  # the run's K
-
-
-def test_it_is_embedded_as_stage_2_does(finished):
-    encoder = Encoder.load(finished.encoder_file("stage1"))
-    vector = embed_picture(encoder, finished.images().load(2), size=32)
-    assert vector == pytest.approx(finished.read_array("image_embeddings")[2], abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [(b"", "empty file"), (b"<html>", "not an image"), (b"\x89PNG\r\n", "damaged"), (b"x" * (21 << 20), "20 MB")],
-)  # fmt: skip
-def test_what_is_no_picture(runs, data, message):
-    with pytest.raises(OrlError, match=message):
-        page.match(Run(runs / "one"), data)
-
-
-def test_another_encoder_is_refused(runs):
-    run = Run(runs / "one")
-    run.note("stage2", inputs={"encoder": "0" * 32})
-    buffer = io.BytesIO()
-    Image.new("RGB", (40, 40), "red").save(buffer, "PNG")
-    with pytest.raises(OrlError, match="another encoder"):
-        page.match(run, buffer.getvalue())
-
-
-def test_thumbnails_of_missing_files_say_so(runs, tmp_path, finished, visit):
-    run = Run(runs / "one")
-    manifest = run.manifest()
-    manifest["images"]["roots"] = [str(tmp_path / "gone")]
-    (run.path / "run.json").write_text(json.dumps(manifest))
-    state._jpeg.clear()
-    state._images.clear()
-    app = visit()
-    assert any("put it back" in box.value for box in app.text)

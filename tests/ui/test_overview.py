@@ -9,6 +9,8 @@ import pytest
 from orl_explore.runs.run import Run
 from orl_explore.ui import overview
 
+PAGE = "overview"
+
 
 def texts(app):
     """Everything that warns or informs, in one text."""
@@ -29,8 +31,10 @@ def test_only_the_stage_that_is_looked_at_is_drawn(runs, visit):
     assert len(visit().get("plotly_chart")) == 3  # curves of stage 3
     opened = visit({f"overview stage3 {runs / 'one'}": "Stage 2 · correspondences"})
     assert len(opened.get("plotly_chart")) == 1  # the funnel
-    Run(runs / "one").note("stage2", state="running")
-    assert len(visit().get("plotly_chart")) == 1
+    run = Run(runs / "one")
+    run.note("stage2", state="running")
+    with run.lock():
+        assert len(visit().get("plotly_chart")) == 1
 
 
 def test_a_running_stage_says_what_is_left(runs, visit):
@@ -38,15 +42,42 @@ def test_a_running_stage_says_what_is_left(runs, visit):
     metrics = run.path / "stage1" / "metrics.csv"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:4]))  # three of six steps
     run.note("stage1", state="running")
-    app = visit()
+    with run.lock():
+        app = visit()
     assert not app.exception
     (progress,) = app.get("progress")
     assert progress.proto.value == 50
     assert "epoch 1 of 2" in progress.proto.text
 
 
-def test_a_running_stage_2_says_which_step_it_is_at(runs, visit):
+def test_a_stage_that_was_killed_is_stopped(runs, visit):
+    """Nobody holds the lock: what run.json says is left over."""
+    Run(runs / "one").note("stage1", state="running")
+    app = visit()
+    assert not app.get("progress")
+    assert any("stopped" in box.value for box in app.markdown)
+    assert any("To go on" in box.value for box in app.caption)
+
+
+def test_pages_do_not_tell_to_begin_what_a_running_command_comes_to(runs, visit):
     run = Run(runs / "one")
+    for name in ("stage2", "stage3"):
+        run.clear(name)
+    run.note("stage1", state="running")
+    with run.lock("run"):
+        said = [box.value for app in (visit(), visit(page="pairs")) for box in [*app.caption, *app.info, *app.warning]]
+    assert not [text for text in said if "orl stage" in text.replace("\\", "")]
+    assert [text for text in said if "by itself" in text]
+
+
+@pytest.fixture
+def at_work(run):
+    """The lock of the run, held."""
+    with run.lock():
+        yield
+
+
+def test_a_running_stage_2_says_which_step_it_is_at(run, at_work, visit):
     run.note("stage2", state="running")
     assert not visit().get("progress")  # it has not said anything yet
     file = run.progress_file("stage2")

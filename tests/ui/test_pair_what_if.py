@@ -28,7 +28,7 @@ def test_what_if(run, visit):
     app, stored = visit(WHAT_IF, image=image_id), pairs_of(run, image_id)
     app.slider(key="what if ratio").set_value(0.5)
     app.toggle(key="what if mutual").set_value(True)
-    app.slider(key="what if K 3").set_value(2).run()
+    app.slider(key="what if K").set_value(2).run()
     other = pair_image(
         image_id,
         run.read("neighbors", image_id=image_id).head(2),

@@ -78,7 +78,7 @@ def test_recall_with_other_settings(run, finished, visit):
 
 def test_an_image_that_does_not_exist(runs, visit):
     app = visit(image="123456789")
-    assert "there is no image 123456789" in app.warning[0].value
+    assert "There is no image 123456789" in app.warning[0].value
     assert said(app)
 
 

@@ -59,8 +59,8 @@ def test_losses_on_the_page(run, visit):
 def test_before_stage_3(run, visit):
     run.clear("stage3")
     app = visit()
-    assert "no checkpoint yet" in app.info[0].value
-    assert f"orl stage3 {run.path}" in app.info[0].value
+    assert "without a checkpoint" in app.info[0].value
+    assert f"orl stage3 {run.path}" in app.info[0].value.replace("\\", "")
     assert any("Stage 3 has not begun" in box.value for box in app.caption)
     assert len(app.subheader) == 3
 

@@ -21,6 +21,7 @@ from orl_explore.ui import server
 def test_the_server_opens_the_browser(headless, host, opened, monkeypatch):
     options = {"server.headless": headless, "server.address": host, "server.port": 8501}
     calls = []
+    monkeypatch.delenv("ORL_OPEN", raising=False)
     monkeypatch.setattr(server.st, "get_option", options.__getitem__)
     monkeypatch.setattr(server.webbrowser, "open", calls.append)
     monkeypatch.setattr(server, "WAIT", 0)
@@ -31,3 +32,10 @@ def test_the_server_opens_the_browser(headless, host, opened, monkeypatch):
 
     asyncio.run(serve())
     assert calls == opened
+
+
+def test_the_browser_opens_at_the_run_that_is_asked_for(monkeypatch):
+    options = {"server.address": "localhost", "server.port": 8501}
+    monkeypatch.setattr(server.st, "get_option", options.__getitem__)
+    monkeypatch.setenv("ORL_OPEN", "page=neighbors&run=photos")
+    assert server.address() == "http://localhost:8501/?page=neighbors&run=photos"

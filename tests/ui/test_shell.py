@@ -21,6 +21,7 @@ def test_no_run_yet(tmp_path, monkeypatch, visit):
     monkeypatch.setenv("ORL_RUNS", str(tmp_path))
     app = visit()
     assert not app.exception
+    assert app.code[0].value.startswith("orl explore ")
     assert "make demo" in app.code[0].value
 
 
@@ -56,7 +57,7 @@ def test_a_damaged_table_is_a_sentence(runs, table, visit):
 
 def test_a_damaged_manifest_is_a_sentence(runs, visit):
     (runs / "one" / "run.json").write_text("{")
-    app = visit()
+    app = visit(page="overview")
     assert not app.exception
     assert "damaged" in texts(app)
 

@@ -6,6 +6,8 @@ import pytest
 
 from orl_explore.runs.run import Run
 from orl_explore.ui import state
+from orl_explore.ui.shell import PAGES
+from renumbered_runs import renumbered, with_map
 
 
 def test_a_symbolic_link_out_of_the_folder_is_no_run(runs, finished):
@@ -30,3 +32,99 @@ def test_a_table_that_was_made_anew_is_shown(runs):
     before = state.table(run, "pairs")
     run.write("pairs", before.iloc[:3])
     assert len(state.table(run, "pairs")) == 3 < len(before)
+
+
+# ---- links -----------------------------------------------------------------------------------------------------------
+
+PARAMETERS = (
+    *("image", "rank", "pair", "region", "boxes", "place", "encoder", "color", "a", "b"),
+    *("selected", "view", "at", "pairs", "reviewer", "layout"),
+)
+LIES = ("-5", "9" * 19, "9" * 5000, "1e3", "²", "", "7-", "-1--1", "0-9999999", "<b>")
+"""What an address can hold where an image, a rank, a pair, an encoder or a filter should stand."""
+
+
+def said(app):
+    return [box.value for box in app.warning]
+
+
+@pytest.fixture
+def two_runs(runs):
+    """Run "one", and run "two" of the same pictures under other ids."""
+    one = with_map(Run(runs / "one"))
+    return one, with_map(renumbered(one, runs / "two"))
+
+
+def link_to(run):
+    """The last image of a run, its last neighbor with a pair, that pair and its region."""
+    pairs = run.read("pairs")  # a row would be one of float64
+    pair = {name: int(pairs[name].iloc[-1]) for name in ("image_id", "neighbor_rank", "query_region", "key_region")}
+    return {
+        "image": pair["image_id"],
+        "rank": pair["neighbor_rank"] + 1,
+        "pair": f"{pair['query_region']}-{pair['key_region']}",
+        "region": pair["query_region"],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page.name for page in PAGES])
+@pytest.mark.parametrize("lie", LIES)
+def test_no_page_dies_of_a_link(two_runs, page, lie, visit):
+    """`visit` fails where a page could not be drawn."""
+    app = visit(run="one", page=page, **dict.fromkeys(PARAMETERS, lie))
+    looks_at_an_image = next(each.image for each in PAGES if each.name == page)
+    assert len(said(app)) >= looks_at_an_image
+    valid = link_to(two_runs[0])
+    visit(run="one", page=page, **valid | dict.fromkeys(PARAMETERS[1:], lie))  # all but the image
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page.name for page in PAGES])
+def test_a_link_of_one_run_in_another(two_runs, page, visit):
+    for own, other in (two_runs, two_runs[::-1]):
+        app = visit(run=own.path.name, page=page, **link_to(own))
+        assert not said(app)  # ids are negative, or wider than float64
+        app.selectbox(key="run").set_value(other.path.name).run()
+        assert not app.exception
+        assert not app.error
+        wrong = visit(run=other.path.name, page=page, **link_to(own))
+        for shown in (app, wrong):
+            assert [text for text in said(shown) if "no image" in text] or not any(
+                each.image for each in PAGES if each.name == page
+            )
+
+
+def test_what_belongs_to_an_image_goes_with_it(two_runs, visit):
+    one, _ = two_runs
+    app = visit(run="one", page="pairs", **link_to(one))
+    assert {"rank", "pair"} <= set(app.query_params)
+    app.button(key="choose Previous").click().run()
+    assert not {"rank", "pair"} & set(app.query_params)
+    assert not said(app)
+
+
+def test_a_rank_and_a_pair_that_the_image_does_not_have(two_runs, visit):
+    one, _ = two_runs
+    link = link_to(one)
+    assert any("not one of place 99" in text for text in said(visit(run="one", page="pairs", **link | {"rank": 99})))
+    app = visit(run="one", page="pairs", **link | {"pair": "0-0"})
+    assert any("no pair of boxes 0" in text for text in said(app))
+    assert "pair" not in app.query_params
+
+
+def test_ids_that_javascript_cannot_hold_are_found(two_runs, visit):
+    _, two = two_runs
+    ids = two.read("images")["image_id"].tolist()
+    for image_id in (ids[3], ids[4]):  # a negative one, a wide one
+        app = visit(run="two", page="neighbors")
+        app.text_input(key="find image").input(str(image_id)).run()
+        assert app.query_params["image"] in (str(image_id), [str(image_id)])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("-5", -5), (str(2**63 - 1), 2**63 - 1), (str(2**63), None), ("9" * 5000, None), ("x", None), (None, None)],
+)
+def test_numbers_of_an_address(text, value):
+    assert state.number(text) == value

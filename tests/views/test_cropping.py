@@ -72,3 +72,15 @@ def test_images_are_resized_twice():
     assert (np.asarray(squeezed_view(image, 224)) == np.asarray(expected)).all()
     assert squeezed_view(image, 64).size == (64, 64)
     assert squeezed_view(Image.new("RGB", (9, 5000)), 224).size == (224, 224)
+
+
+@pytest.mark.parametrize(("strength", "outside"), [(0.0, 200), (0.5, 150), (1.0, 100)])
+def test_what_lies_outside_a_mask_fades(strength, outside):
+    pixels = np.full((6, 8, 3), 200, np.uint8)
+    mask = np.zeros((6, 8), bool)
+    mask[2:4, 3:5] = True
+    found = cropping.fade_outside(pixels, (2, 1, 4, 4), mask, strength, (100 / 255,) * 3)
+    expected = np.full((4, 4), outside)
+    expected[1:3, 1:3] = 200
+    assert np.array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+    assert (pixels == 200).all()  # the picture itself stays

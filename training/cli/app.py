@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+import urllib.parse
 from pathlib import Path
 
 import training
@@ -16,7 +17,10 @@ from training.cli.arguments import Commands
 def register(commands: Commands) -> None:
     """Add `orl app`."""
     app = commands.add("app", _app, "open the dashboard over a folder of runs")
-    app.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="a folder of runs (default: runs)")
+    app.add_argument(
+        "runs", type=Path, nargs="?", default=Path("runs"), help="a folder of runs, or a run to open (default: runs)"
+    )
+    app.add_argument("--page", help="the page to open at, by its name in the address, such as neighbors")
     app.add_argument("--port", type=int, default=8501, help="the first port to try (default: 8501)")
     app.add_argument(
         "--host",
@@ -34,10 +38,13 @@ def _app(arguments: argparse.Namespace) -> None:
     if not (root / "app.py").exists():
         raise OrlError(f"{root} has no app.py: install from a clone of the project with `pip install -e .`")
     runs = arguments.runs.resolve()
+    opened = {"page": arguments.page} if arguments.page else {}
     if (runs / "run.json").exists():  # a run was named, not the folder it is in
+        opened["run"] = runs.name
         runs = runs.parent
     # Streamlit takes its settings from the folder it is started in.
     environment = os.environ | {"ORL_RUNS": os.path.relpath(runs, root) if runs.is_relative_to(root) else str(runs)}
+    environment["ORL_OPEN"] = urllib.parse.urlencode(opened)
     os.chdir(root)
     options = [f"--server.address={arguments.host}", f"--server.port={_free_port(arguments.host, arguments.port)}"]
     os.execve(sys.executable, [sys.executable, "-m", "streamlit", "run", "app.py", *options], environment)

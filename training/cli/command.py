@@ -9,15 +9,31 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from orl_explore import __version__
 from orl_explore.errors import OrlError
-from training.cli import app, encoders, exchange, images, judging, maps, planning, stages
+from training.cli import (
+    app,
+    encoders,
+    exchange,
+    explore,
+    images,
+    judging,
+    maps,
+    pair_sets,
+    planning,
+    proposals,
+    reporting,
+    stages,
+)
 from training.cli.arguments import Commands
+from training.crash_log import UNEXPECTED
 
 DESCRIPTION = """\
 Object-level representation learning (ORL) from scene images, without labels.
 
+  orl explore ~/Pictures                       look at photographs of your own, without training
   orl scenes data/demo                         make 1,000 practice scenes with ground truth
   orl run runs/demo --config demo --images data/demo/annotations.json
                                                train stage 1, mine stage 2, train stage 3, judge each
@@ -29,7 +45,7 @@ Every command explains itself: `orl COMMAND --help`. A command that was stopped 
 typed again; what is finished is skipped.
 """
 
-GROUPS = (images, stages, judging, planning, encoders, maps, exchange, app)
+GROUPS = (explore, images, stages, judging, proposals, planning, encoders, maps, pair_sets, reporting, exchange, app)
 """Where the commands are, in the order of `orl --help`."""
 
 
@@ -37,29 +53,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 typed wrong, 130 interrupted (Ctrl+C), 143 ended by SIGTERM or, in training,
-        SIGUSR1.
+        The exit code: 0 done, 1 failed, 2 typed wrong, 70 a fault of this project, 130 interrupted (Ctrl+C), 143 ended
+        by SIGTERM or, in training, SIGUSR1.
     """
-    arguments = parse(sys.argv[1:] if argv is None else argv)
+    typed = sys.argv[1:] if argv is None else argv
+    arguments = parse(typed)
     with _terminated():  # until the error is said, too: a lost process is followed by a SIGTERM within milliseconds
         try:
             arguments.function(arguments)
+            sys.stdout.flush()
         except OrlError as error:
-            from training.console import console
-
-            code = getattr(error, "EXIT_CODE", 1)
-            # What went wrong is said by whichever process it was; that all end, by the first.
-            console.quiet &= code != 1
-            console.print("[bold red]orl:[/] ", end="")
-            console.print(str(error), markup=False)
-            return code
+            return _say(str(error), getattr(error, "EXIT_CODE", 1))
         except KeyboardInterrupt:
-            print("\nstopped; the same command goes on from here", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                print("\nstopped; the same command goes on from here", file=sys.stderr)
             return 130
         except BrokenPipeError:  # `orl ... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return 1
+        except Exception as error:
+            return _unforeseen(error, typed, getattr(arguments, "run", None))
     return 0
+
+
+def _say(message: str, code: int) -> int:
+    """Say why a command ends, and give its exit code."""
+    from training.console import console
+
+    # What went wrong is said by whichever process it was; that all end, by the first.
+    console.quiet &= code not in (1, UNEXPECTED)
+    with contextlib.suppress(BrokenPipeError):
+        console.print("[bold red]orl:[/] ", end="")
+        console.print(message, markup=False)
+    return code
+
+
+def _unforeseen(error: Exception, typed: Sequence[str], run: Path | None) -> int:
+    """End with a sentence, whatever it was; the traceback goes into a file."""
+    from training.crash_log import known_trouble, write_crash_log
+
+    log = write_crash_log(error, typed, run)
+    where = f"the whole story is in {log}" if log else "the whole story is above"
+    if trouble := known_trouble(error):
+        return _say(f"{trouble} ({where})", 1)
+    what = " ".join(str(error).split())[:300]
+    return _say(f"unexpected {type(error).__name__}{f': {what}' if what else ''}: a fault of orl; {where}", UNEXPECTED)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -12,12 +12,15 @@ IMPORTS = """\
 FILE is one of the following; files that belong together are imported together:
   proposals, neighbors, correspondences        the ORL authors' JSON (COCO+ proposals: both files)
   COCO results, FiftyOne samples, .csv         boxes, best score first; `orl stage2 RUN` goes on with them
+  COCO data sets (.json)                       boxes with masks, of MaskCut, CutLER, UnSAM, ...
+  a folder of .json, one an image              masks of Segment Anything, as SA-1B or amg.py has them
   .pth, .pt, .ckpt, .safetensors               weights: this project's, the ORL authors', torchvision, timm, MoCo, DINO,
                                                lightly and other ResNets; nothing in them is executed
   .zip                                         a mining bundle of `orl export RUN bundle OUT.zip`
 
   orl import runs/theirs correspondence.json --images annotations/instances_train2017.json
   orl import runs/boxes detections.json --images annotations/instances_val2017.json --stage2.min_side 32
+  orl import runs/cut imagenet_maskcut.json --images PHOTOS --min-score 0.5
   orl import runs/mine byol.pth --images PHOTOS --stage stage1
 """
 
@@ -55,6 +58,12 @@ def register(commands: Commands) -> None:
     )
     importing.add_argument("--backbone", help="of weights: a torchvision ResNet or timm:NAME (default: what fits)")
     importing.add_argument("--network", metavar="PREFIX", help="of weights: which network, where a file has several")
+    importing.add_argument(
+        "--min-score", type=float, metavar="X", help="of boxes: leave those out whose score (predicted_iou) is below X"
+    )
+    importing.add_argument(
+        "--min-stability", type=float, metavar="X", help="of Segment Anything: the same for stability_score"
+    )
     importing.add_argument("--overwrite", action="store_true", help="replace stages that the run has already")
 
     exporting = commands.add("export", _export, "write pairs, boxes or weights for other tools", epilog=EXPORTS)
@@ -89,6 +98,8 @@ def _import(arguments: argparse.Namespace) -> None:
         stage=arguments.stage,
         backbone=arguments.backbone,
         network=arguments.network,
+        min_score=arguments.min_score,
+        min_stability=arguments.min_stability,
         overwrite=arguments.overwrite,
     )
     console.print(f"imported: {run.path}; look at it with `orl app {run.path.parent}`", markup=False)

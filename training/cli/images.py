@@ -31,7 +31,7 @@ def _add_scenes(commands: Commands) -> None:
     scenes.add_argument(
         "--instances",
         type=int,
-        help="different things per category; with few, each returns often (default: 12, disguised 6)",
+        help="different things per category; with few, each returns often (default: 36, disguised 6)",
     )
     scenes.add_argument(
         "--holdout", type=float, default=0.0, help="share of the object instances kept for `--part test` (default: 0)"

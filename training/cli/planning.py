@@ -39,6 +39,7 @@ def _plan(arguments: argparse.Namespace) -> None:
             images=arguments.images,
             root=arguments.root,
             progress=progress,
+            begin=lambda what: console.print(f"measuring: {what}", markup=False),
         )
     if arguments.json:
         import json

@@ -19,12 +19,12 @@ from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.object_masks import to_rle
-from orl_explore.images.opening import open_images
+from orl_explore.views.loading import Batches
 from training.console import console, progress_bar
 from training.evaluate import held_out_images
 from training.transfer.average_precision import average_precision
 from training.transfer.mask_rcnn import DetectionSettings
-from training.transfer.setup import Setup, fingerprint
+from training.transfer.setup import Setup, fingerprint, open_data
 
 if TYPE_CHECKING:
     from training.transfer.mask_rcnn import DetectionTraining
@@ -94,7 +94,7 @@ def read(setup: Setup, settings: DetectionSettings) -> Detections:
         if len(setup.data) != 2 or any(path.suffix.lower() != ".json" for path in setup.data):
             raise OrlError("detection is trained on one COCO json and tested on another: --data TRAIN.json TEST.json")
         with progress_bar("reading images") as progress:
-            train, test = (open_images([path], progress=progress) for path in setup.data)
+            train, test = (open_data([path], progress) for path in setup.data)
         where = " and ".join(map(str, setup.data))
         crowds = _crowds(setup.data[1], test)
     return _with_masks(train, test, crowds, settings, where)
@@ -216,16 +216,15 @@ def _fit_and_test(
     training: DetectionTraining, data: Detections, settings: DetectionSettings, setup: Setup
 ) -> dict[str, Any]:
     import torch
-    from torch.utils.data import DataLoader
 
-    from orl_explore.runs.run import latest_checkpoint
     from orl_explore.runs.samples import StepSampler
     from training.callbacks import Checkpoints, TrainingProgress
-    from training.trainer import make_trainer, quiet_lightning
+    from training.trainer import make_trainer, quiet_lightning, resume_training
     from training.transfer.mask_rcnn import DetectionImages, collate
 
     quiet_lightning()
-    checkpoint, start = latest_checkpoint(setup.folder / "checkpoints")
+    resume = resume_training(setup.folder, training)
+    checkpoint, start = resume.file, resume.step
     steps, steps_per_epoch = settings.steps(), len(data.train) // settings.batch_size
     trainer = make_trainer(
         setup.config,
@@ -235,7 +234,7 @@ def _fit_and_test(
         max_steps=steps,
         callbacks=[
             TrainingProgress(setup.title, total=steps, steps_per_epoch=steps_per_epoch, done=start),
-            Checkpoints(setup.folder / "checkpoints", every=settings.checkpoint_steps),
+            Checkpoints(setup.folder / "checkpoints", every=settings.checkpoint_steps, own=resume.own),
         ],
     )
     rank, world = trainer.global_rank, trainer.world_size
@@ -249,12 +248,12 @@ def _fit_and_test(
         going_on = f", going on from step {start}" if start else ""
         console.print(f"{setup.title}: {steps} steps of {settings.batch_size} images{going_on}", markup=False)
     loading: Mapping[str, Any] = {
-        "collate_fn": collate,
-        "num_workers": setup.workers,
+        "collate": collate,
+        "workers": setup.workers,
         "pin_memory": torch.cuda.is_available(),
     }
 
-    def loader(first: int, last: int) -> DataLoader:
+    def loader(first: int, last: int) -> Batches:
         """Batches of training images for these steps; those after the last one go on where training ends."""
         sampler = StepSampler(
             len(data.train),
@@ -267,7 +266,7 @@ def _fit_and_test(
             accumulate=settings.accumulate,
             drop_last=True,
         )
-        return DataLoader(images, batch_sampler=sampler, **loading)
+        return Batches(images, sampler, **loading)
 
     if checkpoint is not None and start == steps:  # stopped while it was tested
         training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
@@ -276,7 +275,7 @@ def _fit_and_test(
     training.precise = loader(steps, steps + settings.precise_bn) if settings.precise_bn else ()
     # Every process has its share of the test images; no image is tested twice.
     rows = [[(0, row)] for row in range(rank, len(data.test), world)]
-    test = DataLoader(DetectionImages(data.test, data.labels, None), batch_sampler=rows, **loading)
+    test = Batches(DetectionImages(data.test, data.labels, None), rows, **loading)
     trainer.test(training, test, verbose=False)
     detections = training.detections
     if world > 1:

@@ -18,19 +18,19 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, Dataset, Sampler, default_collate
 
 from orl_explore.errors import OrlError
 from orl_explore.judging.intervals import Scored
-from orl_explore.runs.run import latest_checkpoint
 from orl_explore.runs.samples import Index, StepSampler
 from orl_explore.settings import InputSettings, ViewSettings
 from orl_explore.views import cropping, parameters, pillow, tensors
+from orl_explore.views.loading import Batches
 from orl_explore.views.tensors import normalize
 from training.callbacks import Checkpoints
 from training.console import progress_bar
 from training.machine import is_main_process
-from training.trainer import make_trainer, quiet_lightning
+from training.trainer import make_trainer, quiet_lightning, resume_training
 from training.transfer.setup import Setup
 
 CROP_AND_FLIP = ViewSettings(color_jitter=0.0, gray=0.0, blur=(0.0, 0.0), solarize=(0.0, 0.0))
@@ -261,10 +261,15 @@ def fit_heads(
     batch_size = min(batch_size, len(train))
     steps = len(train) // batch_size
     module = Heads(network, groups=groups, factor=factor, steps_per_epoch=steps, epochs=epochs, sgd=sgd)
-    checkpoint, start_step = latest_checkpoint(folder / "checkpoints")
+    resume = resume_training(folder, module)
+    checkpoint, start_step = resume.file, resume.step
     trainer = make_trainer(config, folder, precision=precision, limit_val_batches=1.0)
     rank, world = trainer.global_rank, trainer.world_size
-    loading: dict[str, Any] = {"num_workers": setup.workers, "pin_memory": torch.cuda.is_available()}
+    loading: dict[str, Any] = {
+        "collate": default_collate,
+        "workers": setup.workers,
+        "pin_memory": torch.cuda.is_available(),
+    }
     sampler = StepSampler(
         len(train),
         batch_size=batch_size,
@@ -280,15 +285,15 @@ def fit_heads(
             module.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
         else:
             with progress_bar(setup.title) as progress:
-                trainer.callbacks += [_Bar(progress), Checkpoints(folder / "checkpoints", every=max(steps, 100))]  # type: ignore[attr-defined]
-                loader = DataLoader(train, batch_sampler=sampler, **loading)
+                checkpoints = Checkpoints(folder / "checkpoints", every=max(steps, 100), own=resume.own)
+                trainer.callbacks += [_Bar(progress), checkpoints]  # type: ignore[attr-defined]
+                loader = Batches(train, sampler, **loading)
                 trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
         found: dict[str, Answers] = {}
         if val is not None:
             rows = EachOnce(len(val), rank=rank, world=world)
-            trainer.validate(
-                module, DataLoader(val, sampler=rows, batch_size=min(256, batch_size), **loading), verbose=False
-            )
+            batches = BatchSampler(rows, min(256, batch_size), drop_last=False)
+            trainer.validate(module, Batches(val, batches, **loading), verbose=False)
             own = {name: np.concatenate(places) for name, places in module.places.items()}
             parts: list[Any] = [own]
             if world > 1:

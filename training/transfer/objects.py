@@ -12,11 +12,10 @@ from orl_explore.embedding import embed_regions
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
-from orl_explore.images.opening import open_images
 from orl_explore.settings import Config
 from training.console import progress_bar
 from training.evaluate import draw_crops, held_out_images
-from training.transfer.setup import Setup, fingerprint
+from training.transfer.setup import Setup, fingerprint, open_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +60,7 @@ def read_objects(setup: Setup) -> ObjectCrops:
     Raises:
         OrlError: there are no annotations, too few images, or an image has vanished.
     """
-    images = open_images(setup.data) if setup.data else setup.run.images()
+    images = open_data(setup.data) if setup.data else setup.run.images()
     where = ", ".join(map(str, setup.data)) or str(setup.run.path)
     if not len(images.objects):
         raise OrlError(f"{where} has no annotated objects: name a COCO json with --data FILE")

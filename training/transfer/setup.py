@@ -5,16 +5,31 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from orl_explore.images.image_set import ImageSet
+from orl_explore.images.opening import open_images, report
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
-from training.machine import data_workers
+from training.console import console
+from training.machine import data_workers, is_main_process, pool_workers
+
+
+def open_data(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> ImageSet:
+    """Open what `--data` named, and say what of it cannot be used.
+
+    Raises:
+        OrlError: as `open_images`.
+    """
+    images = open_images(paths, progress=progress)
+    if is_main_process() and (len(images.skipped) or images.findings.lines()):
+        console.print(f"{', '.join(map(str, paths))}: {report(images)}", markup=False)
+    return images
 
 
 @dataclass(frozen=True)
@@ -56,8 +71,13 @@ class Setup:
 
     @property
     def workers(self) -> int:
-        """Processes that prepare images or fit classifiers, for each training process."""
+        """Processes that prepare images, for each process that computes."""
         return data_workers(self.config)
+
+    @property
+    def jobs(self) -> int:
+        """Processes that fit classifiers while this one waits."""
+        return pool_workers(self.config)
 
 
 class Data(Protocol):

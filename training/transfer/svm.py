@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -297,13 +298,19 @@ def _in_parallel(tasks: Sequence[Task], setup: Setup, what: str) -> list[Any]:
     """Results of (function, *arguments), in order; in processes, as the solver keeps its random state globally."""
     from joblib import Parallel, delayed
 
-    jobs = max(1, min(setup.workers, len(tasks)))
+    jobs = max(1, min(setup.jobs, len(tasks)))
     with progress_bar(f"{setup.title}: {what}") as progress:
         results: Iterable[Any] = Parallel(n_jobs=jobs, return_as="generator")(
             delayed(function)(*arguments) for function, *arguments in tasks
         )
         found = []
-        for result in results:
-            found.append(result)
-            progress(len(found), len(tasks))
+        try:
+            for result in results:
+                found.append(result)
+                progress(len(found), len(tasks))
+        except BrokenProcessPool as error:
+            raise OrlError(
+                f"one of {jobs} worker processes was lost, most likely for lack of memory: give fewer, --workers"
+                f" {jobs // 2}"
+            ) from error
     return found

@@ -39,6 +39,9 @@ def test_a_folder_in_the_project_is_shown_relative_to_it(orl, started, monkeypat
 def test_a_run_stands_for_the_folder_it_is_in(orl, started, copy):
     assert orl("app", copy.path)[0] == 0
     assert started[0][1]["ORL_RUNS"] == str(copy.path.parent)
+    assert started[0][1]["ORL_OPEN"] == "run=copy"
+    assert orl("app", copy.path, "--page", "pairs")[0] == 0
+    assert started[1][1]["ORL_OPEN"] == "page=pairs&run=copy"
 
 
 def test_a_port_that_is_taken_is_passed_over(orl, started):

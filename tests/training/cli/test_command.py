@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -16,9 +17,10 @@ from training import pipeline
 from training.config import load_config, to_yaml
 from training.twin_training import TwinTraining
 
-COMMANDS = ["scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
+COMMANDS = ["explore", "scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
 COMMANDS += ["encoders", "embed-regions", "map", "project", "import", "export", "embed", "app"]
-TAKE_SETTINGS = ("run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed", "embed-regions")
+TAKE_SETTINGS = ("explore", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed")
+TAKE_SETTINGS += ("embed-regions",)
 
 
 # ---- help --------------------------------------------------------------------------------------------------
@@ -28,7 +30,7 @@ def test_help_teaches(orl):
     code, text, _ = orl("--help")
     assert code == 0
     assert "orl run runs/demo --config demo --images data/demo/annotations.json" in text
-    assert re.findall(r"^    ([\w-]+) ", text, flags=re.MULTILINE) == COMMANDS
+    assert re.findall(r"^    ([\w-]+)(?: |$)", text, flags=re.MULTILINE) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -98,10 +100,10 @@ def assert_short(err: str) -> None:
             ["stage1", "{new}", "--images", "{photos}", "--stage1.epochs", "-1"],
             "stage1.epochs is -1: it must be above 0",
         ),
-        (["stage1", "{new}", "--config", "demo", "--images", "{photos}"], "24 images do not fill a batch of 64"),
+        (["stage1", "{new}", "--config", "demo", "--images", "{photos}"], "24 images do not fill a batch of 32"),
         (
             ["stage2", "{done}", "--stage2.min_side", "17"],
-            "made with other setting min_side: `orl stage2 {done} --overwrite`",
+            "made with other setting min_side: `orl stage2 {done} --overwrite --stage2.min_side 17`",
         ),
         (["scenes", "{new}", "--count", "0"], "count"),
         (["scenes", "{new}", "--size", "1"], "size"),
@@ -145,8 +147,19 @@ def test_other_images_are_refused(orl, copy, tmp_path):
 
 
 def test_a_locked_run(orl, finished):
-    with finished.lock():
-        code, _, err = orl("stage1", finished.path)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:  # this thread could take its own lock again
+        with finished.lock():
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    code, _, err = orl("stage1", finished.path)
+    done.set()
+    thread.join()
     assert code == 1
     assert "another process is working on" in err
     assert_short(err)

@@ -1,0 +1,247 @@
+"""What decides whether stage 3 wins? The full method against itself with one thing changed at a time.
+
+Every seed has its own images and its own stages 1 and 2; every arm trains one more encoder on them. All encoders are
+judged on images that nothing was trained on: objects of known instances and, for practice scenes, of new ones. An arm
+that is done is one json; whatever is stopped goes on where it was when the command is typed again, also with more arms
+or seeds. Tables say which arms are missing.
+
+    python benchmarks/claim.py scenes                          practice scenes, the main arms, seeds 1 2 3
+    python benchmarks/claim.py disguise                        drawings whose color and texture tell nothing
+    python benchmarks/claim.py photographs --images A.json B.json
+    python benchmarks/claim.py scenes --arms all               every factor
+    python benchmarks/claim.py scenes --table                  only the table of what is there
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import claim_data
+import claim_table
+import pandas as pd
+import torch
+from claim_data import Data
+from claim_judging import judge
+
+from orl_explore.byol import BYOL, TwinNetworks
+from orl_explore.embedding import embed_regions
+from orl_explore.encoder import Encoder
+from orl_explore.images.image_set import ImageSet
+from orl_explore.judging import diagnostics
+from orl_explore.judging.remining import embed_run, remine
+from orl_explore.orl import ORL
+from orl_explore.pairs import pair_regions
+from orl_explore.pretrained import load_embedded
+from orl_explore.runs.samples import ImageViews, ObjectViews
+from training import pipeline
+from training.machine import data_workers
+from training.trainer import fit
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: what differs from stage 3 as it is."""
+
+    title: str
+    networks: Literal["none", "BYOL", "ORL"] = "ORL"
+    losses: tuple[str, ...] = ("image", "intra", "inter")
+    pairs: str = "stage1"
+    boxes: str = "search"
+    times: int = 1  # the epochs
+    start: str = "scratch"
+    settings: tuple[tuple[str, Any], ...] = ()  # of stage 3, other than the config's
+    encoder: tuple[tuple[str, Any], ...] = ()
+
+
+ARMS = {
+    "untrained": Arm("untrained", networks="none"),
+    "stage1": Arm("stage 1", networks="BYOL", losses=("image",)),
+    "full": Arm("stage 3"),
+    "oracle": Arm("stage 3, oracle pairs", pairs="oracle"),
+    "passes": Arm("stage 1 for three times the epochs", networks="BYOL", losses=("image",), times=3),
+    "intra": Arm("image and intra losses", losses=("image", "intra")),
+    "inter": Arm("image and inter losses", losses=("image", "inter")),
+    "random-pairs": Arm("boxes of random images paired blindly", pairs="anywhere"),
+    "blind-pairs": Arm("boxes of the same neighbors paired blindly", pairs="blind"),
+    "embedded": Arm("pairs by the embedded encoder", pairs="embedded"),
+    "second-round": Arm("pairs by stage 3 itself (a second round)", pairs="full"),
+    "annotated": Arm("annotated boxes", boxes="annotated"),
+    "random-boxes": Arm("random boxes", boxes="random"),
+    "small-patches": Arm("patches of half the side", settings=(("patch_size", 0.5),)),
+    "start": Arm("stage 1's weights as a start", start="stage1"),
+    "init-paper": Arm("initialized as published", encoder=(("init", "paper"),)),
+    "init-torchvision": Arm("initialized as torchvision does", encoder=(("init", "torchvision"),)),
+}
+MAIN = ("untrained", "stage1", "full", "oracle")
+
+
+class Seed:
+    """The images, stages 1 and 2, and arms of one seed, in a folder of their own."""
+
+    def __init__(self, folder: Path, seed: int, data: Data, config: str, overrides: list[str]):
+        self.folder, self.data = folder, data
+        self.run, self.config = pipeline.prepare(
+            folder / "run",
+            config=config,
+            overrides=["--seed", str(seed), *overrides],
+            images=[data.train],
+            root=data.root,
+        )
+
+    def mine(self) -> None:
+        """Do stages 1 and 2, unless they are done."""
+        for stage in ("stage1", "stage2"):
+            pipeline.run_stage(stage, self.run, self.config)
+
+    def result(self, name: str) -> Path:
+        """Where the result of an arm is, or will be."""
+        return self.folder / "results" / f"{name}.json"
+
+    def do(self, name: str) -> None:
+        """Train and judge an arm, unless it is done."""
+        if self.result(name).exists():
+            return
+        arm, start = ARMS[name], time.process_time()
+        self.mine()
+        images = self.run.images()
+        facts: dict[str, Any] = {"arm": name, "seed": self.config.seed, "config": self.config.as_dict()}
+        if arm.networks == "none":
+            encoder = Encoder.random(self.config.stage1.encoder, seed=self.config.seed)
+        elif name == "stage1":
+            encoder = Encoder.load(self.run.encoder_file("stage1"))
+        else:
+            encoder, more = self.train(name, images)
+            facts |= more
+        facts["core_seconds"] = round(time.process_time() - start)  # of this process, and since it was last stopped
+        judge(encoder, images, self.data, self.config, self.result(name), facts)
+
+    def train(self, name: str, images: ImageSet) -> tuple[Encoder, dict[str, Any]]:
+        """Train an arm, or load what was trained; returns the encoder, and what is to be known of its pairs."""
+        arm, folder = ARMS[name], self.folder / "arms" / name
+        base = self.config.stage1 if arm.networks == "BYOL" else self.config.stage3
+        changed: dict[str, Any] = {key: round(getattr(base, key) * factor) for key, factor in arm.settings}
+        encoder = dataclasses.replace(base.encoder, **dict(arm.encoder))
+        stage = dataclasses.replace(base, epochs=arm.times * base.epochs, encoder=encoder, **changed)
+        facts: dict[str, Any] = {}
+        views: Any
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            networks: TwinNetworks = BYOL(encoder) if arm.networks == "BYOL" else ORL(encoder)
+        if arm.networks == "BYOL":
+            views = ImageViews(images, stage, self.config.seed)  # type: ignore[arg-type]
+        else:
+            regions, pairs = self.pairs(arm, images)
+            facts = self.purity(images, regions, pairs)
+            views = ObjectViews(images, regions, pairs, stage, self.config.seed)  # type: ignore[arg-type]
+        file = folder / "encoder.safetensors"
+        if file.exists():
+            return Encoder.load(file), facts
+        if arm.start == "stage1":
+            state = Encoder.load(self.run.encoder_file("stage1")).state_dict()
+            networks.online.load_state_dict(state)
+            networks.target.load_state_dict(state)
+        folder.mkdir(parents=True, exist_ok=True)
+        fit(
+            networks,
+            views,
+            images=len(views) if arm.networks == "ORL" else len(images),
+            folder=folder,
+            config=self.config,
+            stage=stage,
+            title=f"seed {self.config.seed}, {name}",
+            weights={loss: float(loss in arm.losses) for loss in ("image", "intra", "inter")}
+            if arm.networks == "ORL"
+            else {"image": 1.0},
+        )
+        networks.online.save(file, image_size=stage.image_size)
+        for checkpoint in (folder / "checkpoints").glob("*"):
+            checkpoint.unlink()
+        return Encoder.load(file), facts
+
+    def pairs(self, arm: Arm, images: ImageSet) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The regions and pairs that an arm trains on."""
+        run, config = self.run, self.config
+        regions, neighbors, mined = run.read("regions"), run.read("neighbors"), run.read("pairs")
+        if arm.boxes != "search":
+            regions = (
+                claim_data.annotated_boxes(images)
+                if arm.boxes == "annotated"
+                else claim_data.random_boxes(images, regions, min_side=config.stage2.min_side, seed=config.seed)
+            )
+            encoder = Encoder.load(run.encoder_file("stage1"))
+            x = embed_regions(encoder, images, regions, size=config.stage2.image_size, workers=data_workers(config))
+            ids = images.table["image_id"].to_numpy()
+            return regions, pair_regions(ids, neighbors, regions, x, config.stage2)
+        blind = partial(claim_data.random_pairs, images, regions, mined, seed=config.seed)
+        ways: dict[str, Callable[[], pd.DataFrame]] = {
+            "stage1": lambda: mined,
+            "oracle": lambda: claim_data.oracle_pairs(images, regions, seed=config.seed),
+            "anywhere": lambda: blind(anywhere=True),
+            "blind": lambda: blind(anywhere=False),
+            "embedded": lambda: self.mined_by(load_embedded()),
+            "full": lambda: self.mined_by(self.train("full", images)[0]),
+        }
+        return regions, ways[arm.pairs]()
+
+    def mined_by(self, encoder: Encoder) -> pd.DataFrame:
+        """The pairs that stage 2 would find with another encoder, among the same boxes."""
+        return remine(self.run, embed_run(self.run, encoder, self.config.stage2), self.config.stage2).pairs
+
+    def purity(self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+        """Whether pairs join objects, and objects of one category."""
+        on = diagnostics.on_object(regions, images.objects)
+        found = diagnostics.pair_purity(pairs, regions, on, images.objects)
+        return {
+            "pairs": len(pairs),
+            "object_pairs": found.objects.value,
+            "purity": found.purity.value,
+            "purity_chance": found.purity.chance,
+        }
+
+
+def main() -> None:
+    """Do what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=("scenes", "disguise", "photographs"))
+    parser.add_argument("--images", type=Path, nargs="+", help="COCO jsons of photographs, each beside its `images`")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3; 0 is for tuning")
+    parser.add_argument(
+        "--arms", nargs="+", default=list(MAIN), help=f"{', '.join(ARMS)}; or all (default: the first 4)"
+    )
+    parser.add_argument("--config", default="demo", help="default: demo")
+    parser.add_argument("--scenes", type=int, default=1000, help="practice scenes to train on (default: 1000)")
+    parser.add_argument("--work", type=Path, default=Path("runs/claim"), help="default: runs/claim")
+    parser.add_argument("--name", help="of the result file and of the folder (default: DATA)")
+    parser.add_argument("--table", action="store_true", help="train nothing: write the table of what is done")
+    arguments, overrides = parser.parse_known_args()
+    names = list(ARMS) if arguments.arms == ["all"] else arguments.arms
+    if unknown := [name for name in names if name not in ARMS]:
+        parser.error(f"no such arm: {', '.join(unknown)}")
+    if arguments.data == "photographs" and not arguments.images:
+        parser.error("--images names the COCO jsons of the photographs")
+    work = arguments.work / (arguments.name or arguments.data)
+    if not arguments.table:
+        for seed in arguments.seeds:  # seed by seed, so that a benchmark stopped early has whole ones
+            folder = work / f"seed{seed}"
+            if arguments.data == "photographs":
+                data = claim_data.photographs(folder / "images", seed=seed, sources=arguments.images)
+            else:
+                kind = {"count": arguments.scenes, "disguise": arguments.data == "disguise"}
+                data = claim_data.scenes(folder / "images", seed=seed, **kind)
+            one = Seed(folder, seed, data, arguments.config, overrides)
+            for name in names:
+                one.do(name)
+    claim_table.write(
+        work, {name: arm.title for name, arm in ARMS.items()}, f"claim-{arguments.name or arguments.data}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The tables of the claim, from the results that are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import report
+from claim_judging import FIGURES
+
+from orl_explore.judging.intervals import interval, read_resampled
+
+TESTS = {"known": "known instances", "new": "new instances"}
+
+
+def write(work: Path, titles: Mapping[str, str], name: str) -> None:
+    """Write benchmarks/results/NAME.md: every figure of every arm, and its difference to stage 1.
+
+    A figure is the mean over seeds, with their standard deviation. A difference is the mean of the seeds' differences
+    with its 95 % interval: of each seed, the same images are drawn for both arms, and seeds are taken as they are.
+    """
+    results = {arm: _of_arm(work, arm) for arm in titles}
+    done = {arm: of for arm, of in results.items() if of}
+    if not done:
+        raise SystemExit(f"{work} has no results yet")
+    blocks = [
+        "Figures in %: mean over seeds ± their standard deviation. In brackets: what the arm gains on stage 1,"
+        " with the 95 % interval over images, for these seeds; **bold** where it does not hold 0."
+    ]
+    for test, called in TESTS.items():
+        if not any(f"probe/{test}" in one["figures"] for of in done.values() for one in of.values()):
+            continue
+        rows: list[list[object]] = [[f"{called}", "seeds", *FIGURES.values()]]
+        for arm, of in done.items():
+            cells = [_cell(work, arm, of, results["stage1"], f"{figure}/{test}") for figure in FIGURES]
+            rows.append([titles[arm], " ".join(str(seed) for seed in of), *cells])
+        blocks.append(report.markdown_table(rows))
+    rows = [["pairs", "pairs", "of two objects", "of these, of one category", "chance", "times chance"]]
+    for arm, of in done.items():
+        if all("purity" in one for one in of.values()):
+            mean = {
+                key: np.mean([one[key] for one in of.values()])
+                for key in ("pairs", "object_pairs", "purity", "purity_chance")
+            }
+            rows.append(
+                [
+                    titles[arm],
+                    f"{mean['pairs']:,.0f}",
+                    *(f"{100 * mean[key]:.1f} %" for key in ("object_pairs", "purity", "purity_chance")),
+                    f"{mean['purity'] / mean['purity_chance']:.1f}",
+                ]
+            )
+    if len(rows) > 1:
+        blocks.append(report.markdown_table(rows))
+    missing = [titles[arm] for arm in titles if arm not in done]
+    if missing:
+        blocks.append(f"Not run: {'; '.join(missing)}.")
+    hours = sum(one["core_seconds"] for of in done.values() for one in of.values()) / 3600
+    blocks.append(f"{hours:.1f} core hours in all.")
+    report.save(name, "What decides whether stage 3 wins", "\n\n".join(blocks))
+
+
+def _of_arm(work: Path, arm: str) -> dict[int, dict[str, Any]]:
+    """The results of an arm by seed."""
+    files = sorted(work.glob(f"seed*/results/{arm}.json"))
+    found = [json.loads(file.read_text()) for file in files]
+    return {one["seed"]: one for one in found}
+
+
+def _cell(
+    work: Path, arm: str, of: Mapping[int, dict[str, Any]], stage1: Mapping[int, dict[str, Any]], figure: str
+) -> str:
+    """One figure of an arm over its seeds."""
+    values = [100 * one["figures"][figure]["value"] for one in of.values()]
+    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    shown = f"{np.mean(values):.1f}{spread}"
+    both = [seed for seed in of if seed in stage1]
+    if arm == "stage1" or not both:
+        return shown
+    value, low, high = gain(work, "stage1", arm, both, figure)
+    text = f"{100 * value:+.1f}, {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{shown} ({f'**{text}**' if low > 0 or high < 0 else text})"
+
+
+def gain(work: Path, first: str, second: str, seeds: list[int], figure: str) -> tuple[float, float, float]:
+    """What the second arm has over the first: the mean over seeds, and its interval over images."""
+    value, values = [], []
+    for seed in seeds:
+        a, b = (read_resampled(work / f"seed{seed}/results/{arm}.npz", figure) for arm in (first, second))
+        assert a is not None
+        assert b is not None
+        value.append(b.value - a.value)
+        values.append(b.values - a.values)
+    # Seeds have images of their own: resamples of the one and of the other seed are independent draws.
+    shuffled = [np.random.default_rng(seed).permutation(of) for seed, of in zip(seeds, values, strict=True)]
+    mean = float(np.mean(value))
+    return mean, *interval(np.mean(shuffled, axis=0), mean)

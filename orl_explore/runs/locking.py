@@ -1,0 +1,97 @@
+"""One process at a time on a run: who holds the run's lock, and what they are at.
+
+The lock is the operating system's own and ends with the process that holds it, however that ends. It is therefore also
+the best witness of whether a run is still being worked on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from orl_explore.errors import OrlError
+
+PATIENCE = 0.5
+"""Seconds that a lock is tried for: whoever only looks whether it is held has it for a moment, too."""
+
+_held: dict[tuple[Path, int], int] = {}
+"""(lock file, thread) -> how often this thread has taken it; it may take it again."""
+
+
+def host() -> str:
+    """What this machine calls itself."""
+    return socket.gethostname()
+
+
+@contextlib.contextmanager
+def lock(folder: Path, doing: str | None = None) -> Iterator[None]:
+    """Keep other processes and threads from a run; within it, the same thread may take the lock again.
+
+    Args:
+        folder: of the run; made if need be.
+        doing: the command that works, such as "run", for whoever looks (see `holder`).
+
+    Raises:
+        OrlError: another process is at work.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    key = (folder.resolve(), threading.get_ident())
+    if key in _held:
+        yield
+        return
+    with (folder / ".lock").open("a+") as file:
+        if not _take(file.fileno()):
+            raise OrlError(f"another process is working on {folder}: wait for it, or end it first")
+        file.truncate(0)
+        json.dump({"doing": doing, "host": host(), "process": os.getpid()}, file)
+        file.flush()
+        _held[key] = 1
+        try:
+            yield
+        finally:
+            del _held[key]
+
+
+def _take(descriptor: int) -> bool:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        except OSError:  # a file system without locks: nothing keeps two commands apart there
+            return True
+        else:
+            return True
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """What whoever holds the lock of a run said of itself (doing, host, process); None where nobody holds it.
+
+    Raises:
+        OSError: the file system knows no locks, so nobody can tell.
+    """
+    try:
+        file = (folder / ".lock").open()
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            try:
+                said = json.loads(file.read())
+            except ValueError:  # it has only just taken it, or is of an earlier version
+                said = {}
+            return said if isinstance(said, dict) else {}
+    return None

@@ -1,0 +1,103 @@
+"""A stage that is made again beside the one that is there, and takes its place when it is finished.
+
+Until then the old one stands, in `STAGE/` and in run.json's `stages`; the new one grows in `STAGE.new/`, its record in
+`successors`. What others put into the old folder comes along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+from orl_explore.runs.files import write_json
+from orl_explore.runs.reviews import pairs_hash
+from orl_explore.runs.run import Run
+
+_OWN: Final = re.compile(
+    r"metrics\.csv|knn\.csv|encoder\.safetensors|encoders/epoch=\d+\.safetensors|checkpoints/step=\d+\.ckpt"
+    r"|(image_embeddings|region_embeddings)\.npy|(neighbors|proposals|regions|pairs|pair_facts)\.parquet"
+    r"|shards/[a-z_]+(-\d+|\.json)?|(.*/)?\..+\.\d+\.tmp"
+)
+"""What a stage makes: goes when its successor has taken its place."""
+
+
+class Successor(Run):
+    """A run in which one stage is made again: what is said of that stage is said of the new one.
+
+    Args:
+        path: the run folder.
+        remade: the stage.
+    """
+
+    def __init__(self, path: str | Path, remade: str):
+        super().__init__(path)
+        self.remade = remade
+
+    def folder(self, stage: str) -> Path:
+        """As `Run.folder`; of the stage that is made again, the new one's."""
+        return self.path / f"{stage}.new" if stage == self.remade else super().folder(stage)
+
+    def _shelf(self, stage: str) -> str:
+        return "successors" if stage == self.remade else super()._shelf(stage)
+
+    def finished(self, name: str) -> bool:
+        """As `Run.finished`; also once the new stage has taken its place."""
+        gone = name == self.remade and not self.stage(name)
+        return Run(self.path).finished(name) if gone else super().finished(name)
+
+    def take_place(self) -> None:
+        """Put the finished new stage in the place of the old one; may be interrupted anywhere, see `settle`."""
+        manifest = self.manifest()
+        manifest["stages"][self.remade] = manifest["successors"].pop(self.remade)
+        write_json(self._manifest_file, manifest | {"taking_place": self.remade})
+        settle(Run(self.path))
+
+
+def settle(run: Run) -> None:
+    """End what a process was killed at that had a new stage take its place; else do nothing."""
+    manifest = run.manifest()
+    name = manifest.get("taking_place")
+    if not name:
+        return
+    new, place, old = (run.path / f"{name}{suffix}" for suffix in (".new", "", ".old"))
+    if new.exists():
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
+    if old.exists():
+        bring_along(run, old, place)
+    del manifest["taking_place"]
+    if not manifest.get("successors"):
+        manifest.pop("successors", None)
+    write_json(run.path / "run.json", manifest)
+
+
+def bring_along(run: Run, old: Path, place: Path) -> None:
+    """Remove what the stage had made; the rest goes to the new folder, or stays where that has such a file."""
+    folders = [path for path in old.rglob("*") if path.is_dir() and not path.is_symlink()]
+    for path in [path for path in old.rglob("*") if path not in folders]:
+        name = path.relative_to(old).as_posix()
+        if _OWN.fullmatch(name):
+            path.unlink()
+            continue
+        target = place / name
+        if name in ("reviews.parquet", "verdicts.parquet") and not _are_of(path, run):
+            target = place / f"{path.stem}-of-former-pairs.parquet"
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target)
+    for folder in [*sorted(folders, reverse=True), old]:
+        with contextlib.suppress(OSError):  # something stayed
+            folder.rmdir()
+
+
+def _are_of(reviews: Path, run: Run) -> bool:
+    """Whether reviews are of the pairs that the run has now."""
+    import pandas as pd
+
+    with contextlib.suppress(Exception):  # damaged: nobody knows
+        return set(pd.read_parquet(reviews)["pairs_hash"].unique()) <= {pairs_hash(run)}
+    return False

@@ -1,0 +1,283 @@
+"""Page: the accepted pairs of the whole run, sorted and filtered, looked at and judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+
+import pandas as pd
+import streamlit as st
+
+from orl_explore.errors import OrlError
+from orl_explore.figures import pairs as figures
+from orl_explore.figures.report import report
+from orl_explore.judging.pair_estimate import Estimate
+from orl_explore.judging.pair_facts import make_pair_facts
+from orl_explore.runs.pair_query import AllPairs, Figures, PairQuery, facts_are_current, figures_of
+from orl_explore.runs.run import Run
+from orl_explore.ui import pair_filters, pair_queue, pair_review, pair_selections, state
+
+VIEWS = {"look": "Look", "one": "Judge one by one", "many": f"Judge {pair_queue.TOGETHER} at a time"}
+PAGE = pair_queue.TOGETHER
+FEW = 1_000_000
+"""Pairs up to which what is asked of them is worked out without a question."""
+
+
+def render(run: Run) -> None:
+    """Show the page."""
+    run.require("pairs")
+    if not _prepared(run):
+        return
+    pairs = _open(str(run.path), state.version(run.file("pair_facts")))
+    query = pair_filters.current()
+    pair_filters.show(pairs, query)
+    top, beside = st.columns([5, 4], vertical_alignment="center", gap="small")
+    with top:
+        view = _view()
+    reviewer = "" if view == "look" else _reviewer(beside)
+    try:
+        confusion = _confusion(str(run.path), query.text(), _versions(run))
+    except OrlError as error:
+        st.warning(state.sentence(str(error)), icon=":material/info:")
+        return
+    found, whole = figures_of(confusion), figures_of(_confusion(str(run.path), "", _versions(run)))
+    st.markdown(_sentence(found, whole))
+    if view != "look":
+        _judge(pairs, query, view, found, reviewer)
+        return
+    left, right = st.columns([7, 4], gap="medium")
+    with left:
+        _grid(pairs, query, found)
+    with right:
+        parts = {"Labels": lambda: _matrix(pairs, query, confusion)} if pairs.categories else {}
+        parts |= {
+            "Shared boxes": lambda: _hubs(pairs, query),
+            "Selections": lambda: pair_selections.show(pairs, query),
+            "Share": lambda: _share_view(run, query),
+            "Reviews": lambda: pair_review.export(run, pair_review.reviews_of(run)),
+        }
+        state.tabs(parts, key="all pairs tab")
+
+
+def _prepared(run: Run) -> bool:
+    """Whether the facts of the pairs are there; those of a run of usual size are worked out at once."""
+    if facts_are_current(run):
+        return True
+    count = run.count("pairs")
+    st.info("What is asked of all pairs is worked out once: stage 2 does so when it ends, and this run is older.")
+    if count > FEW and not st.button(f"Work it out: {count:,} pairs, about {count / 2e5:.0f} s", type="primary"):
+        return False
+    bar = st.progress(0.0)
+
+    def show(done: int, total: int) -> None:
+        bar.progress(done / total, f"{done:,} of {total:,} pairs")
+
+    make_pair_facts(run, progress=show)
+    st.rerun()
+    return True
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _open(run_path: str, stamp: object) -> AllPairs:
+    return AllPairs(Run(run_path))
+
+
+def _versions(run: Run) -> tuple[object, ...]:
+    names = ("pair_facts", "reviews", "verdicts", "selections")
+    return tuple(state.version(run.file(name)) for name in names if run.file(name).exists())
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _confusion(run_path: str, text: str, versions: object) -> pd.DataFrame:
+    run = Run(run_path)
+    return _open(run_path, state.version(run.file("pair_facts"))).confusion(PairQuery.parse(text))
+
+
+def _view() -> str:
+    wanted = st.query_params.get("view", "look")
+    st.session_state["all pairs view"] = wanted if wanted in VIEWS else "look"
+
+    def changed() -> None:
+        st.query_params["view"] = st.session_state["all pairs view"]
+
+    return str(
+        st.segmented_control(
+            "View",
+            list(VIEWS),
+            format_func=VIEWS.__getitem__,
+            key="all pairs view",
+            on_change=changed,
+            required=True,
+            label_visibility="collapsed",
+        )
+    )
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}%"
+
+
+def _sentence(found: Figures, whole: Figures) -> str:
+    """The set against the whole, in a line of Markdown."""
+    words = [f"**{found.pairs:,}** of {whole.pairs:,} pairs ({_share(found.pairs / max(1, whole.pairs))})"]
+    if not math.isnan(whole.similarity):
+        words.append(f"similarity **{found.similarity:.3f}** (run {whole.similarity:.3f})")
+    if whole.same + whole.different:
+        words.append(f"two objects of one category **{_share(found.purity)}** (run {_share(whole.purity)})")
+    return " · ".join(words)
+
+
+def _grid(pairs: AllPairs, query: PairQuery, found: Figures) -> None:
+    if not found.pairs:
+        st.info("No pair of this run is like that. Clear a filter.")
+        return
+    pages = math.ceil(found.pairs / PAGE)
+    at = st.query_params.get("at", "1")
+    start = min(int(at), pages) if at.isdecimal() and int(at) else 1
+    st.session_state["all pairs at"] = start
+
+    def turned() -> None:
+        st.query_params["at"] = str(st.session_state["all pairs at"])
+
+    page = pairs.page(query, start=PAGE * (start - 1), count=PAGE)
+    with state.explained("grid of pairs"):
+        pair_queue.look(pairs, page, key=state.component_key(f"all pairs grid {pairs.run.path}"))
+    if pages > 1:
+        st.pagination(pages, key="all pairs at", on_change=turned)
+
+
+def _share_view(run: Run, query: PairQuery) -> None:
+    st.write("A report of this run with these pairs: one file that opens in any browser, without a network.")
+    st.download_button(
+        "Report with this view",
+        lambda: report(run, query).encode(),
+        f"{run.path.name}.html",
+        mime="text/html",
+        icon=":material/share:",
+        on_click="ignore",
+    )
+    st.caption("The same from the command line:")
+    st.code(
+        f"orl report {shlex.quote(str(run.path))} --pairs {shlex.quote(query.text())} -o report.html", language="sh"
+    )
+
+
+# ---- beside the grid -----------------------------------------------------------------------------------------------
+
+
+def _matrix(pairs: AllPairs, query: PairQuery, confusion: pd.DataFrame) -> None:
+    if query.query_category or query.key_category:
+        both = dataclasses.replace(query, query_category="", key_category="")
+        confusion = _confusion(str(pairs.run.path), both.text(), _versions(pairs.run))
+        st.button(
+            "Back to all categories",
+            icon=":material/arrow_back:",
+            on_click=pair_filters.change,
+            kwargs={"query_category": "", "key_category": ""},
+        )
+    key = f"all pairs matrix {query.text()}"
+
+    def clicked() -> None:
+        picked = state.custom_data(st.session_state[key]["selection"]["points"])
+        if picked:
+            query_code, key_code = (int(value) for value in picked[0][:2])
+            pair_filters.change(query_category=pairs.spelling(query_code), key_category=pairs.spelling(key_code))
+
+    chart = figures.confusion(confusion, [pairs.category(code) for code in range(len(pairs.categories))])
+    st.plotly_chart(
+        chart,
+        key=key,
+        on_select=clicked,
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt="accepted pairs by the categories of their two boxes",
+    )
+    st.caption("Pairs by what their two boxes are on. Click a cell to see its pairs; *More filters* has them by name.")
+
+
+def _hubs(pairs: AllPairs, query: PairQuery) -> None:
+    hubs = pairs.hubs(query)
+    if not len(hubs):
+        st.text("No box is shared by many of these pairs.")
+        return
+    st.caption("Boxes of neighbors that most of these pairs share. A button shows the pairs of one.")
+    regions = state.table(pairs.run, "regions")
+    columns = st.container(key=f"{state.EVEN} hubs").columns(4, gap="small")
+    for number, (region, image_id, count, similarity) in enumerate(hubs.itertuples(index=False)):
+        with columns[number % 4]:
+            box = regions[["x", "y", "w", "h"]].iloc[int(region)].to_numpy(int)
+            with state.explained("shared box"):
+                crop = state.thumbnail(pairs.run, int(image_id), side=160, box=box)
+                st.image(crop, width="stretch", alt=f"region {region}")
+            st.button(
+                f"{count:,} pairs",
+                key=f"hub {region}",
+                help=f"region {region} of image {image_id}; mean similarity {similarity:.3f}",
+                on_click=pair_filters.change,
+                kwargs={"key": int(region)},
+                width="stretch",
+            )
+
+
+# ---- judging -------------------------------------------------------------------------------------------------------
+
+
+def _reviewer(place: st.delta_generator.DeltaGenerator) -> str:
+    """Who judges; the address keeps it, so that a reload does."""
+    st.session_state["reviewer"] = st.query_params.get("reviewer", "")
+
+    def changed() -> None:
+        st.query_params["reviewer"] = st.session_state["reviewer"]
+
+    name = "Your name, kept with your verdicts"
+    return str(
+        place.text_input(
+            name, key="reviewer", placeholder=name, max_chars=80, label_visibility="collapsed", on_change=changed
+        )
+    )
+
+
+def _judge(pairs: AllPairs, query: PairQuery, mode: str, found: Figures, reviewer: str) -> None:
+    stratified = False
+    if query.sort == "random":
+        left, right = st.columns([1, 3], vertical_alignment="center")
+        stratified = left.toggle(
+            "In fifths of similarity",
+            key="all pairs strata",
+            help="A stratified sample: its estimate is often narrower.",
+        )
+        with right:
+            _estimate(pairs, query, stratified)
+    if not found.pairs:
+        st.info("No pair of this run is like that. Clear a filter.")
+        return
+    # A snapshot: a queue of pairs without a verdict is not to shrink while it is being judged.
+    wanted = (str(pairs.run.path), query.text(), stratified, state.version(pairs.run.file("pair_facts")))
+    if st.session_state.get("all pairs queue", (None,))[0] != wanted:
+        count = st.session_state.get("all pairs queues", 0) + 1
+        st.session_state["all pairs queues"] = count
+        numbers = pair_queue.queue_of(pairs, query, stratified=stratified)
+        st.session_state["all pairs queue"] = (wanted, numbers, f"all pairs deck {count}")
+    _, numbers, key = st.session_state["all pairs queue"]
+    pair_queue.review(pairs, numbers, mode, reviewer, f"{key} {mode}")
+
+
+@st.fragment(run_every=5.0)
+def _estimate(pairs: AllPairs, query: PairQuery, stratified: bool) -> None:
+    """How many of all these pairs are right, from what was judged of the random queue."""
+    with state.explained("estimate from a random queue"):
+        made = _estimated(str(pairs.run.path), query.text(), stratified, _versions(pairs.run))
+        if made is None:
+            st.caption("Judge some pairs of this random queue: an estimate for all of them appears here.")
+            return
+        st.markdown(
+            f"Right: **{_share(made.value)}** of all these pairs, 95% interval {_share(made.low)} to"
+            f" {_share(made.high)}; from {made.judged} verdicts at random"
+        )
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _estimated(run_path: str, text: str, stratified: bool, versions: object) -> Estimate | None:
+    pairs = _open(run_path, state.version(Run(run_path).file("pair_facts")))
+    return pair_queue.estimated(pairs, PairQuery.parse(text), stratified=stratified)

@@ -1,0 +1,192 @@
+"""The page of pairs: why an encoder finds two boxes alike, place by place, for each encoder of the run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from orl_explore.boxes import BOX
+from orl_explore.judging import alike, comparison
+from orl_explore.judging.alike import FeatureMap
+from orl_explore.judging.comparison import Source
+from orl_explore.runs.reviews import Pair
+from orl_explore.runs.run import Run
+from orl_explore.ui import encoders, pair_places, state
+from orl_explore.ui.pair_places import Place, Seen
+from orl_explore.ui.pair_scene import Scene
+
+TITLE = "Why are these two alike?"
+
+MOST = 4
+"""Encoders side by side at most."""
+
+
+def show(scene: Scene, chosen: Pair) -> None:
+    """The two boxes of the chosen pair, or two others that the address names, as encoders see them."""
+    regions = _boxes(scene, chosen)
+    names = _encoders(scene.run)
+    if not names:
+        st.info("Choose an encoder to ask.")
+        return
+    _shown(scene, regions, names)
+
+
+def open_boxes(first: int, second: int) -> None:
+    """Look at any two boxes here, from any page; the address follows. Made for callbacks."""
+    st.query_params["boxes"] = f"{first}-{second}"
+    st.session_state["pairs tab"] = TITLE
+    state.go("pairs")
+
+
+def is_asked_for() -> bool:
+    """Whether the address names boxes to look at."""
+    return "boxes" in st.query_params
+
+
+# ---- what is looked at ---------------------------------------------------------------------------------------------
+
+
+def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
+    """Numbers of the two boxes; any two of the run can be typed."""
+    pair, count = (chosen.query_region, chosen.key_region), len(scene.boxes)
+    first, _, second = st.query_params.get("boxes", "").partition("-")
+    named = first.isdecimal() and second.isdecimal() and max(int(first), int(second)) < count
+    if is_asked_for() and not named:
+        st.warning("The link names boxes that are not there: those of the pair are shown.")
+    shown = (int(first), int(second)) if named else pair
+    for letter, region in zip("AB", shown, strict=True):
+        st.session_state[f"alike {letter}"] = region
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for letter in "AB":
+            st.number_input(
+                f"Box {letter}, by its region_id",
+                0,
+                count - 1,
+                key=f"alike {letter}",
+                on_change=_typed,
+                width=180,
+            )
+        st.button(
+            "Back to the pair",
+            icon=":material/undo:",
+            key="alike back",
+            disabled=shown == pair,
+            on_click=_forget,
+        )
+    return shown
+
+
+def _typed() -> None:
+    first, second = (st.session_state[f"alike {letter}"] for letter in "AB")
+    st.query_params["boxes"] = f"{first}-{second}"
+    st.query_params.pop("place", None)
+
+
+def _forget() -> None:
+    for key in ("boxes", "place"):
+        st.query_params.pop(key, None)
+
+
+def _encoders(run: Run) -> dict[str, Source]:
+    """Which encoders are asked, by name: the run's own at first."""
+    found = encoders.sources(run, others=False)
+    own = [name for name in encoders.OWN if name in found] or list(found)[:1]
+    names = st.multiselect(
+        "Encoders",
+        list(found),
+        default=own[-MOST:],
+        format_func=encoders.title,
+        key=f"alike encoders {run.path}",
+        max_selections=MOST,
+    )
+    return {name: found[name] for name in sorted(names, key=list(found).index)}
+
+
+# ---- the pictures --------------------------------------------------------------------------------------------------
+
+
+@st.fragment
+def _shown(scene: Scene, regions: tuple[int, int], names: dict[str, Source]) -> None:
+    """A fragment: another place or view leaves the rest of the page as it is."""
+    with state.explained("why two boxes are alike"):
+        view = st.segmented_control(
+            "View",
+            list(pair_places.VIEWS),
+            format_func=lambda name: pair_places.VIEWS[name],
+            default="places",
+            required=True,
+            key="alike view",
+            label_visibility="collapsed",
+        )
+        image_ids = [_image_of(scene, region) for region in regions]
+        size = comparison.image_size(scene.run)
+        seen = [_seen(scene, regions, image_ids, name, source, size) for name, source in names.items()]
+        crops = [
+            state.thumbnail(scene.run, image_id, side=2 * pair_places.SIDE, box=scene.boxes[region])
+            for image_id, region in zip(image_ids, regions, strict=True)
+        ]
+        st.caption(EXPLAINED[view])
+        pair_places.show(
+            (crops[0], crops[1]),
+            tuple(tuple(scene.boxes[region][2:].tolist()) for region in regions),  # type: ignore[arg-type]
+            seen,
+            view=view,
+            place=Place.read(st.query_params.get("place", "")),
+            name=f"{scene.run.path} {regions} {','.join(names)}",
+            on_place=lambda place: st.query_params.__setitem__("place", str(place)),
+        )
+        for one in seen:
+            if one.maps[0].neglected:
+                st.caption(f"**{one.title}**: {one.maps[0].neglected}.")
+        if any(one.maps[0].side != one.maps[0].own_side for one in seen):
+            st.caption(
+                "Crops are enlarged, so that their maps have enough cells, which changes the cosine: *as mined* is that"
+                " of the crops that stage 2 sees."
+            )
+
+
+EXPLAINED = {
+    "places": "Move the mouse over a crop, or click to keep a place: colors on the other crop show how similar its"
+    " places are to that one; the most similar has a ring. With keys: Tab to a crop, then arrows.",
+    "colors": "The first three principal components of all cells of the two crops, as red, green and blue: places of"
+    " one color are alike to the encoder. Colors of different encoders have nothing to do with each other.",
+    "shares": "What each place adds to the cosine of the two crops: blue adds, orange takes away. The shares of either"
+    " crop add up to the cosine.",
+}
+
+
+def _image_of(scene: Scene, region: int) -> int:
+    return _images_of_regions(str(scene.run.path), state.version(scene.run.require("regions")))[region]
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _images_of_regions(run_path: str, stamp: object) -> np.ndarray:
+    return Run(run_path).read("regions", columns=["image_id"])["image_id"].to_numpy()
+
+
+def _seen(scene: Scene, regions: tuple[int, int], image_ids: list[int], name: str, source: Source, size: int) -> Seen:
+    """What one encoder says of the two boxes."""
+    digest = source.hash()
+    maps = [
+        _map(digest, str(scene.run.path), int(image_id), tuple(scene.boxes[region].tolist()), size, source)
+        for image_id, region in zip(image_ids, regions, strict=True)
+    ]
+    mined, enlarged = alike.cosine(maps[0].own, maps[1].own), alike.shares(*maps).cosine
+    rows, columns = maps[0].cells.shape[:2]
+    facts = f"cosine {enlarged:.3f} at {maps[0].side} px, {rows} x {columns} cells"
+    if maps[0].side != maps[0].own_side:
+        facts += f"; {mined:.3f} as mined, at {maps[0].own_side} px"
+    elif maps[0].neglected:
+        facts += f"; {mined:.3f} as mined"
+    return Seen(encoders.title(name), facts, (maps[0], maps[1]))
+
+
+@st.cache_resource(max_entries=48, show_spinner="Asking the encoder ...")
+def _map(
+    digest: str, run_path: str, image_id: int, box: tuple[int, int, int, int], size: int, _source: Source
+) -> FeatureMap:
+    run = Run(run_path)
+    region = pd.DataFrame([box], columns=BOX).assign(image_id=image_id)
+    (found,) = alike.region_maps(encoders.load(digest, _source), state.images(run), region, size=size)
+    return found

@@ -1,0 +1,312 @@
+"""A deck of pairs in the browser: looked at in a grid, judged one by one or two dozen at a time, without waiting.
+
+The browser holds the queue and what was said; an answer is shown at once, and saved behind it. All verdicts that the
+server has not confirmed are sent again with the next ones, each with its number, so that none is lost or counted twice,
+however fast the keys are. Streamlit's own buttons run the page for each press, and drop those that come meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+HTML = '<div class="deck" tabindex="-1"></div>'
+CSS = """
+.deck { font: 14px var(--st-font); color: var(--st-text-color); outline: none; user-select: none; position: relative; }
+.bar { display: flex; gap: 8px; align-items: center; flex-wrap: wrap; margin-bottom: 8px; }
+.bar .said { flex: 1; min-width: 200px; }
+button { font: inherit; color: inherit; background: var(--st-secondary-background-color); cursor: pointer;
+         border: 1px solid var(--st-border-color); border-radius: 8px; padding: 4px 12px; }
+button:hover, button:focus-visible { border-color: var(--st-primary-color); }
+button.on { background: var(--st-primary-color); color: #fff; }
+.one { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }
+.one figure { margin: 0; display: grid; grid-template-columns: 5fr 2fr; gap: 6px; align-items: start; }
+.one img { width: 100%; object-fit: contain; display: block; border-radius: 6px; }
+.one .whole { height: min(400px, 42vh); background: var(--st-secondary-background-color); }
+.one .crop { height: min(200px, 21vh); background: var(--st-secondary-background-color); }
+.one figcaption { grid-column: 1 / 3; }
+.grid { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
+.card { border: 3px solid var(--st-border-color); border-radius: 8px; padding: 3px; cursor: pointer; overflow: hidden; }
+.card img { width: calc(50% - 2px); aspect-ratio: 1; object-fit: contain; vertical-align: top;
+            background: var(--st-secondary-background-color); }
+.card img + img { margin-left: 4px; }
+.card:focus-visible { outline: 3px solid var(--st-primary-color); }
+.text { font-size: 12px; line-height: 1.3; padding: 2px 2px 0; overflow-wrap: anywhere; }
+.one .text { font-size: 14px; }
+.accepted { border-color: #009E73; } .rejected, .marked { border-color: #D55E00; }
+.marked img { opacity: 0.45; }
+.verdict { font-weight: 600; } .verdict.accepted { color: #009E73; } .verdict.rejected { color: #D55E00; }
+.frame { position: fixed; border: 2px dashed var(--st-primary-color); pointer-events: none; z-index: 1000; }
+.waiting { min-height: 300px; opacity: 0.7; }
+"""
+SCRIPT = """
+const SIGN = { accepted: '✓ accepted', rejected: '✗ rejected', '': '' };
+const SEND = 250;  // milliseconds in which verdicts are gathered
+const AHEAD = 8;  // pairs that are fetched before they are looked at
+
+export default function (sent) {
+    const host = sent.parentElement, id = sent.data.queue + sent.data.mode;
+    if (host.deck?.id !== id) {  // another queue
+        host.deck?.stop();
+        host.deck = make(host, id, sent);
+    }
+    const deck = host.deck;
+    deck.update(sent);
+    return () => {
+        if (deck.last() !== sent) return;
+        deck.stop();
+        delete host.deck;
+    };
+}
+
+function make(host, id, first) {
+    const root = host.querySelector('.deck'), mode = first.data.mode, total = first.data.total;
+    const client = crypto.randomUUID?.() ?? String(Math.random()), step = mode === 'one' ? 1 : first.data.count;
+    const cards = new Map(), verdicts = new Map(), past = [], marked = new Set();
+    let last = first, at = first.data.start ?? 0, number = 0, waiting = [], timer = 0, asked = '';
+    let dragged = null, clean = true;
+    const at_once = () => Array.from({ length: step }, (_, n) => at + n).filter(n => n < total);
+
+    const element = (name, options = {}, ...inside) => {
+        const made = Object.assign(document.createElement(name), options);
+        made.append(...inside);
+        return made;
+    };
+
+    // ---- the server ----
+    const ask = () => {
+        if (mode === 'look') return;
+        const from = at, to = Math.min(total, at + step + (mode === 'one' ? AHEAD : step)), missing = [];
+        for (let n = from; n < to; n += 1) if (!cards.has(n)) missing.push(n);
+        const want = JSON.stringify([missing.slice(0, 24), from, to]);
+        if (want === asked) return;
+        asked = want;
+        last.setStateValue('want', { missing: missing.slice(0, 24), from, to });
+    };
+    const send = () => {
+        clearTimeout(timer);
+        timer = 0;
+        if (waiting.length) last.setStateValue('said', { client, verdicts: [...waiting] });
+    };
+    const say = (n, verdict) => {
+        const pair = cards.get(n)?.pair;
+        if (pair === undefined) return false;
+        number += 1;
+        waiting.push({ number, pair, verdict });
+        verdicts.set(n, verdict);
+        timer ||= setTimeout(send, SEND);
+        return true;
+    };
+
+    // ---- what a person does ----
+    // Presses wait for the picture that they are about, in their order: none is lost while the server is slow.
+    const presses = [], there = () => at_once().every(n => cards.has(n));
+    const drain = () => { while (presses.length && (!presses[0].needs || there())) presses.shift().action(); };
+    const act = (action, needs = false) => { presses.push({ action, needs }); drain(); };
+    const go = where => {
+        at = Math.max(0, Math.min(where, total));
+        if (mode === 'many') at = Math.min(at, Math.ceil(total / step) * step);
+        marked.clear();
+        ask();
+        draw();
+    };
+    const judge = verdict => {
+        if (at >= total) return;
+        const before = verdicts.get(at) ?? '';
+        if (say(at, verdict)) { past.push([at, [[at, before]]]); go(at + 1); }
+    };
+    const judgeAll = () => {
+        const all = at_once();
+        if (!all.length) return;
+        past.push([at, all.map(n => [n, verdicts.get(n) ?? '']), [...marked]]);
+        all.forEach(n => say(n, marked.has(n) ? 'rejected' : 'accepted'));
+        go(at + step);
+    };
+    const undo = () => {
+        const done = past.pop();
+        if (!done) return;
+        done[1].forEach(([n, verdict]) => say(n, verdict));
+        go(done[0]);
+        (done[2] ?? []).forEach(n => marked.add(n));
+        draw();
+    };
+    const mark = n => { marked.has(n) ? marked.delete(n) : marked.add(n); draw(); };
+    const accept = () => act(() => judge('accepted'), true), reject = () => act(() => judge('rejected'), true);
+    const all = () => act(judgeAll, true), back = () => act(undo);
+    const next = () => act(() => go(at + step)), previous = () => act(() => go(at - step));
+    const moves = { n: next, u: back, Backspace: back, ArrowLeft: previous, ArrowRight: next };
+    const KEYS = { one: { a: accept, x: reject, ...moves }, many: { a: all, Enter: all, ...moves } };
+
+    // A select box is no text field unless it is open, nor are switches and sliders.
+    const typing = target => {
+        if (!target?.matches) return false;
+        if (target.isContentEditable || target.matches('textarea')) return true;
+        if (target.getAttribute('role') === 'combobox') return target.getAttribute('aria-expanded') === 'true';
+        return target.matches('input:not([type=checkbox]):not([type=radio]):not([type=range]):not([type=button])');
+    };
+    const press = event => {
+        if (event.ctrlKey || event.metaKey || event.altKey || typing(event.composedPath()[0])) return;
+        const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, action = KEYS[mode]?.[key];
+        const target = event.composedPath()[0];
+        if (!action || (key === 'Enter' && target.closest?.('button, a, [role=button], [role=tab]'))) return;
+        if (key.startsWith('Arrow') && target.matches?.('[role=slider], [role=radio], [role=tab], input')) return;
+        event.preventDefault();
+        event.stopImmediatePropagation();
+        if (!(event.repeat && !key.startsWith('Arrow'))) action();
+    };
+    const leave = event => { if (waiting.length) { send(); event.preventDefault(); } };
+
+    // ---- what is seen ----
+    const picture = (source, alt, name = '') => element('img', { src: source, alt, className: name, draggable: false });
+    const badge = n => {
+        const verdict = verdicts.get(n) ?? '';
+        return element('span', { className: 'verdict ' + verdict, textContent: SIGN[verdict] });
+    };
+    const card = n => {
+        const one = cards.get(n), verdict = verdicts.get(n) ?? '';
+        if (!one) return element('div', { className: 'card waiting', textContent: '...' });
+        const look = { className: `card ${marked.has(n) ? 'marked' : verdict}`, tabIndex: 0, title: one.title };
+        const made = element('div', look,
+            picture(one.query, `box in the image: ${one.query_name}`),
+            picture(one.key, `box in the neighbor: ${one.key_name}`),
+            element('div', { className: 'text' }, one.caption + ' ', badge(n)));
+        made.setAttribute('role', 'button');
+        made.dataset.pair = one.pair;
+        made.setAttribute('aria-pressed', marked.has(n));
+        const choose = () => mode === 'many' ? mark(n) : last.setTriggerValue('opened', one.pair);
+        made.onclick = () => { if (clean) choose(); };
+        made.onkeydown = event => {
+            if (event.key !== ' ' && (event.key !== 'Enter' || mode === 'many')) return;
+            event.preventDefault();
+            choose();
+        };
+        return made;
+    };
+    const button = (text, action, title) => element('button', { textContent: text, onclick: action, title });
+    const bar = () => {
+        const end = at >= total, shown = end ? 'That was the last one.' : mode === 'one' ? `Pair ${at + 1} of ${total}`
+            : `Pairs ${at + 1} to ${Math.min(at + step, total)} of ${total}`;
+        const count = kind => [...verdicts.values()].filter(verdict => verdict === kind).length;
+        const said = element('span', { className: 'said', ariaLive: 'polite' });
+        said.append(`${shown} · ${count('accepted')} accepted, ${count('rejected')} rejected here`
+            + (waiting.length ? ` · saving ${waiting.length} ...` : ' · saved'));
+        const keys = mode === 'one'
+            ? [button('✓ Accept (A)', accept, 'key A'), button('✗ Reject (X)', reject, 'key X')]
+            : [button('Judge all (A)', all, 'key A: the marked ones are rejected, all others accepted')];
+        keys.push(button('Pass (N)', next, 'key N'), button('↶ Undo (U)', back, 'key U'));
+        return element('div', { className: 'bar' }, said, ...keys);
+    };
+    const draw = () => {
+        const focused = host.activeElement?.dataset?.pair ?? document.activeElement?.dataset?.pair;
+        if (mode === 'look') {
+            root.replaceChildren(element('div', { className: 'grid' }, ...at_once().map(card)));
+        } else if (at >= total) {
+            root.replaceChildren(bar());
+        } else if (mode === 'many') {
+            const note = element('div', { className: 'text', textContent:
+                'Click the wrong pairs, or draw a frame around them; then A rejects these and accepts all others.' });
+            root.replaceChildren(bar(), element('div', { className: 'grid' }, ...at_once().map(card)), note);
+        } else {
+            const one = cards.get(at);
+            const sides = one ? ['query', 'key'] : [];
+            const whose = { query: 'the image', key: 'the neighbor' };
+            const inside = sides.map(side => element('figure', {},
+                picture(one[side + '_whole'], `${whose[side]}, its box framed`, 'whole'),
+                picture(one[side], `crop: ${one[side + '_name']}`, 'crop'),
+                element('figcaption', { className: 'text', textContent: one[side + '_text'] })));
+            const text = element('div', { className: 'text' }, one ? one.caption + ' ' : '', badge(at));
+            const made = element('div', { className: one ? 'one' : 'waiting' });
+            if (!one) made.textContent = 'Fetching the pictures ...';
+            made.append(...inside);
+            if (one) root.dataset.pair = one.pair;
+            root.replaceChildren(bar(), text, made);
+        }
+        if (focused) root.querySelector(`.card[data-pair="${focused}"]`)?.focus();
+    };
+
+    // ---- a frame drawn with the mouse ----
+    const frame = element('div', { className: 'frame', hidden: true });
+    const area = ({ x, y }) =>
+        [Math.min(dragged.x, x), Math.min(dragged.y, y), Math.max(dragged.x, x), Math.max(dragged.y, y)];
+    const down = event => {
+        clean = true;
+        if (mode !== 'many' || event.button !== 0 || event.target.closest('button')) return;
+        dragged = { x: event.clientX, y: event.clientY };
+    };
+    const move = event => {
+        if (!dragged) return;
+        const [x0, y0, x1, y1] = area({ x: event.clientX, y: event.clientY });
+        if (frame.hidden && x1 - x0 + y1 - y0 < 12) return;
+        clean = false;
+        frame.hidden = false;
+        Object.assign(frame.style, { left: x0 + 'px', top: y0 + 'px', width: x1 - x0 + 'px', height: y1 - y0 + 'px' });
+        if (!frame.isConnected) root.append(frame);
+    };
+    const up = event => {
+        if (!dragged) return;
+        const [x0, y0, x1, y1] = area({ x: event.clientX, y: event.clientY }), drawn = !frame.hidden;
+        dragged = null;
+        frame.hidden = true;
+        frame.remove();
+        if (!drawn) return;
+        root.querySelectorAll('.grid .card').forEach((made, place) => {
+            const box = made.getBoundingClientRect();
+            if (box.left < x1 && box.right > x0 && box.top < y1 && box.bottom > y0) marked.add(at_once()[place]);
+        });
+        draw();
+        setTimeout(() => { clean = true; });  // after the click that ends the drawing
+    };
+    root.addEventListener('pointerdown', down);
+    addEventListener('pointermove', move);
+    addEventListener('pointerup', up);
+    addEventListener('keydown', press, true);
+    addEventListener('beforeunload', leave);
+
+    let seen = '';
+    const update = sent => {
+        last = sent;
+        const { data } = sent;
+        for (const one of data.cards) cards.set(one.place, one);
+        if (data.confirmed?.client === client) waiting = waiting.filter(one => one.number > data.confirmed.number);
+        const open = new Set(waiting.map(one => one.pair));
+        for (const [place, verdict] of data.verdicts) {  // of others, too; not over what is on its way
+            const pair = cards.get(place)?.pair;
+            if (!open.has(pair)) verdicts.set(place, verdict);
+        }
+        if (waiting.length && !timer) timer = setTimeout(send, SEND);
+        drain();
+        ask();
+        const now = JSON.stringify([data.cards.map(one => one.pair), data.verdicts, waiting.length]);
+        if (now !== seen && !dragged) draw();
+        seen = now;
+    };
+    const stop = () => {
+        send();
+        removeEventListener('pointermove', move);
+        removeEventListener('pointerup', up);
+        removeEventListener('keydown', press, true);
+        removeEventListener('beforeunload', leave);
+        root.removeEventListener('pointerdown', down);
+        root.replaceChildren();
+    };
+    return { id, update, stop, last: () => last };
+}
+"""
+
+_deck = st.components.v2.component("orl_pair_deck", html=HTML, css=CSS, js=SCRIPT)
+
+
+def show(key: str, data: dict[str, Any], **callbacks: Any) -> Any:
+    """Show a deck.
+
+    Args:
+        key: of the component.
+        data: `queue` (what identifies it), `mode` (look, one, many), `total`, `count` (cards at once), `start`,
+            `cards`, `verdicts` ([place, verdict]), `confirmed` (the last verdict that was saved: client, number).
+        callbacks: `on_said_change`, `on_want_change`, `on_opened_change`.
+
+    Returns:
+        Its state: `said`, `want`, `opened`.
+    """
+    return _deck(key=key, data=data, **callbacks)

@@ -1,0 +1,136 @@
+"""The filters of the page All pairs: widgets on one side, the query in the address on the other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import streamlit as st
+
+from orl_explore.errors import OrlError
+from orl_explore.runs.pair_query import DOUBTS, SORTS, UNLABELED_CODE, VERDICTS, AllPairs, PairQuery
+from orl_explore.runs.selections import read_selections
+from orl_explore.ui import state
+
+PARAMETER = "pairs"
+"""Of the address: the query as `PairQuery` spells it."""
+
+SORT_NAMES = {
+    "doubt": "most doubtful first",
+    "similarity": "least similar first",
+    "-similarity": "most similar first",
+    "margin": "least margin first",
+    "-margin": "largest margin first",
+    "rank": "nearest neighbors first",
+    "-rank": "farthest neighbors first",
+    "hub": "most shared boxes first",
+    "random": "at random",
+    "table": "as stage 2 wrote them",
+}
+RELATION_NAMES = {
+    "": "any labels",
+    "same": "same category",
+    "different": "different categories",
+    "mixed": "one unlabeled",
+    "unlabeled": "both unlabeled",
+}
+_TEXTS, _NUMBERS = ("tag",), ("seed", "image", "box", "key")
+
+
+def current() -> PairQuery:
+    """The query that the address has; an empty one, with a sentence, where it has none that can be read."""
+    try:
+        return PairQuery.parse(st.query_params.get(PARAMETER, ""))
+    except OrlError as error:
+        st.warning(state.sentence(f"The link leads nowhere, {error}. The most doubtful pairs are shown."))
+        return PairQuery()
+
+
+def choose(query: PairQuery) -> None:
+    """Ask for other pairs from now on; the address follows. Made for callbacks."""
+    st.query_params[PARAMETER] = query.text()
+    st.query_params.pop("at", None)
+
+
+def change(**values: object) -> None:
+    """The same query with other values. Made for callbacks."""
+    choose(dataclasses.replace(current(), **values))  # type: ignore[arg-type]
+
+
+def _key(name: str) -> str:
+    return f"all pairs {name}"
+
+
+def _changed(name: str) -> None:
+    value = st.session_state[_key(name)]
+    if name == "similarity":
+        value = None if tuple(value) == (-1.0, 1.0) else tuple(value)
+    elif name == "size":
+        value = None if tuple(value) == (0, 100) else (value[0] / 100, value[1] / 100)
+    elif name in _NUMBERS:
+        text = str(value).strip()
+        try:
+            value = int(text) if text else (0 if name == "seed" else None)
+        except ValueError:
+            st.session_state["all pairs problem"] = f"{text!r} is no whole number"
+            return
+    try:
+        change(**{name: value if value is not None or name not in ("relation", "doubt", "verdict") else ""})
+    except OrlError as error:
+        st.session_state["all pairs problem"] = str(error)
+
+
+def show(pairs: AllPairs, query: PairQuery) -> None:
+    """The widgets, set to the query."""
+    if problem := st.session_state.pop("all pairs problem", None):
+        st.warning(state.sentence(problem))
+    first, second, third, more = st.columns([3, 3, 2.4, 2], vertical_alignment="bottom", gap="small")
+    _select(first, "Order", "sort", query.sort, {name: SORT_NAMES[name] for name in SORTS})
+    if pairs.categories:
+        _select(second, "Labels", "relation", query.relation, RELATION_NAMES)
+    else:
+        _select(second, "Doubt", "doubt", query.doubt, {"": "any pair", **{name: name for name in DOUBTS}})
+    _select(third, "Verdict", "verdict", query.verdict, {"": "any verdict", **{name: name for name in VERDICTS}})
+    hidden = len(set(query.words()) - {"sort", "relation", "verdict"})
+    label = "More filters" + (f" ({hidden})" if hidden else "")
+    with more.popover(label, icon=":material/tune:", width="stretch", key="all pairs more"):
+        _more(pairs, query)
+
+
+def _select(place: st.delta_generator.DeltaGenerator, label: str, name: str, value: str, names: dict[str, str]) -> None:
+    st.session_state[_key(name)] = value
+    place.selectbox(label, list(names), format_func=names.__getitem__, key=_key(name), on_change=_changed, args=(name,))
+
+
+def _more(pairs: AllPairs, query: PairQuery) -> None:
+    here = st.container(width=520)
+    left, right = here.columns(2)
+    if pairs.categories:
+        codes = [UNLABELED_CODE, *range(len(pairs.categories))]
+        names = {"": "any", **{pairs.spelling(code): pairs.category(code) for code in codes}}
+        for place, label, name in (
+            (left, "Box is on", "query_category"),
+            (right, "Neighbor's box is on", "key_category"),
+        ):
+            value = getattr(query, name)
+            _select(place, label, name, value, names if value in names else {**names, value: value})
+        _select(left, "Doubt", "doubt", query.doubt, {"": "any pair", **{name: name for name in DOUBTS}})
+    found = ["", *read_selections(pairs.run)["name"].tolist()]
+    found += [query.selection] if query.selection not in found else []
+    _select(right, "Touches the selection", "selection", query.selection, {name: name or "any" for name in found})
+    low, high = query.similarity or (-1.0, 1.0)
+    st.session_state[_key("similarity")] = (max(-1.0, low), min(1.0, high))
+    here.slider("Similarity", -1.0, 1.0, step=0.01, key=_key("similarity"), on_change=_changed, args=("similarity",))
+    low, high = query.size or (0.0, 1.0)
+    st.session_state[_key("size")] = (max(0, round(100 * low)), min(100, round(100 * high)))
+    here.slider("Smaller box, % of its image", 0, 100, step=1, key=_key("size"), on_change=_changed, args=("size",))
+    for place, label, name in (
+        (left, "Image (id)", "image"),
+        (right, "Box (region, either side)", "box"),
+        (left, "Neighbor's box (region)", "key"),
+        (right, "Tag (a word behind # in a note)", "tag"),
+        (left, "Seed of the random order", "seed"),
+    ):
+        value = getattr(query, name)
+        st.session_state[_key(name)] = "" if value is None else str(value)
+        place.text_input(label, key=_key(name), on_change=_changed, args=(name,))
+    here.button("Clear all filters", on_click=choose, args=(PairQuery(sort=query.sort, seed=query.seed),))

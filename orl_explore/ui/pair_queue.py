@@ -1,0 +1,224 @@
+"""The deck of pairs and the run: pictures for the browser, verdicts from it, and what other windows say meanwhile."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from orl_explore.boxes import BOX
+from orl_explore.errors import OrlError
+from orl_explore.figures import style
+from orl_explore.figures.drawing import draw_boxes
+from orl_explore.judging import pair_estimate
+from orl_explore.pairs import similarity_text
+from orl_explore.runs.pair_query import DOUBTS, AllPairs, PairQuery
+from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, save_verdicts
+from orl_explore.runs.run import Run
+from orl_explore.ui import pair_deck, state
+
+CROP, WHOLE = 160, 560
+"""Longer side of crops and of whole images, pixels."""
+TOGETHER = 24
+"""Pairs on a screen where several are shown at once."""
+QUEUE = 5000
+"""Pairs of a queue at most."""
+AHEAD = 8
+"""Pairs that are sent at first beside the one that is looked at."""
+EVERY = 1.5
+"""Seconds after which a window looks for what others have said."""
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------------
+
+
+def _uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _boxed(run_path: str, image_id: int, box: tuple[int, ...], color: str, stamp: object) -> bytes:
+    """An image with a box drawn on it, as JPEG."""
+    run = Run(run_path)
+    picture = state.images(run).load(state.row_of(run, image_id))
+    scale = WHOLE / max(picture.size)
+    small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    drawn = draw_boxes(small, [[side * scale for side in box]], [""], [color], line=4)
+    buffer = io.BytesIO()
+    drawn.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def card(run: Run, row: pd.Series, place: int, *, whole: bool, labeled: bool) -> dict[str, Any]:
+    """What the browser needs to show a pair; an image that cannot be read leaves its picture empty."""
+    regions = state.table(run, "regions")
+    made: dict[str, Any] = {"place": place, "pair": int(row["pair"])}
+    for side, owner, color in (("query", "image_id", style.color(0)), ("key", "neighbor_id", style.color(1))):
+        image_id, region = int(row[owner]), int(row[f"{side}_region"])
+        box = tuple(int(value) for value in regions[BOX].iloc[region])
+        what = str(row[f"{side}_name"]) if labeled else f"box {region}"
+        made[f"{side}_name"] = what
+        made[f"{side}_text"] = f"{state.file_name(run, image_id)} · box {region}, {box[2]} x {box[3]} px" + (
+            f" · {what}" if labeled else ""
+        )
+        try:
+            made[side] = _uri(state.thumbnail(run, image_id, side=CROP, box=box))
+            if whole:
+                made[f"{side}_whole"] = _uri(
+                    _boxed(str(run.path), image_id, box, color, state.version(run.path / "run.json")[0])
+                )
+        except OrlError as error:
+            made[side] = made[f"{side}_whole"] = ""
+            made[f"{side}_text"] = str(error)
+    names = [made["query_name"], made["key_name"]]
+    on = "" if not labeled else f" · {names[0]}" if names[0] == names[1] else f" · {names[0]} | {names[1]}"
+    made["caption"] = f"{similarity_text(row['similarity'])}{on}"
+    reasons = [name for bit, name in enumerate(DOUBTS) if int(row["doubts"]) & (1 << bit)]
+    made["title"] = (
+        f"{state.file_name(run, int(row['image_id']))} and its neighbor {int(row['neighbor_rank']) + 1},"
+        f" {state.file_name(run, int(row['neighbor_id']))}. Reasons to doubt: {', '.join(reasons) or 'none'}."
+    )
+    return made
+
+
+def look(pairs: AllPairs, page: pd.DataFrame, key: str) -> None:
+    """A grid of pairs; a click opens the one that was clicked."""
+    cards = [card(pairs.run, row, place, whole=False, labeled=bool(pairs.categories)) for place, row in _rows(page)]
+    numbers = page["pair"].tolist()
+
+    def opened() -> None:
+        number = st.session_state[key].get("opened")
+        if number in numbers:
+            row = page.iloc[numbers.index(number)]
+            state.go("pairs", int(row["image_id"]))  # which forgets the pair of another image
+            state.set_parameter("rank", str(int(row["neighbor_rank"]) + 1))
+            state.set_parameter("pair", f"{int(row['query_region'])}-{int(row['key_region'])}")
+
+    verdicts = [[place, row["verdict"]] for place, row in _rows(page)]
+    data = {"queue": str(numbers), "mode": "look", "total": len(cards), "count": len(cards), "start": 0}
+    data |= {"cards": cards, "verdicts": verdicts, "confirmed": None}
+    pair_deck.show(key, data, on_opened_change=opened)
+
+
+def _rows(table: pd.DataFrame) -> list[tuple[int, pd.Series]]:
+    return [(place, table.iloc[place]) for place in range(len(table))]
+
+
+# ---- review --------------------------------------------------------------------------------------------------------
+
+
+def queue_of(pairs: AllPairs, query: PairQuery, *, stratified: bool) -> NDArray[np.int64]:
+    """Numbers of the pairs to be judged, in their order, `QUEUE` at most: a snapshot, which verdicts do not change."""
+    if not stratified:
+        return pairs.numbers(query, count=QUEUE)
+    parts = pair_estimate.strata(pairs, query)
+    columns = [pairs.numbers(part, count=QUEUE // len(parts)) for part, _ in parts]
+    longest = max(map(len, columns))
+    return np.array([column[n] for n in range(longest) for column in columns if n < len(column)], np.int64)
+
+
+@st.fragment(run_every=EVERY)
+def review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str) -> None:
+    """Judge the pairs of a queue; `mode` is one or many."""
+    with state.explained("review of pairs"):
+        _review(pairs, numbers, mode, reviewer, key)
+
+
+def _review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str) -> None:
+    run, memory = pairs.run, st.session_state.setdefault(f"{key} memory", {"confirmed": {}, "rows": {}, "problem": ""})
+    sent = st.session_state.get(key) or {}
+    want = sent.get("want") or {"missing": list(range(min(len(numbers), 1 + AHEAD if mode == "one" else TOGETHER)))}
+
+    def row_of(places: Sequence[int]) -> pd.DataFrame:
+        wanted = [int(numbers[place]) for place in places]
+        missing = [number for number in wanted if number not in memory["rows"]]
+        if missing:
+            found = pairs.rows(np.array(missing, np.int64))
+            memory["rows"].update((int(row["pair"]), row) for _, row in _rows(found))
+        return pd.DataFrame([memory["rows"][number] for number in wanted])
+
+    def said() -> None:
+        _save(pairs, numbers, memory, st.session_state[key].get("said"), reviewer)
+
+    places = [place for place in _whole_numbers(want.get("missing")) if 0 <= place < len(numbers)][:TOGETHER]
+    shown = row_of(places)
+    labeled = bool(pairs.categories)
+    cards = [card(run, shown.iloc[n], place, whole=mode == "one", labeled=labeled) for n, place in enumerate(places)]
+    around = sorted({*places, *range(int(want.get("from") or 0), int(want.get("to") or 0))} & {*range(len(numbers))})
+    if memory["problem"]:
+        st.error(state.sentence(memory["problem"]))
+    data = {"queue": key, "mode": mode, "total": len(numbers), "count": TOGETHER, "start": 0, "cards": cards}
+    data |= {"verdicts": _verdicts(run, row_of(around[:200]), around[:200]), "confirmed": memory.get("last")}
+    with st.container(key=f"{state.LIVE} deck"):
+        pair_deck.show(key, data, on_said_change=said, on_want_change=_nothing)
+    disputes = read_disputes(run)
+    if len(disputes):
+        st.caption(
+            f"{len(disputes.drop_duplicates(KEY)):,} pairs were judged differently: the verdict *disputed* lists them."
+        )
+
+
+def _save(pairs: AllPairs, numbers: NDArray[np.int64], memory: dict[str, Any], said: Any, reviewer: str) -> None:
+    """Save what the browser says, each verdict once; it is not to be trusted with what a pair is."""
+    if not isinstance(said, dict) or not isinstance(said.get("client"), str):
+        return
+    client, known = said["client"], memory["confirmed"].get(said["client"], 0)
+    queue = set(numbers.tolist())
+    fresh = [one for one in said.get("verdicts", []) if one["number"] > known and one["pair"] in queue]
+    if not fresh:
+        return
+    missing = np.array(sorted({one["pair"] for one in fresh} - memory["rows"].keys()), np.int64)
+    if len(missing):
+        memory["rows"].update((int(row["pair"]), row) for _, row in _rows(pairs.rows(missing)))
+    verdicts = [(Pair(*(int(memory["rows"][one["pair"]][name]) for name in KEY)), one["verdict"]) for one in fresh]
+    try:
+        save_verdicts(pairs.run, verdicts, reviewer=reviewer)
+    except OrlError as error:
+        memory["problem"] = str(error)
+        return
+    memory["problem"] = ""
+    memory["confirmed"][client] = fresh[-1]["number"]
+    memory["last"] = {"client": client, "number": fresh[-1]["number"]}
+
+
+def _verdicts(run: Run, rows: pd.DataFrame, places: Sequence[int]) -> list[list[Any]]:
+    if not len(rows):
+        return []
+    reviews = read_reviews(run)
+    verdict_of = dict(zip(reviews[KEY].itertuples(index=False, name=None), reviews["verdict"], strict=True))
+    keys = rows[KEY].astype("int64").itertuples(index=False, name=None)
+    return [[place, verdict_of.get(key, "")] for place, key in zip(places, keys, strict=True)]
+
+
+def _whole_numbers(values: Any) -> list[int]:
+    return [value for value in values or [] if isinstance(value, int)]
+
+
+def _nothing() -> None:
+    """A state that has no callback is not told of."""
+
+
+# ---- what a random queue tells -------------------------------------------------------------------------------------
+
+
+def estimated(pairs: AllPairs, query: PairQuery, *, stratified: bool) -> pair_estimate.Estimate | None:
+    """Share of good pairs in a set, from the verdicts on its random queue."""
+    query = dataclasses.replace(query, sort="random")
+    parts = pair_estimate.strata(pairs, query) if stratified else [(query, 1)]
+    judged = []
+    for part, size in parts:
+        numbers = pairs.numbers(part, count=QUEUE)
+        verdict_of = {
+            number: verdict
+            for verdict in ("accepted", "rejected")
+            for number in pairs.numbers(dataclasses.replace(part, verdict=verdict), count=QUEUE).tolist()
+        }
+        judged.append((float(size), [verdict_of.get(number, "") for number in numbers.tolist()]))
+    return pair_estimate.stratified(judged) if stratified else pair_estimate.estimate(judged[0][1])

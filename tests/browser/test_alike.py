@@ -1,0 +1,125 @@
+"""Why are these two alike, in a real browser: a place by mouse and keys, its best match, and the address."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from browser_pages import ready, shoot, visit
+from orl_explore.judging import alike, comparison
+from orl_explore.runs.run import Run
+from orl_explore.ui.pair_places import Place
+from orl_explore.ui.pair_rule import WHAT_IF
+
+pytestmark = pytest.mark.slow
+
+BEST = re.compile(r"best match (-?\d\.\d{3})")
+
+
+def boxes_of(runs) -> tuple[Run, int, int]:
+    """Two boxes of different images that are no pair."""
+    run = Run(runs / "one")
+    regions = run.read("regions")
+    return run, int(regions["region_id"].iloc[2]), int(regions["region_id"].iloc[-1])
+
+
+def open_boxes(page: Page, address: str, runs, **query: object) -> tuple[Run, list[alike.FeatureMap]]:
+    """The tab, and what the trained encoder of stage 3 says of the boxes."""
+    run, first, last = boxes_of(runs)
+    visit(page, address, run="one", page="pairs", boxes=f"{first}-{last}", **query)
+    expect(page.locator("canvas.a")).to_have_count(3)
+    encoder = comparison.compared_encoders(run)["stage3"].load()
+    table = run.read("regions").set_index("region_id", drop=False).loc[[first, last]]
+    return run, alike.region_maps(encoder, run.images(), table, size=comparison.image_size(run))
+
+
+def best(page: Page, crop: str) -> float:
+    """Similarity of the best match that the last encoder's picture of a crop tells."""
+    line = page.locator(f"canvas.{crop} + .says").last
+    expect(line).to_have_text(BEST)
+    found = BEST.search(line.inner_text())
+    assert found is not None
+    return float(found[1])
+
+
+def wait_for_place(page: Page, crop: str, x: float, y: float) -> None:
+    """Wait until the address names a place, to a pixel."""
+
+    def named(url: str) -> bool:
+        place = Place.read(parse_qs(urlsplit(url).query).get("place", [""])[0])
+        return place is not None and place.crop == crop and abs(place.x - x) + abs(place.y - y) < 0.02
+
+    page.wait_for_url(named)
+
+
+def test_a_click_shows_the_best_match(page, address, runs):
+    _, (a, b) = open_boxes(page, address, runs)
+    canvas = page.locator("canvas.a").last
+    canvas.scroll_into_view_if_needed()
+    frame = canvas.bounding_box()
+    assert frame is not None
+    for x, y in ((0.3, 0.3), (0.8, 0.6)):
+        page.mouse.click(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
+        page.mouse.move(5, 5)
+        heat = alike.similarity_to(a, *a.cell_at(x, y), b)
+        assert best(page, "b") == pytest.approx(heat.max(), abs=2e-3)
+        wait_for_place(page, "a", x, y)
+    shoot(page, "pairs-alike")
+
+
+def test_a_click_in_the_second_crop_looks_back(page, address, runs):
+    _, (a, b) = open_boxes(page, address, runs)
+    canvas = page.locator("canvas.b").last
+    canvas.scroll_into_view_if_needed()
+    frame = canvas.bounding_box()
+    assert frame is not None
+    page.mouse.click(frame["x"] + 0.52 * frame["width"], frame["y"] + 0.25 * frame["height"])
+    page.mouse.move(5, 5)
+    heat = alike.similarity_to(b, *b.cell_at(0.52, 0.25), a)
+    assert best(page, "a") == pytest.approx(heat.max(), abs=2e-3)
+
+
+def test_arrow_keys_move_the_place(page, address, runs):
+    _, (a, b) = open_boxes(page, address, runs, place="a,0.5,0.5")
+    canvas = page.locator("canvas.a").last
+    canvas.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft"):
+        canvas.press(key)
+    row, column = a.cell_at(0.5, 0.5)
+    heat = alike.similarity_to(a, row + 1, column + 1, b)
+    assert best(page, "b") == pytest.approx(heat.max(), abs=2e-3)
+    wait_for_place(page, "a", *a.place_of(row + 1, column + 1))
+
+
+def test_views(page, address, runs):
+    _, maps = open_boxes(page, address, runs)
+    drawn = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
+    before = np.array(page.locator("canvas.b").last.evaluate(drawn))
+    page.get_by_text("Shares of the cosine").click()
+    ready(page)
+    expect(page.locator("canvas.a + .says").last).to_contain_text(f"together {alike.shares(*maps).cosine:.2f}")
+    shoot(page, "pairs-alike-shares")
+    page.get_by_text("PCA colors").click()
+    ready(page)
+    after = np.array(page.locator("canvas.b").last.evaluate(drawn))
+    assert np.abs(before - after).mean() > 5
+    shoot(page, "pairs-alike-colors")
+
+
+def test_a_switch_leads_to_its_settings(page, address, runs):
+    visit(page, address, run="one", page="pairs")
+    page.get_by_text(re.compile("of 5 settings would change this")).click()
+    ready(page)
+    page.get_by_role("button", name="Try").nth(1).click()
+    ready(page)
+    expect(page.get_by_role("slider", name="Similarity at least")).to_be_visible()
+    assert re.search(r"(least|ratio|mutual|one)=", page.url)
+    changed = page.get_by_test_id("stMetric").filter(has_text="Lost").inner_text()
+    link = {key: values[0] for key, values in parse_qs(urlsplit(page.url).query).items()}
+    visit(page, address, page="pairs", **link)
+    page.get_by_text(WHAT_IF).click()
+    expect(page.get_by_test_id("stMetric").filter(has_text="Lost")).to_have_text(re.compile(changed.split()[-1]))

@@ -1,0 +1,58 @@
+"""Compare, in a real browser: objects of a category, one box, from there to why two boxes are alike, and the pairs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from browser_pages import ready, shoot, visit
+from orl_explore.runs.run import Run
+from training.embed_regions import embed_regions_by
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def embedded(runs, tiny):
+    """The run "one", its regions embedded by the untrained encoder and those of stages 1 and 3."""
+    run = Run(runs / "one")
+    embed_regions_by(run, tiny)
+    return run
+
+
+def test_a_category_and_its_boxes(page, address):
+    visit(page, address, run="one", page="compare")
+    expect(page.get_by_text("nearest boxes of the same category")).to_be_visible()
+    shoot(page, "compare-objects")
+    page.get_by_test_id("stSelectbox").filter(has_text="Category").locator("input").click()
+    option = page.get_by_role("option").nth(1)
+    name = option.inner_text()
+    option.click()
+    ready(page)
+    expect(page.get_by_role("heading", name=f"What changed about {name}")).to_be_visible()
+    assert re.search(rf"category={name}", page.url)
+    shoot(page, "compare-category")
+
+
+def test_one_box_and_why_it_is_alike_to_another(page, address, embedded):
+    region = int(embedded.read("regions")["region_id"].iloc[4])
+    visit(page, address, run="one", page="compare", region=region)
+    expect(page.get_by_text(f"Region {region}", exact=False).first).to_be_visible()
+    why = page.get_by_role("button", name="question_mark").first
+    why.scroll_into_view_if_needed()
+    shoot(page, "compare-one-box")
+    why.click()
+    expect(page.get_by_role("heading", name="RoI pairs", level=1)).to_be_visible()
+    expect(page.locator("canvas.a")).to_have_count(3)
+    assert re.search(rf"boxes={region}-\d+", page.url)
+    ready(page)
+
+
+def test_pairs_that_either_would_mine(page, address):
+    visit(page, address, run="one", page="compare")
+    page.get_by_role("tab", name="Pairs that stage 2 would mine").click()
+    expect(page.get_by_text("purity of all pairs")).to_be_visible()
+    ready(page)
+    shoot(page, "compare-pairs")

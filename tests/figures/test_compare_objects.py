@@ -1,0 +1,20 @@
+"""Two encoders on the same boxes, as pictures."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from orl_explore.figures import compare_objects
+
+
+def test_what_changed_most_has_bars_and_the_category_is_on_top():
+    names = ["<b>mug", *(f"kind {number}" for number in range(20))]
+    a = [0.5, *[0.02] * 20]
+    b = [0.4, *(0.02 + 0.001 * (number - 10) for number in range(20))]
+    table = pd.DataFrame({"nearest": names, "a": a, "b": b}).eval("change = b - a")
+    made = compare_objects.company(table.sort_values("change", ascending=False), "<b>mug")
+    assert [trace.name for trace in made.data] == ["A", "B"]
+    assert made.data[0].y[0] == "&lt;b&gt;mug"
+    assert len(made.data[0].y) == compare_objects.MOST
+    assert "kind 10" not in made.data[0].y  # which did not change
+    assert made.data[1].x[0] == 40

@@ -1,0 +1,47 @@
+"""COCO jsons: ids that are text, and files cut down to some of their images; the rest is in test_annotations.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from orl_explore.errors import OrlError
+from orl_explore.images.opening import open_images
+
+
+def write_json(folder, ids, annotation_ids, **more):
+    for number in range(len(ids)):
+        Image.new("RGB", (40, 40), (number, 9, 99)).save(folder / f"{number}.png")
+    images = [{"id": image_id, "file_name": f"{n}.png", "width": 40, "height": 40} for n, image_id in enumerate(ids)]
+    annotations = [
+        {"id": n, "image_id": image_id, "category_id": 1, "bbox": [1, 2, 3, 4]}
+        for n, image_id in enumerate(annotation_ids)
+    ]
+    path = folder / "a.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}))
+    return path
+
+
+@pytest.mark.parametrize("ids", [["img_1", "img_2"], ["a/b.jpg", "7b1e-x", "ü"], ["x", 3], ["1.5", "nan"]])
+def test_ids_that_are_any_text(ids, tmp_path):
+    images = open_images([write_json(tmp_path, ids, [*ids, ids[0], f" {ids[0]} "])])
+    assert images.findings.used == images.findings.given == len(ids) + 2
+    assert images.table["image_id"].is_unique
+    counts = images.objects["image_id"].value_counts()
+    assert [counts[image_id] for image_id in images.table["image_id"]] == [3] + [1] * (len(ids) - 1)
+    kept = images.table["original_id"].dropna().tolist()
+    assert kept == [text for text in ids if isinstance(text, str)]
+    assert "image ids of a.json are text: they get numbers" in "\n".join(images.findings.lines())
+
+
+def test_a_json_cut_down_to_some_images_keeps_their_annotations(tmp_path):
+    images = open_images([write_json(tmp_path, [1, 2], [1, 2, *range(3, 50)])])
+    assert (images.findings.used, images.findings.given) == (2, 49)
+    assert "left out: 47 annotations of an image id that is not listed" in "\n".join(images.findings.lines())
+
+
+def test_annotations_of_no_listed_image_are_another_files(tmp_path):
+    with pytest.raises(OrlError, match="5 of 5 annotations cannot be used"):
+        open_images([write_json(tmp_path, [1, 2], range(3, 8))])

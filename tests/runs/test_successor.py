@@ -1,0 +1,117 @@
+"""A stage made again beside the one that is there: the old one stands to the end, whenever the process is killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orl_explore.runs.run import Run
+from orl_explore.runs.successor import Successor, settle
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Run:
+    """A run whose stage 1 is finished, with files of others beside its own, and whose new stage 1 is finished, too."""
+    run = Run(tmp_path / "run")
+    for name, text in (("stage1", "old"), ("stage1.new", "new")):
+        (run.path / name / "checkpoints").mkdir(parents=True)
+        for file in ("encoder.safetensors", "metrics.csv", "checkpoints/step=6.ckpt"):
+            (run.path / name / file).write_text(text)
+    for name in ("notes.txt", "checkpoints/step=6 copy.ckpt", "kept/a/b.txt"):
+        (run.path / "stage1" / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / "stage1" / name).write_text("mine")
+    run.note("stage1", state="finished", config={"epochs": 2})
+    Successor(run.path, "stage1").note("stage1", state="finished", config={"epochs": 3})
+    return run
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_taken(run: Run) -> None:
+    own = dict.fromkeys(("encoder.safetensors", "metrics.csv", "checkpoints/step=6.ckpt"), "new")
+    others = dict.fromkeys(("notes.txt", "checkpoints/step=6 copy.ckpt", "kept/a/b.txt"), "mine")
+    assert contents(run.path / "stage1") == own | others
+    assert sorted(path.name for path in run.path.iterdir()) == ["run.json", "stage1"]
+    manifest = json.loads((run.path / "run.json").read_text())
+    assert manifest["stages"]["stage1"]["config"]["epochs"] == 3
+    assert not {"successors", "taking_place"} & manifest.keys()
+
+
+def test_the_old_one_stands_while_the_new_one_grows(made):
+    new = Successor(made.path, "stage1")
+    assert made.stage("stage1")["config"]["epochs"] == 2
+    assert made.encoder_file("stage1").read_text() == "old"
+    assert new.stage("stage1")["config"]["epochs"] == 3
+    assert new.encoder_file("stage1").read_text() == "new"
+    assert new.file("pairs") == made.file("pairs")  # of another stage
+    assert new.file("images") == made.file("images")
+    new.clear("stage1")
+    assert made.encoder_file("stage1").read_text() == "old"
+    assert not (made.path / "stage1.new").exists()
+
+
+def test_it_takes_the_place(made):
+    new = Successor(made.path, "stage1")
+    new.take_place()
+    assert_taken(made)
+    assert new.finished("stage1")  # for whoever still asks it
+
+
+@pytest.mark.parametrize("killed_at", range(12))
+def test_killed_while_it_takes_the_place(killed_at, made, monkeypatch):
+    """At any file system call."""
+    calls = 0
+
+    def dying(original):
+        def call(*arguments, **options):
+            nonlocal calls
+            calls += 1
+            if calls > killed_at:
+                raise KeyboardInterrupt
+            return original(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for owner, name in ((Path, "rename"), (Path, "replace"), (Path, "unlink"), (Path, "rmdir"), (shutil, "move")):
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        try:
+            Successor(made.path, "stage1").take_place()
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            interrupted = False
+    if interrupted and "taking_place" not in made.manifest():
+        if made.manifest().get("successors"):
+            assert contents(made.path / "stage1")["encoder.safetensors"] == "old"
+            Successor(made.path, "stage1").take_place()
+    else:
+        settle(made)
+    for leftover in made.path.glob(".*.tmp"):
+        leftover.unlink()
+    assert_taken(made)
+
+
+def test_reviews_come_along(finished, tmp_path):
+    from orl_explore.runs.reviews import Pair, read_reviews, save_review
+
+    run = Run(shutil.copytree(finished.path, tmp_path / "run"))
+    first = run.read("pairs").iloc[0]
+    key = tuple(int(first[name]) for name in ("image_id", "neighbor_id", "query_region", "key_region"))
+    save_review(run, Pair(*key), verdict="accepted")
+    reviews = run.file("reviews").read_bytes()
+    for pairs, name in (("same", "reviews.parquet"), ("other", "reviews-of-former-pairs.parquet")):
+        new = shutil.copytree(run.path / "stage2", run.path / "stage2.new", ignore=shutil.ignore_patterns("reviews*"))
+        if pairs == "other":
+            shutil.copy(run.file("regions"), new / "pairs.parquet")
+        successor = Successor(run.path, "stage2")
+        successor.note("stage2", **run.stage("stage2"))
+        successor.take_place()
+        assert (run.path / "stage2" / name).read_bytes() == reviews
+        if pairs == "same":
+            assert len(read_reviews(run)) == 1

@@ -1,0 +1,101 @@
+"""The page Compare on objects, on small runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orl_explore.judging import objects
+from orl_explore.judging.objects import Boxes
+from orl_explore.ui import compare_objects
+from training.embed_regions import embed_regions_by
+
+PAGE = "compare"
+
+
+@pytest.fixture
+def embedded(run, tiny):
+    """The run named "one", its regions embedded by the untrained encoder and those of stages 1 and 3."""
+    embed_regions_by(run, tiny)
+    return run
+
+
+def text(app):
+    assert not app.exception
+    assert not app.error
+    kinds = (app.markdown, app.caption, app.info, app.warning, app.subheader)
+    return "\n".join(part.value for kind in kinds for part in kind).replace("\\", "")
+
+
+def test_objects_come_first(embedded, visit):
+    app = visit()
+    shown = text(app)
+    count = len(embedded.read("regions"))
+    assert f"{count:,} boxes that both have embedded. A: stage 1, images. B: stage 3, objects." in shown
+    for figure in ("nearest boxes of the same category", "object kNN accuracy", "object linear probe"):
+        assert f"| {figure} |" in shown
+    (table,) = app.dataframe
+    assert set(table.value["category"]) <= set(embedded.read("objects")["category"])
+    assert "what a " in shown
+    assert "nearest boxes are kept from A to B" in shown
+    names = {button.label for button in app.get("download_button")} if app.get("download_button") else set()
+    assert names <= {"CSV"}
+
+
+def test_the_category_and_the_box_of_the_address(embedded, visit):
+    category = visit().dataframe[0].value["category"].iloc[-1]
+    region = int(embedded.read("regions")["region_id"].iloc[5])
+    app = visit(category=category, region=region)
+    shown = text(app)
+    assert f"What changed about {category}" in shown
+    assert f"**Region {region}**" in shown
+    choice = next(box for box in app.selectbox if box.label == "Category")
+    other = next(name for name in choice.options if name != category)
+    app = choice.set_value(other).run()
+    assert f"What changed about {other}" in text(app)
+    assert np.ravel(app.query_params["category"])[0] == other
+    assert "No box is on a unicorn" in text(visit(category="unicorn"))
+
+
+def test_a_look_at_another_box(embedded, visit):
+    app = visit()
+    (button, *_) = [button for button in app.button if str(button.key).startswith("compare look at B")]
+    region = int(button.help.split()[-1])
+    assert f"**Region {region}**" in text(button.click().run())
+
+
+def test_regions_that_are_not_embedded(run, visit):
+    shown = text(visit())
+    assert f"orl embed-regions {run.path} --encoder stage3" in shown  # stage 2 mined with that of stage 1
+    shown = text(visit(a="random", b="stage3"))
+    assert f"orl embed-regions {run.path} --encoder untrained stage3" in shown
+
+
+def test_no_labels(embedded, visit):
+    embedded.write("objects", embedded.read("objects").iloc[:0])
+    shown = text(visit())
+    assert "no annotations" in shown
+    assert "What moved most" in shown
+
+
+def test_words():
+    rng = np.random.default_rng(0)
+    labels = np.array(["mug", "vase"], object)[np.arange(400) % 2]
+    kinds = {"mug": rng.normal(size=8), "vase": rng.normal(size=8)}
+    b = np.array([kinds[name] for name in labels]) + 0.1 * rng.normal(size=(400, 8))
+    a = rng.normal(size=(400, 8))
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    near = objects.neighborhoods(Boxes(np.arange(400), np.arange(400) // 4, labels, a, b))
+    said = compare_objects.sentence(near, "mug")
+    assert said.startswith("B knows better than A what a mug is: of the 10 nearest boxes of one,")
+    assert "10.0 by B" in said
+    assert "fewer are vase (" in said
+    same = objects.neighborhoods(Boxes(np.arange(400), np.arange(400) // 4, labels, a, a))
+    assert compare_objects.sentence(same, "mug").startswith("B knows as well as A what a mug is")
+
+
+def test_figures_as_text():
+    table = compare_objects.figures_table({"x": objects.Change(0.25, 0.5, 0.01, 0.02, 0.015, float("nan"), 1234)})
+    expected = {"A": "25.0 ± 1.0", "B": "50.0 ± 2.0", "change": "+25.0 ± 1.5", "of": "1,234"}
+    pd.testing.assert_frame_equal(table, pd.DataFrame([expected], index=["x"]))

@@ -1,0 +1,202 @@
+"""What stage 2 made before pictures came or went: of images that are still the same it is taken over, row by row.
+
+`set_aside` moves the results to RUN/former, where stage 2 finds them when it runs again; when that is finished, they
+are removed. Neighbors and pairs are of all images together and are always made anew.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from orl_explore.boxes import BOX
+from orl_explore.images.grouping import Groups, Slices
+from orl_explore.images.image_set import ImageSet
+from orl_explore.runs.carrying import carry_over
+from orl_explore.runs.files import write_array_parts, write_json
+from orl_explore.runs.reading import read_ids, read_rows
+from orl_explore.runs.run import Run
+from orl_explore.runs.successor import Successor, bring_along
+from orl_explore.runs.tables import ARRAYS, TABLES, write_table_parts
+from training.console import console
+
+FOLDER: Final = "former"
+STAGE: Final = "stage2"
+OWN: Final = ("images.parquet", "record.json")
+"""What `set_aside` adds to it."""
+REUSED: Final = ("image_embeddings", "proposals", "region_embeddings")
+"""What is of single images."""
+
+Progress = Callable[[int, int], None]
+
+
+def set_aside(run: Run) -> None:
+    """Move what stage 2 has made so far to RUN/former, and forget the stage and what was made from it.
+
+    What was set aside before and not yet used up stays; what stage 2 has made in between is then lost.
+    """
+    source, target, record = run.path / STAGE, run.path / FOLDER, run.stage(STAGE)
+    if not target.exists() and record and source.exists():
+        rows = {name: _join_shards(run, name, record["config"]["shard_images"]) for name in REUSED}
+        shutil.copyfile(run.file("images"), source / "images.parquet")
+        write_json(source / "record.json", {"config": record["config"], "inputs": record["inputs"], "rows": rows})
+        source.rename(target)
+    run.forget(STAGE)
+    for name in ("object_map.parquet", "summary.png", "evaluation/summary.json"):
+        (run.path / name).unlink(missing_ok=True)
+
+
+def _join_shards(run: Run, name: str, size: int) -> list[int] | None:
+    """Join the shards of a table or array that is not complete; gives the images that they are of, None: of all."""
+    file = run.file(name)
+    if file.exists():
+        return None
+    shards = sorted((run.path / STAGE / "shards").glob(f"{name}-*[0-9]"))
+    if shards:
+        if name in ARRAYS:
+            write_array_parts(file, [np.load(shard, mmap_mode="r") for shard in shards])
+        else:
+            write_table_parts(file, (pd.read_parquet(shard) for shard in shards), TABLES[name].columns)
+    starts = [int(shard.name.rpartition("-")[2]) * size for shard in shards]
+    return [row for start in starts for row in range(start, min(start + size, run.count("images")))]
+
+
+class Former:
+    """Results of stage 2 from before, by the rows of today's images.
+
+    Args:
+        run: whose results were set aside.
+        images: today's.
+    """
+
+    def __init__(self, run: Run, images: ImageSet):
+        self.run, self.folder = run, run.path / FOLDER
+        self._ids = images.table["image_id"].to_numpy()
+        self._images = pd.read_parquet(self.folder / "images.parquet")
+        same = ["image_id", "file_name", "width", "height", "content_hash"]
+        places = pd.MultiIndex.from_frame(self._images[same])
+        self._before = places.get_indexer(pd.MultiIndex.from_frame(images.table[same]))
+        """(N,), the row that an image had; -1 for one that is new."""
+        self._covered: dict[str, list[int] | None] = _record(self.folder)["rows"]
+
+    @classmethod
+    def of(cls, run: Run, images: ImageSet, *, config: dict[str, Any], encoder: str) -> Former | None:
+        """What was set aside, if it was made as stage 2 is to be made now; else it is removed.
+
+        Args:
+            run: the run.
+            images: its images.
+            config: what stage 2 depends on, as its record has it.
+            encoder: hash of the encoder.
+        """
+        folder = run.path / FOLDER
+        if not (folder / "record.json").exists() or isinstance(run, Successor):  # which is to be made anew
+            return None
+        record = _record(folder)
+        if record["config"] == json.loads(json.dumps(config)) and record["inputs"].get("encoder") == encoder:
+            return cls(run, images)
+        console.print("what was found before was found with other settings or another encoder: all is made anew")
+        shutil.rmtree(folder)
+        return None
+
+    def fill(self, name: str, rows: range, progress: Progress, make: Callable[[Sequence[int], Progress], Any]) -> Any:
+        """Some rows of a table or array: those of known images as they were, the others made.
+
+        Args:
+            name: one of `REUSED`.
+            rows: of today's images.
+            progress: called as progress(images done, len(rows)).
+            make: makes those of some images, in their order, with a progress function.
+        """
+        pieces = {row: piece for row in rows if (piece := self._piece(name, row)) is not None}
+        rest = [row for row in rows if row not in pieces]
+        count = len(pieces)
+        progress(count, len(rows))
+        if rest:
+            made = make(rest, lambda done, _: progress(count + done, len(rows)))
+            pieces |= zip(rest, self._split(name, rest, made), strict=True)
+        ordered = [pieces[row] for row in rows]
+        return pd.concat(ordered, ignore_index=True) if name in TABLES else np.concatenate(ordered)
+
+    def finish(self) -> None:
+        """Carry over what people said of regions that are still there, and remove what was set aside."""
+        for name, count in carry_over(self.run, self.folder).items():
+            if count:
+                console.print(
+                    f"{count:,} rows of {name} were of pictures that are gone, or no neighbors any more: lost"
+                )
+        for name in (*OWN, "reviews.parquet", "verdicts.parquet", "pair_facts.parquet"):
+            (self.folder / name).unlink(missing_ok=True)
+        bring_along(self.run, self.folder, self.run.folder(STAGE))
+
+    # ---- one image -------------------------------------------------------------------------------------------------
+
+    def _piece(self, name: str, row: int) -> Any:
+        """What there is of an image: rows of a table, or of an array; None where it has to be made."""
+        before, covered = int(self._before[row]), self._places[name]
+        if before < 0 or before not in covered:
+            return None
+        image_id = int(self._ids[row])
+        if name == "proposals":
+            return read_rows(self.folder / "proposals.parquet", *self._slices["proposals"][image_id])
+        if name == "image_embeddings":
+            return self._arrays[name][covered[before] : covered[before] + 1]
+        then = read_rows(self.folder / "regions.parquet", *self._slices["regions"][image_id])
+        if not np.array_equal(then[BOX], self._regions(image_id)[BOX]):
+            return None
+        return self._arrays[name][covered[before] : covered[before] + len(then)]
+
+    def _split(self, name: str, rows: Sequence[int], made: Any) -> list[Any]:
+        """What was made of several images, one by one."""
+        ids = self._ids[list(rows)].tolist()
+        if name == "proposals":
+            groups = Groups(made["image_id"].to_numpy())
+            return [made.iloc[groups.rows(image_id)].astype({"reason": "str"}) for image_id in ids]
+        counts = [1] * len(ids)
+        if name == "region_embeddings":
+            counts = [len(self._regions(image_id)) for image_id in ids]
+        return np.split(made, np.cumsum(counts)[:-1])
+
+    def _regions(self, image_id: int) -> pd.DataFrame:
+        """Today's regions of an image."""
+        return read_rows(self.run.file("regions"), *self._today[image_id])
+
+    @cached_property
+    def _today(self) -> Slices:
+        return Slices(read_ids(self.run.file("regions")))
+
+    @cached_property
+    def _slices(self) -> dict[str, Slices]:
+        files = {name: self.folder / f"{name}.parquet" for name in ("proposals", "regions")}
+        return {name: Slices(read_ids(file)) for name, file in files.items() if file.exists()}
+
+    @cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        files = {name: self.folder / f"{name}.npy" for name in REUSED if name in ARRAYS}
+        return {name: np.load(file, mmap_mode="r") for name, file in files.items() if file.exists()}
+
+    @cached_property
+    def _places(self) -> dict[str, dict[int, int]]:
+        """The images that a table or array is of, by their former rows -> where theirs begin in the array."""
+        found = {}
+        for name, rows in self._covered.items():
+            covered = list(range(len(self._images))) if rows is None else rows
+            counts = np.ones(len(covered), int)
+            if name == "region_embeddings" and covered:
+                ids = self._images["image_id"].to_numpy()[covered].tolist()
+                counts = np.array(
+                    [end - start for start, end in (self._slices["regions"][image_id] for image_id in ids)]
+                )
+            found[name] = dict(zip(covered, (np.cumsum(counts) - counts).tolist(), strict=True))
+        return found
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "record.json").read_text(encoding="utf-8"))
