@@ -103,6 +103,8 @@ def _pick(image_id: int) -> None:
 
 @st.dialog("Images of this run", width="large", on_dismiss=_close_gallery)
 def _gallery(run: Run) -> None:
+    if not st.session_state.get("gallery open"):
+        st.rerun()  # a choice runs the dialog alone, which would stay
     gallery(run)
 
 

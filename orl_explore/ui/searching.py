@@ -44,6 +44,8 @@ def _close() -> None:
 
 @st.dialog("Search by picture", width="large", on_dismiss=_close)
 def _dialog(run: Run) -> None:
+    if not st.session_state.get("search by picture"):
+        st.rerun()  # a choice runs the dialog alone, which would stay
     with state.explained(f"search in {run.path}"):
         source = st.segmented_control(
             "Search with",

@@ -159,6 +159,7 @@ STYLE = f"""
   .stMainBlockContainer {{ padding: 4rem 1.2rem 2rem }}
   .stMain h1 {{ font-size: 1.6rem }}
   [data-testid=stMetricValue] {{ font-size: 1.5rem }}
+  .stMarkdown table {{ display: block; max-width: 100%; overflow-x: auto }}
 }}
 """
 """Less white around the page, and room for the header on narrow screens; pictures of any shape line up in rows, each in
@@ -292,8 +293,10 @@ def main() -> None:
         run = state.open_run(root, name)
         with head, suppress(OrlError):  # without images there is nothing to find, as the page says
             searching.bar(run)
-        if page.image:
-            state.chosen_image(run)  # here, so that a link to none is answered at the top of every page
+        with suppress(OrlError):  # likewise
+            _ = page.image and state.chosen_image(
+                run
+            )  # here, so that a link to none is answered at the top of every page
         try:
             page.render(run)
         except OrlError as error:

@@ -42,12 +42,16 @@ def test_every_page_in_the_dark_and_on_narrow_screens(browser, address, look):
         assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 150) == (scheme == "dark")
         shoot(tab, f"{name}-{look}")
         title = tab.get_by_role("heading", level=1).bounding_box()
-        header = tab.locator("header").first.bounding_box()
+        header = tab.get_by_test_id("stHeader").bounding_box()
         assert title is not None
         assert (
             header is None or title["y"] >= header["y"] + header["height"] - 8 or header["height"] < 8 or width > 1100
         )
-        assert tab.evaluate("document.querySelector('.stMain').scrollWidth") <= width
+        wide = (
+            "[...document.querySelectorAll('.stMain *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+        )
+        names = tab.evaluate(f"{wide}.map(e => e.className + ' ' + e.textContent.slice(0, 40))")
+        assert tab.evaluate("document.querySelector('.stMain').scrollWidth") <= width, (name, names)
         figures = "[...document.querySelectorAll('[data-testid=stMetricValue] *')]"
         assert tab.evaluate(f"{figures}.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)") == []
     context.close()
@@ -155,6 +159,10 @@ def test_search_with_a_picture_and_with_a_box_on_it(page, address, runs, tmp_pat
     dialog.locator("input[type=file]").set_input_files(tmp_path / "no.png")
     expect(dialog.get_by_text("not an image")).to_be_visible()
     expect(dialog.get_by_text("Most similar images")).to_have_count(0)
+    dialog.locator("input[type=file]").set_input_files(picture)
+    dialog.locator("[class*=st-key-search-image-1] button").first.click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("heading", name="Neighbors", level=1)).to_be_visible()
 
 
 # ---- more than one page, reader or moment --------------------------------------------------------------------------

@@ -150,7 +150,8 @@ def test_without_labels(run, visit, drawn):
 def test_what_is_typed_wrong_in_the_address(embedded, visit):
     app = visit(encoder="resnet", versus="?", color="taste", region="x", selected="!!")
     assert "as seen by stage 3" in title(app)
-    assert not app.warning
+    said = "".join(box.value for box in app.warning)
+    assert all(word in said for word in ("resnet", "taste", "no region x"))
 
 
 def test_stage_2_missing(run, visit):

@@ -57,7 +57,8 @@ def test_going_on_after_a_verdict(run, visit):
     assert {Pair(*row) for row in reviews[KEY].to_numpy().tolist()} == {
         Pair(*row) for row in pairs[KEY].to_numpy().tolist()
     }
-    assert f"{len(pairs)} of {len(pairs)} pairs of this image reviewed" in said(app)
+    assert f"0 accepted, {len(pairs)} rejected" in said(app)
+    assert app.query_params["image"] not in (str(image_id), [str(image_id)])  # the next image follows the last pair
 
 
 def test_reviews_of_other_pairs(run, visit):
