@@ -154,7 +154,7 @@ def screenshots(
             tab.wait_for_function(DONE)
             if page.name == "compare" and tab.locator(".st-key-compare-embed button").count():
                 tab.locator(".st-key-compare-embed button").click()
-                tab.wait_for_selector(".st-key-compare-Next")
+                tab.wait_for_selector(".st-key-choose-Next")
                 tab.wait_for_function(DONE)
             if page.name == "object_map":
                 if {"stage1", "stage3"} <= set(embedded_encoders(run)):

@@ -304,8 +304,8 @@ def by_group(first: Scored, second: Scored, *, resamples: int = RESAMPLES, seed:
         seed: decides the draws.
 
     Returns:
-        (groups, 4): the first figure, the second, their difference, and its standard error over images; groups in the
-        order of their sorted labels.
+        (groups, 4): the first figure, the second, their difference, and its standard error over images, nan for a group
+        of a single image; groups in the order of their sorted labels.
     """
     items, first_sums = first.sums()
     _, second_sums = second.sums()
@@ -315,7 +315,8 @@ def by_group(first: Scored, second: Scored, *, resamples: int = RESAMPLES, seed:
             (counts @ (second_sums - first_sums)) / (counts @ items) for counts in _draws(rng, first.units, resamples)
         ]
         means = [sums.sum(axis=0) / items.sum(axis=0) for sums in (first_sums, second_sums)]
-    errors = [standard_error(column) for column in np.concatenate(drawn).T]
+    alone = (items > 0).sum(axis=0) < 2
+    errors = np.where(alone, np.nan, [standard_error(column) for column in np.concatenate(drawn).T])
     return np.column_stack([*means, means[1] - means[0], errors])
 
 

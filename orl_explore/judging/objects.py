@@ -367,7 +367,7 @@ def figures(near: Neighborhoods, probed: Probed | None) -> dict[str, Change]:
 
 
 def by_category(near: Neighborhoods, probed: Probed | None) -> pd.DataFrame:
-    """The same figures for each category, that which changed most first.
+    """The same figures for each category: clear changes first, of more than two standard errors, the largest first.
 
     Returns:
         `category`, `boxes`, and for each figure its value by A and by B, the change, and the change's standard error
@@ -387,8 +387,10 @@ def by_category(near: Neighborhoods, probed: Probed | None) -> pd.DataFrame:
             intervals.by_group(a, b), index=np.unique(labels.astype(str)), columns=["a", "b", "change", "error"]
         )
         table = table.join(values.add_prefix(f"{name}_"))
-    order = table["nearest_change"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].reset_index()
+    size = table["nearest_change"].abs()
+    table = table.assign(clear=size > 2 * table["nearest_error"], size=size)
+    table = table.sort_values(["clear", "size"], ascending=False, kind="stable")
+    return table.drop(columns=["clear", "size"]).reset_index()
 
 
 # ---- pairs that stage 2 would mine ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from orl_explore.judging import objects
 from orl_explore.judging.comparison import Source
 from orl_explore.judging.objects import Boxes, Change, Neighborhoods
 from orl_explore.runs import region_embeddings as stored
+from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import RegionEmbeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui import encoders, pair_alike, state
@@ -158,7 +159,7 @@ def download(table: pd.DataFrame, name: str, *, index: bool = False) -> None:
     """A button that offers a table as CSV."""
     st.download_button(
         "CSV",
-        lambda: table.to_csv(index=index).encode(),
+        lambda: csv_text(table.reset_index() if index else table).encode(),
         f"{name}.csv",
         key=f"compare download {name}",
         icon=":material/download:",
@@ -176,7 +177,7 @@ def _categories(table: pd.DataFrame) -> str | None:
     names = table["category"].tolist()
     if not names:
         return None
-    st.markdown("#### By category, that which changed most first")
+    st.markdown("#### By category, clear and large changes first")
     shown = table[["category", "boxes"]].copy()
     for name, words in FIGURES.items():
         if f"{name}_a" in table:

@@ -221,3 +221,11 @@ def test_groups_have_values_and_errors_of_their_own():
     assert found[0, 3] == 0
     change = (second.astype(float) - first)[group == "b"].reshape(-1, 2).mean(axis=1)  # by image
     assert found[1, 3] == pytest.approx(change.std(ddof=1) / np.sqrt(len(change)), rel=0.15)
+
+
+def test_a_group_of_one_image_has_no_error():
+    unit, group = np.array([0, 0, 1, 2]), np.array(["a", "a", "b", "b"])
+    found = intervals.by_group(*(Scored.of(np.array(x), unit=unit, group=group) for x in ([0, 1, 0, 0], [1, 1, 1, 0])))
+    np.testing.assert_allclose(found[:, :3], [[0.5, 1, 0.5], [0, 0.5, 0.5]])
+    assert np.isnan(found[0, 3])
+    assert found[1, 3] > 0

@@ -80,7 +80,8 @@ def test_figures_and_categories(boxes):
     table = objects.by_category(near, probed)
     assert sorted(table["category"]) == ["lamp", "mug", "vase"]
     assert table["boxes"].sum() == len(boxes.on_objects)
-    assert table["nearest_change"].abs().is_monotonic_decreasing
+    clear = table["nearest_change"].abs() > 2 * table["nearest_error"]
+    assert clear.tolist() == [True, True, False]
     mug = table.set_index("category").loc["mug"]
     assert abs(mug["nearest_change"]) < 0.1
     assert table["category"].iloc[-1] == "mug"
