@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from browser_pages import ready, shoot, visit
+from browser_pages import draw_around_everything, ready, shoot, visit
 from orl_explore.runs.run import Run
 from training.embed_regions import embed_regions_by
 
@@ -56,3 +56,16 @@ def test_pairs_that_either_would_mine(page, address):
     expect(page.get_by_text("purity of all pairs")).to_be_visible()
     ready(page)
     shoot(page, "compare-pairs")
+
+
+def test_linked_maps_of_two_encoders(page, address):
+    visit(page, address, run="one", page="compare")
+    page.get_by_role("tab", name="Whole images").click()
+    page.get_by_role("tab", name="All images on two maps").click()
+    expect(page.locator(".js-plotly-plot:visible")).to_have_count(3)  # the histogram and the maps
+    ready(page)
+    charts = page.locator(".js-plotly-plot")
+    shown = [number for number in range(charts.count()) if charts.nth(number).is_visible()]
+    draw_around_everything(page, shown[1])
+    expect(page.get_by_text("24 images are marked.")).to_be_visible()
+    shoot(page, "compare-marked")
