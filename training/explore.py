@@ -90,17 +90,16 @@ def _take_in(run: Run, images: ImageSet, sources: list[str]) -> ImageSet:
     before = pd.MultiIndex.from_frame(run.read("images", columns=columns))
     today = pd.MultiIndex.from_frame(images.table[columns])
     came, went = int((~today.isin(before)).sum()), int((~before.isin(today)).sum())
-    changes = f"{came:,} pictures are new or have changed, {went:,} are gone or were different"
+    changes = f"pictures that are new or have changed: {came:,}; that are gone or were different: {went:,}"
     if run.stage("stage1") or run.stage("stage3"):
         console.print(
-            f"{changes}: this run was trained without them and leaves them out; to look at them, name another run with"
-            " --run",
+            f"{changes}; this run has been trained and stays as it is: to look at them, name another run with --run",
             markup=False,
         )
         return run.images()
     set_aside(run)
     run.set_images(images, sources, replace=True)
-    console.print(f"{changes}; the other {len(images) - came:,} are not looked at again")
+    console.print(f"{changes}; the other {len(images) - came:,} are taken over")
     return images
 
 

@@ -29,8 +29,8 @@ from training.console import console
 
 FOLDER: Final = "former"
 STAGE: Final = "stage2"
-OWN: Final = ("images.parquet", "record.json")
-"""What `set_aside` adds to it."""
+RECORD, IMAGES, PARTIAL = "record.json", "images.parquet", "partial-"
+"""What `set_aside` adds to it; the record last, and what was begun but not complete under names of its own."""
 REUSED: Final = ("image_embeddings", "proposals", "region_embeddings")
 """What is of single images."""
 
@@ -43,29 +43,35 @@ def set_aside(run: Run) -> None:
     What was set aside before and not yet used up stays; what stage 2 has made in between is then lost.
     """
     source, target, record = run.path / STAGE, run.path / FOLDER, run.stage(STAGE)
-    if not target.exists() and record and source.exists():
-        rows = {name: _join_shards(run, name, record["config"]["shard_images"]) for name in REUSED}
-        shutil.copyfile(run.file("images"), source / "images.parquet")
-        write_json(source / "record.json", {"config": record["config"], "inputs": record["inputs"], "rows": rows})
-        source.rename(target)
+    if record and not (target / RECORD).exists():
+        if source.exists() and not target.exists():
+            source.rename(target)
+        if target.exists():
+            rows = {name: _join_shards(target, name, run, record["config"]["shard_images"]) for name in REUSED}
+            shutil.copyfile(run.file("images"), target / IMAGES)
+            write_json(target / RECORD, {"config": record["config"], "inputs": record["inputs"], "rows": rows})
     run.forget(STAGE)
     for name in ("object_map.parquet", "summary.png", "evaluation/summary.json"):
         (run.path / name).unlink(missing_ok=True)
 
 
-def _join_shards(run: Run, name: str, size: int) -> list[int] | None:
+def _join_shards(folder: Path, name: str, run: Run, size: int) -> list[int] | None:
     """Join the shards of a table or array that is not complete; gives the images that they are of, None: of all."""
-    file = run.file(name)
-    if file.exists():
+    if _file(folder, name).exists():
         return None
-    shards = sorted((run.path / STAGE / "shards").glob(f"{name}-*[0-9]"))
-    if shards:
-        if name in ARRAYS:
-            write_array_parts(file, [np.load(shard, mmap_mode="r") for shard in shards])
-        else:
-            write_table_parts(file, (pd.read_parquet(shard) for shard in shards), TABLES[name].columns)
+    shards = sorted((folder / "shards").glob(f"{name}-*[0-9]"))
+    if shards and name in ARRAYS:
+        write_array_parts(_file(folder, name, PARTIAL), [np.load(shard, mmap_mode="r") for shard in shards])
+    elif shards:
+        parts = (pd.read_parquet(shard) for shard in shards)
+        write_table_parts(_file(folder, name, PARTIAL), parts, TABLES[name].columns)
     starts = [int(shard.name.rpartition("-")[2]) * size for shard in shards]
     return [row for start in starts for row in range(start, min(start + size, run.count("images")))]
+
+
+def _file(folder: Path, name: str, prefix: str = "") -> Path:
+    """Where a table or array of stage 2 is, in the folder that its results are in now."""
+    return folder / f"{prefix}{Path((TABLES.get(name) or ARRAYS[name]).file).name}"
 
 
 class Former:
@@ -79,7 +85,7 @@ class Former:
     def __init__(self, run: Run, images: ImageSet):
         self.run, self.folder = run, run.path / FOLDER
         self._ids = images.table["image_id"].to_numpy()
-        self._images = pd.read_parquet(self.folder / "images.parquet")
+        self._images = pd.read_parquet(self.folder / IMAGES)
         same = ["image_id", "file_name", "width", "height", "content_hash"]
         places = pd.MultiIndex.from_frame(self._images[same])
         self._before = places.get_indexer(pd.MultiIndex.from_frame(images.table[same]))
@@ -97,7 +103,7 @@ class Former:
             encoder: hash of the encoder.
         """
         folder = run.path / FOLDER
-        if not (folder / "record.json").exists() or isinstance(run, Successor):  # which is to be made anew
+        if not (folder / RECORD).exists() or isinstance(run, Successor):  # which is to be made anew
             return None
         record = _record(folder)
         if record["config"] == json.loads(json.dumps(config)) and record["inputs"].get("encoder") == encoder:
@@ -132,7 +138,8 @@ class Former:
                 console.print(
                     f"{count:,} rows of {name} were of pictures that are gone, or no neighbors any more: lost"
                 )
-        for name in (*OWN, "reviews.parquet", "verdicts.parquet", "pair_facts.parquet"):
+        own = [RECORD, IMAGES, "reviews.parquet", "verdicts.parquet", "pair_facts.parquet"]
+        for name in (*own, *(file.name for file in self.folder.glob(f"{PARTIAL}*"))):
             (self.folder / name).unlink(missing_ok=True)
         bring_along(self.run, self.folder, self.run.folder(STAGE))
 
@@ -145,7 +152,7 @@ class Former:
             return None
         image_id = int(self._ids[row])
         if name == "proposals":
-            return read_rows(self.folder / "proposals.parquet", *self._slices["proposals"][image_id])
+            return read_rows(self._file(name), *self._slices[name][image_id])
         if name == "image_embeddings":
             return self._arrays[name][covered[before] : covered[before] + 1]
         then = read_rows(self.folder / "regions.parquet", *self._slices["regions"][image_id])
@@ -172,14 +179,17 @@ class Former:
     def _today(self) -> Slices:
         return Slices(read_ids(self.run.file("regions")))
 
+    def _file(self, name: str) -> Path:
+        return _file(self.folder, name, PARTIAL if self._covered.get(name) is not None else "")
+
     @cached_property
     def _slices(self) -> dict[str, Slices]:
-        files = {name: self.folder / f"{name}.parquet" for name in ("proposals", "regions")}
+        files = {name: self._file(name) for name in ("proposals", "regions")}
         return {name: Slices(read_ids(file)) for name, file in files.items() if file.exists()}
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        files = {name: self.folder / f"{name}.npy" for name in REUSED if name in ARRAYS}
+        files = {name: self._file(name) for name in REUSED if name in ARRAYS}
         return {name: np.load(file, mmap_mode="r") for name, file in files.items() if file.exists()}
 
     @cached_property
@@ -199,4 +209,4 @@ class Former:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    return json.loads((folder / RECORD).read_text(encoding="utf-8"))

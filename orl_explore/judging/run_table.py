@@ -25,7 +25,8 @@ FIGURES: Final = {
 
 def table_of(runs: Mapping[str, Run]) -> pd.DataFrame:
     """One row a run, by name: state, data, encoder, key figures; a run that cannot be read says why in its state."""
-    return pd.DataFrame([_row(run) for run in runs.values()], index=pd.Index(list(runs), name="run"))
+    table = pd.DataFrame([_row(run) for run in runs.values()], index=pd.Index(list(runs), name="run"))
+    return table.astype(dict.fromkeys(FIGURES, float))
 
 
 def _row(run: Run) -> dict[str, Any]:

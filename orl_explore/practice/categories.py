@@ -11,7 +11,7 @@ from orl_explore.practice.anatomy import Coat, Part, color
 from orl_explore.practice.rendering import Unlit, render
 
 INSTANCES = 36
-"""Instances per category: so many that knowing one from before is rarely enough; each returns in a few scenes."""
+"""Instances per category: so many that one seen before is rarely all there is to go by; each is in a few scenes."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from orl_explore.runs.run import Run
 
 _OWN: Final = re.compile(
     r"metrics\.csv|knn\.csv|encoder\.safetensors|encoders/epoch=\d+\.safetensors|checkpoints/step=\d+\.ckpt"
-    r"|(image_embeddings|region_embeddings)\.npy|(neighbors|proposals|regions|pairs|pair_facts)\.parquet"
+    r"|(image_embeddings|region_embeddings)\.npy|(neighbors|proposals|masks|regions|pairs|pair_facts)\.parquet"
     r"|shards/[a-z_]+(-\d+|\.json)?|(.*/)?\..+\.\d+\.tmp"
 )
 """What a stage makes: goes when its successor has taken its place."""

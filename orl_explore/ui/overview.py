@@ -13,6 +13,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import curves
 from orl_explore.images.findings import Findings
 from orl_explore.nested import from_dict
+from orl_explore.runs.caps import caps
 from orl_explore.runs.run import Run
 from orl_explore.runs.states import StageState
 from orl_explore.runs.tables import MINED
@@ -116,6 +117,9 @@ def show_stage(run: Run, stage: StageState, images: int) -> None:
     elif stage.state == "running":
         progress_of_parts(run, stage.name)
         _progress(run, stage, images=images)
+    if stage.name == "stage2" and stage.begun:
+        for sentence in caps(record.get("config", {})):
+            st.caption(state.plain(sentence))
     if stage.state in ("absent", "waiting", "incomplete"):
         st.caption(state.sentence(stage.sentence))
     elif stage.command:

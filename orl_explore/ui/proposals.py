@@ -13,6 +13,7 @@ import streamlit as st
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
 from orl_explore.images.object_masks import from_rle
+from orl_explore.runs.caps import caps
 from orl_explore.runs.masks import has_masks, masks_of_image
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, proposers, state
@@ -47,6 +48,8 @@ def _own(run: Run, image_id: int) -> None:
     found = run.read("proposals", image_id=image_id)
     raw = found[BOX].to_numpy()
     objects = chooser.objects_of(run, image_id)
+    if said := caps(run.stage("stage2").get("config", {})):
+        st.caption(state.plain(" ".join(said)))
 
     left, right = st.columns([1.5, 1], gap="medium")
     with right:

@@ -30,6 +30,7 @@ def render(root: Path) -> None:
     if len(names) > SHOWN:
         st.caption(f"The newest {SHOWN} of {len(names):,} runs.")
     table = run_table.table_of(runs)
+    table[list(run_table.FIGURES)] *= 100
     table.insert(0, "picture", [_picture(run) for run in runs.values()])
     picked = st.dataframe(
         table,
@@ -43,7 +44,7 @@ def render(root: Path) -> None:
             "picture": st.column_config.ImageColumn("picture", width=90),
             "images": st.column_config.NumberColumn(format="localized", width=80),
             "created": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
-            **{name: st.column_config.NumberColumn(format="percent") for name in run_table.FIGURES},
+            **{name: st.column_config.NumberColumn(format="%.1f%%") for name in run_table.FIGURES},
         },
         alt="all runs, with state, data, encoder and key figures",
     )

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import expect
 
 from browser_pages import draw_around_everything, ready, shoot, visit
-from orl_explore.runs.region_embeddings import read_region_embeddings
 from orl_explore.runs.run import Run
 from training.embed_regions import embed_regions_by
 
@@ -17,9 +16,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def embedded(runs, tiny):
-    """The run "one", its regions embedded by the untrained encoder and those of stages 1 and 3."""
+    """The run "one", all its regions embedded by the untrained encoder and those of stages 1 and 3."""
     run = Run(runs / "one")
-    embed_regions_by(run, tiny)
+    embed_regions_by(run, tiny, limit=run.count("regions"))
     return run
 
 
@@ -38,7 +37,7 @@ def test_a_category_and_its_boxes(page, address):
 
 
 def test_one_box_and_why_it_is_alike_to_another(page, address, embedded):
-    region = int(read_region_embeddings(embedded, "stage3").region_ids[4])  # it may be a sample
+    region = int(embedded.read("regions")["region_id"].iloc[4])
     visit(page, address, run="one", page="compare", region=region)
     expect(page.get_by_text(re.compile(rf"^Region {region}\b"))).to_be_visible()
     why = page.get_by_role("button", name="question_mark").first

@@ -44,11 +44,14 @@ def ring(page: Page, number: int = 0) -> np.ndarray | None:
 
 def click(page: Page, region: int, number: int = 0) -> int:
     """Click a region's point; the one that is then chosen: that, or one on top of it."""
+    page.locator(".over").nth(number).evaluate("map => map.scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(300)
     place = at(page, region, number)
     page.mouse.move(*place, steps=3)
     page.mouse.click(*place)
     field = page.get_by_role("spinbutton", name="Region")
     expect(field).not_to_have_value("")
+    page.wait_for_timeout(500)
     ready(page)
     chosen = int(field.input_value())
     assert np.hypot(*np.subtract(at(page, chosen, number), place)) < 12

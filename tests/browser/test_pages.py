@@ -27,14 +27,29 @@ def test_every_page_has_a_link(page, address, name):
     shoot(page, name)
 
 
-def test_dark_theme(browser, address):
-    context = browser.new_context(color_scheme="dark", viewport={"width": 1280, "height": 800})
+LOOKS = {"dark": ("dark", 1280), "1024": ("light", 1024), "390": ("light", 390)}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_in_the_dark_and_on_narrow_screens(browser, address, look):
+    """The title stands clear of the header, nothing is wider than the screen, no figure is cut off."""
+    scheme, width = LOOKS[look]
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     tab = context.new_page()
     for name in (page.name for page in PAGES):
         visit(tab, address, run="one", page=name)
         background = tab.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
-        assert sum(map(int, re.findall(r"\d+", background)[:3])) < 150
-        shoot(tab, f"{name}-dark")
+        assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 150) == (scheme == "dark")
+        shoot(tab, f"{name}-{look}")
+        title = tab.get_by_role("heading", level=1).bounding_box()
+        header = tab.locator("header").first.bounding_box()
+        assert title is not None
+        assert (
+            header is None or title["y"] >= header["y"] + header["height"] - 8 or header["height"] < 8 or width > 1100
+        )
+        assert tab.evaluate("document.querySelector('.stMain').scrollWidth") <= width
+        figures = "[...document.querySelectorAll('[data-testid=stMetricValue] *')]"
+        assert tab.evaluate(f"{figures}.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)") == []
     context.close()
 
 
@@ -117,18 +132,29 @@ def test_a_link_to_a_neighbor_of_an_image(page, address, runs):
     expect(page.get_by_text("neighbor 2, similarity")).to_be_visible()
 
 
-def test_a_picture_of_ones_own(page, address, runs, tmp_path):
+def test_search_with_a_picture_and_with_a_box_on_it(page, address, runs, tmp_path):
     images = Run(runs / "one").images()
-    visit(page, address, run="one", page="neighbors")
-    page.get_by_text("Neighbors of a picture of your own").click()
-    page.locator("input[type=file]").set_input_files(images.path(5))
-    expect(page.get_by_alt_text("your picture")).to_be_visible(timeout=60_000)
-    expect(page.get_by_text("1.000 no. 1")).to_be_visible()
-    shoot(page, "neighbors-own-picture")
+    visit(page, address, run="one", page="overview")
+    page.get_by_role("button", name="Search by picture").click()
+    dialog = page.get_by_role("dialog")
+    picture = tmp_path / "named.anyhow"
+    picture.write_bytes(images.path(5).read_bytes())
+    dialog.locator("input[type=file]").set_input_files(picture)
+    shown = dialog.get_by_alt_text("the picture to search with")
+    expect(shown).to_be_visible(timeout=60_000)
+    expect(dialog.get_by_role("button", name="1.000").first).to_be_visible(timeout=60_000)
+    frame = shown.bounding_box()
+    page.mouse.move(frame["x"] + 5, frame["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2, steps=5)
+    page.mouse.up()
+    expect(dialog.get_by_text("Box at (")).to_be_visible()
+    ready(page)
+    shoot(page, "search-box")
     (tmp_path / "no.png").write_bytes(b"<script>alert(1)</script>")
-    page.locator("input[type=file]").set_input_files(tmp_path / "no.png")
-    expect(page.get_by_text("not an image")).to_be_visible()
-    expect(page.get_by_alt_text("your picture")).to_have_count(0)
+    dialog.locator("input[type=file]").set_input_files(tmp_path / "no.png")
+    expect(dialog.get_by_text("not an image")).to_be_visible()
+    expect(dialog.get_by_text("Most similar images")).to_have_count(0)
 
 
 # ---- more than one page, reader or moment --------------------------------------------------------------------------

@@ -74,15 +74,18 @@ def test_pictures_that_came_into_the_folder_are_taken_in(annotations, options, n
     (tmp_path / late.name).rename(late)
     sorted(photos.iterdir())[0].unlink()
     explore(Run(run.path), [photos])
-    assert "1 pictures are new or have changed, 1 are gone" in capsys.readouterr().err
+    assert (
+        "new or have changed: 1; that are gone or were different: 1; the other 22 are taken over"
+        in capsys.readouterr().err
+    )
     assert late.name in set(run.images().table["file_name"])
     assert run.finished("stage2")
     run.note("stage1", state="finished")
     sorted(photos.iterdir())[1].rename(tmp_path / "away.png")
     (tmp_path / "away.png").rename(photos / "back.png")
-    with pytest.raises(OrlError, match="is gone: put it back"):
-        explore(Run(run.path), [photos])
-    assert "this run was trained without them" in capsys.readouterr().err
+    explore(Run(run.path), [photos])
+    assert "this run has been trained and stays as it is" in capsys.readouterr().err
+    assert "back.png" not in set(run.images().table["file_name"])
 
 
 def test_the_smallest_box_follows_the_pictures(images):

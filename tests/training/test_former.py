@@ -84,6 +84,7 @@ def equal(run, fresh):
         np.testing.assert_allclose(run.read_array(name), fresh.read_array(name), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_only_new_pictures_are_looked_at(photos, config, made, tmp_path):
     run, fresh = Run(tmp_path / "run"), Run(tmp_path / "fresh")
     mine(run, photos, config)

@@ -146,3 +146,12 @@ def test_annotations_that_were_left_out_are_shown(run, visit):
     assert "5 objects of 8 annotations" in shown
     assert "left out: 3 annotations marked iscrowd, such as annotations[1] of a.json" in shown
     assert "2 names of a.json found in another form" in shown
+
+
+@pytest.mark.parametrize("page", ["overview", "proposals"])
+def test_what_stage_2_leaves_out_for_speed_is_said(run, visit, page):
+    assert "longer side" not in "".join(box.value for box in visit(run="one", page=page).caption)
+    run.note("stage2", config=run.stage("stage2")["config"] | {"max_side": 480, "max_boxes": 30})
+    said = "".join(box.value for box in visit(run="one", page=page).caption)
+    assert "480 px on the longer side" in said
+    assert "At most 30 boxes" in said
