@@ -26,7 +26,10 @@ def test_a_category_and_its_boxes(page, address):
     visit(page, address, run="one", page="compare")
     expect(page.get_by_text("nearest boxes of the same category")).to_be_visible()
     shoot(page, "compare-objects")
-    page.get_by_test_id("stSelectbox").filter(has_text="Category").locator("input").click()
+    choice = page.get_by_test_id("stSelectbox").filter(has_text="Category").locator("input")
+    choice.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)  # a list that is open closes when the page scrolls
+    choice.click()
     option = page.get_by_role("option").nth(1)
     name = option.inner_text()
     option.click()
