@@ -342,7 +342,7 @@ def _propose_one(task: _Task, row: int) -> Judged:
     image = np.asarray(task.images.load(row))  # (H, W, 3) uint8 RGB
     height, width = image.shape[:2]
     image_id = int(task.images.table["image_id"].to_numpy()[row])
-    seed = int(np.random.SeedSequence([task.seed, image_id]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([task.seed, image_id % 2**64]).generate_state(1)[0])
     try:
         boxes = task.search(image, seed=seed)
     except (cv2.error, MemoryError) as error:

@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 from orl_explore.figures import style
 from orl_explore.judging.diagnostics import UNLABELED
 
-COLORS: Final = (
-    *style.PALETTE[:7],
-    *("#3A1FD0", "#E81FD0", "#2FD12F", "#E0125A", "#7B5AC8"),
-)
+COLORS: Final = style.GROUPS
 """Twelve colors that can be told apart; without gray, which is for the unlabeled and for all others."""
 
 LARGEST: Final = 10

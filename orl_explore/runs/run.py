@@ -113,7 +113,8 @@ class Run:
         """
         manifest = self.manifest()
         records = {
-            name: {**record["config"], **record.get("compute", {})} for name, record in manifest["stages"].items()
+            name: {**record.get("config", {}), **record.get("compute", {})}
+            for name, record in manifest["stages"].items()
         }
         return from_dict(Config, manifest.get("config") or records)
 

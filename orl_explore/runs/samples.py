@@ -87,7 +87,7 @@ class ImageViews(Dataset):
     def __getitem__(self, index: Index) -> dict[str, View | int]:
         epoch, row = index
         image_id = int(self.image_ids[row])
-        rng = np.random.default_rng([self.seed, epoch, image_id])
+        rng = np.random.default_rng([self.seed, epoch, image_id % 2**64])
         image = self.renderer.load(self.images, row)
         settings, size = self.config.views, self.config.image_size
         width, height = (int(side) for side in self.image_sizes[row])
@@ -189,7 +189,7 @@ class ObjectViews(Dataset):
         image_id = int(self.image_ids[row])
         width, height = self.image_sizes[row]
         return draw_sample(
-            np.random.default_rng([self.seed, epoch, image_id]),
+            np.random.default_rng([self.seed, epoch, image_id % 2**64]),
             self.config.views,
             image_id=image_id,
             image_size=(int(width), int(height)),

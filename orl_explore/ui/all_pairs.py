@@ -71,7 +71,7 @@ def _prepared(run: Run) -> bool:
     bar = st.progress(0.0)
 
     def show(done: int, total: int) -> None:
-        bar.progress(done / total, f"{done:,} of {total:,} pairs")
+        bar.progress(done / max(total, 1), f"{done:,} of {total:,} pairs")
 
     make_pair_facts(run, progress=show)
     st.rerun()

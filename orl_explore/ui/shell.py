@@ -292,6 +292,8 @@ def main() -> None:
         run = state.open_run(root, name)
         with head, suppress(OrlError):  # without images there is nothing to find, as the page says
             searching.bar(run)
+        if page.image:
+            state.chosen_image(run)  # here, so that a link to none is answered at the top of every page
         try:
             page.render(run)
         except OrlError as error:

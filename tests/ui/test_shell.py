@@ -126,6 +126,7 @@ def test_names_of_files_are_text(runs, page, monkeypatch, visit):
     for box in [*app.markdown, *app.caption]:
         assert "[a](https" not in box.value
         assert "![c](" not in box.value
-    assert (
-        state.plain(name) in "".join(box.value for box in [*app.markdown, *app.caption, *app.text]) or page == "pairs"
+    assert state.plain(name) in "".join(box.value for box in [*app.markdown, *app.caption, *app.text]) or page in (
+        "pairs",
+        "compare",
     )
