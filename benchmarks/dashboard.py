@@ -54,7 +54,7 @@ MAP = """(function () {
 })()"""
 """The shadow root that the object map is in."""
 
-BUTTONS = {"pairs": "next-image", "sample": "sample-Next", "compare": "compare-Next"}
+BUTTONS = {"pairs": "next-image", "sample": "sample-Next"}
 """On these pages another image is the next one; the key of the button."""
 
 
@@ -64,7 +64,7 @@ MAIN = {
     "proposals": ".js-plotly-plot",
     "pairs": ".st-key-Accept",
     "object_map": "[class*=st-key-object-map-region]",
-    "compare": ".st-key-compare-Next, .st-key-compare-embed",
+    "compare": ".st-key-compare-region",
     "sample": ".st-key-sample-Next",
 }
 """What a page has when it is there, besides its title."""

@@ -152,10 +152,6 @@ def screenshots(
         for page in (page for page in PAGES if page.name in pages):
             tab.goto(f"{address}/?run={run.path.name}&page={page.name}&image={image_id}")
             tab.wait_for_function(DONE)
-            if page.name == "compare" and tab.locator(".st-key-compare-embed button").count():
-                tab.locator(".st-key-compare-embed button").click()
-                tab.wait_for_selector(".st-key-choose-Next")
-                tab.wait_for_function(DONE)
             if page.name == "object_map":
                 if {"stage1", "stage3"} <= set(embedded_encoders(run)):
                     tab.goto(f"{tab.url}&encoder=stage1&versus=stage3")

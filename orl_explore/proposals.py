@@ -245,6 +245,11 @@ class Proposer:
                 return
             except (BrokenProcessPool, OSError) as error:
                 self._end_pool()
+                if isinstance(error, OSError):  # none can be started: no room for processes, or for their semaphores
+                    log.warning("no worker process can be started (%s): this goes on without, slower", error)
+                    self._in_processes = False
+                    yield from (_propose_one(self._task, row) for row in rows[done:])
+                    return
                 self._go_on_after(error, rows[done:])
 
     def _in_pool(self, rows: Sequence[int]) -> Iterator[Judged]:

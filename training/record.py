@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -75,6 +77,18 @@ def judge_at_once(run: Run, stage: str, encoder: Encoder, config: Config) -> Non
     except OrlError as error:  # the stage is done, and stays so
         console.print(f"careful: {error}", markup=False)
         return
-    for sentence in useless.of_training(f"{stage[:-1]} {stage[-1]}", found["trained"], found["untrained"]):
+    title, last = f"{stage[:-1]} {stage[-1]}", _last_loss(run, stage)
+    for sentence in (*useless.of_loss(title, last), *useless.of_training(title, found["trained"], found["untrained"])):
         console.print(f"careful: {sentence}", markup=False)
     run.note(stage, plain_pictures={name: one.as_dict() for name, one in found.items()})
+
+
+def _last_loss(run: Run, stage: str) -> float:
+    """Mean image loss of the last epoch, by metrics.csv; nan where there is none."""
+    try:
+        with (run.folder(stage) / "metrics.csv").open(newline="") as file:
+            rows = [(row["epoch"], float(row["loss_image"])) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError):
+        return math.nan
+    losses = [loss for epoch, loss in rows if epoch == rows[-1][0]]
+    return sum(losses) / len(losses) if losses else math.nan

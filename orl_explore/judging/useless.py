@@ -20,6 +20,9 @@ from orl_explore.judging.diagnostics import effective_rank, representation_std
 ALIKE: Final = 0.999
 """Mean cosine of two pictures from which on an encoder is said to take all pictures for the same."""
 
+STRANGERS: Final = 3.5
+"""Image loss of an epoch above which training has learned nothing."""
+
 LOST: Final = 0.5
 """Share of the untrained network's spread or rank below which training has lost something."""
 
@@ -114,6 +117,21 @@ def of_training(title: str, trained: Spread, untrained: Spread) -> list[str]:
     return [
         f"{title} is worse than the untrained network at telling pictures apart: {', '.join(worse)}, on"
         f" {trained.images} plain pictures"
+    ]
+
+
+def of_loss(title: str, loss: float) -> list[str]:
+    """Sentences about the image loss of the last epoch: 0 when two views of an image agree, 4 when they are strangers.
+
+    Args:
+        title: of the stage.
+        loss: mean of `loss_image`.
+    """
+    if not loss > STRANGERS:  # nan, too
+        return []
+    return [
+        f"{title}: two views of an image are hardly more alike than random vectors (loss {loss:.2f} of 4): lower"
+        " base_lr, or train for longer"
     ]
 
 

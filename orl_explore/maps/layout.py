@@ -6,6 +6,7 @@ import atexit
 import shutil
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -33,9 +34,11 @@ EXACT: Final = 6e11
 
 REDUCED: Final = 128
 
-SEARCH_COST, ROUND_COST, START_COST = 1.6e-11, 1.25e-7, 4.0
-"""Seconds on one core: a product of the search; a round of a neighbor of a vector; what UMAP compiles. Only their
-ratios matter: they say how much of the way is behind."""
+SEARCH_COST, GRAPH_COST, ROUND_COST, START_COST = 1.7e-11, 6e-5, 1.15e-7, 4.0
+"""Seconds on one core: a product of the search; a vector's part of the graph and of where the layout begins; a round of
+a neighbor of a vector; what UMAP compiles, once a process. Only their ratios matter: they say how much is behind."""
+
+_compiled = threading.Event()
 
 BLOCK: Final = 1024
 
@@ -136,7 +139,8 @@ def umap_layout(
     neighbors = min(neighbors, count - 1)
     search = SEARCH_COST * count * min(count * vectors.shape[1], EXACT / count if count else 0)
     rounds = ROUND_COST * count * neighbors * ROUNDS
-    tell = _Share(progress, search + START_COST + rounds)
+    start = GRAPH_COST * count + (0.0 if _compiled.is_set() else START_COST)
+    tell = _Share(progress, search + start + rounds)
     tell(0.0)
     umap = _umap()
     nearest, cosines = feature_neighbors(
@@ -159,7 +163,7 @@ def umap_layout(
         force_approximation_algorithm=True,  # else it leaves what it is given, up to 4096 rows
         tqdm_kwds={
             "disable": progress is None,
-            "file": _Rounds(lambda done, total: tell(search + START_COST + rounds * done / total)),
+            "file": _Rounds(lambda done, total: tell(search + start + rounds * done / total)),
             "bar_format": "{n}/{total}",
             "mininterval": 0.2,
         },
@@ -167,7 +171,8 @@ def umap_layout(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="precomputed_knn")  # no new points will be laid out
         points = layout.fit_transform(vectors)
-    tell(search + START_COST + rounds)
+    tell(search + start + rounds)
+    _compiled.set()
     if not np.isfinite(points).all():  # regions that UMAP finds unconnected to all others
         points = np.where(np.isfinite(points), points, np.nanmean(np.where(np.isfinite(points), points, np.nan), 0))
     return Layout(points.astype(np.float32), nearest)

@@ -352,7 +352,7 @@ def make_object_maps(
     names = list(dict.fromkeys(canonical(name) for name in encoders))
     base = MINED if names == [MINED] else base_of([*names, *embedded_encoders(run)])
     found = {}
-    for name in sorted({*names, base}, key=lambda name: name != base):
+    for name in dict.fromkeys([base, *names]):
         onto = None if name == base else base
         wanted = settings if name in names else None  # the base may have any where it is not asked for
         if (overwrite and name in names) or not is_current(run, wanted, name, onto=onto):

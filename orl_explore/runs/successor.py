@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from orl_explore.runs.checkpoints import set_aside
 from orl_explore.runs.files import write_json
 from orl_explore.runs.reviews import pairs_hash
 from orl_explore.runs.run import Run
@@ -65,6 +66,7 @@ def settle(run: Run) -> None:
     new, place, old = (run.path / f"{name}{suffix}" for suffix in (".new", "", ".old"))
     if new.exists():
         if place.exists():
+            set_aside(old)  # what an earlier one could not bring along
             place.rename(old)
         new.rename(place)
     if old.exists():

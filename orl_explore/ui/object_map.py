@@ -56,7 +56,7 @@ def render(run: Run) -> None:
     regions = state.table(run, "regions")
     columns = st.columns([5, 5, 6, 4, 3], vertical_alignment="bottom")
     encoder, second, mode = _choose_view(run, encoders, columns)
-    with columns[4].popover("Layout", icon=":material/tune:", width="stretch"):
+    with columns[4].popover("Layout", width="stretch"):
         layout = map_address.choice(st, run, "layout", list(LAYOUTS), "umap", label="Layout", names=LAYOUTS.__getitem__)
         _settings(run, encoder)
     names = [name for name in (encoder, second) if name]

@@ -33,7 +33,8 @@ WATCH: Final = 5.0
 """Seconds between two looks at whether the workers live, where no signal says so."""
 
 _ROOM = re.compile(
-    r"shared memory|/torch_|No space left|Too many open files|ancdata|Cannot allocate memory|Resource temporarily"
+    r"shared memory|/torch_|No space left|Too many open files|ancdata|Cannot allocate memory"
+    r"|Resource temporarily|Read-only file"
 )
 """What errors say that are about the way from a worker to the loop."""
 

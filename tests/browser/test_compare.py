@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from browser_pages import ready, shoot, visit
+from browser_pages import draw_around_everything, ready, shoot, visit
 from orl_explore.runs.run import Run
 from training.embed_regions import embed_regions_by
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def embedded(runs, tiny):
-    """The run "one", its regions embedded by the untrained encoder and those of stages 1 and 3."""
+    """The run "one", all its regions embedded by the untrained encoder and those of stages 1 and 3."""
     run = Run(runs / "one")
-    embed_regions_by(run, tiny)
+    embed_regions_by(run, tiny, limit=run.count("regions"))
     return run
 
 
@@ -26,7 +26,10 @@ def test_a_category_and_its_boxes(page, address):
     visit(page, address, run="one", page="compare")
     expect(page.get_by_text("nearest boxes of the same category")).to_be_visible()
     shoot(page, "compare-objects")
-    page.get_by_test_id("stSelectbox").filter(has_text="Category").locator("input").click()
+    choice = page.get_by_test_id("stSelectbox").filter(has_text="Category").locator("input")
+    choice.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)  # a list that is open closes when the page scrolls
+    choice.click()
     option = page.get_by_role("option").nth(1)
     name = option.inner_text()
     option.click()
@@ -39,7 +42,7 @@ def test_a_category_and_its_boxes(page, address):
 def test_one_box_and_why_it_is_alike_to_another(page, address, embedded):
     region = int(embedded.read("regions")["region_id"].iloc[4])
     visit(page, address, run="one", page="compare", region=region)
-    expect(page.get_by_text(f"Region {region}", exact=False).first).to_be_visible()
+    expect(page.get_by_text(re.compile(rf"^Region {region}\b"))).to_be_visible()
     why = page.get_by_role("button", name="question_mark").first
     why.scroll_into_view_if_needed()
     shoot(page, "compare-one-box")
@@ -56,3 +59,16 @@ def test_pairs_that_either_would_mine(page, address):
     expect(page.get_by_text("purity of all pairs")).to_be_visible()
     ready(page)
     shoot(page, "compare-pairs")
+
+
+def test_linked_maps_of_two_encoders(page, address):
+    visit(page, address, run="one", page="compare")
+    page.get_by_role("tab", name="Whole images").click()
+    page.get_by_role("tab", name="All images on two maps").click()
+    expect(page.locator(".js-plotly-plot:visible")).to_have_count(3)  # the histogram and the maps
+    ready(page)
+    charts = page.locator(".js-plotly-plot")
+    shown = [number for number in range(charts.count()) if charts.nth(number).is_visible()]
+    draw_around_everything(page, shown[1])
+    expect(page.get_by_text("24 images are marked.")).to_be_visible()
+    shoot(page, "compare-marked")

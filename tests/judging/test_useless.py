@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orl_explore.errors import OrlError
 from orl_explore.judging import useless
-from orl_explore.judging.useless import Spread, check_directions, of_images, of_summary, of_training, spread
+from orl_explore.judging.useless import Spread, check_directions, of_images, of_loss, of_summary, of_training, spread
 
 RNG = np.random.default_rng(0)
 
@@ -65,6 +65,11 @@ def test_after_training(trained, said):
     found = of_training("stage 1", trained, GOOD)
     assert len(found) == (said is not None)
     assert said is None or said in found[0]
+
+
+@pytest.mark.parametrize(("loss", "said"), [(0.4, 0), (3.4, 0), (3.8, 1), (float("nan"), 0)])
+def test_views_that_stay_strangers(loss, said):
+    assert len(of_loss("stage 1", loss)) == said
 
 
 def test_pictures_that_look_alike():

@@ -67,7 +67,7 @@ def test_umap_itself(count):
 
 @pytest.mark.slow
 def test_the_time_left_is_told_within_a_factor_of_two():
-    """What the share that is behind promises, at any time after a fifth of the way, against what was left."""
+    """What the share that is behind promises, at any time from a third of the way on, against what was left."""
     umap_layout(unit(100), **SETTINGS)  # compiles
     seen, began = [], time.process_time()
     umap_layout(
@@ -75,7 +75,7 @@ def test_the_time_left_is_told_within_a_factor_of_two():
     )
     whole = seen[-1][1]
     for done, seconds in seen:
-        if 20 <= done < 95:
+        if 30 <= done < 95:
             assert 0.5 < (seconds / done * (100 - done)) / (whole - seconds) < 2, (done, seconds, whole)
 
 
@@ -103,7 +103,7 @@ def test_unchanged_features_keep_their_places():
 SCRIPT = """
 import numpy as np
 from numba.core import caching
-caching._CacheImpl._locator_classes = [caching._UserProvidedCacheLocator]  # nowhere to write, unless somebody says so
+caching.CacheImpl._locator_classes = [caching.UserProvidedCacheLocator]  # nowhere to write, unless somebody says so
 from orl_explore.maps.layout import _umap
 import numba
 print(_umap().__name__, numba.config.CACHE_DIR)

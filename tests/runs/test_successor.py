@@ -62,6 +62,18 @@ def test_it_takes_the_place(made):
     assert new.finished("stage1")  # for whoever still asks it
 
 
+def test_what_could_not_come_along_stays(made):
+    """A file that the new folder has, too: it is still there after another successor."""
+    (made.path / "stage1.new" / "notes.txt").write_text("theirs")
+    Successor(made.path, "stage1").take_place()
+    assert contents(made.path / "stage1.old") == {"notes.txt": "mine"}
+    shutil.copytree(made.path / "stage1", made.path / "stage1.new")
+    Successor(made.path, "stage1").note("stage1", state="finished", config={"epochs": 4})
+    Successor(made.path, "stage1").take_place()
+    assert contents(made.path / "stage1.old.set-aside") == {"notes.txt": "mine"}
+    assert (made.path / "stage1" / "notes.txt").read_text() == "theirs"
+
+
 @pytest.mark.parametrize("killed_at", range(12))
 def test_killed_while_it_takes_the_place(killed_at, made, monkeypatch):
     """At any file system call."""
@@ -106,7 +118,9 @@ def test_reviews_come_along(finished, tmp_path):
     save_review(run, Pair(*key), verdict="accepted")
     reviews = run.file("reviews").read_bytes()
     for pairs, name in (("same", "reviews.parquet"), ("other", "reviews-of-former-pairs.parquet")):
-        new = shutil.copytree(run.path / "stage2", run.path / "stage2.new", ignore=shutil.ignore_patterns("reviews*"))
+        new = shutil.copytree(
+            run.path / "stage2", run.path / "stage2.new", ignore=shutil.ignore_patterns("reviews*", "verdicts*")
+        )
         if pairs == "other":
             shutil.copy(run.file("regions"), new / "pairs.parquet")
         successor = Successor(run.path, "stage2")

@@ -35,6 +35,7 @@ def test_run_folder(finished, tiny):
             "stage1/metrics.csv",
             "stage2/image_embeddings.npy",
             "stage2/neighbors.parquet",
+            "stage2/pair_facts.parquet",
             "stage2/pairs.parquet",
             "stage2/proposals.parquet",
             "stage2/region_embeddings.npy",

@@ -122,7 +122,7 @@ def test_names_of_files_are_text(runs, page, monkeypatch, visit):
     path = run.images().path(0)
     monkeypatch.setattr(ImageSet, "_path", lambda *_: str(path))  # whatever it is called
     run.write("images", table.assign(file_name=[name, *files[1:]]))
-    app = visit(page=page)
+    app = visit({"compare tab": "Whole images"}, page=page)
     for box in [*app.markdown, *app.caption]:
         assert "[a](https" not in box.value
         assert "![c](" not in box.value

@@ -128,9 +128,12 @@ def test_no_way_to_send_a_batch(error, tmp_path, monkeypatch, caplog):
     assert "Traceback" not in caplog.text
 
 
-def test_no_worker_can_be_started(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("number", "text"), [(11, "Resource temporarily unavailable"), (30, "Read-only file system"), (28, "No space left")]
+)
+def test_no_worker_can_be_started(number, text, tmp_path, monkeypatch, caplog):
     def fork():
-        raise OSError(11, "Resource temporarily unavailable")
+        raise OSError(number, text)
 
     monkeypatch.setattr(os, "fork", fork)
     assert loop(Numbers(tmp_path)) == BATCHES

@@ -17,8 +17,9 @@ from training import pipeline
 from training.config import load_config, to_yaml
 from training.twin_training import TwinTraining
 
-COMMANDS = ["explore", "scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config"]
-COMMANDS += ["encoders", "embed-regions", "map", "project", "import", "export", "embed", "app"]
+COMMANDS = ["explore", "scenes", "data", "verify", "run", "stage1", "stage2", "stage3", "evaluate"]
+COMMANDS += ["compare-proposals", "plan", "config", "encoders", "embed-regions", "map", "project"]
+COMMANDS += ["pairs", "select", "report", "import", "export", "embed", "app"]
 TAKE_SETTINGS = ("explore", "run", "stage1", "stage2", "stage3", "evaluate", "plan", "config", "import", "embed")
 TAKE_SETTINGS += ("embed-regions",)
 
