@@ -13,6 +13,7 @@ from claim_judging import FIGURES
 
 from orl_explore.judging.intervals import interval, read_resampled
 
+COMPARED = (("untrained", "stage1"), ("untrained", "full"), ("stage1", "full"), ("full", "oracle"))
 TESTS = {"known": "known instances", "new": "new instances"}
 
 
@@ -38,6 +39,15 @@ def write(work: Path, titles: Mapping[str, str], name: str) -> None:
             cells = [_cell(work, arm, of, results["stage1"], f"{figure}/{test}") for figure in FIGURES]
             rows.append([titles[arm], " ".join(str(seed) for seed in of), *cells])
         blocks.append(report.markdown_table(rows))
+    rows = [["gain", "over", "on", *FIGURES.values()]]
+    for first, second in COMPARED:
+        seeds = [seed for seed in results[second] if seed in results[first]]
+        tests = [test for test in TESTS if all(f"probe/{test}" in results[second][seed]["figures"] for seed in seeds)]
+        for test in tests if seeds else []:
+            cells = [_shown(*gain(work, first, second, seeds, f"{figure}/{test}")) for figure in FIGURES]
+            rows.append([titles[second], titles[first], TESTS[test], *cells])
+    if len(rows) > 1:
+        blocks.append(report.markdown_table(rows))
     rows = [["pairs", "pairs", "of two objects", "of these, of one category", "chance", "times chance"]]
     for arm, of in done.items():
         if all("purity" in one for one in of.values()):
@@ -59,7 +69,7 @@ def write(work: Path, titles: Mapping[str, str], name: str) -> None:
     if missing:
         blocks.append(f"Not run: {'; '.join(missing)}.")
     hours = sum(one["core_seconds"] for of in done.values() for one in of.values()) / 3600
-    blocks.append(f"{hours:.1f} core hours in all.")
+    blocks.append(f"{hours:.1f} core hours at least: of what was stopped and continued, only the last part counts.")
     report.save(name, "What decides whether stage 3 wins", "\n\n".join(blocks))
 
 
@@ -80,9 +90,13 @@ def _cell(
     both = [seed for seed in of if seed in stage1]
     if arm == "stage1" or not both:
         return shown
-    value, low, high = gain(work, "stage1", arm, both, figure)
+    return f"{shown} ({_shown(*gain(work, 'stage1', arm, both, figure))})"
+
+
+def _shown(value: float, low: float, high: float) -> str:
+    """A gain with its interval; bold where that does not hold 0."""
     text = f"{100 * value:+.1f}, {100 * low:+.1f} to {100 * high:+.1f}"
-    return f"{shown} ({f'**{text}**' if low > 0 or high < 0 else text})"
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def gain(work: Path, first: str, second: str, seeds: list[int], figure: str) -> tuple[float, float, float]:
