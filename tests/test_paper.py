@@ -78,6 +78,7 @@ STAGE3 = TRAINING | {
     "intra_weight": 1.0,
     "inter_weight": 1.0,
     "reviews": None,
+    "without": None,
 }
 OURS = {
     "stage1": {"checkpoint_steps", "compile", "gradient_checkpointing", "knn_every", "keep_every"},
@@ -217,7 +218,7 @@ def test_precision(gpu, training, bf16, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     config = load_config("coco_paper")
     assert machine.precision_flag(config.precision) == training
-    assert stage2._embedding(config)["bf16"] == bf16
+    assert stage2.embedding_options(config)["bf16"] == bf16
 
 
 def test_every_claim_of_equality_names_tests_that_exist():

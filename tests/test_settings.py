@@ -95,7 +95,7 @@ def test_defaults_are_the_papers(stage, expected):
     bookkeeping = {
         "stage1": computing,
         "stage2": {"batch_size", "shard_images", "proposals", "index"},
-        "stage3": {*computing, "reviews"},
+        "stage3": {*computing, "reviews", "without"},
     }
     assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
 

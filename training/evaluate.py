@@ -44,6 +44,7 @@ where a run does not allow it (no annotations, a stage not run yet).
         corloc_interval, corloc_support_interval        as purity_interval
         recall_at_boxes               objects that one of the first N kept boxes meets at IoU 0.5, by N
     chance    object_probe, object_knn, scene_map
+    verdicts  sentences about what is of no use, such as an encoder that is worse than the untrained one
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from orl_explore.errors import OrlError
 from orl_explore.images import deep
 from orl_explore.images.colors import is_srgb, to_srgb
 from orl_explore.images.deep import Deep, Ranges
-from orl_explore.images.kinds import Unusable, formats_of, jpeg_kind, why_not_opened
+from orl_explore.images.kinds import Unusable, formats_of, jpeg_kind, why_no_tiff, why_not_opened
 
 MAX_PIXELS: Final = 100_000_000
 MAX_BYTES: Final = 1 << 30
@@ -232,6 +232,8 @@ def _decoded(data: bytes, minimum_side: int, ranges: Ranges | None, *, as_is: bo
         if kind := jpeg_kind(data):
             raise Unusable(kind) from None
         message = " ".join(str(error).split()) or type(error).__name__
+        if data[:2] in (b"II", b"MM") and (why := why_no_tiff(data)).startswith("truncated: "):
+            raise Unusable(why) from None
         if isinstance(error, EOFError) or any(word in message.lower() for word in ("truncated", "end of file")):
             raise Unusable("truncated: the file ends before the picture does") from None
         raise Unusable(f"damaged: {message}") from None

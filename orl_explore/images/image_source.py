@@ -66,7 +66,11 @@ def absolute(path: Path) -> Path:
 
 def path_id(name: str) -> int:
     """An id for a path: 53 bits, so that JavaScript and JSON readers keep them exactly."""
-    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()) >> 11
+    try:
+        data = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, which a json can hold and no file name
+        data = name.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest()) >> 11
 
 
 def whole(value: Any) -> int | None:

@@ -6,6 +6,7 @@ replaced by an empty one, which takes whatever it is given and does nothing; no 
 
 from __future__ import annotations
 
+import _compat_pickle
 import pickle
 import sys
 import types
@@ -83,13 +84,18 @@ def read_numbers(path: Path) -> tuple[Any, dict[str, int]]:
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
+            # torch.save writes the names of Python 2: `__builtin__`, and `_codecs.encode` for bytes.
+            module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+            if (module, name) == ("_codecs", "encode"):
+                return Inert  # of bytes, which belong to something that is counted
             if (module, name) in _TENSORS:
                 return _TENSORS[module, name] or getattr(sys.modules[module], name)
             if module == "torch" and isinstance(kind := getattr(torch, name, None), torch.dtype):
                 return kind
             top = module.partition(".")[0]
             known = top in sys.stdlib_module_names and top not in _HARMLESS
-            if (known and not (top in ("builtins", "__builtin__") and name in _HARMLESS_BUILTINS)) or top == "torch":
+            if (known and not (top == "builtins" and name in _HARMLESS_BUILTINS)) or top == "torch":
                 raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no checkpoint needs")
             left_out[f"{module}.{name}"] += 1
             return Inert

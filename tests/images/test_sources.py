@@ -163,7 +163,7 @@ def test_coco_images_that_cannot_be_used(tmp_path):
         (b'{"images": {"file_name": [], "id": []}}', "is no COCO file"),
         (b'{"images": [1]}', r"images\[0\] lacks"),
         (b'{"images": [{"id": 1}]}', r"images\[0\] lacks"),
-        (b'{"images": [{"id": "one", "file_name": "a.png"}]}', "whole number"),
+        (b'{"images": [{"id": " ", "file_name": "a.png"}]}', "whole number or text"),
         (b'{"images": [{"id": true, "file_name": "a.png"}]}', "whole number"),
         (b'{"images": [{"id": 1e400, "file_name": "a.png"}]}', "whole number"),
         (b'{"images": [{"id": 9223372036854775808, "file_name": "a.png"}]}', "whole number"),

@@ -180,7 +180,7 @@ def test_stage_2_with_an_encoder_of_the_run_itself(run, changed, capsys):
 
 def test_orl_run_trains_what_the_name_needs(run, changed, monkeypatch):
     done = []
-    monkeypatch.setattr(pipeline, "run_stage", lambda name, run, config: done.append(name))
+    monkeypatch.setattr(pipeline, "run_stage", lambda name, run, config, overwrite: done.append(name))
     monkeypatch.setattr(pipeline, "judge", lambda run, config: {})
     pipeline.run_all(run, changed("stage2", encoder="stage1@2"))
     assert done == ["stage1", "stage2", "stage3"]

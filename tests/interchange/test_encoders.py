@@ -170,7 +170,7 @@ def test_another_encoder_is_refused(mined, weights, changed, capsys, tmp_path):
     run, config = mined
     stage2.run(run, config)
     assert "is finished: skipped" in capsys.readouterr().err
-    with pytest.raises(OrlError, match=r"made with other encoder, setting encoder: `orl stage2 .* --overwrite`"):
+    with pytest.raises(OrlError, match=r"made with other encoder, setting encoder: `orl stage2 .* --overwrite --stage2.encoder .*other.safetensors`"):
         stage2.run(run, changed("stage2", encoder=str(weights_of(tmp_path))))
     before = weights.read_bytes()
     try:
@@ -206,7 +206,7 @@ def test_the_rest_goes_on_without_stage_1(mined, monkeypatch, visit, tmp_path, c
 def test_orl_run_leaves_stage_1_out(mined, monkeypatch, capsys):
     run, config = mined
     done = []
-    monkeypatch.setattr(pipeline, "run_stage", lambda name, run, config: done.append(name))
+    monkeypatch.setattr(pipeline, "run_stage", lambda name, run, config, overwrite: done.append(name))
     monkeypatch.setattr(pipeline, "judge", lambda run, config: {})
     pipeline.run_all(run, config)
     assert done == ["stage2", "stage3"]

@@ -80,7 +80,7 @@ def full(scenes, tmp_path_factory):
 
 def test_a_full_run_has_every_figure(full):
     _, summary = full
-    assert list(summary) == ["seed", "counts", "random", "stage1", "stage3", "stage2", "chance"]
+    assert list(summary) == ["seed", "counts", "random", "stage1", "stage3", "stage2", "chance", "verdicts"]
     judged = {"feature_std", "feature_rank", "object_probe", "object_knn", "scene_map"}
     assert set(summary["random"]) == set(summary["stage3"]) == judged
     assert set(summary["stage1"]) > judged
@@ -253,7 +253,7 @@ def test_before_anything_is_trained_no_encoder_is_judged(scenes, tmp_path):
     run = Run(tmp_path)
     run.set_images(scenes, ["scenes"])
     summary = evaluate.run(run, CONFIG)
-    assert list(summary) == ["seed", "counts", "chance"]
+    assert list(summary) == ["seed", "counts", "chance", "verdicts"]
     assert not shown(summary)
 
 
@@ -271,7 +271,7 @@ def test_the_encoder_that_mined_is_judged_and_embeds_once(scenes, tmp_path, monk
 
     monkeypatch.setattr(evaluate, "embed_regions", embed)
     first = evaluate.run(run, CONFIG)
-    assert list(first) == ["seed", "counts", "pretrained", "chance"]
+    assert list(first) == ["seed", "counts", "pretrained", "chance", "verdicts"]
     assert 0 <= first["pretrained"]["object_probe"] <= 1
     assert "pretrained" in shown(first)
     assert "embeddings of pretrained" in capsys.readouterr().err
