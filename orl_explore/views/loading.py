@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data._utils import signal_handling
 
 from orl_explore.errors import OrlError
 
@@ -154,7 +155,7 @@ class _Watched:
         in_main = threading.current_thread() is threading.main_thread()
         self._handler = signal.getsignal(signal.SIGCHLD) if in_main else None
         try:
-            self._iterator = iter(self.loader)
+            self._iterator: Any = iter(self.loader)
         except BaseException:
             for child in set(multiprocessing.active_children()) - before:
                 child.kill()
@@ -166,13 +167,20 @@ class _Watched:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._in_main:
-            signal.signal(signal.SIGCHLD, self._handler if self._handler is not None else signal.SIG_DFL)
+        # PyTorch's own handler comes back last, when no worker is left that it could raise an error about.
+        with contextlib.suppress(Exception):  # the iterator of another version of PyTorch
+            if self._iterator._worker_pids_set:
+                signal_handling._remove_worker_pids(id(self._iterator))
+                self._iterator._worker_pids_set = False
         if error[0] is not None:
             for worker in self._workers:  # those that are left may hold a lock that another waits for
                 worker.kill()
+                worker.join(WATCH)
         with contextlib.suppress(Exception):  # it is over already
-            del self._iterator
+            self._iterator._shutdown_workers()
+        del self._iterator
+        if self._in_main:
+            signal.signal(signal.SIGCHLD, self._handler if self._handler is not None else signal.SIG_DFL)
 
     def _hear(self, number: int, frame: object) -> None:
         if self.waiting:

@@ -223,7 +223,7 @@ def test_how_an_encoder_is_fed_is_part_of_what_it_is(tiny):
 def test_the_embedded_encoder_is_compared(run, monkeypatch, visit):
     monkeypatch.setenv("ORL_RUNS", str(run.path.parent))
     shutil.copytree(run.path, run.path.parent / "two")
-    app = visit(run="one")
+    app = visit({"compare tab": "Whole images"}, run="one")
     a = app.main.selectbox[0]
     assert "embedded, supervised (ImageNet)" in a.options
     assert "two · stage 1, images, epoch 10" in a.options

@@ -170,7 +170,8 @@ def test_another_encoder_is_refused(mined, weights, changed, capsys, tmp_path):
     run, config = mined
     stage2.run(run, config)
     assert "is finished: skipped" in capsys.readouterr().err
-    with pytest.raises(OrlError, match=r"made with other encoder, setting encoder: `orl stage2 .* --overwrite --stage2.encoder .*other.safetensors`"):
+    again = r"`orl stage2 .* --overwrite --stage2.encoder .*other.safetensors`"
+    with pytest.raises(OrlError, match=rf"made with other encoder, setting encoder: {again}"):
         stage2.run(run, changed("stage2", encoder=str(weights_of(tmp_path))))
     before = weights.read_bytes()
     try:
