@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
+from orl_explore.images.image_source import whole
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews
 from orl_explore.runs.run import Run
@@ -249,8 +250,9 @@ class AllPairs:
         return name if plain and (code >= 0 or UNLABELED not in self.categories) else f"#{code}"
 
     def _code(self, name: str) -> int:
-        if name.startswith("#") and name[1:].lstrip("-").isdecimal() and int(name[1:]) < len(self.categories):
-            return max(int(name[1:]), UNLABELED_CODE)
+        code = whole(name[1:]) if name.startswith("#") else None
+        if code is not None and code < len(self.categories):
+            return max(code, UNLABELED_CODE)
         if name in self.categories:
             return self.categories.index(name)
         if name == UNLABELED:

@@ -12,6 +12,7 @@ import streamlit as st
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.figures.report import report
+from orl_explore.images.image_source import whole
 from orl_explore.judging.pair_estimate import Estimate
 from orl_explore.judging.pair_facts import make_pair_facts
 from orl_explore.runs.pair_query import AllPairs, Figures, PairQuery, facts_are_current, figures_of
@@ -133,8 +134,7 @@ def _grid(pairs: AllPairs, query: PairQuery, found: Figures) -> None:
         st.info("No pair of this run is like that. Clear a filter.")
         return
     pages = math.ceil(found.pairs / PAGE)
-    at = st.query_params.get("at", "1")
-    start = min(int(at), pages) if at.isdecimal() and int(at) else 1
+    start = min(max(whole(st.query_params.get("at")) or 1, 1), pages)
     st.session_state["all pairs at"] = start
 
     def turned() -> None:

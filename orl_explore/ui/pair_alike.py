@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.boxes import BOX
+from orl_explore.images.image_source import whole
 from orl_explore.judging import alike, comparison
 from orl_explore.judging.alike import FeatureMap
 from orl_explore.judging.comparison import Source
@@ -50,11 +51,12 @@ def is_asked_for() -> bool:
 def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
     """Numbers of the two boxes; any two of the run can be typed."""
     pair, count = (chosen.query_region, chosen.key_region), len(scene.boxes)
-    first, _, second = st.query_params.get("boxes", "").partition("-")
-    named = first.isdecimal() and second.isdecimal() and max(int(first), int(second)) < count
-    if is_asked_for() and not named:
+    numbers = [whole(text) for text in st.query_params.get("boxes", "").split("-")]
+    named = [number for number in numbers if number is not None and 0 <= number < count]
+    found = (named[0], named[1]) if len(named) == len(numbers) == 2 else None
+    if is_asked_for() and found is None:
         st.warning("The link names boxes that are not there: those of the pair are shown.")
-    shown = (int(first), int(second)) if named else pair
+    shown = found or pair
     for letter, region in zip("AB", shown, strict=True):
         st.session_state[f"alike {letter}"] = region
     with st.container(horizontal=True, vertical_alignment="bottom"):

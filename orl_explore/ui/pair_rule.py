@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from orl_explore.images.image_source import whole
 from orl_explore.judging import verdicts
 from orl_explore.judging.verdicts import Rule
 from orl_explore.runs.reviews import Pair
@@ -46,8 +47,8 @@ def rule_in_address(run: Run) -> Rule:
             continue
         if setting in ("mutual", "one_to_one"):
             found[setting] = text == "1"
-        elif setting == "neighbors" and text.isdecimal() and int(text):
-            found[setting] = int(text)
+        elif setting == "neighbors" and (number := whole(text) or 0) > 0:
+            found[setting] = number
         elif setting == "min_similarity" and text == "none":
             found[setting] = None
         elif (setting == "ratio" and _lies(text, 0.001)) or (setting == "min_similarity" and _lies(text, -1)):

@@ -125,7 +125,7 @@ def test_keys_wherever_the_focus_is(page, address, run):
     page.get_by_test_id("stSelectbox").filter(has_text="Verdict").locator("input").focus()
     page.keyboard.press("a")
     deck(page, "Pair 2 of")
-    page.locator("[data-testid=stSidebar] input[type=radio]").first.focus()
+    page.get_by_test_id("stSidebar").get_by_role("link").first.focus()
     page.keyboard.press("x")
     deck(page, "Pair 3 of")
     wait_for(run, 2)
