@@ -89,11 +89,11 @@ def add_pictures(notebook: nbformat.NotebookNode) -> None:
 
 
 def small_png(file: Path) -> bytes:
-    """Put a picture on white and reduce it to 256 colors."""
+    """Put a picture on white and reduce it to 128 colors, so that stored notebooks stay small."""
     picture = Image.open(file).convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     buffer = io.BytesIO()
-    flat.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    flat.quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

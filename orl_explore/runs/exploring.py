@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from orl_explore.runs.files import write_json
 from orl_explore.runs.run import Run
 
 MANIFEST: Final = "run.json"
+COLOR: Final = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""Variables by which somebody asks for what a terminal can show."""
+
 RUNS: Final = Path("runs")
 """Where runs are that nobody named."""
 
@@ -50,8 +54,15 @@ def explore(
     command = [sys.executable, "-m", "training.cli", "explore", *map(str, sources), "--no-app", f"--run={folder}"]
     command += [f"--encoder={encoder}"] if encoder else []
     said = []
+    # Kernels ask for color, and with it for bars that a terminal draws over: these would be a thousand lines here.
+    environment = {name: value for name, value in os.environ.items() if name not in COLOR}
     with subprocess.Popen(
-        [*command, *settings], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *settings],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
     ) as process:
         assert process.stdout
         try:

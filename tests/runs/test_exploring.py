@@ -52,8 +52,12 @@ def test_a_missing_folder_begins_nothing(folders):
 
 
 @pytest.mark.slow
-def test_what_the_command_refuses_is_an_error_with_its_sentence(folders, capfd):
+def test_what_the_command_refuses_is_an_error_with_its_sentence(folders, capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as kernels of notebooks do, which draw no bars
     assert orl_explore.explore is explore
     with pytest.raises(OrlError, match=r"^no usable image in"):
         orl_explore.explore(folders / "july")
     assert not (folders / "runs/july").exists()
+    said = capfd.readouterr().out
+    assert "no usable image in" in said
+    assert "\x1b" not in said

@@ -71,7 +71,9 @@ def test_the_app_shows_every_page_of_an_embedded_run(imported, tiny, weights, mo
         app.query_params.update({"run": "theirs", "page": page})
         app.run()
         assert not app.exception
-        assert not [*app.error, *app.warning]
+        assert not app.error
+        # Nothing has embedded the regions by an untrained network, and what does is named.
+        assert all(page == "compare" and "`orl embed-regions" in box.value for box in app.warning)
         assert not [box.value for box in app.info if "embeddings" in box.value]
 
 
