@@ -105,9 +105,19 @@ def address(runs: Path) -> Iterator[str]:
 
 
 def is_error(message: ConsoleMessage) -> bool:
-    """Whether a message of the console is an error; of a page's link Streamlit asks first whether it is a server's."""
+    """Whether a message of the console is an error.
+
+    Of a page's link Streamlit asks first whether it is a server's. And it takes the pictures of a view away as the next
+    one is drawn, at times before a slow browser has fetched them: what counts is that none stays broken (`BROKEN`).
+    """
     asks = re.search(r"/\w+/_stcore/(health|host-config)$", message.location["url"])
-    return message.type == "error" and not asks
+    gone = re.search(r"/media/\w+\.\w+$", message.location["url"]) and "404" in message.text
+    gone = gone or re.match(r"Client Error: Image source error - \S+/media/", message.text)
+    return message.type == "error" and not asks and not gone
+
+
+BROKEN = "() => [...document.querySelectorAll('img')].filter(img => img.complete && !img.naturalWidth).map(img => img.src)"
+"""Addresses of the pictures on the page that could not be shown."""
 
 
 @pytest.fixture
@@ -120,8 +130,10 @@ def page(browser: Browser) -> Iterator[Page]:
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.on("requestfailed", lambda request: None if "localhost" in request.url else complaints.append(request.url))
     yield tab
+    broken = tab.evaluate(BROKEN)
     context.close()
     assert not complaints
+    assert not broken, f"pictures that cannot be shown: {broken}"
 
 
 @pytest.fixture
