@@ -42,6 +42,7 @@ from orl_explore.views import tensors
 from orl_explore.views.cropping import crop_image
 from training.evaluate import mining_figures
 from training.machine import computing, own_share
+from training.stage2 import embedding_options
 
 GOALS = {
     "first neighbors in the browser, s": "at most 12",
@@ -119,7 +120,8 @@ def watch(sources: list[Path], run: Path, settings: list[str], chromium: str | N
             tab.wait_for_selector("[data-testid=stMain] img")
             found["first neighbors in the browser, s"] = f"{time.monotonic() - start:.1f}"
             tab.goto(f"http://localhost:{port}/?run={run.name}&page=object_map")
-            tab.wait_for_selector(".js-plotly-plot")
+            tab.wait_for_selector("[data-testid=stMain] canvas")
+            tab.get_by_text("There is no current UMAP").wait_for(state="hidden")  # until then principal components
             found["everything with its map, s"] = f"{time.monotonic() - start:.1f}"
         finally:
             memory.done.set()
@@ -166,9 +168,7 @@ def crops_a_second(opened: Run) -> dict[str, object]:
         share = own_share(config)
         for _ in range(TURNS):
             start = time.monotonic()
-            ours = embed_regions(
-                encoder, images, some, size=size, batch_size=config.stage2.batch_size, workers=share.workers
-            )
+            ours = embed_regions(encoder, images, some, **embedding_options(config))
             seconds["stage 2"].append(time.monotonic() - start)
             for name, side in loops.items():
                 start = time.monotonic()

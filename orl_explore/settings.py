@@ -361,8 +361,8 @@ class Config:
     seed: int = 0
     """Everything random in the run derives from it."""
     precision: Literal["auto", "paper", "bf16", "fp16", "fp32"] = "auto"
-    """Number format of the forward passes. "auto": bf16 where the device has it, else fp16 on a GPU; "paper": training
-    in fp16 with loss scaling on a GPU, stage 2 in fp32."""
+    """Number format of the forward passes. "auto": bf16 where the device has it, else fp16 on a GPU and fp32 on a
+    processor; "paper": training in fp16 with loss scaling on a GPU, stage 2 in fp32."""
     workers: int | None = None
     """Processes that prepare images, for each device; default: by the cores that are free (docs/training.md)."""
     devices: int | Literal["auto"] = "auto"

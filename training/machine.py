@@ -29,8 +29,10 @@ def precision_flag(precision: str) -> str:
     """Lightning's name for the precision of training; see `Config.precision`."""
     if precision == "paper":
         precision = "fp16" if torch.cuda.is_available() else "fp32"
-    if precision == "auto":
-        precision = "bf16" if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "auto" and torch.cuda.is_available():
+        precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    elif precision == "auto":  # processors without such instructions imitate them, which takes longer than fp32
+        precision = "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
     return {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}[precision]
 
 

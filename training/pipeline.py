@@ -24,7 +24,7 @@ from orl_explore.runs.region_embeddings import LIMIT
 from orl_explore.runs.run import Run
 from orl_explore.runs.successor import Successor, settle
 from orl_explore.settings import Config, differing_keys
-from training import evaluate, stage1, stage2, stage3
+from training import stage1, stage2, stage3
 from training.config import load_config
 from training.console import console, progress_bar
 from training.embed_regions import embed_regions_by
@@ -187,6 +187,8 @@ def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
 
 def judge(run: Run, config: Config) -> dict[str, Any]:
     """Judge what the run has so far: figures in evaluation/summary.json and, after stage 2, a picture, summary.png."""
+    from training import evaluate  # scikit-learn takes a second, which `orl explore` need not wait for
+
     with run.lock():
         summary = evaluate.run(run, config)
         if run.finished("stage2"):

@@ -23,6 +23,8 @@ def caps(stage2: Mapping[str, Any]) -> list[str]:
         )
     if (boxes := stage2.get("max_boxes", PAPER.max_boxes)) < PAPER.max_boxes:
         found.append(f"At most {boxes} boxes of a picture are kept; the paper keeps {PAPER.max_boxes}.")
+    if (near := stage2.get("neighbors", PAPER.neighbors)) < PAPER.neighbors:
+        found.append(f"A picture has {near} neighbors; the paper takes {PAPER.neighbors}, of 118,000 pictures.")
     if size := stage2.get("encoder_size"):
         found.append(f"The encoder sees pictures and boxes at {size} px, whatever it was trained at.")
     return found

@@ -11,7 +11,7 @@ def test_nothing_is_capped_with_the_papers_settings():
 
 
 def test_every_cap_is_a_sentence_with_its_number():
-    said = caps({"max_side": 480, "max_boxes": 30, "encoder_size": 160})
-    assert ["480 px" in said[0], "30 boxes" in said[1], "160 px" in said[2]] == [True] * 3
-    assert len(said) == 3
-    assert caps({"max_boxes": 100}) == []
+    said = caps({"max_side": 480, "max_boxes": 30, "neighbors": 5, "encoder_size": 160})
+    assert ["480 px" in said[0], "30 boxes" in said[1], "5 neighbors" in said[2], "160 px" in said[3]] == [True] * 4
+    assert len(said) == 4
+    assert caps({"max_boxes": 100, "neighbors": 10}) == []
