@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from orl_explore.embedding import embed_files
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
-from orl_explore.images.sources import SUFFIXES
-from training.console import progress_bar
+from orl_explore.images.kinds import SUFFIXES, unread
+from training.console import console, progress_bar
+from training.machine import is_main_process
 from training.transfer.setup import Setup, fingerprint
 
 
@@ -92,10 +93,11 @@ def read_folders(paths: tuple[Path, ...]) -> Folders:
         )
     root = paths[0] if (paths[0] / "train").is_dir() else paths[0] / "imagefolder"
     found = {}
+    others: list[Path] = []
     for part in ("train", "val"):
         if not (root / part).is_dir():
             raise OrlError(f"{paths[0]} has no folder {part}/: it must hold train/CLASS/ and val/CLASS/")
-        found[part] = _classes(root / part)
+        found[part] = _classes(root / part, others)
     classes = sorted(found["train"])
     if len(classes) < 2:
         raise OrlError(f"{root}/train has {len(classes)} classes, and telling them apart takes two: one folder a class")
@@ -113,15 +115,22 @@ def read_folders(paths: tuple[Path, ...]) -> Folders:
         parts.append(Labeled([file for _, file in named], labels))
     if not len(parts[1]):
         raise OrlError(f"{root}/val has no image: nothing can be tested")
+    if others and is_main_process():
+        things = "1 file or folder" if len(others) == 1 else f"{len(others):,} files and folders"
+        example = f"{others[0]}: {unread(others[0].name) or 'no picture'}"
+        console.print(f"{root}: {things} in the classes are left out, such as {example}", markup=False)
     return Folders(root, classes, *parts)
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
+def _classes(folder: Path, others: list[Path]) -> dict[str, list[Path]]:
+    """Pictures of each class; what else lies in their folders is added to `others`."""
     found = {}
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     for name in names:
-        files = sorted(file for file in (folder / name).iterdir() if file.name.lower().endswith(SUFFIXES))
+        inside = sorted(file for file in (folder / name).iterdir() if not file.name.startswith("."))
+        files = [file for file in inside if file.name.lower().endswith(SUFFIXES)]
+        others += [file for file in inside if not file.name.lower().endswith(SUFFIXES)]
         if not files:
             raise OrlError(f"{folder / name} has no image: fill that class, or delete its folder")
         found[name] = files

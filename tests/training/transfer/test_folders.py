@@ -40,6 +40,16 @@ def test_malformed_folders_are_refused(folders, change, message):
         read_folders((folders,))
 
 
+def test_what_is_no_picture_is_counted(folders, capsys):
+    before = read_folders((folders,))
+    assert capsys.readouterr().err == ""
+    (folders / "train" / "arrow" / "x.jp2").write_bytes(b"")
+    (folders / "val" / "arrow" / "notes.md").write_text("")
+    (folders / "val" / "arrow" / ".hidden").write_text("")
+    assert len(read_folders((folders,)).train) == len(before.train)
+    assert "2 files and folders in the classes are left out, such as" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("form", ["{class}/{name}", "{name}", "train/{class}/{name}", "{class}/{name} 3"])
 def test_lists_in_the_forms_that_are_around(folders, form):
     data = read_folders((folders,))
