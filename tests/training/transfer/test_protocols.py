@@ -72,6 +72,7 @@ LITERATURE = {
         "regions": 512,
         "precision": "fp32",
     },
+    "in-context": {"k": 30, "temperature": 0.02},
     "knn": {"k": (20, 200), "temperature": 0.07},
 }
 """By protocol; typed from the papers' and benchmarks' settings, not read from the code."""
@@ -79,6 +80,7 @@ LITERATURE = {
 OURS = {
     "image_size",  # that of the run; 224 in the paper
     *("linear.epochs", "linear.steps", "linear.colors"),  # None: the preset's, see below
+    *("in-context.memory", "in-context.batch_size"),  # a hundredth of the paper's, which fits no ordinary machine
     *("detection.checkpoint_steps", "retrieval.queries"),  # no protocol of the literature has them
 }
 
