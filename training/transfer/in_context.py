@@ -77,7 +77,7 @@ def judge(encoder: Encoder, data: Segmentation, settings: InContextSettings, set
                 predicted = miou.as_labels(found.permute(2, 0, 1), (truth.shape[0], truth.shape[1]))
                 counted.append(miou.count(predicted, truth.to(predicted.device), len(data.classes)))
             progress(len(counted), len(data.test))
-    return miou.figures(counted, data.classes, majority=memory.majority) | {
+    return miou.figures(counted, data.classes) | {
         "memory": len(memory.patches),
         "cells": cells,
         "side": side,
@@ -94,12 +94,10 @@ class Memory:
     Attributes:
         patches: (M, D) float32, rows of length 1.
         labels: (M, C) float32: the share of each class in a patch's labeled pixels.
-        majority: the class of most pixels of the training images.
     """
 
     patches: Tensor
     labels: Tensor
-    majority: int
 
     def vote(self, queries: Tensor, k: int, temperature: float) -> Tensor:
         """Labels (Q, C) of patches (Q, D) of length 1: the mean of the labels of the k most similar ones.
@@ -134,20 +132,19 @@ def remember(
     if settings.memory < len(data.train):  # not even one each: some images
         rows = np.random.default_rng([setup.seed, 4]).permutation(len(data.train))[: settings.memory]
         chosen = _Some(data.train, np.sort(rows))
-    patches, labels = [], []
-    pixels: list[NDArray[np.int64]] = []
+    patches: list[Tensor] = []
+    labels: list[Tensor] = []
     for found, maps in _patches(encoder, chosen, side, settings, setup):
         for cell_features, truth in zip(found.flatten(1, 2), maps, strict=True):  # (h w, D)
             counts = patch_labels(truth.numpy(), cells, len(data.classes))
-            rng = np.random.default_rng([setup.seed, 5, len(pixels)])
+            rng = np.random.default_rng([setup.seed, 5, len(labels)])
             kept = torch.from_numpy(choose(counts, share, rng))
             patches.append(cell_features[kept.to(found.device)])
             own = torch.from_numpy(counts)[kept].float()
             labels.append((own / own.sum(dim=1, keepdim=True)).to(found.device))
-            pixels.append(counts.sum(axis=0))
         if progress:
-            progress(len(pixels), len(chosen))
-    memory = Memory(torch.cat(patches), torch.cat(labels), miou.most_frequent(pixels))
+            progress(len(labels), len(chosen))
+    memory = Memory(torch.cat(patches), torch.cat(labels))
     if not len(memory.patches):
         raise OrlError("no pixel of the training images has a class: there is nothing to compare with")
     return memory

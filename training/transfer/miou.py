@@ -29,13 +29,12 @@ def count(predicted: Tensor, truth: Tensor, classes: int) -> Counted:
     return tuple(part.cpu().numpy().astype(np.int64) for part in found)  # type: ignore[return-value]
 
 
-def figures(counted: Sequence[Counted], classes: Sequence[str], majority: int) -> dict[str, Any]:
+def figures(counted: Sequence[Counted], classes: Sequence[str]) -> dict[str, Any]:
     """mIoU over the classes that are in the test images or were given to them, that of each class, and more.
 
     Args:
         counted: of each test image.
         classes: their names.
-        majority: the class that `miou_chance` gives to every pixel.
 
     Raises:
         OrlError: no pixel has a class.
@@ -46,22 +45,15 @@ def figures(counted: Sequence[Counted], classes: Sequence[str], majority: int) -
     total = own.sum(axis=0)
     if not total.any():
         raise OrlError("no pixel of the test images has a class: there is nothing to judge by")
-    blind = np.zeros(len(classes))
-    blind[majority] = total[majority] / total.sum()
     return {
         "miou": items.value(),
-        "miou_chance": float(blind[(total > 0) | (np.arange(len(classes)) == majority)].mean()),
+        "miou_chance": float(total.max() / total.sum() / (total > 0).sum()),  # all of the most frequent class
         "pixel_accuracy": float(right.sum() / total.sum()),
         "miou_by_class": {
             name: float(value) for name, value in zip(classes, by_class, strict=True) if not np.isnan(value)
         },
         "items": {"miou": items},
     }
-
-
-def most_frequent(labels: Sequence[NDArray[np.int64]]) -> int:
-    """The class of most pixels; of pixels by class of some images, (C,) each."""
-    return int(np.argmax(np.sum(labels, axis=0)))
 
 
 def as_labels(scores: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:

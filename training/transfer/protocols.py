@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from training.transfer import detection, in_context, knn, linear, retrieval, semi, svm
+from training.transfer import detection, in_context, knn, linear, retrieval, segmentation, semi, svm
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,14 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         "miou",
         "in-context segmentation, mIoU",
         enlarged=in_context.ENLARGED,
+    ),
+    "segmentation": Protocol(
+        segmentation.SegmentationSettings,
+        segmentation.read,
+        segmentation.judge,
+        "miou",
+        "FCN ({preset}, backbone {backbone}), mIoU",
+        distributed=True,
     ),
     "detection": Protocol(
         detection.DetectionSettings, detection.read, detection.judge, "box_ap", "Mask R-CNN, box AP", distributed=True

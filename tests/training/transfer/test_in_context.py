@@ -16,7 +16,7 @@ from training.transfer.label_maps import Segmentation
 
 def test_a_vote_by_hand():
     patches = torch.tensor([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
-    memory = Memory(patches, torch.tensor([[1.0, 0.0], [0.25, 0.75], [0.0, 1.0]]), majority=0)
+    memory = Memory(patches, torch.tensor([[1.0, 0.0], [0.25, 0.75], [0.0, 1.0]]))
     ((first, second),) = memory.vote(torch.tensor([[1.0, 0.0]]), k=2, temperature=0.4).tolist()
     weight = 1 / (1 + np.exp((0.6 - 1.0) / 0.4))  # of the first against the second; the third is not asked
     assert first == pytest.approx(weight + (1 - weight) * 0.25)
