@@ -68,20 +68,45 @@ def judge(encoder: Encoder, data: Segmentation, settings: InContextSettings, set
     encoder = encoder.to(setup.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     cells, side = grid(encoder, settings.image_size, setup)
     with progress_bar(f"{setup.title}: memory") as progress:
-        memory = remember(encoder, data, cells, side, settings, setup, progress)
-    counted = []
+        memory = remember(encoder, data.train, len(data.classes), cells, side, settings, setup, progress)
     with progress_bar(f"{setup.title}: segmenting") as progress:
-        for patches, maps in _patches(encoder, data.test, side, settings, setup):
-            scores = memory.vote(patches.flatten(0, 2), settings.k, settings.temperature)  # (B h w, C)
-            for found, truth in zip(scores.view(*patches.shape[:3], -1), maps, strict=True):
-                predicted = miou.as_labels(found.permute(2, 0, 1), (truth.shape[0], truth.shape[1]))
-                counted.append(miou.count(predicted, truth.to(predicted.device), len(data.classes)))
-            progress(len(counted), len(data.test))
+        counted = segment(encoder, memory, data.test, side, settings, setup, progress)
     return miou.figures(counted, data.classes) | {
         "memory": len(memory.patches),
         "cells": cells,
         "side": side,
     }
+
+
+def segment(
+    encoder: Encoder,
+    memory: Memory,
+    maps: LabelMaps,
+    side: int,
+    settings: InContextSettings,
+    setup: Setup,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[miou.Counted]:
+    """Give the pixels of images the labels that a memory has for their patches, and compare them with their own.
+
+    Args:
+        encoder: in eval mode, where it runs.
+        memory: of the same encoder.
+        maps: the images.
+        side: that images are squeezed to, pixels.
+        settings: of the protocol.
+        setup: where it runs, and workers.
+        progress: called as progress(images done, images in all).
+    """
+    counted: list[miou.Counted] = []
+    for patches, truths in _patches(encoder, maps, side, settings, setup):
+        scores = memory.vote(patches.flatten(0, 2), settings.k, settings.temperature)  # (B h w, C)
+        for found, truth in zip(scores.view(*patches.shape[:3], -1), truths, strict=True):
+            predicted = miou.as_labels(found.permute(2, 0, 1), (truth.shape[0], truth.shape[1]))
+            counted.append(miou.count(predicted, truth.to(predicted.device), scores.shape[1]))
+        if progress:
+            progress(len(counted), len(maps))
+    return counted
 
 
 # ---- the memory ------------------------------------------------------------------------------------------------------
@@ -115,7 +140,8 @@ class Memory:
 
 def remember(
     encoder: Encoder,
-    data: Segmentation,
+    maps: LabelMaps,
+    classes: int,
     cells: int,
     side: int,
     settings: InContextSettings,
@@ -124,26 +150,35 @@ def remember(
 ) -> Memory:
     """Patches of all training images, as many of each as `settings.memory` has room for.
 
+    Args:
+        encoder: in eval mode, where it runs.
+        maps: the training images.
+        classes: how many there are.
+        cells: a side of the encoder's map.
+        side: that images are squeezed to, pixels.
+        settings: of the protocol.
+        setup: seed, where it runs, and workers.
+        progress: called as progress(images done, images in all).
+
     Raises:
         OrlError: no patch has a labeled pixel.
     """
-    share = max(1, settings.memory // len(data.train))
-    chosen = data.train
-    if settings.memory < len(data.train):  # not even one each: some images
-        rows = np.random.default_rng([setup.seed, 4]).permutation(len(data.train))[: settings.memory]
-        chosen = _Some(data.train, np.sort(rows))
+    share = max(1, settings.memory // len(maps))
+    if settings.memory < len(maps):  # not even one each: some images
+        rows = np.random.default_rng([setup.seed, 4]).permutation(len(maps))[: settings.memory]
+        maps = _Some(maps, np.sort(rows))
     patches: list[Tensor] = []
     labels: list[Tensor] = []
-    for found, maps in _patches(encoder, chosen, side, settings, setup):
-        for cell_features, truth in zip(found.flatten(1, 2), maps, strict=True):  # (h w, D)
-            counts = patch_labels(truth.numpy(), cells, len(data.classes))
+    for found, truths in _patches(encoder, maps, side, settings, setup):
+        for cell_features, truth in zip(found.flatten(1, 2), truths, strict=True):  # (h w, D)
+            counts = patch_labels(truth.numpy(), cells, classes)
             rng = np.random.default_rng([setup.seed, 5, len(labels)])
             kept = torch.from_numpy(choose(counts, share, rng))
             patches.append(cell_features[kept.to(found.device)])
             own = torch.from_numpy(counts)[kept].float()
             labels.append((own / own.sum(dim=1, keepdim=True)).to(found.device))
         if progress:
-            progress(len(labels), len(chosen))
+            progress(len(labels), len(maps))
     memory = Memory(torch.cat(patches), torch.cat(labels))
     if not len(memory.patches):
         raise OrlError("no pixel of the training images has a class: there is nothing to compare with")
