@@ -31,7 +31,7 @@ COMMANDS = [  # and whether the practice data are needed
     *(
         (
             f"--protocol segmentation --segmentation.backbone {backbone} --segmentation.iterations 300"
-            " --segmentation.batch_size 8 --segmentation.size [160,320] --segmentation.crop 128"
+            " --segmentation.batch_size 8 --segmentation.size [128,256] --segmentation.crop 96"
             " --segmentation.channels 64 --segmentation.lr 0.02",
             True,
         )
