@@ -21,7 +21,7 @@ PAGES = {
     "neighbors": "nearest neighbors",
     "proposals": "in this image",
     "pairs": "Pairs with all neighbors",
-    "object_map": "The objects as seen by",
+    "object_map": "The objects as seen by the embedded encoder",
 }
 """What each page says once its part is there."""
 
