@@ -243,8 +243,8 @@ def of_objects(
     masked = [part[part["segmentation"].notna()] for part in objects]
     if not all(map(len, masked)):
         raise OrlError(
-            f"{where}: training and test images both need objects with masks (`segmentation`): boxes alone do not do; name"
-            " COCO jsons that have them with --data TRAIN.json TEST.json"
+            f"{where}: training and test images both need objects with masks (`segmentation`); boxes alone do not do:"
+            " name COCO jsons that have them with --data TRAIN.json TEST.json"
         )
     categories = sorted(set(pd.concat(objects)["category"]))
     labels = {name: number for number, name in enumerate(categories, start=1)}
