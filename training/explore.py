@@ -18,7 +18,6 @@ from orl_explore.images.opening import open_images, report
 from orl_explore.maps import object_map
 from orl_explore.neighbors import require_faiss
 from orl_explore.nested import differing_keys
-from orl_explore.runs.caps import caps
 from orl_explore.runs.exploring import set_explored
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
@@ -74,8 +73,6 @@ def explore(
             console.print(report(images), markup=False)
         store_config(run, settings)
         set_explored(run)
-        for line in caps(settings.as_dict()["stage2"]):
-            console.print(line, markup=False)
         run_stage("stage2", run, settings, overwrite=overwrite and bool(run.stage("stage2")))
         make_map(run)
     return run

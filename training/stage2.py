@@ -27,6 +27,7 @@ from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_in
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
 from orl_explore.proposals import Proposer, regions_from
+from orl_explore.runs.caps import caps
 from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.masks import RegionMasks
 from orl_explore.runs.reading import read_ids, read_rows
@@ -90,6 +91,8 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         together.agree(False)
         return
     images.check_files()
+    for line in caps(config.stage_dict(STAGE)):
+        console.print(line, markup=False)
     if config.stage2.mask_outside:
         RegionMasks(run)  # there are some, before anything is recorded
     with working_on(run, STAGE, config, inputs=inputs):

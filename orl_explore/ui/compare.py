@@ -113,7 +113,7 @@ def _judged(run: Run) -> None:
                 " docs/transfer.md says how each is measured."
             )
         )
-    st.markdown("**Published by others (ResNet-50 on COCO), not measured here**")
+    st.markdown("**Published by others, not measured here**")
     st.dataframe(published.published_table(), hide_index=True)
     st.caption(
         "Blank: in that source, but not copied here. Of other data and networks: not to be compared with those above."

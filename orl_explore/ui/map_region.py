@@ -26,7 +26,8 @@ ORDERS: Final = {"typical": "most typical first", "label": "category", "size": "
 def name_of(run: Run, encoder: str) -> str:
     """What an encoder is called on the page."""
     if encoder == MINED:
-        return "what stage 2 mined with"
+        used = (run.stage("stage2").get("pretrained") or {}).get("encoder") or "what stage 2 mined with"
+        return "the embedded encoder" if used == "embedded" else str(used)
     stage = re.fullmatch(r"stage([123])(?:@(\d+))?", encoder)
     if stage is None:
         return "the untrained network" if encoder == "untrained" else encoder

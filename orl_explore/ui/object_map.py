@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +22,7 @@ from orl_explore.maps.plane import plane
 from orl_explore.runs.region_embeddings import MINED, RegionEmbeddings, embedded_encoders, read_region_embeddings
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import read_selections, selected
-from orl_explore.ui import chooser, map_address, map_job, map_region, state
+from orl_explore.ui import chooser, map_address, map_job, map_region, state, waiting
 from orl_explore.ui import point_map as component
 
 LABELS: Final = 20_000
@@ -65,10 +64,11 @@ def render(run: Run) -> None:
         layout = map_address.choice(st, run, "layout", list(LAYOUTS), "umap", label="Layout", names=LAYOUTS.__getitem__)
         _settings(run, encoder)
     names = [name for name in (encoder, second) if name]
+    seen = {name: waiting.version(object_map.map_file(run, name)) for name in names}
     tables = {name: _table(run, name) for name in names}
     for name in names:
         if "x" not in tables[name] and layout == "umap":
-            _offer(run, name)
+            _offer(run, name, seen[name])
         elif map_job.current(run, name):
             _watch(run, name)  # it is made anew with other settings
     if any("x" not in table for table in tables.values()):
@@ -130,11 +130,7 @@ def _table(run: Run, encoder: str) -> pd.DataFrame:
     """A map's table; of an encoder without a map, its first two principal components."""
     found = _embeddings(run, encoder)
     file = object_map.map_file(run, encoder)
-    return _read(str(run.path), encoder, object_map.fingerprint(run, encoder), _version(file), found)
-
-
-def _version(file: Path) -> object:
-    return state.version(file) if file.exists() else None
+    return _read(str(run.path), encoder, object_map.fingerprint(run, encoder), waiting.version(file), found)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -213,7 +209,7 @@ def _data(
 ) -> dict[str, Any]:
     compared = region if color == "similarity" else None
     image_id = state.chosen_image(run) if color == "image" else None
-    version: list[object] = [_version(object_map.map_file(run, name)) for name in names]
+    version: list[object] = [waiting.version(object_map.map_file(run, name)) for name in names]
     version += [object_map.fingerprint(run, name) for name in names]
     version += [state.version(run.file("reviews"))] if color == "verdict" else []
     version += [state.version(run.file("selections"))] if color.startswith(SELECTION) else []
@@ -299,7 +295,7 @@ def _shared(run: Run, names: list[str], ids: np.ndarray) -> np.ndarray:
 # ---- making a map --------------------------------------------------------------------------------------------------
 
 
-def _offer(run: Run, encoder: str) -> None:
+def _offer(run: Run, encoder: str, seen: object) -> None:
     """Say that there is no map yet, and make it beside what is shown meanwhile."""
     name = map_region.name_of(run, encoder)
     job = map_job.current(run, encoder)
@@ -313,6 +309,7 @@ def _offer(run: Run, encoder: str) -> None:
         if right.button("Make the map", type="primary", key=f"object map make {encoder}", width="stretch"):
             map_job.start(run, encoder, MapSettings())
             st.rerun()
+        waiting.watch(object_map.map_file(run, encoder), seen)  # `orl explore` or `orl map` may be about to make it
         return
     _watch(run, encoder)
 

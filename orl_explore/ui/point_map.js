@@ -403,10 +403,12 @@ function create(root) {
     };
     const buttons = { in: map => zoomAt(map, 1.5), out: map => zoomAt(map, 1 / 1.5), all: reset };
     for (const [name, act] of Object.entries(buttons)) root.querySelector('.' + name).onclick = () => maps.forEach(act);
-    slider.oninput = () => { share = Number(slider.value); draw(); };
+    let slides = 0;
+    slider.oninput = () => { slides += 1; share = Number(slider.value); draw(); };
     root.querySelector('.play').onclick = () => {
-        const from = share, to = share < 0.5 ? 1 : 0, began = performance.now();
+        const from = share, to = share < 0.5 ? 1 : 0, began = performance.now(), own = slides += 1;
         const step = now => {
+            if (own !== slides) return; // a hand has taken the slider, or another click the button
             const done = Math.min(1, (now - began) / 1200);
             share = slider.value = from + (to - from) * (done * done * (3 - 2 * done));
             maps.forEach(paint);

@@ -153,6 +153,7 @@ STYLE = f"""
 }}
 .st-key-image-chooser img {{ height: 3.5rem; object-fit: contain }}
 .st-key-pairs-neighbor button {{ min-height: 2rem; padding: 0 0.6rem }}
+.st-key-pairs-neighbor .stCheckbox {{ margin: 0.3rem 0 0 1rem }}
 .st-key-image-chooser button {{ min-height: 2.2rem; padding: 0.1rem 0.6rem }}
 .st-key-pairs-frame .stPlotlyChart {{ width: 100%; max-height: max(310px, 100vh - 490px) }}
 [data-testid=stMetricValue] *, [data-testid=stMetricLabel] * {{ white-space: normal; overflow: visible }}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from orl_explore.errors import OrlError
@@ -27,13 +29,17 @@ def wait(run: Run, error: OrlError) -> None:
     look()
 
 
-def watch(run: Run) -> None:
-    """Show the page anew when the run has made something."""
-    seen = made(run)
+def version(file: Path) -> object:
+    """What identifies a file's content; None while there is no file."""
+    return state.version(file) if file.exists() else None
+
+
+def watch(file: Path, seen: object) -> None:
+    """Show the page anew when a file is another than the page has seen (`version`), whichever process made it."""
 
     @st.fragment(run_every=INTERVAL)
     def look() -> None:
-        if made(run) != seen:
+        if version(file) != seen:
             st.rerun()
 
     look()

@@ -116,9 +116,7 @@ def is_error(message: ConsoleMessage) -> bool:
     return message.type == "error" and not asks and not gone
 
 
-BROKEN = (
-    "() => [...document.querySelectorAll('img')].filter(img => img.complete && !img.naturalWidth).map(img => img.src)"
-)
+BROKEN = "() => [...document.images].filter(img => img.complete && !img.naturalWidth).map(img => img.src)"
 """Addresses of the pictures on the page that could not be shown."""
 
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from browser_pages import ready, shoot, visit
-from orl_explore.maps.object_map import read_object_map
+from orl_explore.maps.object_map import map_file, read_object_map
 from orl_explore.runs.run import Run
 
 pytestmark = pytest.mark.slow
@@ -273,3 +273,16 @@ def test_without_webgl(browser_without_webgl, address, runs):
     assert page.evaluate("document.createElement('canvas').getContext('webgl')") is None
     open_map(page, address)
     click(page, ends(runs)[0])
+
+
+def test_a_map_that_another_process_makes_appears_by_itself(page, address, runs):
+    file = map_file(Run(runs / "one"), "stage1")
+    aside = file.rename(file.with_suffix(".aside"))
+    try:
+        visit(page, address, run="one", page="object_map", encoder="stage1")
+        told = page.get_by_text("There is no current UMAP by stage 1 yet").first
+        expect(told).to_be_visible()
+    finally:
+        aside.rename(file)
+    expect(told).to_be_hidden()
+    expect(page.get_by_text("The objects as seen by stage 1")).to_be_visible()

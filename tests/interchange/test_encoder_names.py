@@ -182,6 +182,7 @@ def test_orl_run_trains_what_the_name_needs(run, changed, monkeypatch):
     done = []
     monkeypatch.setattr(pipeline, "run_stage", lambda name, run, config, overwrite: done.append(name))
     monkeypatch.setattr(pipeline, "judge", lambda run, config: {})
+    monkeypatch.setattr(pipeline, "show_objects", lambda run, config: None)
     pipeline.run_all(run, changed("stage2", encoder="stage1@2"))
     assert done == ["stage1", "stage2", "stage3"]
 

@@ -115,13 +115,13 @@ def test_inert_things_do_nothing():
 PREFIXES = ("_orig_mod.", "module.", "model.")
 
 
-@pytest.mark.parametrize("order", [p for n in range(4) for p in itertools.permutations(PREFIXES, n)], ids="".join)
+@pytest.mark.parametrize("order", [(), ("model.",), *itertools.permutations(PREFIXES, 3)], ids="".join)
 def test_prefixes_in_any_order_keep_the_projector(order, tmp_path):
     torch.save({"state_dict": {"".join(order) + key: value for key, value in own().items()}}, tmp_path / "a.torch")
     assert difference(read_encoder(tmp_path / "a.torch")[0], encoder()) == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     wrappers=st.lists(st.sampled_from(["state_dict", "model", "base_model", "trunk", "classy_state_dict"]), max_size=5),
     inner=st.sampled_from(["", "_feature_blocks.", "_orig_mod.", "encoder._orig_mod.module."]),

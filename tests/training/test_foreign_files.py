@@ -64,7 +64,14 @@ def test_a_cut_checkpoint_names_the_way_on(content, new_run, finished, tiny, sto
     assert outputs(run, "stage1") == outputs(finished, "stage1")
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", None], ids=["empty", "text", "cut"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty", marks=pytest.mark.slow),
+        pytest.param(b"PAR1 and no more", id="text", marks=pytest.mark.slow),
+        pytest.param(None, id="cut"),
+    ],
+)
 @pytest.mark.parametrize("name", MINED)
 def test_cut_tables_and_shards_are_made_again(name, content, unfinished, finished, tiny, capsys):
     run = unfinished("stage2")
