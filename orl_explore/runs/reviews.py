@@ -197,20 +197,6 @@ def _similarity(run: Run, pairs: pd.DataFrame) -> np.ndarray:
     return ((query * key).sum(axis=1) / lengths).clip(-1, 1)
 
 
-def next_unreviewed(pairs: pd.DataFrame, reviews: pd.DataFrame, after: Pair | None) -> Pair | None:
-    """The first pair without a verdict that comes after a pair, in the order of `pairs`, going round; None: all have.
-
-    Args:
-        pairs: columns of `Pair`, in the order of reviewing.
-        reviews: what `read_reviews` gives.
-        after: begin after this one; where it is none of the pairs, begin at the first.
-    """
-    every = [Pair(*row) for row in pairs[KEY].itertuples(index=False, name=None)]
-    judged = {Pair(*row) for row in reviews.loc[reviews["verdict"] != "", KEY].itertuples(index=False, name=None)}
-    start = every.index(after) + 1 if after in every else 0
-    return next((pair for pair in every[start:] + every[:start] if pair not in judged and pair != after), None)
-
-
 def as_csv(reviews: pd.DataFrame) -> str:
     """Reviews as CSV text, of which a spreadsheet executes nothing."""
     return csv_text(reviews)

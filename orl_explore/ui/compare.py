@@ -44,6 +44,7 @@ def render(run: Run) -> None:
             "What each encoder is worth": lambda: _judged(run),
         },
         key="compare tab",
+        parameter="tab",
     )
 
 
@@ -67,7 +68,7 @@ def _choose(run: Run, found: dict[str, Source]) -> tuple[str, str] | None:
             st.query_params.pop(letter)
             wanted = None
         key = f"{letter} of {run.path}"
-        st.session_state[key] = wanted or usual
+        st.session_state[key] = st.query_params[letter] = wanted or usual
         made.append(
             column.selectbox(
                 f"Encoder {letter.upper()}",
