@@ -19,6 +19,8 @@ from report import markdown_table, save
 
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange import authors
+from orl_explore.interchange.clipping import clip_boxes
+from orl_explore.interchange.foreign import Ledger
 from orl_explore.runs.run import Run
 
 BOXES = [[5 * (number % 10) + number, 3 * number, 100 + number, 120] for number in range(100)]
@@ -64,7 +66,8 @@ def main() -> None:
         mined = authors.read_mined(path, Path(folder))
         read, read_work, read_peak = time.monotonic() - start, time.process_time() - work, peak()
         authors.write_neighbors(run, images, mined)
-        authors.check_inside(images, mined.boxes, "bbox")
+        sizes = images.table[["width", "height"]].to_numpy()[:, None]
+        clip_boxes(mined.boxes, sizes, Path(folder) / "clipped", where="bbox", ledger=Ledger())
         authors.write_regions(run, images, mined.boxes)
         authors.write_pairs(run, images, mined)
         wrote, write_work = time.monotonic() - start - read, time.process_time() - work - read_work

@@ -47,6 +47,7 @@ def compare_proposals(
     limit: int = 500,
     min_score: float | None = None,
     min_stability: float | None = None,
+    label_field: str | None = None,
 ) -> list[Proposer]:
     """Judge proposers on a run's images, or take what is kept of them.
 
@@ -58,6 +59,7 @@ def compare_proposals(
         limit: images at most, evenly spread; pairs are with the nearest of these.
         min_score: boxes of a file with a score below this, or none, are left out.
         min_stability: the same for the `stability_score` of Segment Anything.
+        label_field: the field of a FiftyOne data set that holds the boxes, where there are several.
 
     Raises:
         OrlError: stage 2 is missing, or there is no such proposer.
@@ -78,12 +80,14 @@ def compare_proposals(
             "min_stability": min_stability,
             "stage2": {key: value for key, value in config.stage_dict("stage2").items() if key != "encoder"},
         }
+        if label_field is not None:
+            made["label_field"] = label_field
         text = json.dumps({**made, "name": name}, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
         folder = run.path / FOLDER / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', Path(name).name)[:40]}-{digest}"
         if not (folder / "proposer.json").exists():
             encoder = encoder or Encoder.load(encoder_file)
-            ledger = foreign.Ledger(min_score, min_stability)
+            ledger = foreign.Ledger(min_score, min_stability, label_field)
             regions = _boxes(run, config, name, images, rows, ledger)
             vectors = _embedded(run, config, name, encoder, some, regions)
             ids = some.table["image_id"].to_numpy()

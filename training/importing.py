@@ -17,11 +17,13 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images, report
 from orl_explore.interchange import authors, bundle, foreign, masked
+from orl_explore.interchange.clipping import clip_boxes
 from orl_explore.interchange.names import ImageNames, match_images, renumber
 from orl_explore.interchange.tables import Ragged, batches, check_stage2
 from orl_explore.runs.files import atomic_write, hash_file, write_json
@@ -34,6 +36,7 @@ from training.console import console, progress_bar
 from training.import_kinds import BOX_READERS, hash_source, kind_of, tell
 from training.record import store_config
 
+AUTHORS: Final = ("proposals", "neighbors or correspondences")
 FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
 
 
@@ -57,6 +60,8 @@ def import_files(
     network: str | None = None,
     min_score: float | None = None,
     min_stability: float | None = None,
+    label_field: str | None = None,
+    strict: bool = False,
     overwrite: bool = False,
 ) -> Run:
     """Import files into a run, which they begin where there is none.
@@ -73,6 +78,8 @@ def import_files(
         network: prefix of the weights to take, where a file holds several networks.
         min_score: boxes of other tools with a score below this, or none, are left out.
         min_stability: the same for the `stability_score` of Segment Anything.
+        label_field: the field of a FiftyOne data set that holds the boxes, where there are several.
+        strict: refuse files with a box that cannot be used as it stands, instead of clipping and counting.
         overwrite: replace stages that the run has already.
 
     Returns:
@@ -89,6 +96,8 @@ def import_files(
     boxes = [kind for kind in ("proposals", *BOX_READERS) if kind in by_kind]
     if len(boxes) > 1 or (boxes and boxes[0] != "proposals" and len(by_kind[boxes[0]]) > 1):
         raise OrlError("boxes can come from one file only (proposals of COCO+ from two): import them on their own")
+    if label_field is not None and "FiftyOne samples" not in by_kind:
+        raise OrlError(f"--field {label_field} is about the samples.json of a FiftyOne data set: leave it out")
     with _staged(path, overwrite) as (run, old):
         stored = path / "config.yaml"
         if "bundle" in by_kind:
@@ -96,13 +105,13 @@ def import_files(
             check_foreign_config(run.path / "config.yaml", where=by_kind["bundle"][0])
             stored = run.path / "config.yaml"
         settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
-        job = _Import(run, settings, old, images, root)
+        job = _Import(run, settings, old, images, root, strict=strict)
         if "bundle" in by_kind:
             job.bundle(by_kind["bundle"][0], manifest)
-        job.mined(by_kind.get("neighbors or correspondences", []), by_kind.get("proposals", []))
+        job.mined(by_kind.get(AUTHORS[1], []), by_kind.get(AUTHORS[0], []))
         for kind, read in BOX_READERS.items():
             for source in by_kind.get(kind, []):
-                job.boxes(source, kind, read, foreign.Ledger(min_score, min_stability))
+                job.boxes(source, kind, read, foreign.Ledger(min_score, min_stability, label_field, strict))
         for source in by_kind.get("weights", []):
             job.weights(source, stage, backbone, network)
         job.finish()
@@ -161,7 +170,14 @@ class _Import:
     """One import, as it comes together in the folder `run`."""
 
     def __init__(
-        self, run: Run, config: Config, old: Run | None, images: Sequence[Path] | None, root: Path | None
+        self,
+        run: Run,
+        config: Config,
+        old: Run | None,
+        images: Sequence[Path] | None,
+        root: Path | None,
+        *,
+        strict: bool = False,
     ) -> None:
         self.run, self.config, self.old = run, config, old
         self.named, self.root = list(images or ()), root
@@ -174,6 +190,9 @@ class _Import:
         self.stages: dict[str, dict[str, Any]] = {}
         self.files: list[dict[str, Any]] = []
         self.tables: dict[str, dict[str, Any]] = {}
+        self.strict = strict
+        self.clipped: dict[str, Any] = {}
+        """What became of the boxes of the authors' files, by kind; nothing where all are used as they stand."""
 
     @cached_property
     def images(self) -> ImageSet:
@@ -268,7 +287,7 @@ class _Import:
                     f"{where} has {len(raw):,} entries for {len(self.images):,} usable images"
                     f" ({len(self.images.skipped):,} skipped): pass the images that it was made from"
                 )
-            authors.check_inside(self.images, raw, where)
+            raw = self._clipped(raw, where, "proposals")
         files = [self.source(path, "proposals") for path in proposal_files]
         if found is None:
             self._write_proposals(raw, None)
@@ -282,7 +301,8 @@ class _Import:
                 self._write_proposals(raw, None)
                 self.made_with("proposals", FILTER)
             return
-        authors.check_inside(self.images, found.boxes, f"{found.path}: pseudo_annotations.bbox")
+        found = self._clipped_pairs(found)
+        assert found.boxes is not None
         empty = np.flatnonzero(np.diff(found.boxes.starts) == 0)
         if len(empty):
             raise OrlError(f"{found.path}: pseudo_annotations.bbox[{empty[0]}] has no box: each image needs one")
@@ -291,6 +311,35 @@ class _Import:
         with progress_bar("pairs") as progress:
             authors.write_pairs(self.run, self.images, found, progress=progress)
         self.stages["stage2"] = {"files": files, "info": found.info, "proposals": "kept" if raw is None else "all"}
+
+    def _clipped(self, rows: Ragged, where: str, kind: str, sizes: NDArray[np.integer] | None = None) -> Ragged:
+        """Boxes within their images, and a word on those that had to be changed; what is told of kinds is kept."""
+        ledger = foreign.Ledger(strict=self.strict)
+        own = self.images.table[["width", "height"]].to_numpy()[:, None]
+        file = self.scratch / f"clipped-{kind}"
+        clipped = clip_boxes(rows, own if sizes is None else sizes, file, where=where, ledger=ledger)
+        findings = ledger.findings(len(clipped.values))
+        if clipped is not rows:
+            console.print(f"{findings.used:,} of {findings.given:,} {kind} are used", markup=False)
+            for line in findings.lines()[1:]:
+                console.print(line, markup=False)
+            self.clipped[kind] = findings.as_dict()["annotations"]
+        return clipped
+
+    def _clipped_pairs(self, found: authors.MinedFile) -> authors.MinedFile:
+        """The boxes of a correspondence file within their images, and its pairs with them."""
+        assert found.boxes is not None
+        assert found.pairs is not None
+        where = f"{found.path}: pseudo_annotations"
+        boxes = self._clipped(found.boxes, f"{where}.bbox", "regions")
+        if boxes is found.boxes:
+            return found  # a pair's boxes are among them
+        own = self.images.table[["width", "height"]].to_numpy()
+        k = found.neighbors.shape[1]
+        sizes = np.stack([np.repeat(own, k, axis=0), own[found.neighbors.ravel()]], axis=1)
+        return dataclasses.replace(
+            found, boxes=boxes, pairs=self._clipped(found.pairs, f"{where}.knn_bbox_pair", "pairs", sizes)
+        )
 
     def _read_mined(self, files: list[Path]) -> authors.MinedFile | None:
         """The correspondences, or else the neighbors; where both are there, they must agree."""
@@ -335,7 +384,7 @@ class _Import:
         found, masks, findings = foreign.collect(
             read(path, self.images, known, ledger), self.images, self.scratch, ledger
         )
-        if note := known.spelling.note(path.name):
+        for note in known.notes(path.name):
             _say(note)
         without = int((np.diff(found.starts) == 0).sum())
         tell(path, kind, findings)
@@ -376,6 +425,8 @@ class _Import:
     def finish(self) -> None:
         """Write what is told of the import: images of a new run, settings, and a record per stage."""
         shutil.rmtree(self.scratch)
+        for facts in self.files if self.clipped else ():
+            facts |= {"clipped": self.clipped} if facts["kind"] in AUTHORS else {}
         if self.old is None:
             self.run.set_images(self.images, [str(source) for source in self.named])
         store_config(self.run, self.config)

@@ -19,7 +19,7 @@ from orl_explore.maps.object_map import make_object_maps
 from orl_explore.neighbors import require_faiss
 from orl_explore.proposals import require_search
 from orl_explore.runs.exploring import is_explored
-from orl_explore.runs.files import atomic_write
+from orl_explore.runs.files import atomic_write, write_json
 from orl_explore.runs.region_embeddings import LIMIT
 from orl_explore.runs.run import Run
 from orl_explore.runs.successor import Successor, settle
@@ -167,22 +167,49 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
 
 
 def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
+    remade = _remade(run, config) if overwrite else []
     for name in STAGES:
         asked = (config.stage2.encoder, config.stage3.init or "random")
         if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not is_explored(run):
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
-        run_stage(name, run, config, overwrite=overwrite)
+        if name in remade:
+            console.print(f"{name} of {run.path} was made anew before this was stopped", markup=False)
+        run_stage(name, run, config, overwrite=overwrite and name not in remade)
+        if overwrite and is_main_process():
+            remade = list(dict.fromkeys([*remade, name]))
+            _remember_remade(run, remade)
     if not is_main_process():
         raise SystemExit  # the first process goes on alone
     summary = judge(run, config)
     show_objects(run, config)
+    if overwrite:
+        _remember_remade(run, [])
     images = run.manifest()["images"]
     if images["skipped"]:
         console.print(f"{len(images['skipped'])} files were skipped: `orl verify` or {run.path}/run.json say why")
     for line in Findings.from_dict(images).lines():
         console.print(line, markup=False)
     return summary
+
+
+def _remade(run: Run, config: Config) -> list[str]:
+    """The first stages that an `orl run --overwrite` has made anew, with these settings, before it was stopped."""
+    found: list[str] = []
+    for name in run.manifest().get("remade", []):
+        record = run.stage(name)
+        changed = differing_keys(record.get("config", {}), json.loads(json.dumps(config.stage_dict(name))))
+        if changed or not run.finished(name):
+            break
+        found.append(name)
+    return found
+
+
+def _remember_remade(run: Run, names: Sequence[str]) -> None:
+    with run.lock():
+        manifest = run.manifest()
+        manifest.pop("remade", None)
+        write_json(run.path / "run.json", manifest | ({"remade": list(names)} if names else {}))
 
 
 def judge(run: Run, config: Config) -> dict[str, Any]:

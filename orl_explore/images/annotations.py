@@ -121,8 +121,8 @@ def _refuse_most(source: ImageSource, left_out: Tally) -> None:
     judged = len(source.annotations) - sum(left_out.counts.get(reason, [0])[0] for reason in borne)
     bad = {what: found for what, found in left_out.counts.items() if what not in borne}
     count = sum(found[0] for found in bad.values())
-    # Labels beside the pictures of a folder that was named for these: counted, and no reason to refuse them.
-    if 2 * count > judged and not source.path.is_dir():
+    # Labels beside the pictures of a folder or list that was named for these: counted, and no reason to refuse them.
+    if 2 * count > judged and not source.path.is_dir() and source.path.suffix.lower() != ".txt":
         reasons = "; ".join(f"{number:,} {what}, such as {example}" for what, (number, example) in bad.items())
         raise OrlError(
             f"{source.path}: {count:,} of {judged:,} annotations cannot be used ({reasons}): mend them, or name the"
@@ -266,7 +266,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
         if clipped is None and counts is not None:
             x, y, w, h = mask.toBbox({"size": [height, width], "counts": counts.encode("ascii")}).tolist()
             clipped, beyond = (x, y, w, h), False
-            changed.add("that have a mask alone: its box is used", where(place, item))
+            changed.add("with a mask alone: its box is used", where(place, item))
         if clipped is None:
             left_out.add(reason, where(place, item))
             continue
@@ -296,7 +296,7 @@ def clipped_box(
 ) -> tuple[Box | None, str, bool]:
     """Clip an annotation's xywh to the upright image; else why it is no box. Last, whether it reaches far beyond."""
     try:
-        x, y, w, h = map(float, value)
+        x, y, w, h = map(float, value if isinstance(value, list | tuple) else ())
     except (TypeError, ValueError, OverflowError):
         return None, NO_BOX, False
     if not (w > 0 and h > 0):  # also false for NaN

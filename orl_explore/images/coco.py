@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.errors import OrlError
-from orl_explore.images.image_source import ImageSource, SourceFile, path_id, printable, whole
+from orl_explore.images.image_source import ImageSource, SourceFile, decoded, path_id, printable, whole
 from orl_explore.images.locating import candidate_folders, locate
 
 BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured"}
@@ -26,8 +26,7 @@ def read_json(path: Path) -> Any:
         OrlError: it is none, or cannot be read.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            return json.load(file)
+        return json.loads(decoded(path.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise OrlError(f"{path} is no JSON, or ends too early ({error}): fetch or write it again") from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -57,6 +58,16 @@ class ImageSource:
 def printable(name: str) -> str:
     """A name with what is not valid Unicode in it replaced by question marks."""
     return name.encode("utf-8", "replace").decode()
+
+
+def decoded(data: bytes) -> str:
+    """Text in UTF-8, or in the UTF-16 that its first bytes announce, as PowerShell writes.
+
+    Raises:
+        UnicodeDecodeError: it is neither.
+    """
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig")
 
 
 def absolute(path: Path) -> Path:

@@ -1,10 +1,13 @@
-"""Label files of a folder's pictures: YOLO's `.txt` and VOC's `.xml`, beside them or in a folder next to theirs.
+"""Label files of pictures: YOLO's `.txt`, VOC's `.xml`, LabelMe's `.json`; beside them or in a folder next to theirs.
 
-They change nothing about the pictures: ids and names stay those of the folder.
+They change nothing about the pictures: ids and names stay those of the folder or list.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import os
 import re
 import xml.etree.ElementTree as ElementTree
@@ -12,35 +15,47 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from orl_explore.images.image_source import Annotation, ImageSource, whole
+from orl_explore.images.image_source import Annotation, ImageSource, decoded, printable, whole
 
 PLACES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ".txt": {"images": ("labels",), "jpegimages": ("labels",)},
     ".xml": {"images": ("Annotations", "annotations"), "jpegimages": ("Annotations",)},
+    ".json": {"images": ("labels", "annotations"), "jpegimages": ()},
 }
 """By kind of label file, what the folder of the pictures is called, and that of the labels in its place."""
 
 CLASS_FILES: Final = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "_darknet.labels")
 ORPHAN: Final = "of a label file without a picture"
 LOOKED_AT: Final = 50
-"""Text files by which it is decided whether they are YOLO's: captions beside pictures are not."""
+"""Files by which it is decided whether they are labels: captions beside pictures are not."""
 
 
-def read_label_files(source: ImageSource) -> None:
-    """Give a folder the annotations that lie with its pictures, if there are any."""
-    found = {suffix: _label_files(source, suffix) for suffix in PLACES}
+def read_label_files(source: ImageSource, *, orphans: bool = True) -> set[str]:
+    """Give a folder or list the annotations that lie with its pictures, if there are any.
+
+    Args:
+        source: gets annotations, categories and notes.
+        orphans: count the labels of pictures that the source does not have, too.
+
+    Returns:
+        The files that were read, of those that could be other annotation files: paths from the source's root.
+    """
+    found = {suffix: _label_files(source, suffix, orphans) for suffix in PLACES}
     if found[".xml"] and _read_voc(source, found[".xml"]):
-        return
+        return set()
+    if found[".json"] and (read := _read_labelme(source, found[".json"])):
+        return read
     if texts := found[".txt"]:
         _read_yolo(source, texts)
+    return set()
 
 
-def _label_files(source: ImageSource, suffix: str) -> list[tuple[str, int | None]]:
+def _label_files(source: ImageSource, suffix: str, orphans: bool) -> list[tuple[str, int | None]]:
     """Label files of a kind, and the id of the picture of each; None where there is no such picture."""
     folders: dict[str, dict[str, int]] = {}
     for file in source.files:
         if file.reason is None:
-            folder, _, name = f"{source.root.as_posix()}/{file.name}".rpartition("/")
+            folder, _, name = (source.root / file.name).as_posix().rpartition("/")
             folders.setdefault(folder, {})[name.rpartition(".")[0]] = file.image_id
     found: dict[str, int | None] = {}
     for folder, pictures in folders.items():
@@ -50,7 +65,7 @@ def _label_files(source: ImageSource, suffix: str) -> list[tuple[str, int | None
             except OSError:
                 continue
             for name in names:
-                if name.lower().endswith(suffix):
+                if name.lower().endswith(suffix) and (orphans or name.rpartition(".")[0] in pictures):
                     path, image_id = f"{place}/{name}", pictures.get(name.rpartition(".")[0])
                     found[path] = image_id if found.get(path) is None else found[path]
     return list(found.items()) if any(image_id is not None for image_id in found.values()) else []
@@ -69,7 +84,7 @@ def _places(folder: str, suffix: str) -> Iterator[str]:
 
 def _read(path: str) -> str | None:
     try:
-        return Path(path).read_text("utf-8-sig")
+        return decoded(Path(path).read_bytes())
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -202,3 +217,53 @@ def _voc(thing: ElementTree.Element) -> dict[str, Any]:
     except ValueError:
         return found
     return {**found, "bbox": [left - 1, top - 1, right - left + 1, bottom - top + 1]}
+
+
+# ---- LabelMe -------------------------------------------------------------------------------------------------------
+
+
+def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]]) -> set[str]:
+    """Read LabelMe's files of pictures; those that were one, from the source's root."""
+    read: set[str] = set()
+    if not any('"shapes"' in (_read(path) or "") for path, image_id in files[:LOOKED_AT] if image_id is not None):
+        return read  # other jsons beside pictures may be many and large
+    for path, image_id in files:
+        content: Any = None
+        with contextlib.suppress(ValueError, RecursionError):
+            content = json.loads(_read(path) or "")
+        shapes = content.get("shapes") if isinstance(content, dict) else None
+        if image_id is None or not isinstance(shapes, list):
+            continue
+        name = os.path.relpath(path, source.root)
+        read.add(name)
+        size = whole(content.get("imageWidth")), whole(content.get("imageHeight"))
+        if size[0] and size[1]:
+            source.sizes[image_id] = size[0], size[1]
+        for number, shape in enumerate(shapes):
+            item = Annotation({"image_id": image_id}, f"shapes[{number}] of {name}")
+            if isinstance(shape, dict):
+                item["category_id"] = category = printable(str(shape.get("label")))
+                source.categories[category] = category
+                with contextlib.suppress(TypeError, ValueError):  # without a box, it will be counted as such
+                    item.update(_labelme(shape))
+            source.annotations.append(item)
+    if read:
+        source.notes.append(f"annotations of {source.path}: LabelMe files of {len(read):,} pictures")
+    return read
+
+
+def _labelme(shape: dict[str, Any]) -> dict[str, Any]:
+    """Box or polygon of a shape; nothing of lines and points."""
+    points = [(float(x), float(y)) for x, y in shape["points"]] if isinstance(shape.get("points"), list) else []
+    kind = shape.get("shape_type") or "polygon"
+    if kind == "polygon":
+        return {"segmentation": [[number for point in points for number in point]]}
+    if kind == "circle" and len(points) == 2:
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        return {"bbox": [x - radius, y - radius, 2 * radius, 2 * radius]}
+    if kind in ("rectangle", "mask") and len(points) in (2, 4):
+        left, top = (min(axis) for axis in zip(*points, strict=True))
+        right, bottom = (max(axis) for axis in zip(*points, strict=True))
+        return {"bbox": [left, top, right - left, bottom - top]}
+    return {}

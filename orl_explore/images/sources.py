@@ -11,7 +11,7 @@ from typing import Final
 from orl_explore.errors import OrlError
 from orl_explore.images.coco import open_coco, read_json
 from orl_explore.images.file_names import FileNames, existing_path, list_files
-from orl_explore.images.image_source import ImageSource, SourceFile, absolute, path_id
+from orl_explore.images.image_source import ImageSource, SourceFile, absolute, decoded, path_id
 from orl_explore.images.kinds import SUFFIXES, unread
 from orl_explore.images.label_files import read_label_files
 from orl_explore.images.locating import FOLDERS, Located, locate
@@ -88,8 +88,8 @@ def _open_folder(path: Path, root: Path | None) -> ImageSource:
                 relative = (Path(folder) / name).relative_to(path).as_posix()
                 files.append(SourceFile(relative, path_id(relative), reason=reason))
     source = ImageSource(folder_path, path, sorted(files, key=lambda file: file.name))
-    read_label_files(source)
-    found = _annotation_files(folder_path, annotations)
+    read = read_label_files(source)
+    found = _annotation_files(folder_path, [name for name in annotations if name not in read])
     if not files and len(found) == 1:  # as `annotations/`, beside the folder of the pictures
         named = open_source(folder_path / found[0], root)
         named.notes.append(f"{folder_path} holds no pictures: {found[0]} in it is read")
@@ -125,7 +125,7 @@ def _unread(folder: Path, found: Sequence[str]) -> list[str]:
 def _open_list(path: Path, root: Path | None) -> ImageSource:
     folder = absolute(path.parent if root is None else root)
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        lines = [line.strip() for line in decoded(path.read_bytes()).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise OrlError(f"{path} cannot be read as a list of files ({error}): make it UTF-8 text") from None
     lines = [line for line in lines if line and not line.startswith("#")]
@@ -142,7 +142,9 @@ def _open_list(path: Path, root: Path | None) -> ImageSource:
         files.append(SourceFile(name, path_id(name), reason=reason))
         seen.add(name)
     note = located.spelling.note(path.name)
-    return ImageSource(path, located.root, files, notes=[note] if note else [])
+    source = ImageSource(path, located.root, files, notes=[note] if note else [])
+    read_label_files(source, orphans=False)
+    return source
 
 
 def _without_suffixes(located: Located, folder: Path, lines: Sequence[str]) -> Located:

@@ -1,4 +1,4 @@
-"""What labeling tools export that is no COCO json: FiftyOne's and Label Studio's jsons, CVAT's xml."""
+"""What labeling tools export that is no COCO json: FiftyOne's, Label Studio's and CreateML's jsons, CVAT's xml."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import re
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +40,15 @@ def open_export(path: Path, root: Path | None, content: Any) -> ImageSource | No
     if isinstance(content, dict) and isinstance(content.get("labels"), dict):
         return _fiftyone_labels(path, root, content)
     if isinstance(content, dict) and isinstance(content.get("samples"), list):
-        return _source(path, root, _fiftyone_samples(path, content["samples"]), scale=1.0)
+        entries, notes = _fiftyone_samples(path, content["samples"])
+        source = _source(path, root, entries, scale=1.0)
+        source.notes += notes
+        return source
     if isinstance(content, list) and content and all(_is_task(task) for task in content):
+        if any(_is_createml(task) for task in content):
+            return _source(
+                path, root, [_createml(path, number, task) for number, task in enumerate(content)], scale=None
+            )
         return _label_studio(path, root, content)
     return None
 
@@ -122,19 +130,26 @@ def _fiftyone_labels(path: Path, root: Path | None, content: dict[str, Any]) -> 
     return _assemble(path, best, entries, names, reasons, Spelling(), 1.0)
 
 
-def _fiftyone_samples(path: Path, samples: list[Any]) -> list[_Entry]:
-    """FiftyOne's `samples.json`: a list with `filepath`, and fields that hold detections."""
-    fields = {
-        name
-        for sample in samples
-        if isinstance(sample, dict)
-        for name, value in sample.items()
-        if isinstance(value, dict) and any(isinstance(value.get(kind), list) for kind in ("detections", "polylines"))
-    }
+def _fiftyone_samples(path: Path, samples: list[Any]) -> tuple[list[_Entry], list[str]]:
+    """FiftyOne's `samples.json`: a list with `filepath`, and fields that hold detections; and what is to be said."""
+    fields: Counter[str] = Counter()
+    for sample in samples:
+        for name, value in sample.items() if isinstance(sample, dict) else ():
+            for kind in ("detections", "polylines"):
+                if isinstance(value, dict) and isinstance(value.get(kind), list):
+                    fields[name] += len(value[kind])
     if len(fields) > 1 and "ground_truth" not in fields:
         raise OrlError(
             f"{path} has detections in {len(fields)} fields ({', '.join(sorted(fields))}), and none is called"
-            " ground_truth: export it with that one alone"
+            " ground_truth: name the folder of the pictures instead, and"
+            f" `orl import RUN {path.name} --field {min(fields)}` takes that field's boxes; or export it with one alone"
+        )
+    others = ", ".join(f"{name} ({count:,})" for name, count in sorted(fields.items()) if name != "ground_truth")
+    notes = []
+    if len(fields) > 1:
+        notes.append(
+            f"annotations of {path.name} are those of its field ground_truth; not those of {others}, which `orl import`"
+            " takes as boxes with --field NAME"
         )
     wanted = "ground_truth" if "ground_truth" in fields else next(iter(fields), None)
     entries = []
@@ -151,7 +166,7 @@ def _fiftyone_samples(path: Path, samples: list[Any]) -> list[_Entry]:
             if isinstance(other, dict) and isinstance(other.get("label"), str):
                 entry.labels[name] = printable(other["label"])
         entries.append(entry)
-    return entries
+    return entries, notes
 
 
 def _fiftyone_detection(thing: Any, where: str) -> Annotation:
@@ -261,6 +276,29 @@ def _rotated(points: Iterable[tuple[float, float]], degrees: float) -> list[tupl
     """Points turned clockwise about the origin, y pointing down."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return [(x * cos - y * sin, x * sin + y * cos) for x, y in points]
+
+
+# ---- CreateML ------------------------------------------------------------------------------------------------------
+
+
+def _is_createml(task: dict[str, Any]) -> bool:
+    items = task.get("annotations")
+    return isinstance(items, list) and any(isinstance(item, dict) and "coordinates" in item for item in items)
+
+
+def _createml(path: Path, number: int, task: dict[str, Any]) -> _Entry:
+    """A picture of a CreateML json: boxes by center and size, in pixels."""
+    entry = _Entry(str(task.get("image") or task.get("imagefilename") or ""))
+    items = task.get("annotations")
+    for place, thing in enumerate(items if isinstance(items, list) else ()):
+        item = Annotation({}, f"[{number}].annotations[{place}] of {path.name}")
+        if isinstance(thing, dict):
+            item["category_id"] = thing.get("label")
+            with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
+                x, y, w, h = (float(thing["coordinates"][key]) for key in ("x", "y", "width", "height"))
+                item["bbox"] = [x - w / 2, y - h / 2, w, h]
+        entry.items.append(item)
+    return entry
 
 
 # ---- CVAT ----------------------------------------------------------------------------------------------------------

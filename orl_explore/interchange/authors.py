@@ -19,7 +19,7 @@ from orl_explore.boxes import FALLBACK, KEPT, filter_boxes, is_kept
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange.jsonstream import stream_json
-from orl_explore.interchange.tables import BOX, Ragged, TableWriter, outside
+from orl_explore.interchange.tables import BOX, Ragged, TableWriter
 from orl_explore.runs.run import Run
 
 SETTINGS: Final = {
@@ -249,24 +249,6 @@ def write_neighbors(run: Run, images: ImageSet, mined: MinedFile) -> None:
             }
         ),
     )
-
-
-def check_inside(images: ImageSet, boxes: Ragged, where: str) -> None:
-    """Refuse boxes that are empty or not wholly inside their image (group i belongs to row i of the images).
-
-    Raises:
-        OrlError: names the box.
-    """
-    sizes = images.table[["width", "height"]].to_numpy()
-    for start in range(0, len(boxes), BLOCK):
-        first, last = boxes.starts[start], boxes.starts[min(start + BLOCK, len(boxes))]
-        of = np.repeat(np.arange(len(boxes))[start : start + BLOCK], np.diff(boxes.starts[start : start + BLOCK + 1]))
-        bad = np.flatnonzero(outside(boxes.values[first:last], sizes[of]))
-        if len(bad):
-            image, place = boxes.group_of(int(first + bad[0]))
-            name, (width, height) = images.table["file_name"].iat[image], sizes[image]
-            box = boxes.group(image)[place].tolist()
-            raise OrlError(f"{where}[{image}][{place}] is {box}, outside its image {name} of {width} x {height} px")
 
 
 def write_regions(run: Run, images: ImageSet, boxes: Ragged) -> None:

@@ -1,21 +1,24 @@
 """Boxes from other tools: COCO results, FiftyOne samples, CSV tables. They become proposals, best score first.
 
-What is wrong in them is refused; `masked` has the formats of which what cannot be used is counted.
+Every box is used or counted by reason; `masked` has the formats with masks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
+from orl_explore.images.annotations import BORNE, clipped_box
 from orl_explore.images.findings import Findings, Tally
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.object_masks import to_rle
@@ -23,8 +26,9 @@ from orl_explore.interchange.jsonstream import stream_json
 from orl_explore.interchange.names import ImageNames
 from orl_explore.interchange.tables import Ragged
 
-EDGE = 1.0
-"""Pixels that a box may reach beyond its image, as rounding does; it is clipped."""
+ELSEWHERE: Final = "of images that are not in the run"
+CLIPPED: Final = "with a box that reaches over the border: it is clipped"
+AMBIGUOUS: Final = "whose image_id stands for several images"
 
 
 class Found(NamedTuple):
@@ -34,8 +38,8 @@ class Found(NamedTuple):
     """Where it stands, for messages."""
     row: int
     """Of its image."""
-    box: tuple[float, float, float, float]
-    """xywh, pixels."""
+    box: Any
+    """xywh, pixels; it may be anything that is no box."""
     score: float | None = None
     """None where there is none."""
     mask: str | None = None
@@ -50,13 +54,57 @@ class Ledger:
     """Boxes below this are left out, and so are those without a score."""
     min_stability: float | None = None
     """The same for the `stability_score` of Segment Anything."""
+    label_field: str | None = None
+    """The field of a FiftyOne data set that holds the boxes; None: there is one alone."""
+    strict: bool = False
+    """Refuse a file with a box that cannot be used as it stands."""
     left_out: Tally = field(default_factory=Tally)
     changed: Tally = field(default_factory=Tally)
     """Used, but not as they stand."""
+    unwanted: set[str] = field(default_factory=set)
+    """Reasons that were asked for."""
+
+    def leave_out(self, what: str, entry: str) -> None:
+        """Count a box that cannot be used; or, if `strict`, refuse it.
+
+        Raises:
+            OrlError: the latter.
+        """
+        self._refuse(what, entry)
+        self.left_out.add(what, entry)
+
+    def alter(self, what: str, entry: str) -> None:
+        """Count a box that is used, but not as it stands; or, if `strict`, refuse it.
+
+        Raises:
+            OrlError: the latter.
+        """
+        self._refuse(what, entry)
+        self.changed.add(what, entry)
+
+    def do_without(self, what: str, entry: str) -> None:
+        """Count a box that is not wanted."""
+        self.unwanted.add(what)
+        self.left_out.add(what, entry)
+
+    def _refuse(self, what: str, entry: str) -> None:
+        if self.strict:
+            raise OrlError(
+                f"{entry} is one {what.partition(':')[0]}: mend it, or leave --strict out to have it counted"
+            )
 
     def findings(self, used: int) -> Findings:
-        """What there is to say when so many boxes were used."""
+        """What there is to say when so many boxes were used.
+
+        Raises:
+            OrlError: most of those that were wanted, and are of the run's images, cannot be used.
+        """
         left_out, changed = self.left_out.result(), self.changed.result()
+        bad = [one for one in left_out if one.what not in {*BORNE, ELSEWHERE, *self.unwanted}]
+        count = sum(one.count for one in bad)
+        if count > used:
+            reasons = "; ".join(f"{one.count:,} {one.what}, such as {one.example}" for one in bad)
+            raise OrlError(f"{count:,} of {count + used:,} boxes cannot be used ({reasons}): make the file again")
         return Findings(used + sum(one.count for one in left_out), used, left_out, changed)
 
 
@@ -104,66 +152,103 @@ def read_coco_results(path: Path, images: ImageSet, names: ImageNames, ledger: L
     """Read COCO results: a list of objects with `image_id`, `bbox` and, as a rule, `score`; perhaps `segmentation`.
 
     Raises:
-        OrlError: names the entry that lacks a key or is of an unknown image.
+        OrlError: none of them is of an image of the run.
     """
     from pycocotools import mask
 
-    row_of = dict(zip(images.table["image_id"].tolist(), range(len(images)), strict=True))
     sizes = images.table[["width", "height"]].to_numpy()
+    given, known = 0, 0
+    other: Any = None
     for _, index, item in stream_json(path, ("",)):
         entry = f"{path}: [{index}]"
-        if index is None or not isinstance(item, dict) or "image_id" not in item or "bbox" not in item:
-            raise OrlError(f"{entry} lacks image_id or bbox: COCO results are a list of objects with both")
-        row = row_of.get(item["image_id"]) if type(item["image_id"]) is int else None
+        given += 1
+        if index is None or not isinstance(item, dict):
+            ledger.leave_out("that are no objects of JSON", entry)
+            continue
+        name = item.get("image_id", item.get("file_name"))
+        row = names.row_of_id(name)
         if row is None:
-            raise OrlError(f"{entry} is of image {item['image_id']!r}, which is not in the run")
-        score = None if item.get("score") is None else _number(item["score"], f"{entry}.score")
+            other = name if other is None else other
+            ledger.leave_out(AMBIGUOUS if names.is_ambiguous(name) else ELSEWHERE, entry)
+            continue
+        known += 1
         counts = None
         if item.get("segmentation"):
             counts = to_rle(item["segmentation"], tuple(sizes[row].tolist()), mask)
             if counts is None:
-                ledger.changed.add("with a mask that is not understood: the box alone is used", entry)
-        yield Found(entry, row, _box(item["bbox"], entry), score, counts)
+                ledger.alter("with a mask that is not understood: the box alone is used", entry)
+        yield Found(entry, row, item.get("bbox"), _score(item.get("score"), entry, ledger), counts)
+    _refuse_others(path, given, known, other, names)
 
 
 def read_fiftyone(path: Path, images: ImageSet, names: ImageNames, ledger: Ledger) -> Iterator[Found]:
-    """Read the samples of a FiftyOne data set: the first field of each that holds detections, relative boxes in [0, 1].
+    """Read the samples of a FiftyOne data set: the field of each that holds detections, relative boxes in [0, 1].
 
     Raises:
-        OrlError: names the sample of an unknown image, or the detection without a box.
+        OrlError: several fields hold detections and the ledger does not say which is meant, a sample has no filepath,
+            or none is of an image of the run.
     """
+    wanted = _detections_field(path, ledger.label_field)
     sizes = images.table[["width", "height"]].to_numpy()
+    given, known = 0, 0
+    other: Any = None
     for where, index, sample in stream_json(path, ("", "samples")):
-        if where == "samples" and index is None:
-            raise OrlError(f"{path}: samples is no list: is it the samples.json of a FiftyOne data set?")
         if where != "samples":
             continue
         entry = f"{path}: samples[{index}]"
         if not isinstance(sample, dict) or not isinstance(sample.get("filepath"), str):
             raise OrlError(f"{entry} has no filepath: is it the samples.json of a FiftyOne data set?")
         row = names.row(sample["filepath"])
-        if row is None:
-            raise OrlError(
-                f"{entry} is {sample['filepath']!r}, which is not in the run{names.nearest(sample['filepath'])}"
-            )
-        width, height = sizes[row].tolist()
-        fields = [value.get("detections") for value in sample.values() if isinstance(value, dict)]
-        detections = next((value for value in fields if isinstance(value, list)), [])
-        for place, detection in enumerate(detections):
-            of = f"{entry}: detection {place}"
-            x, y, w, h = _box(detection.get("bounding_box") if isinstance(detection, dict) else None, of)
-            score = detection.get("confidence")
-            pixels = (x * width, y * height, w * width, h * height)
-            yield Found(of, row, pixels, None if score is None else _number(score, f"{of}.confidence"))
+        value = sample.get(wanted) if wanted else None
+        detections = value.get("detections") if isinstance(value, dict) else None
+        for place, detection in enumerate(detections if isinstance(detections, list) else ()):
+            of = f"{entry}.{wanted}[{place}]"
+            given += 1
+            if row is None:
+                other = sample["filepath"] if other is None else other
+                ledger.leave_out(ELSEWHERE, of)
+                continue
+            known += 1
+            if not isinstance(detection, dict):
+                ledger.leave_out("that are no objects of JSON", of)
+                continue
+            width, height = sizes[row].tolist()
+            box: Any = detection.get("bounding_box")
+            with contextlib.suppress(TypeError, ValueError, OverflowError):  # without a box, it will be counted as such
+                box = [float(value) * side for value, side in zip(box, (width, height) * 2, strict=True)]
+            yield Found(of, row, box, _score(detection.get("confidence"), of, ledger))
+    _refuse_others(path, given, known, other, names)
+
+
+def _detections_field(path: Path, wanted: str | None) -> str | None:
+    """The field of a FiftyOne data set whose detections are meant; None: it has none.
+
+    Raises:
+        OrlError: which one it is cannot be told, or there is no such field.
+    """
+    counts: dict[str, int] = {}
+    for where, index, sample in stream_json(path, ("", "samples")):
+        if where == "samples" and index is None:
+            raise OrlError(f"{path}: samples is no list: is it the samples.json of a FiftyOne data set?")
+        for name, value in sample.items() if where == "samples" and isinstance(sample, dict) else ():
+            if isinstance(value, dict) and isinstance(value.get("detections"), list):
+                counts[name] = counts.get(name, 0) + len(value["detections"])
+    found = ", ".join(f"{name} ({count:,} boxes)" for name, count in sorted(counts.items()))
+    if wanted is not None and wanted not in counts:
+        raise OrlError(f"{path} has no detections in a field {wanted!r}, but in: {found or 'none'}")
+    if wanted is None and len(counts) > 1:
+        raise OrlError(f"{path} has detections in several fields, {found}: choose one, as in --field {max(counts)}")
+    return wanted or next(iter(counts), None)
 
 
 def read_csv(path: Path, images: ImageSet, names: ImageNames, ledger: Ledger) -> Iterator[Found]:
     """Read a CSV table with a header: `image_id` or `file_name`, and `x`, `y`, `w`, `h`; `score` may follow.
 
     Raises:
-        OrlError: names the column that is missing, or the line of an unknown image or without numbers.
+        OrlError: names the column that is missing; or no line is of an image of the run.
     """
-    row_of = {str(image_id): row for row, image_id in enumerate(images.table["image_id"].tolist())}
+    given, known = 0, 0
+    other: Any = None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.DictReader(file)
@@ -172,27 +257,50 @@ def read_csv(path: Path, images: ImageSet, names: ImageNames, ledger: Ledger) ->
                 raise OrlError(f"{path} needs a first line with the columns file_name or image_id, and x, y, w, h")
             if len(columns) < len(lines.fieldnames or ()):
                 raise OrlError(f"{path} has a column twice in its first line: write it again")
+            by_id = "image_id" in columns
             for line in lines:
                 entry = f"{path}: line {lines.line_num}"
-                by_id = "image_id" in columns
-                name = line["image_id" if by_id else "file_name"] or ""
-                row = row_of.get(name.strip()) if by_id else names.row(name.strip())
+                name = (line["image_id" if by_id else "file_name"] or "").strip()
+                row = names.row_of_id(name) if by_id else names.row(name)
+                given += 1
                 if row is None:
-                    nearest = "" if by_id else names.nearest(name.strip())
-                    raise OrlError(f"{entry} is of image {name!r}, which is not in the run{nearest}")
+                    other = name if other is None else other
+                    ledger.leave_out(AMBIGUOUS if by_id and names.is_ambiguous(name) else ELSEWHERE, entry)
+                    continue
+                known += 1
                 if None in line:
-                    raise OrlError(f"{entry} has more values than the first line has columns")
-                box = _box([_parsed(line[column]) for column in ("x", "y", "w", "h")], entry)
-                score = line.get("score") or None
-                yield Found(entry, row, box, score and _number(_parsed(score), f"{entry}: score"))
+                    ledger.leave_out("with more values than the first line has columns", entry)
+                    continue
+                box = [line[column] for column in ("x", "y", "w", "h")]
+                yield Found(entry, row, box, _score(line.get("score") or None, entry, ledger))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OrlError(f"{path} cannot be read as CSV ({error}): write it again, as UTF-8") from None
+    _refuse_others(path, given, known, other, names)
+
+
+def _refuse_others(path: Path, given: int, known: int, other: Any, names: ImageNames) -> None:
+    if given and not known:
+        raise OrlError(
+            f"{path}: none of its {given:,} boxes is of an image of the run; theirs are such as"
+            f" {str(other)[:80]!r}{names.nearest(str(other)[:200])}: import boxes of the run's own images"
+        )
+
+
+def _score(value: Any, entry: str, ledger: Ledger) -> float | None:
+    """A score, also one that is written as text; None: there is none."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if value is not None and math.isfinite(number := float(value)):
+            return number
+    if value is not None:
+        ledger.alter("with a score that is no number: it is taken for none", entry)
+    return None
 
 
 def collect(found: Iterator[Found], images: ImageSet, scratch: Path, ledger: Ledger) -> Collected:
     """Group boxes by image, best score first (equal ones in the order found, those without a score as if it were 0).
 
-    Corners are rounded to the nearest pixel; a box that rounds to nothing is one pixel wide or high.
+    Boxes are clipped to their image. Corners are rounded to the nearest pixel; a box that rounds to nothing is one
+    pixel wide or high.
 
     Args:
         found: what a reader gives.
@@ -201,23 +309,26 @@ def collect(found: Iterator[Found], images: ImageSet, scratch: Path, ledger: Led
         ledger: what the reader counted in; its `min_score` is asked for here.
 
     Raises:
-        OrlError: names a box that is empty or more than a pixel outside its image.
+        OrlError: most boxes cannot be used; or one cannot, and the ledger is `strict`.
     """
     sizes = images.table[["width", "height"]].to_numpy()
     rows: list[NDArray[Any]] = []
     block: list[tuple[int, int, int, int, int, float, int, int]] = []
     file, written = scratch / "masks", 0
     texts = file.open("wb")
-    for entry, row, (x, y, w, h), score, mask in found:
+    for entry, row, given, score, mask in found:
         if ledger.min_score is not None and (score is None or score < ledger.min_score):
             reason = "without a score" if score is None else f"with a score below {ledger.min_score:g}"
-            ledger.left_out.add(reason, entry)
+            ledger.do_without(reason, entry)
             continue
         width, height = sizes[row].tolist()
-        inside = x >= -EDGE and y >= -EDGE and x + w <= width + EDGE and y + h <= height + EDGE
-        if not (inside and w > 0 and h > 0):
-            box = [round(value, 2) for value in (x, y, w, h)]
-            raise OrlError(f"{entry} has the box {box}, empty or outside its image of {width} x {height} px")
+        box, why, beyond = clipped_box(given, (width, height), None, 1, (width, height))
+        if box is None:
+            ledger.leave_out(why, entry)
+            continue
+        if beyond:
+            ledger.alter(CLIPPED, entry)
+        x, y, w, h = box
         left, top = min(max(round(x), 0), width - 1), min(max(round(y), 0), height - 1)
         right, bottom = min(max(round(x + w), left + 1), width), min(max(round(y + h), top + 1), height)
         length = texts.write(mask.encode("ascii")) if mask else 0
@@ -235,24 +346,3 @@ def collect(found: Iterator[Found], images: ImageSet, scratch: Path, ledger: Led
         boxes.add(table[first:last, 1:5].astype(np.int32))
     masks = Masks(file, table[:, 6:].astype(np.int64), bounds)
     return Collected(boxes.finish(), masks, ledger.findings(len(table)))
-
-
-def _box(value: Any, entry: str) -> tuple[float, float, float, float]:
-    if not isinstance(value, list) or len(value) != 4:
-        raise OrlError(f"{entry} has no box of four numbers")
-    x, y, w, h = (_number(number, f"{entry}: box") for number in value)
-    return x, y, w, h
-
-
-def _parsed(text: str | None) -> float | str | None:
-    """The number that a text spells, or else the text."""
-    try:
-        return float(text or "")
-    except ValueError:
-        return text
-
-
-def _number(value: Any, entry: str) -> float:
-    if type(value) not in (int, float) or not -1e300 < value < 1e300:
-        raise OrlError(f"{entry} is {value!r}, which is no number")
-    return float(value)

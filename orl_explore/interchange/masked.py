@@ -1,7 +1,7 @@
 """Boxes with masks from other tools: COCO data sets (MaskCut, CutLER, UnSAM, ...) and Segment Anything's files.
 
-Unlike the formats of `foreign`, these are often about more images than a run has, so nothing in them is refused: what
-cannot be used is left out and counted by reason.
+They are often about more images than a run has; as in the formats of `foreign`, what cannot be used is left out and
+counted by reason.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from orl_explore.images.decoding import orientation_of
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.object_masks import to_rle
 from orl_explore.images.turning import turned_segmentation
-from orl_explore.interchange.foreign import Found, Ledger, Masks
+from orl_explore.interchange.foreign import CLIPPED, ELSEWHERE, Found, Ledger, Masks
 from orl_explore.interchange.jsonstream import stream_json
-from orl_explore.interchange.names import ImageNames
+from orl_explore.interchange.names import ImageNames, id_key
 from orl_explore.interchange.tables import TableWriter
 from orl_explore.runs.run import Run
 
-ELSEWHERE: Final = "of images that are not in the run"
 RESIZED: Final = "of images that have another size there: scaled to theirs"
 TURNED: Final = "of images that are stored turned: turned upright with them"
 SHAPE: Final = 0.02
@@ -56,15 +55,15 @@ def read_coco_dataset(path: Path, images: ImageSet, names: ImageNames, ledger: L
     Raises:
         OrlError: it has no annotations, or none of its images is in the run.
     """
-    places: dict[int, _Place | str] = {}
+    places: dict[Any, _Place | str] = {}
     listed, last = 0, ""
     for where, index, image in stream_json(path, ("", "images", "annotations")):
         if where != "images" or index is None or not isinstance(image, dict):
             continue
         listed += 1
         last = str(image.get("file_name"))
-        if type(image.get("id")) is int:
-            places[image["id"]] = _place(last, image, images, names)
+        if (key := id_key(image.get("id"))) is not None:
+            places[key] = _place(last, image, images, names)
     if all(place == ELSEWHERE for place in places.values()):
         raise OrlError(
             f"{path}: none of its {listed:,} images is in the run, such as {last!r}{names.nearest(last)}: import boxes"
@@ -74,8 +73,8 @@ def read_coco_dataset(path: Path, images: ImageSet, names: ImageNames, ledger: L
     for where, index, item in stream_json(path, ("", "images", "annotations")):
         if where == "annotations" and index is not None:
             found = True
-            image_id = item.get("image_id") if isinstance(item, dict) else None
-            place = places.get(image_id, ELSEWHERE) if type(image_id) is int else "without the id of an image"
+            image_id = id_key(item.get("image_id")) if isinstance(item, dict) else None
+            place = "without the id of an image" if image_id is None else places.get(image_id, ELSEWHERE)
             if result := _found(item, place, f"{path}: annotations[{index}]", ledger):
                 yield result
     if not found:
@@ -123,7 +122,7 @@ def read_segment_anything(path: Path, images: ImageSet, names: ImageNames, ledge
             if result is None:
                 continue
             if not _stable(item, ledger.min_stability):
-                ledger.left_out.add(f"with a stability_score below {ledger.min_stability:g}, or none", result.entry)
+                ledger.do_without(f"with a stability_score below {ledger.min_stability:g}, or none", result.entry)
                 continue
             predicted = item.get("predicted_iou")
             yield result._replace(score=float(predicted)) if _is_number(predicted) else result
@@ -175,7 +174,7 @@ def _found(item: Any, place: _Place | str, entry: str, ledger: Ledger) -> Found 
     elif item.get("iscrowd"):
         reason = CROWD
     if reason is not None or isinstance(place, str):
-        ledger.left_out.add(str(reason), entry)
+        (ledger.do_without if reason == CROWD else ledger.leave_out)(str(reason), entry)
         return None
     counts, given = None, item.get("segmentation")
     segmentation = given
@@ -186,7 +185,7 @@ def _found(item: Any, place: _Place | str, entry: str, ledger: Ledger) -> Found 
     if segmentation:
         counts = to_rle(segmentation, place.size, mask)
     if given and counts is None:
-        ledger.changed.add("with a mask that is not understood: the box alone is used", entry)
+        ledger.alter("with a mask that is not understood: the box alone is used", entry)
     box, why, beyond = clipped_box(
         _scaled_box(item.get("bbox"), place), place.size, None, place.orientation, place.stored
     )
@@ -194,12 +193,13 @@ def _found(item: Any, place: _Place | str, entry: str, ledger: Ledger) -> Found 
         width, height = place.size
         x, y, w, h = mask.toBbox({"size": [height, width], "counts": counts.encode("ascii")}).tolist()
         box, beyond = (x, y, w, h), False
-        ledger.changed.add("that have a mask alone: its box is used", entry)
+        ledger.changed.add("with a mask alone: its box is used", entry)
     if box is None:
-        ledger.left_out.add(why, entry)
+        ledger.leave_out(why, entry)
         return None
+    if beyond:
+        ledger.alter(CLIPPED, entry)
     for what, is_so in (
-        ("with a box that reaches over the border: it is clipped", beyond),
         (RESIZED, place.scale != (1.0, 1.0)),
         (TURNED, place.orientation > 1),
     ):

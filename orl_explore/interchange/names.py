@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from orl_explore.errors import OrlError
 from orl_explore.images.file_names import DOUBTFUL, FileNames, Spelling
 from orl_explore.images.image_set import ImageSet
+from orl_explore.images.image_source import whole
 
 
 class ImageNames:
@@ -21,11 +24,13 @@ class ImageNames:
     """
 
     def __init__(self, images: ImageSet):
+        self._table = images.table
         names = images.table["file_name"].tolist()
         self._row = {name: row for row, name in enumerate(names)}
         self._names = FileNames(names)
         self._found: dict[str, int | None] = {}
         self._claims: dict[int, str] = {}
+        self._by_stem: dict[Any, str] = {}
         self.spelling = Spelling()
 
     def row(self, name: str) -> int | None:
@@ -48,10 +53,72 @@ class ImageNames:
             self._found[name] = match.index
         return self._found[name]
 
+    def row_of_id(self, image_id: Any) -> int | None:
+        """Row of the image that an id of another tool means; None: there is none, or there are several.
+
+        An id is the run's own, or one that an image had in its json (the column `original_id`); else it is the name of
+        a file, or that without its suffix, as Ultralytics writes, also as a number.
+        """
+        rows = self._rows_of_id(image_id)
+        return rows[0] if len(rows) == 1 else None
+
+    def is_ambiguous(self, image_id: Any) -> bool:
+        """Whether an id of another tool could mean several images."""
+        return len(self._rows_of_id(image_id)) > 1
+
+    def _rows_of_id(self, image_id: Any) -> list[int]:
+        key = id_key(image_id)
+        if key is None:
+            return []
+        if rows := self._ids.get(key):
+            return rows
+        if isinstance(image_id, str) and (row := self.row(image_id.strip())) is not None:
+            return [row]
+        rows = self._stems.get(key, [])
+        if len(rows) == 1:
+            self._by_stem.setdefault(key, self._names.names[rows[0]])
+        return rows
+
+    @cached_property
+    def _ids(self) -> dict[Any, list[int]]:
+        found: dict[Any, list[int]] = {}
+        for column in ("image_id", "original_id"):
+            for row, value in enumerate(self._table[column].tolist() if column in self._table else ()):
+                rows = found.setdefault(id_key(value), [])
+                if row not in rows:
+                    rows.append(row)
+        return found
+
+    @cached_property
+    def _stems(self) -> dict[Any, list[int]]:
+        found: dict[Any, list[int]] = {}
+        for row, name in enumerate(self._names.names):
+            found.setdefault(id_key(name.rpartition("/")[2].rpartition(".")[0]), []).append(row)
+        return found
+
+    def notes(self, where: str) -> list[str]:
+        """Lines that say how many names and ids were found in another form."""
+        lines = [self.spelling.note(where)]
+        if self._by_stem:
+            image_id, name = next(iter(self._by_stem.items()))
+            lines.append(
+                f"{len(self._by_stem):,} image ids of {where} are names of files without their suffix ({image_id!r} is"
+                f" {name!r})"
+            )
+        return [line for line in lines if line]
+
     def nearest(self, name: str) -> str:
         """The name most like one that is not there, for the end of a message: " (the nearest is x.jpg)"; or nothing."""
         found = self._names.nearest(name)
         return f" (the nearest name there is {found!r})" if found else ""
+
+
+def id_key(value: Any) -> int | str | None:
+    """What ids are compared by: the number, also where it is written as text, or else the text; None: it is no id."""
+    number = whole(value)
+    if number is not None:
+        return number
+    return value.strip() or None if isinstance(value, str) else None
 
 
 def match_images(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final
@@ -163,6 +164,8 @@ _EXAMPLES = {"int": "a whole number", "int | None": "a whole number", "tuple[flo
 
 def _value(text: str, kind: str) -> Any:
     if kind.startswith("int"):
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
+            raise ValueError  # int() takes 1_000 and the digits of every script, too
         return int(text)
     if kind.startswith("tuple"):
         least, _, most = text.partition("..")

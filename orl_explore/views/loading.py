@@ -17,6 +17,7 @@ import re
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
@@ -24,6 +25,7 @@ from typing import Any, Final
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data._utils import signal_handling
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from orl_explore.errors import OrlError
 
@@ -156,9 +158,12 @@ class _Watched:
         self._handler = signal.getsignal(signal.SIGCHLD) if in_main else None
         try:
             self._iterator: Any = iter(self.loader)
-        except BaseException:
+        except BaseException as error:
             for child in set(multiprocessing.active_children()) - before:
                 child.kill()
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                if isinstance(half := frame.f_locals.get("self"), _MultiProcessingDataLoaderIter):
+                    half._shutdown = True  # else its `__del__` misses what it has not got yet, and tells so
             raise
         self._workers = [child for child in multiprocessing.active_children() if child not in before]
         if in_main:

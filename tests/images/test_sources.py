@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from image_files import PNG, good_pair, save, write_coco
+from image_files import PNG, good_pair, noise, save, write_coco
 from orl_explore.errors import OrlError
 from orl_explore.images.opening import open_images
 
@@ -223,7 +223,7 @@ def test_the_same_image_from_two_sources(tmp_path):
 
 def test_sources_that_are_none(tmp_path):
     (tmp_path / "a.csv").write_text("x")
-    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x80")
+    (tmp_path / "binary.txt").write_bytes(b"\xfe\x00\x80\x81")
     for sources, words in [
         ([], "no images given"),
         ([tmp_path / "nowhere"], r"there is no .*nowhere"),
@@ -243,3 +243,21 @@ def test_a_folder_with_a_json_alone_is_the_json(tmp_path, name):
     images = open_images([tmp_path / "annotations"], root=tmp_path / "images")
     assert images.table["image_id"].tolist() == [20, 3, 100]
     assert f"holds no pictures: {name} in it is read" in "\n".join(images.findings.lines())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_lists_have_labels_and_any_unicode(tmp_path, encoding):
+    """VOC's list of stems has the label files of its pictures, without those of others; PowerShell writes UTF-16."""
+    for name in "abc":
+        save(tmp_path / "JPEGImages" / f"{name}.png", noise(seed=ord(name)))
+        box = "".join(
+            f"<{key}>{n}</{key}>" for key, n in zip(("xmin", "ymin", "xmax", "ymax"), (1, 1, 20, 20), strict=True)
+        )
+        (tmp_path / "Annotations").mkdir(exist_ok=True)
+        text = f"<annotation><object><name>cup</name><bndbox>{box}</bndbox></object></annotation>"
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(text)
+    path = tmp_path / "ImageSets" / "Main" / "train.txt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes((b"\xff\xfe" if encoding == "utf-16-le" else b"") + "a\nb\n".encode(encoding))
+    images = open_images([path])
+    assert len(images) == len(images.objects) == images.findings.given == 2

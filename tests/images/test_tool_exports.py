@@ -419,3 +419,25 @@ def test_sources_in_another_form(tmp_path):
     write(tmp_path / "data.yaml", "names: [cup]")
     with pytest.raises(OrlError, match="name the folder of these"):
         open_images([tmp_path / "data.yaml"])
+
+
+def test_createml_and_labelme(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    box = {"label": "cup", "coordinates": {"x": 20, "y": 30, "width": 20, "height": 10}}
+    images = open_images(
+        [write(tmp_path / "c.json", [{"image": "a.jpg", "annotations": [box, box, 5]}, {"image": "b.jpg"}])]
+    )
+    assert images.objects[[*BOXES, "category"]].to_numpy().tolist() == [[10, 25, 20, 10, "cup"]] * 2
+    assert images.findings.given == 3
+    shapes = [
+        {"label": "cup", "points": [[30, 20], [10, 40]], "shape_type": "rectangle"},
+        {"label": "cup", "points": [[50, 30], [50, 40]], "shape_type": "circle"},
+        {"label": "cat", "points": [[1, 1], [21, 1], [21, 11]], "shape_type": "polygon"},
+        *({"label": "dot", "points": [[9, 9]], "shape_type": "point"}, 7, {"points": "x"}),
+    ]
+    write(tmp_path / "a.json", {"version": "5.0", "shapes": shapes, "imageWidth": 96, "imageHeight": 64})
+    images = open_images([tmp_path])
+    assert images.objects[BOXES].to_numpy().tolist() == [[10, 20, 20, 20], [40, 20, 20, 20], [2, 1, 19, 10]]
+    assert images.findings.given == 6
+    assert any("LabelMe files of 1 pictures" in note for note in images.findings.notes)
+    add_up(images)

@@ -1,4 +1,4 @@
-"""Boxes of other tools become proposals, best score first; wrong ones are named."""
+"""Boxes of other tools become proposals, best score first; wrong ones are counted, or refused by name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import pytest
 
 from authors_files import files_of
 from orl_explore.errors import OrlError
+from orl_explore.images.annotations import FLAT, NO_BOX, OUTSIDE
+from orl_explore.interchange.foreign import CLIPPED, ELSEWHERE
 from training import stage2
 from training.config import load_config
 from training.importing import import_files
@@ -71,36 +73,87 @@ def test_boxes_of_other_tools_become_proposals(tmp_path, photos, write, name, co
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("r.json", [{"image_id": 5, "bbox": [0, 0, 1, 1]}], r"\[0\] is of image 5, which is not in the run"),
-        ("r.json", [{"image_id": 90}], r"\[0\] lacks image_id or bbox"),
-        ("r.json", [{"image_id": 90, "bbox": [0, 0, 1]}], r"\[0\] has no box of four numbers"),
-        ("r.json", [{"image_id": 90, "bbox": [0, 0, 90, 1]}], r"\[0\] has the box .* outside its image of 80 x 60"),
-        ("r.json", [{"image_id": 90, "bbox": [0, 0, 0, 1]}], r"\[0\] has the box .* empty or outside"),
-        ("r.json", [{"image_id": 90, "bbox": [0, 0, 1, 1], "score": "x"}], r"\[0\].score is 'x', which is no number"),
-        ("r.json", [{"image_id": 90, "bbox": [0, 0, "1", 1]}], r"\[0\]: box is '1', which is no number"),
+        ("r.json", [{"image_id": 5, "bbox": [0, 0, 1, 1]}], r"none of its 1 boxes is of an image of the run.* '5'"),
         (
             "r.json",
             '[{"image_id": 90, "bbox": [0, 0, 1, 1], "bbox": [0, 0, 2, 2]}]',
             r"has the key 'bbox' twice, at \[0\]",
         ),
         ("r.json", '[{"image_id": 90, "bbox": [0, 0, Infinity, 1]}]', r"holds Infinity, which is no number, at \[0\]"),
-        ("s.json", {"samples": [{"filepath": "8.jpg"}]}, r"samples\[0\] is '8.jpg', which is not in the run"),
         ("s.json", {"samples": 5}, r"samples is no list"),
         ("s.json", {"samples": [{}]}, r"samples\[0\] has no filepath"),
         ("b.csv", "a,b\n1,2\n", r"needs a first line with the columns"),
-        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,nan\n", r"line 2: box is nan, which is no number"),
-        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,one\n", r"line 2: box is 'one', which is no number"),
-        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,1,1\n", r"line 2 has more values than the first line has columns"),
         ("b.csv", "file_name,x,x,y,w,h\n9.jpg,0,0,0,1,1\n", r"has a column twice in its first line"),
         ("b.csv", "file_name,x,y,w,h\n", r"b.csv has no box in it"),
         ("s.json", {"samples": [{"filepath": "9.jpg"}]}, r"s.json has no box in it"),
-        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0\n", r"line 2: box is None, which is no number"),
-        ("b.csv", "file_name,x,y,w,h\n../9.png,0,0,1,1\n", r"line 2 is of image '../9.png', which is not in the run"),
+        ("b.csv", "file_name,x,y,w,h\n../9.png,0,0,1,1\n", r"none of its 1 boxes is of an image of the run"),
+        ("b.csv", "file_name,x,y,w,h\n9.jpg,0,0,1,1\n9.jpg,0,0,0,1\n9.jpg,99,0,9,1\n", r"2 of 3 boxes cannot be used"),
     ],
 )
-def test_boxes_that_are_wrong_are_refused_by_name(tmp_path, photos, write, name, content, sentence):
+def test_files_that_are_wrong_are_refused_by_name(tmp_path, photos, write, name, content, sentence):
     source = write(content, name)
     before = files_of(tmp_path)
     with pytest.raises(OrlError, match=sentence):
         import_files(tmp_path / "run", [source], images=[photos])
     assert files_of(tmp_path) == before
+
+
+GOOD = {"image_id": 90, "bbox": [0, 0, 30, 30]}
+LINE = "file_name,x,y,w,h\n9.jpg,0,0,30,30\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what", "used"),
+    [
+        ("r.json", [GOOD, {**GOOD, "bbox": [60, -5, 30, 30]}], CLIPPED, [[60, 0, 20, 25]]),
+        ("r.json", [GOOD, {**GOOD, "bbox": [60, 0, 0, 30]}], FLAT, []),
+        ("r.json", [GOOD, {**GOOD, "bbox": [90, 0, 5, 5]}], OUTSIDE, []),
+        ("r.json", [GOOD, {**GOOD, "bbox": "1234"}], NO_BOX, []),
+        ("r.json", [GOOD, {**GOOD, "bbox": [0, 0, 1]}], NO_BOX, []),
+        ("r.json", [GOOD, {"image_id": 90}], NO_BOX, []),
+        ("r.json", [GOOD, {**GOOD, "image_id": 5}], ELSEWHERE, []),
+        ("r.json", [GOOD, {**GOOD, "image_id": "x"}], ELSEWHERE, []),
+        ("r.json", [GOOD, [1, 2]], "that are no objects of JSON", []),
+        (
+            "r.json",
+            [GOOD, {**GOOD, "score": "x"}],
+            "with a score that is no number: it is taken for none",
+            GOOD["bbox"],
+        ),
+        ("b.csv", LINE + "9.jpg,60,40,30,30\n", CLIPPED, [[60, 40, 20, 20]]),
+        ("b.csv", LINE + "9.jpg,0,0,1,nan\n", NO_BOX, []),
+        ("b.csv", LINE + "9.jpg,0,0,1,one\n", NO_BOX, []),
+        ("b.csv", LINE + "9.jpg,0,0\n", NO_BOX, []),
+        ("b.csv", LINE + "9.jpg,0,0,1,1,1\n", "with more values than the first line has columns", []),
+        ("b.csv", LINE + "8.jpg,0,0,1,1\n", ELSEWHERE, []),
+    ],
+)
+def test_boxes_that_are_wrong_are_clipped_or_counted(tmp_path, photos, write, name, content, what, used):
+    source = write(content, name)
+    more = {"images": [photos], "overrides": ["--stage2.min_side=10"]}
+    with pytest.raises(OrlError, match=r"is one .*: mend it, or leave --strict out"):
+        import_files(tmp_path / "run", [source], strict=True, **more)
+    run = import_files(tmp_path / "run", [source], **more)
+    counts = run.manifest()["imports"][0]["boxes"]
+    (one,) = counts["left_out"] + counts["changed"]
+    assert (one["what"], one["count"], counts["given"]) == (what, 1, 2)
+    assert counts["used"] == 2 - len(counts["left_out"])
+    proposals = run.read("proposals")
+    boxes = proposals[proposals["image_id"] == 90][["x", "y", "w", "h"]].to_numpy().tolist()
+    assert boxes == [[0, 0, 30, 30], *(used if used != GOOD["bbox"] else [used])]
+
+
+def test_of_several_fields_of_fiftyone_one_is_chosen(tmp_path, photos, write):
+    content = fiftyone()
+    box = {"bounding_box": [0, 0, 0.5, 0.5], "confidence": 0.7}
+    content["samples"][0]["truth"] = {"detections": [box]}
+    source = write(content, "samples.json")
+    with pytest.raises(OrlError, match=r"found \(3 boxes\), truth \(1 boxes\): choose one, as in --field truth"):
+        import_files(tmp_path / "run", [source], images=[photos])
+    with pytest.raises(OrlError, match=r"no detections in a field 'x', but in: found"):
+        import_files(tmp_path / "run", [source], images=[photos], label_field="x")
+    with pytest.raises(OrlError, match=r"--field x is about"):
+        import_files(tmp_path / "run", [write(CSV, "b.csv")], images=[photos], label_field="x")
+    run = import_files(tmp_path / "run", [source], images=[photos], label_field="truth")
+    assert run.read("proposals")[["x", "y", "w", "h"]].iloc[0].tolist() == [0, 0, 40, 30]
+    assert run.manifest()["imports"][0]["boxes"]["used"] == 1

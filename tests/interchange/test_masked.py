@@ -77,7 +77,7 @@ def test_a_coco_data_set(tmp_path, photos, write):
     (facts,) = run.manifest()["imports"]
     assert (facts["kind"], facts["masks"], facts["images_without_boxes"]) == ("COCO data set", 3, 3)
     assert facts["boxes"]["given"] == facts["boxes"]["used"] == 4
-    assert facts["boxes"]["changed"][0]["what"] == "that have a mask alone: its box is used"
+    assert facts["boxes"]["changed"][0]["what"] == "with a mask alone: its box is used"
 
 
 def test_everything_is_used_or_counted(tmp_path, photos, write, capsys):
@@ -92,12 +92,12 @@ def test_everything_is_used_or_counted(tmp_path, photos, write, capsys):
         {"bbox": "none", "score": 0.9},
         {"bbox": [0, 0, 9, 9], "image_id": 2, "score": 0.9},
         {"bbox": [0, 0, 9, 9], "image_id": 3, "score": 0.9},
-        {"bbox": [0, 0, 9, 9], "image_id": "1", "score": 0.9},
+        {"bbox": [0, 0, 9, 9], "image_id": "1", "score": 0.9},  # text is looked up
         {"bbox": [0, 0, 30, 30], "segmentation": {"size": [9, 9], "counts": "zz"}, "score": 0.9},
     )
     content["annotations"].append(5)
     run = import_files(tmp_path / "run", [write(content)], images=[photos], min_score=0.5)
-    assert boxes_of(run) == [[70, 0, 10, 20], [0, 0, 30, 30], [0, 0, 30, 20]]
+    assert boxes_of(run) == [[70, 0, 10, 20], [0, 0, 9, 9], [0, 0, 30, 30], [0, 0, 30, 20]]
     (facts,) = run.manifest()["imports"]
     left_out = {one["what"]: one["count"] for one in facts["boxes"]["left_out"]}
     assert left_out == {
@@ -108,7 +108,6 @@ def test_everything_is_used_or_counted(tmp_path, photos, write, capsys):
         "with a box of no width or height": 1,
         "without a box of four numbers": 1,
         "of images that are not in the run": 2,
-        "without the id of an image": 1,
         "that are no objects of JSON": 1,
     }
     assert facts["boxes"]["given"] == 13 == facts["boxes"]["used"] + sum(left_out.values())
@@ -116,7 +115,7 @@ def test_everything_is_used_or_counted(tmp_path, photos, write, capsys):
     assert "min_stability" not in facts
     assert not run.file("masks").exists()  # the only one is not understood
     said = " ".join(capsys.readouterr().err.split())
-    assert "theirs.json (COCO data set): 3 of 13 boxes are proposals" in said
+    assert "theirs.json (COCO data set): 4 of 13 boxes are proposals" in said
     assert "0 of them have masks" in said
     assert "2 annotations of images that are not in the run" in said
     assert "1 annotation with a mask that is not understood: the box alone is used" in said
@@ -215,8 +214,8 @@ def test_a_picture_that_is_stored_turned(tmp_path):
 
 
 def test_another_shape_is_left_out(tmp_path):
-    found = collected(tmp_path, place(tmp_path), {"bbox": [0, 0, 10, 10]}, (40, 60))
-    assert [one.what for one in found.findings.left_out] == ["of images that have another shape there"]
+    with pytest.raises(OrlError, match=r"1 of 1 boxes cannot be used \(1 of images that have another shape there"):
+        collected(tmp_path, place(tmp_path), {"bbox": [0, 0, 10, 10]}, (40, 60))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +226,7 @@ def test_another_shape_is_left_out(tmp_path):
             {"images": [{"id": 1, "file_name": "99.jpg"}], "annotations": [{"image_id": 1, "bbox": [0, 0, 9, 9]}]},
             r"none of its 1 images is in the run, such as '99.jpg'",
         ),
-        (dataset({"bbox": [0, 0, 0, 0]}), r"has no box in it that can be used"),
+        (dataset({"bbox": [0, 0, 0, 0]}), r"1 of 1 boxes cannot be used \(1 with a box of no width or height"),
         (sa1b("8.jpg", segment(0, 0, 9, 9, 1)), r"none of 1 files is about an image of the run"),
     ],
 )

@@ -156,6 +156,8 @@ def test_a_query_is_what_its_spelling_says(query):
     [
         ("sort=best", "type one of doubt"),
         ("image=x", "a whole number"),
+        ("image=1_0", "a whole number"),
+        ("image=\u0661\u0662", "a whole number"),
         ("similarity=0.9..0.1", "no range"),
         ("similarity=nan..1", "0.2..0.8"),
         ("color=red", "no color"),

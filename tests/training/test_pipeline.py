@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 from PIL import Image
 
 from orl_explore.figures.summary_picture import summary_picture
+from orl_explore.runs.files import write_json
+from orl_explore.runs.run import Run
 from painted_runs import make_run
 from training import evaluate, pipeline
 
@@ -23,3 +28,34 @@ def test_judging_a_run_leaves_the_picture(tmp_path, tiny, monkeypatch, capsys, m
     if mined:
         with Image.open(file) as picture:
             assert picture.tobytes() == summary_picture(run).tobytes()
+
+
+def test_a_run_made_anew_and_stopped_goes_on_behind_what_it_has_made(tmp_path, tiny, monkeypatch):
+    """The stages are not run: what is asked of each is looked at."""
+    mined = make_run(tmp_path / "run")
+    asked: list[tuple[str, bool]] = []
+    stop_at = "stage3"
+
+    def run_stage(name, run, config, *, overwrite):
+        if name == stop_at:
+            raise KeyboardInterrupt
+        asked.append((name, overwrite))
+        run.note(name, config=json.loads(json.dumps(config.stage_dict(name))))
+
+    monkeypatch.setattr(pipeline, "run_stage", run_stage)
+    monkeypatch.setattr(pipeline, "judge", lambda run, config: {})
+    monkeypatch.setattr(pipeline, "show_objects", lambda run, config: None)
+    monkeypatch.setattr(Run, "finished", lambda run, name: True)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run_all(mined, tiny, overwrite=True)
+    assert asked == [("stage1", True), ("stage2", True)]
+    assert mined.manifest()["remade"] == ["stage1", "stage2"]
+    other = dataclasses.replace(tiny, stage2=dataclasses.replace(tiny.stage2, neighbors=1))
+    for config, again in ((other, [False, True, True]), (tiny, [False, False, True])):
+        for name in ("stage1", "stage2"):
+            mined.note(name, config=json.loads(json.dumps(tiny.stage_dict(name))))
+        write_json(mined.path / "run.json", mined.manifest() | {"remade": ["stage1", "stage2"]})
+        asked, stop_at = [], ""
+        pipeline.run_all(mined, config, overwrite=True)
+        assert [overwrite for _, overwrite in asked] == again
+        assert "remade" not in mined.manifest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import multiprocessing.synchronize
 import os
 import re
 import signal
@@ -137,6 +139,20 @@ def test_no_worker_can_be_started(number, text, tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(os, "fork", fork)
     assert loop(Numbers(tmp_path)) == BATCHES
+    assert caplog.messages[-1].endswith("no worker processes, slower (setting workers)")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_no_queue_can_be_made(tmp_path, monkeypatch, caplog):
+    def no_room(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    raised: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", no_room)
+    assert loop(Numbers(tmp_path)) == BATCHES
+    gc.collect()
+    assert raised == []
     assert caplog.messages[-1].endswith("no worker processes, slower (setting workers)")
 
 

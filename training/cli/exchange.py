@@ -64,6 +64,10 @@ def register(commands: Commands) -> None:
     importing.add_argument(
         "--min-stability", type=float, metavar="X", help="of Segment Anything: the same for stability_score"
     )
+    importing.add_argument("--field", metavar="NAME", help="of FiftyOne samples: whose boxes, where there are several")
+    importing.add_argument(
+        "--strict", action="store_true", help="refuse files with a box that cannot be used as it stands"
+    )
     importing.add_argument("--overwrite", action="store_true", help="replace stages that the run has already")
 
     exporting = commands.add("export", _export, "write pairs, boxes or weights for other tools", epilog=EXPORTS)
@@ -83,7 +87,8 @@ def register(commands: Commands) -> None:
 def _import(arguments: argparse.Namespace) -> None:
     """Bring files of other tools into a run: the ORL authors' JSON and checkpoints, boxes, weights, mining bundles.
 
-    What does not fit is refused with the entry that is wrong, and the run stays as it was.
+    Boxes are clipped to their image, and those that cannot be used are counted (--strict refuses both). What does not
+    fit is refused with the entry that is wrong, and the run stays as it was.
     """
     from training.console import console
     from training.importing import import_files
@@ -100,6 +105,8 @@ def _import(arguments: argparse.Namespace) -> None:
         network=arguments.network,
         min_score=arguments.min_score,
         min_stability=arguments.min_stability,
+        label_field=arguments.field,
+        strict=arguments.strict,
         overwrite=arguments.overwrite,
     )
     console.print(f"imported: {run.path}; look at it with `orl app {run.path.parent}`", markup=False)

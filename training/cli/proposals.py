@@ -36,6 +36,7 @@ def register(commands: Commands) -> None:
     compare.add_argument(
         "--min-stability", type=float, metavar="X", help="of Segment Anything: the same for stability_score"
     )
+    compare.add_argument("--field", metavar="NAME", help="of FiftyOne samples: whose boxes, where there are several")
     add_json(compare, "every figure")
 
 
@@ -68,6 +69,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             limit=arguments.limit,
             min_score=arguments.min_score,
             min_stability=arguments.min_stability,
+            label_field=arguments.field,
         )
     if arguments.json:
         rows = json.loads(side_by_side(first, second).to_json(orient="records"))
