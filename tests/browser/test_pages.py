@@ -140,7 +140,7 @@ def test_the_decision_on_a_pair(page, address, runs):
         expect(needed).to_be_in_viewport(ratio=1)
     for name in ("Accept", "Reject", "Pass", "Undo"):
         expect(page.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
-    expect(page.get_by_alt_text("image and neighbor, boxes").first).to_be_in_viewport(ratio=0.95)
+    expect(page.locator(".st-key-pairs-frame .stPlotlyChart")).to_be_in_viewport(ratio=1)
     shoot(page, "pairs-deck")
     page.get_by_role("link", name="Proposals").focus()
     page.keyboard.type("x" + "a" * len(pairs))  # without a pause, one more than the image has
