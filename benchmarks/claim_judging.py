@@ -14,16 +14,21 @@ from orl_explore.images.image_set import ImageSet
 from orl_explore.judging import probes
 from orl_explore.judging.intervals import Items, Ranked, Scored, write_items
 from orl_explore.runs.files import write_json
+from orl_explore.runs.run import Run
 from orl_explore.settings import Config
 from training import evaluate
 from training.machine import data_workers
+from training.transfer import in_context, miou
+from training.transfer.label_maps import BACKGROUND, ObjectMaps
 from training.transfer.retrieval import ranked_precision
+from training.transfer.setup import Setup
 
 FIGURES = {
     "probe": "linear probe",
     "knn": "kNN",
     "retrieval": "retrieval",
     "scene_map": "scene mAP",
+    "in_context": "in-context mIoU",  # where masks are known; results from before this was measured lack it
 }
 
 
@@ -46,10 +51,32 @@ def judge(encoder: Encoder, train: ImageSet, data: Data, config: Config, out: Pa
         items[f"retrieval/{name}"] = Scored.of(found[some], unit=unit[some], group=test_labels[some])
         scores = probes.multilabel_scores(scenes, present, _scenes(encoder, images, config))
         items[f"scene_map/{name}"] = Ranked.of(scores, 2 * _present(images, categories) - 1)
+    items |= {f"in_context/{name}": of for name, of in _in_context(encoder, train, data, config, out).items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     intervals = write_items(out.with_suffix(".npz"), items)
     figures = {name: {"value": of.value(), "interval": intervals[name]} for name, of in items.items()}
     write_json(out.with_suffix(".json"), {**facts, "figures": figures})
+
+
+def _in_context(encoder: Encoder, train: ImageSet, data: Data, config: Config, out: Path) -> dict[str, Items]:
+    """Segmentation of the test images by the most similar patches of the training images, if all have masks."""
+    sets = [train, *data.tests.values()]
+    if not all(len(images.objects) and images.objects["segmentation"].notna().all() for images in sets):
+        return {}
+    categories = sorted(set(pd.concat([images.objects["category"] for images in sets])))
+    label_of = {name: number for number, name in enumerate(categories, start=1)}
+    classes = (BACKGROUND, *categories)
+    setup = Setup(Run(out.parent), config, (), "in-context", out.parent)
+    settings = in_context.InContextSettings()
+    size = round(in_context.ENLARGED * encoder.inputs.side(config.stage1.image_size))
+    encoder = encoder.to(setup.device).eval()
+    cells, side = in_context.grid(encoder, size, setup)
+    maps = {name: ObjectMaps(images, label_of, {}) for name, images in data.tests.items()}
+    memory = in_context.remember(encoder, ObjectMaps(train, label_of, {}), len(classes), cells, side, settings, setup)
+    return {
+        name: miou.figures(in_context.segment(encoder, memory, of, side, settings, setup), classes)["items"]["miou"]
+        for name, of in maps.items()
+    }
 
 
 def _objects(encoder: Encoder, images: ImageSet, config: Config) -> tuple[pd.DataFrame, np.ndarray]:

@@ -34,17 +34,22 @@ def write(work: Path, titles: Mapping[str, str], name: str) -> None:
     for test, called in TESTS.items():
         if not any(f"probe/{test}" in one["figures"] for of in done.values() for one in of.values()):
             continue
-        rows: list[list[object]] = [[f"{called}", "seeds", *FIGURES.values()]]
+        figures = _measured(done, test)
+        rows: list[list[object]] = [[f"{called}", "seeds", *figures.values()]]
         for arm, of in done.items():
-            cells = [_cell(work, arm, of, results["stage1"], f"{figure}/{test}") for figure in FIGURES]
+            cells = [_cell(work, arm, of, results["stage1"], f"{figure}/{test}") for figure in figures]
             rows.append([titles[arm], " ".join(str(seed) for seed in of), *cells])
         blocks.append(report.markdown_table(rows))
-    rows = [["gain", "over", "on", *FIGURES.values()]]
+    figures = _measured(done, *TESTS)
+    rows = [["gain", "over", "on", *figures.values()]]
     for first, second in COMPARED:
         seeds = [seed for seed in results[second] if seed in results[first]]
         tests = [test for test in TESTS if all(f"probe/{test}" in results[second][seed]["figures"] for seed in seeds)]
         for test in tests if seeds else []:
-            cells = [_shown(*gain(work, first, second, seeds, f"{figure}/{test}")) for figure in FIGURES]
+            cells = []
+            for key in (f"{figure}/{test}" for figure in figures):
+                both = [seed for seed in seeds if all(key in results[arm][seed]["figures"] for arm in (first, second))]
+                cells.append(_shown(*gain(work, first, second, both, key)) if both else "")
             rows.append([titles[second], titles[first], TESTS[test], *cells])
     if len(rows) > 1:
         blocks.append(report.markdown_table(rows))
@@ -80,10 +85,19 @@ def _of_arm(work: Path, arm: str) -> dict[int, dict[str, Any]]:
     return {one["seed"]: one for one in found}
 
 
+def _measured(done: Mapping[str, Mapping[int, dict[str, Any]]], *tests: str) -> dict[str, str]:
+    """The figures that at least one result on these test images has: results from before one was added lack it."""
+    known = {name for of in done.values() for one in of.values() for name in one["figures"]}
+    return {key: title for key, title in FIGURES.items() if any(f"{key}/{test}" in known for test in tests)}
+
+
 def _cell(
     work: Path, arm: str, of: Mapping[int, dict[str, Any]], stage1: Mapping[int, dict[str, Any]], figure: str
 ) -> str:
-    """One figure of an arm over its seeds."""
+    """One figure of an arm over its seeds; empty where it was not measured."""
+    of, stage1 = ({seed: one for seed, one in some.items() if figure in one["figures"]} for some in (of, stage1))
+    if not of:
+        return ""
     values = [100 * one["figures"][figure]["value"] for one in of.values()]
     spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     shown = f"{np.mean(values):.1f}{spread}"

@@ -1,6 +1,6 @@
 """Every transfer protocol on a finished run and practice scenes: random, stage 1, stage 3 and the supervised bound.
 
-    orl scenes data/practice --count 400 --seed 11 --disguise --layout voc imagefolder
+    orl scenes data/practice --count 400 --seed 11 --disguise --layout voc voc2012 imagefolder
     python benchmarks/transfer.py runs/demo data/practice
 
 What was judged before is not judged again. Writes benchmarks/results/NAME.md.
@@ -22,11 +22,21 @@ from training import cli
 ENCODERS = ["random", "stage1", "stage3", "supervised"]
 
 COMMANDS = [  # and whether the practice data are needed
-    ("--protocol retrieval --protocol knn", False),
+    ("--protocol retrieval --protocol knn --protocol in-context", False),
+    ("--protocol in-context", True),
     ("--protocol voc07", True),
     ("--protocol semi", True),
     ("--protocol voc07-lowshot --voc07-lowshot.k [1,2,4,8]", True),
     ("--protocol linear --linear.batch_size 32 --linear.epochs 10 --linear.steps [4,8]", True),
+    *(
+        (
+            f"--protocol segmentation --segmentation.backbone {backbone} --segmentation.iterations 300"
+            " --segmentation.batch_size 8 --segmentation.size [128,256] --segmentation.crop 96"
+            " --segmentation.channels 64 --segmentation.lr 0.02",
+            True,
+        )
+        for backbone in ("fine-tuned", "frozen")
+    ),
     (
         "--protocol detection --detection.iterations 200 --detection.batch_size 4 --detection.train_sizes [96]"
         " --detection.channels 32 --detection.regions 32 --detection.warmup 20 --detection.precise_bn 20",
@@ -73,7 +83,7 @@ def save(name: str, run: Path, practice: Path, commands: list[str]) -> None:
                 f"orl scenes {practice} --count {info['count']} --size {info['size']} --seed {info['seed']}"
                 f" --instances {info['instances']} --holdout {info['holdout']} --part {info['part']}"
                 f"{' --disguise' if info.get('disguise') else ''}"
-                " --layout voc imagefolder",
+                " --layout voc voc2012 imagefolder",
                 *commands,
                 "```",
                 "",

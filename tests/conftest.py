@@ -19,7 +19,7 @@ from PIL import Image
 from authors_files import NAMES, RAW, SIZES, mined
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images
-from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc
+from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc, write_voc2012
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config, EncoderSettings, Stage1Settings, Stage2Settings, Stage3Settings
@@ -221,9 +221,10 @@ def with_encoder(new_run: Callable[..., Run]) -> Run:
 
 @pytest.fixture(scope="session")
 def practice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """90 scenes as VOC2007/ and imagefolder/, with annotations.json beside them. Copy before changing."""
+    """90 scenes as VOC2007/, VOC2012/ and imagefolder/, with annotations.json beside them. Copy before changing."""
     folder = tmp_path_factory.mktemp("practice")
     annotations = make_scenes(folder, count=90, size=64, seed=5, disguise=True)
     write_voc(annotations, folder)
+    write_voc2012(annotations, folder)
     write_imagefolder(annotations, folder)
     return folder

@@ -115,3 +115,9 @@ def test_size_and_docstring(module):
     assert ast.get_docstring(ast.parse(text))
     assert len(text.splitlines()) <= LENGTH or module in LONGER
     assert module != "app" or len(text.splitlines()) <= 50
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith("orl_explore.ui.")))
+def test_pages_write_no_csv_but_by_the_function_that_escapes_formulas(module):
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "to_csv"]

@@ -12,6 +12,7 @@ LENGTH = 450
 MIRRORS_NOTHING = {
     "browser/test_alike.py": "the dashboard in a real browser",
     "browser/test_compare.py": "the dashboard in a real browser",
+    "browser/test_explore.py": "the dashboard in a real browser",
     "browser/test_all_pairs.py": "the dashboard in a real browser",
     "browser/test_map.py": "the dashboard in a real browser",
     "browser/test_pages.py": "the dashboard in a real browser",

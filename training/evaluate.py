@@ -43,6 +43,7 @@ where a run does not allow it (no annotations, a stage not run yet).
                                       has an IoU of 0.5 with one
         corloc_interval, corloc_support_interval        as purity_interval
         recall_at_boxes               objects that one of the first N kept boxes meets at IoU 0.5, by N
+        recall_at_boxes_interval      of each, as purity_interval
     chance    object_probe, object_knn, scene_map
     verdicts  sentences about what is of no use, such as an encoder that is worse than the untrained one
 """
@@ -376,7 +377,10 @@ def discovery_figures(images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFra
             figures[name] = items.value()
             figures[f"{name}_interval"] = within(items)
     found = discovery.recall_at(ids, objects, regions)
-    return figures | {"recall_at_boxes": {str(count): items.value() for count, items in found.items()}}
+    return figures | {
+        "recall_at_boxes": {str(count): items.value() for count, items in found.items()},
+        "recall_at_boxes_interval": {str(count): within(items) for count, items in found.items()},
+    }
 
 
 def correspondence_figures(images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:

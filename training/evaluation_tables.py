@@ -80,13 +80,22 @@ def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
         for label, key, form, meaning in MINING_ROWS:
             if key in mined:
                 table.add_row(label, _cell(mined[key], form), _cell(mined.get(f"{key}_chance"), form), meaning)
+        captions = []
         if by_rank := mined.get("purity_by_rank"):
             parts = [f"{one['purity']:.0%}" for one in by_rank]
             low, high = mined["purity_interval"]
-            table.caption = (
+            captions.append(
                 f"Purity by rank, the most similar pairs first: {', '.join(parts)}; of all, {low:.1%} to {high:.1%}"
                 " (95 % over images)."
             )
+        if intervals := mined.get("recall_at_boxes_interval"):
+            parts = [
+                f"{count}: {mined['recall_at_boxes'][count]:.0%} ({low:.0%} to {high:.0%})"
+                for count, (low, high) in intervals.items()
+            ]
+            captions.append(f"Objects that one of the first N boxes meets at IoU 0.5, by N: {', '.join(parts)}.")
+        if captions:
+            table.caption = "\n".join(captions)
         shown.append(table)
     if not summary["counts"]["objects"]:
         shown.append("Without annotations nothing can be judged by labels: give a COCO json as --images for that.")

@@ -17,8 +17,10 @@ from PIL import Image
 from orl_explore.figures import style
 from orl_explore.pairs import similarity_text
 
-GAP = 0.16
+GAP = 0.12
 """Between the two pictures, in sides of a picture."""
+TITLE = 0.07
+"""Room for the title above a picture, in sides of a picture."""
 GRAY = style.PALETTE[-1]
 """Boxes without a pair; so no pair is gray."""
 DARK = ("#E69F00", "#56B4E9", "#F0E442")
@@ -141,10 +143,20 @@ def joined(
     made.add_traces(traces)
     made.update_layout(images=images, annotations=notes)
     made.update_xaxes(range=[-0.01, 2 + GAP + 0.01], visible=False, constrain="domain")
-    half = max(picture.size[1] / max(picture.size) for picture, _, _ in pictures) / 2
-    limits = [0.5 + half + 0.01, 0.5 - half - 0.06]  # the title is above the picture
+    half = _tallest(left, right) / 2
+    limits = [0.5 + half + 0.01, 0.5 - half - TITLE]
     made.update_yaxes(range=limits, visible=False, scaleanchor="x", constrain="domain", constraintoward="top")
     return made
+
+
+def aspect(left: Picture, right: Picture) -> float:
+    """Width of `joined` by its height, of a drawing that leaves nothing empty above and below."""
+    return (2 + GAP + 0.02) / (_tallest(left, right) + 0.01 + TITLE)
+
+
+def _tallest(left: Picture, right: Picture) -> float:
+    """Height of the taller picture, in longer sides of a picture."""
+    return max(picture.size[1] / max(picture.size) for picture in (left, right))
 
 
 def _link(link: Link, query: NDArray, key: NDArray) -> list[dict[str, Any]]:

@@ -246,6 +246,31 @@ class Detected(Items):
         return np.where(total > 0, found, np.nan)
 
 
+@dataclass(frozen=True, eq=False)
+class Segmented(Items):
+    """Images whose pixels were given classes; the figure is the mean intersection over union.
+
+    A class's intersections and unions are added up over all drawn images before they are divided, as the field does.
+
+    Attributes:
+        intersections: (units, C) int64: pixels of each image that are of a class and were given it.
+        unions: (units, C) int64: pixels that are of the class, were given it, or both.
+    """
+
+    intersections: NDArray[np.int64]
+    unions: NDArray[np.int64]
+
+    def values(self, counts: Counts) -> NDArray[np.float64]:
+        """See `Items.values`; classes that no drawn image shows, or was given, are left out."""
+        return _mean_of_defined(self.by_class(counts))
+
+    def by_class(self, counts: Counts | None = None) -> NDArray[np.float64]:
+        """Intersection over union of each class, (R, C); nan where there is none. Without counts every image once."""
+        drawn = np.ones((1, self.units)) if counts is None else counts.astype(np.float64)  # BLAS; exact below 2^53
+        with np.errstate(invalid="ignore"):
+            return (drawn @ self.intersections.astype(np.float64)) / (drawn @ self.unions.astype(np.float64))
+
+
 def _mean_of_defined(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the columns that are not nan; nan where all are."""
     defined = ~np.isnan(columns)
@@ -322,7 +347,7 @@ def by_group(first: Scored, second: Scored, *, resamples: int = RESAMPLES, seed:
 
 # ---- files ---------------------------------------------------------------------------------------------------------
 
-KINDS: Final[dict[str, type[Items]]] = {kind.__name__: kind for kind in (Scored, Ranked, Detected)}
+KINDS: Final[dict[str, type[Items]]] = {kind.__name__: kind for kind in (Scored, Ranked, Detected, Segmented)}
 
 
 class Resampled(NamedTuple):

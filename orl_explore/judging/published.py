@@ -10,10 +10,17 @@ PAPER: Final = "Xie et al., NeurIPS 2021, arXiv 2106.11952, section 4"
 MMSELFSUP: Final = "MMSelfSup, configs/selfsup/orl/README.md at commit ef31f91: on the ORL authors' published weights"
 SLOTCON: Final = "SlotCon (arXiv 2205.15288), README.md at commit 23e4d32"
 DENSECL: Final = "DenseCL (arXiv 2011.09157), README.md at commit 1706b5b"
+SLOTCON_PAPER: Final = "SlotCon (arXiv 2205.15288), its table of segmentation"
+PIXPRO: Final = "PixPro (arXiv 2011.10043), abstract"
+HUMMINGBIRD: Final = (
+    "Open Hummingbird Evaluation, README.md at commit 0081bfe: its own reimplementation of Balazevic et al. (arXiv"
+    " 2306.01667)"
+)
 UNIVIP: Final = "UniVIP (arXiv 2203.06965), its table of linear classification: as measured there"
 MLS: Final = "MLS, Table 1: as measured there"
 
 LINEAR: Final = "linear classifier on the frozen backbone"
+FCN: Final = "FCN, fine-tuned"
 MASK_RCNN: Final = "Mask R-CNN R50-FPN, fine-tuned"
 
 PUBLISHED: Final = (
@@ -44,8 +51,35 @@ PUBLISHED: Final = (
             ("SlotCon, COCO+, 800 epochs", "41.8, 37.8", SLOTCON),
         )
     ),
-    ("VOC detection", "AP of boxes", "DenseCL, COCO, 800 epochs; fine-tuned", "56.7", DENSECL),
-    ("VOC segmentation", "mean IoU", "DenseCL, COCO, 800 epochs; fine-tuned", "67.5", DENSECL),
+    *(
+        ("VOC detection", "AP of boxes", f"{method}; fine-tuned", value, DENSECL)
+        for method, value in (
+            ("MoCo-v2, COCO, 800 epochs", "54.7"),
+            ("DenseCL, COCO, 800 epochs", "56.7"),
+            ("DenseCL, COCO, 1600 epochs", "57.2"),
+            ("supervised, ImageNet", "54.2"),
+        )
+    ),
+    *(
+        ("VOC segmentation", "mean IoU", f"{method}; {FCN}", value, DENSECL)
+        for method, value in (
+            ("MoCo-v2, COCO, 800 epochs", "64.5"),
+            ("DenseCL, COCO, 800 epochs", "67.5"),
+            ("DenseCL, COCO, 1600 epochs", "68.0"),
+            ("supervised, ImageNet", "67.7"),
+        )
+    ),
+    ("VOC, Cityscapes, ADE20K segmentation", "mean IoU", f"SlotCon and others, COCO; {FCN}", "", SLOTCON_PAPER),
+    ("Cityscapes segmentation", "mean IoU", f"PixPro, ImageNet; {FCN}", "77.2", PIXPRO),
+    *(
+        ("VOC segmentation in context", "mean IoU", f"{encoder}; {memory} patches remembered", value, HUMMINGBIRD)
+        for encoder, memory, value in (
+            ("DINO ViT-S/16", "102,400", "37.2"),
+            ("DINO ViT-S/16", "10,240,000", "46.6"),
+            ("DINO ViT-B/16", "10,240,000", "55.7"),
+            ("DINOv2 ViT-B/14", "10,240,000", "76.9"),
+        )
+    ),
 )
 """What others measured, how, the value in percent, and where it stands; blank: there, but not looked up."""
 

@@ -73,8 +73,8 @@ def transfer_table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Scores of transfer protocols: one row for what was judged alike, columns for encoders, chance, data and code.
 
     Alike means: by the same protocol, settings, data and seed. Of equal encoder names the newest result counts. Where
-    two rows differ by settings alone, these stand in their names. Several values of `code` mean that the encoders were
-    judged by different versions of this project.
+    two rows differ by settings alone, these stand in their names, unless the title of the score has them. Several
+    values of `code` mean that the encoders were judged by different versions of this project.
 
     Args:
         results: as `read_results` gives them.
@@ -85,7 +85,11 @@ def transfer_table(results: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         first = next(iter(row.values()))
         score, figures = first["score"], first["figures"]
         others = [json.loads(other)[1] for other in rows if json.loads(other)[0] == first["protocol"]]
-        own = {k: v for k, v in first["settings"].items() if any(other.get(k) != v for other in others)}
+        own = {
+            k: v
+            for k, v in first["settings"].items()
+            if any(other.get(k) != v for other in others) and not (isinstance(v, str) and v in score["title"])
+        }
         title = ", ".join([score["title"], *(f"{name} = {json.dumps(value)}" for name, value in own.items())])
         lines[key] = {
             "": title,

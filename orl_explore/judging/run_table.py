@@ -79,6 +79,24 @@ def differing_settings(runs: Mapping[str, Run]) -> pd.DataFrame:
     return table[table.nunique(axis=1) > 1] if len(table.columns) > 1 else table.iloc[:0]
 
 
+def own_settings(runs: Mapping[str, Run], *, most: int = 6) -> dict[str, str]:
+    """The settings of each run that are not the same in all of them, in a line; empty for a run that cannot be read."""
+    readable = {}
+    for name, run in runs.items():
+        try:
+            run.config()
+        except (OrlError, KeyError, TypeError, AttributeError):
+            continue
+        readable[name] = run
+    table = differing_settings(readable)
+    lines = dict.fromkeys(runs, "")
+    for name in table.columns:
+        values = [f"{setting} {value or '-'}" for setting, value in table[name].items()]
+        more = f", and {len(values) - most} more" if len(values) > most else ""
+        lines[name] = ", ".join(values[:most]) + more
+    return lines
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in values.items():

@@ -1,4 +1,4 @@
-"""Annotated scenes in the layouts that other people's benchmarks expect: PASCAL VOC, and a folder per class.
+"""Annotated scenes in the layouts that other people's benchmarks expect: PASCAL VOC 2007 and 2012, a folder per class.
 
 Both are written from a COCO json, such as `scenes.make_scenes` gives. An older layout at the same place is replaced
 once the new one is complete.
@@ -14,9 +14,11 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
+from orl_explore.images.label_map import IGNORED, label_map
 from orl_explore.images.opening import open_images
 
 DIFFICULT_BELOW = 0.72
@@ -130,14 +132,74 @@ def write_imagefolder(
     return _put_in_place(staging, root)
 
 
-LAYOUTS: dict[str, Callable[..., Path]] = {"voc": write_voc, "imagefolder": write_imagefolder}
+def write_voc2012(
+    annotations: Path, out: Path, *, val_share: float = 0.3, seed: int = 0, progress: Progress | None = None
+) -> Path:
+    """Write OUT/VOC2012 with JPEGImages/, SegmentationClass/, ImageSets/Segmentation/{train,val}.txt and classes.txt.
+
+    Label maps have a palette, as VOC's; 0 is the background, and 255 ignored: boxes of objects without a mask. Smaller
+    objects lie over larger ones. `classes.txt`, which VOC has not, names the classes, a line each.
+
+    Args:
+        annotations: COCO json with masks.
+        out: where VOC2012/ goes.
+        val_share: of the images.
+        seed: decides the split.
+        progress: called as progress(images done, images in all).
+
+    Returns:
+        OUT/VOC2012.
+
+    Raises:
+        OrlError: the annotations cannot be read, or have no objects.
+    """
+    images = _annotated(annotations)
+    root, staging = out / "VOC2012", out / "VOC2012.part"
+    shutil.rmtree(staging, ignore_errors=True)
+    lists = staging / "ImageSets" / "Segmentation"
+    for folder in (staging / "JPEGImages", staging / "SegmentationClass", lists):
+        folder.mkdir(parents=True)
+    classes = ["background", *sorted(set(images.objects["category"]))]
+    label_of = {name: number for number, name in enumerate(classes)}
+    (staging / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    names = [f"{row + 1:06d}" for row in range(len(images))]
+    of_image = dict(tuple(images.objects.groupby("image_id")))
+    for row, name in enumerate(names):
+        picture = images.load(row)
+        picture.save(staging / "JPEGImages" / f"{name}.jpg", quality=92)
+        things = of_image.get(images.table["image_id"].iloc[row], images.objects.iloc[:0])
+        labels = label_map(things, picture.size, label_of)
+        drawn = Image.fromarray(np.where(labels == IGNORED, 255, labels).astype(np.uint8))
+        drawn.putpalette(_palette())
+        drawn.save(staging / "SegmentationClass" / f"{name}.png")
+        if progress:
+            progress(row + 1, len(images))
+    val = np.zeros(len(images), bool)
+    val[np.random.default_rng(seed).permutation(len(images))[: round(val_share * len(images))]] = True
+    for split, rows in (("train", np.flatnonzero(~val)), ("val", np.flatnonzero(val))):
+        (lists / f"{split}.txt").write_text("".join(f"{names[row]}\n" for row in rows))
+    return _put_in_place(staging, root)
+
+
+def _palette() -> list[int]:
+    """Colors of VOC's label maps: the bits of a number are dealt out to red, green and blue, high ones first."""
+    bits = (np.arange(256)[:, None] >> np.arange(8)) & 1  # (256, 8), the lowest bit first
+    channels = [bits[:, first::3] @ (128 >> np.arange(len(bits[0, first::3]))) for first in range(3)]
+    return np.stack(channels, axis=1).ravel().tolist()
+
+
+LAYOUTS: dict[str, Callable[..., Path]] = {
+    "voc": write_voc,
+    "voc2012": write_voc2012,
+    "imagefolder": write_imagefolder,
+}
 """By the name that `orl scenes --layout` takes."""
 
 
 def _annotated(annotations: Path) -> ImageSet:
     images = open_images([annotations])
     if not len(images.objects):
-        raise OrlError(f"{annotations} has no objects: both layouts are made of annotated images")
+        raise OrlError(f"{annotations} has no objects: layouts are made of annotated images")
     for name in set(images.objects["category"]):
         if not re.fullmatch(r"[\w-][\w .-]*", name):
             raise OrlError(f"{annotations} has the category {name!r}, which cannot be the name of a file: rename it")

@@ -32,6 +32,25 @@ def host() -> str:
 
 
 @contextlib.contextmanager
+def one_writer(folder: Path, what: str) -> Iterator[None]:
+    """Wait until nobody else, no other thread either, writes something that people add to a run while it works.
+
+    Args:
+        folder: of the run.
+        what: it is: "review", say.
+
+    Raises:
+        OrlError: nothing can be written there.
+    """
+    try:
+        with (folder / f".{what}s.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise OrlError(f"the {what} could not be written to {folder} ({error.strerror or error})") from None
+
+
+@contextlib.contextmanager
 def lock(folder: Path, doing: str | None = None) -> Iterator[None]:
     """Keep other processes and threads from a run; within it, the same thread may take the lock again.
 

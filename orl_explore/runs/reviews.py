@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +12,7 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.files import csv_text, known_hash
+from orl_explore.runs.locking import one_writer
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
 
@@ -116,7 +115,8 @@ def _change(run: Run, changes: list[tuple[Pair, Verdict | None, str | None]], re
             raise OrlError(f"{verdict!r} is no verdict: choose accepted, rejected or nothing")
         if note is not None and len(note) > NOTE_LENGTH:
             raise OrlError(f"a note may have {NOTE_LENGTH} characters, this one has {len(note)}")
-    with _lock(run):
+    run.require("pairs")
+    with one_writer(run.path, "review"):
         reviews, verdicts = read_reviews(run), read_verdicts(run)
         rows = {Pair(*row[:4]): list(row) for row in reviews.itertuples(index=False, name=None)}
         said: dict[Pair, dict[str, list[Any]]] = {}  # pair -> reviewer -> row, the last one said last
@@ -195,20 +195,6 @@ def _similarity(run: Run, pairs: pd.DataFrame) -> np.ndarray:
     )
     lengths = np.linalg.norm(query, axis=1) * np.linalg.norm(key, axis=1)
     return ((query * key).sum(axis=1) / lengths).clip(-1, 1)
-
-
-def next_unreviewed(pairs: pd.DataFrame, reviews: pd.DataFrame, after: Pair | None) -> Pair | None:
-    """The first pair without a verdict that comes after a pair, in the order of `pairs`, going round; None: all have.
-
-    Args:
-        pairs: columns of `Pair`, in the order of reviewing.
-        reviews: what `read_reviews` gives.
-        after: begin after this one; where it is none of the pairs, begin at the first.
-    """
-    every = [Pair(*row) for row in pairs[KEY].itertuples(index=False, name=None)]
-    judged = {Pair(*row) for row in reviews.loc[reviews["verdict"] != "", KEY].itertuples(index=False, name=None)}
-    start = every.index(after) + 1 if after in every else 0
-    return next((pair for pair in every[start:] + every[:start] if pair not in judged and pair != after), None)
 
 
 def as_csv(reviews: pd.DataFrame) -> str:
@@ -291,18 +277,6 @@ def _check_regions(run: Run, pairs: list[Pair]) -> None:
             )
         if (pair.image_id, pair.neighbor_id) not in near:
             raise OrlError(f"image {pair.neighbor_id} is no neighbor of image {pair.image_id}")
-
-
-@contextlib.contextmanager
-def _lock(run: Run) -> Iterator[None]:
-    """Wait until nobody else writes reviews of this run; in threads of one process, too."""
-    run.require("pairs")
-    try:
-        with (run.path / ".reviews.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-    except OSError as error:
-        raise OrlError(f"the review could not be written to {run.path} ({error.strerror or error})") from None
 
 
 def _table(rows: list[list[Any]], name: str) -> pd.DataFrame:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Final, Literal
 
@@ -15,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.files import known_hash
+from orl_explore.runs.locking import one_writer
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
 
@@ -89,7 +88,8 @@ def save_selection(run: Run, name: str, regions: ArrayLike, *, origin: str = "")
             "regions_hash": known_hash(run.require("regions")),
         }
     )
-    with _lock(run):
+    run.require("regions")
+    with one_writer(run.path, "selection"):
         table = _read(run)
         table = pd.concat([table[table["name"] != name], made.astype(dict(TABLES["selections"].columns))])
         run.write("selections", table.sort_values(["name", "region_id"], ignore_index=True))
@@ -120,7 +120,8 @@ def remove_selection(run: Run, name: str) -> None:
     Raises:
         OrlError: there is none of that name.
     """
-    with _lock(run):
+    run.require("regions")
+    with one_writer(run.path, "selection"):
         selected(run, name)
         table = _read(run)
         run.write("selections", table[table["name"] != name])
@@ -138,14 +139,3 @@ def _read(run: Run) -> pd.DataFrame:
     if set(table["regions_hash"].unique()) - {known_hash(run.require("regions"))}:
         raise OrlError(f"the selections in {file} are of other regions than stage 2 has now: move that file away")
     return table
-
-
-@contextlib.contextmanager
-def _lock(run: Run) -> Iterator[None]:
-    run.require("regions")
-    try:
-        with (run.path / ".selections.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-    except OSError as error:
-        raise OrlError(f"the selection could not be written to {run.path} ({error.strerror or error})") from None

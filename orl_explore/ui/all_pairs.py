@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shlex
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
@@ -15,9 +16,9 @@ from orl_explore.figures.report import report
 from orl_explore.images.image_source import whole
 from orl_explore.judging.pair_estimate import Estimate
 from orl_explore.judging.pair_facts import make_pair_facts
-from orl_explore.runs.pair_query import AllPairs, Figures, PairQuery, facts_are_current, figures_of
+from orl_explore.runs.pair_query import UNLABELED_CODE, AllPairs, Figures, PairQuery, facts_are_current, figures_of
 from orl_explore.runs.run import Run
-from orl_explore.ui import pair_filters, pair_queue, pair_review, pair_selections, state
+from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, state
 
 VIEWS = {"look": "Look", "one": "Judge one by one", "many": f"Judge {pair_queue.TOGETHER} at a time"}
 PAGE = pair_queue.TOGETHER
@@ -58,7 +59,7 @@ def render(run: Run) -> None:
             "Share": lambda: _share_view(run, query),
             "Reviews": lambda: pair_review.export(run, pair_review.reviews_of(run)),
         }
-        state.tabs(parts, key="all pairs tab")
+        state.tabs(parts, key="all pairs tab", parameter="tab")
 
 
 def _prepared(run: Run) -> bool:
@@ -178,21 +179,27 @@ def _matrix(pairs: AllPairs, query: PairQuery, confusion: pd.DataFrame) -> None:
         )
     key = f"all pairs matrix {query.text()}"
 
-    def clicked() -> None:
-        picked = state.custom_data(st.session_state[key]["selection"]["points"])
-        if picked:
-            query_code, key_code = (int(value) for value in picked[0][:2])
+    def choose(cell: Sequence[float]) -> None:
+        known = range(UNLABELED_CODE, len(pairs.categories))
+        query_code, key_code = (int(value) for value in cell[:2])
+        if query_code in known and key_code in known:
             pair_filters.change(query_category=pairs.spelling(query_code), key_category=pairs.spelling(key_code))
 
+    def clicked() -> None:
+        if picked := state.custom_data(st.session_state[key]["selection"]["points"]):
+            choose(picked[0])
+
     chart = figures.confusion(confusion, [pairs.category(code) for code in range(len(pairs.categories))])
-    st.plotly_chart(
-        chart,
-        key=key,
-        on_select=clicked,
-        selection_mode="points",
-        config={"displayModeBar": False},
-        alt="accepted pairs by the categories of their two boxes",
-    )
+    with st.container(key="all pairs matrix", gap=None):
+        st.plotly_chart(
+            chart,
+            key=key,
+            on_select=clicked,
+            selection_mode="points",
+            config={"displayModeBar": False},
+            alt="accepted pairs by the categories of their two boxes",
+        )
+        cell_keys.show("all-pairs-matrix", title="matrix of categories", at=(0, 0), on_choose=choose)
     st.caption("Pairs by what their two boxes are on. Click a cell to see its pairs; *More filters* has them by name.")
 
 

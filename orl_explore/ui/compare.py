@@ -44,6 +44,7 @@ def render(run: Run) -> None:
             "What each encoder is worth": lambda: _judged(run),
         },
         key="compare tab",
+        parameter="tab",
     )
 
 
@@ -67,7 +68,7 @@ def _choose(run: Run, found: dict[str, Source]) -> tuple[str, str] | None:
             st.query_params.pop(letter)
             wanted = None
         key = f"{letter} of {run.path}"
-        st.session_state[key] = wanted or usual
+        st.session_state[key] = st.query_params[letter] = wanted or usual
         made.append(
             column.selectbox(
                 f"Encoder {letter.upper()}",
@@ -112,7 +113,7 @@ def _judged(run: Run) -> None:
                 " docs/transfer.md says how each is measured."
             )
         )
-    st.markdown("**Published by others (ResNet-50 on COCO), not measured here**")
+    st.markdown("**Published by others, not measured here**")
     st.dataframe(published.published_table(), hide_index=True)
     st.caption(
         "Blank: in that source, but not copied here. Of other data and networks: not to be compared with those above."

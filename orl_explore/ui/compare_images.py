@@ -63,7 +63,7 @@ def show(run: Run, pair: tuple[Source, Source], titles: tuple[str, str]) -> None
         "Neighbors of one image": lambda: _neighbors(run, compared, titles),
         "All images on two maps": lambda: _maps(run, compared, pair, titles, features),
     }
-    state.tabs(parts, key="compare images tab")
+    state.tabs(parts, key="compare images tab", parameter="part")
 
 
 def are_embedded(run: Run, pair: tuple[Source, Source], titles: tuple[str, str], *, features: bool = False) -> bool:

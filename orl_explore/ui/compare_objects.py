@@ -357,7 +357,7 @@ def cells(count: int, name: str) -> list[Any]:
 def why(first: int, second: int, name: str) -> None:
     """A button that asks why two regions are alike."""
     st.button(
-        "",
+        f"Why are {first} and {second} alike?",
         icon=":material/question_mark:",
         key=f"compare why {name}",
         help="Why are these two alike?",
@@ -382,7 +382,7 @@ def _box(run_path: str, stamp: tuple[str, int, int], region: int) -> tuple[int, 
 def look(region: int, name: str) -> None:
     """A button that looks at a region."""
     st.button(
-        "",
+        f"Look at region {region}",
         icon=":material/visibility:",
         key=f"compare look at {name}",
         help=f"Look at region {region}",

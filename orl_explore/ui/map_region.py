@@ -13,6 +13,7 @@ import streamlit as st
 from orl_explore.boxes import BOX
 from orl_explore.figures import drawing, style
 from orl_explore.maps import similar_regions
+from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import MINED, read_region_embeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui import map_address, point_map, state
@@ -25,7 +26,8 @@ ORDERS: Final = {"typical": "most typical first", "label": "category", "size": "
 def name_of(run: Run, encoder: str) -> str:
     """What an encoder is called on the page."""
     if encoder == MINED:
-        return "what stage 2 mined with"
+        used = (run.stage("stage2").get("pretrained") or {}).get("encoder") or "what stage 2 mined with"
+        return "the embedded encoder" if used == "embedded" else str(used)
     stage = re.fullmatch(r"stage([123])(?:@(\d+))?", encoder)
     if stage is None:
         return "the untrained network" if encoder == "untrained" else encoder
@@ -140,7 +142,7 @@ def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int) 
     crop, whole = st.container(key=f"{state.EVEN} chosen").columns(2)
     crop.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
     boxed = drawing.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
-    whole.image(boxed, width="stretch", alt="its image")
+    whole.image(boxed, width="stretch", alt=f"image {image_id}, region {region} framed")
     label = _label(facts, region)
     st.markdown(f"**Region {region}**" + (f" · {state.plain(label)}" if label else ""))
     st.caption(
@@ -219,7 +221,7 @@ def _selection(
     table = _ordered(run, table, encoder, order)
     right.download_button(
         "CSV",
-        _export(run, table).to_csv(index=False),
+        csv_text(_export(run, table)),
         file_name="regions.csv",
         mime="text/csv",
         icon=":material/download:",

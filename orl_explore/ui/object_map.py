@@ -21,7 +21,8 @@ from orl_explore.maps.object_map import MapSettings
 from orl_explore.maps.plane import plane
 from orl_explore.runs.region_embeddings import MINED, RegionEmbeddings, embedded_encoders, read_region_embeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import map_address, map_job, map_region, state, waiting
+from orl_explore.runs.selections import read_selections, selected
+from orl_explore.ui import chooser, map_address, map_job, map_region, state, waiting
 from orl_explore.ui import point_map as component
 
 LABELS: Final = 20_000
@@ -39,6 +40,9 @@ COLORS: Final = {
     "shared": "neighbors that both encoders have",
 }
 
+SELECTION: Final = "in:"
+"""Begins the colors that tell a named selection from all other regions."""
+
 MODES: Final = {"beside": "side by side", "slide": "slide"}
 LAYOUTS: Final = {"umap": "UMAP", "pca": "first two principal components"}
 
@@ -52,6 +56,7 @@ HELP: Final = (
 def render(run: Run) -> None:
     """Show the page."""
     encoders = _encoders(run)
+    chooser.choose(run)
     regions = state.table(run, "regions")
     columns = st.columns([5, 5, 6, 4, 3], vertical_alignment="bottom")
     encoder, second, mode = _choose_view(run, encoders, columns)
@@ -175,10 +180,18 @@ def _choose_color(run: Run, table: pd.DataFrame, count: int, second: str | None,
     ):
         if not there:
             del offered[name]
+    offered |= {f"{SELECTION}{name}": f"selection: {name}" for name in _selections(run)}
     further = [name for name in state.table(run, "regions").columns if name not in _OWN]
     offered |= {name: name for name in further}
     default = next(iter(offered)) if count <= LABELS or "cluster" not in offered else "cluster"
     return map_address.choice(place, run, "color", list(offered), default, label="Color", names=offered.__getitem__)
+
+
+def _selections(run: Run) -> list[str]:
+    try:
+        return read_selections(run)["name"].tolist()
+    except OrlError:  # of other regions than the run has now: All pairs says so
+        return []
 
 
 _OWN: Final = {"region_id", "image_id", "x", "y", "w", "h"}
@@ -199,6 +212,7 @@ def _data(
     version: list[object] = [waiting.version(object_map.map_file(run, name)) for name in names]
     version += [object_map.fingerprint(run, name) for name in names]
     version += [state.version(run.file("reviews"))] if color == "verdict" else []
+    version += [state.version(run.file("selections"))] if color.startswith(SELECTION) else []
     key = str((str(run.path), names, layout, version))
     return _draw(key, mode, color, compared, image_id, hash(ids.tobytes()), run, tables, names, layout, ids)
 
@@ -247,6 +261,10 @@ def _coloring(
         there = run.file("neighbors").exists()
         near = run.read("neighbors", image_id=image_id)["neighbor_id"].tolist() if there else []
         return map_figures.coloring_of_image(facts["image_id"], image_id, near)
+    if color.startswith(SELECTION):
+        name = color.removeprefix(SELECTION)
+        inside = np.isin(ids, selected(run, name))
+        return map_figures.coloring_of_groups(pd.Series(np.where(inside, name, map_figures.OTHERS)), "selection")
     if color == "size":
         return map_figures.coloring_of_values(facts["share"].to_numpy(), "% of the image")
     if color == "rank":

@@ -1,5 +1,7 @@
 """A deck of pairs in the browser: looked at in a grid, judged one by one or two dozen at a time, without waiting.
 
+On the page of pairs (mode `page`) it has the two crops and the buttons, and the page follows with the large pictures.
+
 The browser holds the queue and what was said; an answer is shown at once, and saved behind it. All verdicts that the
 server has not confirmed are sent again with the next ones, each with its number, so that none is lost or counted twice,
 however fast the keys are. Streamlit's own buttons run the page for each press, and drop those that come meanwhile.
@@ -11,9 +13,10 @@ from typing import Any
 
 import streamlit as st
 
-HTML = '<div class="deck" tabindex="-1"></div>'
+HTML = '<div class="live" role="status" aria-live="polite"></div><div class="deck" tabindex="-1"></div>'
 CSS = """
 .deck { font: 14px var(--st-font); color: var(--st-text-color); outline: none; user-select: none; position: relative; }
+.live { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .bar { display: flex; gap: 8px; align-items: center; flex-wrap: wrap; margin-bottom: 8px; }
 .bar .said { flex: 1; min-width: 200px; }
 button { font: inherit; color: inherit; background: var(--st-secondary-background-color); cursor: pointer;
@@ -26,6 +29,14 @@ button.on { background: var(--st-primary-color); color: #fff; }
 .one .whole { height: min(400px, 42vh); background: var(--st-secondary-background-color); }
 .one .crop { height: min(200px, 21vh); background: var(--st-secondary-background-color); }
 .one figcaption { grid-column: 1 / 3; }
+.sides { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; max-width: 520px; }
+.sides figure { margin: 0; min-width: 0; }
+.sides img { width: 100%; height: 100px; object-fit: contain; display: block;
+             background: var(--st-secondary-background-color); }
+.one figcaption, .sides figcaption { border-left: 4px solid; padding-left: 6px; }
+.page .bar { gap: 6px; margin-bottom: 6px; }
+.page .bar .said { order: 1; flex: 1 0 100%; }
+.page .waiting { min-height: 150px; }
 .grid { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
 .card { border: 3px solid var(--st-border-color); border-radius: 8px; padding: 3px; cursor: pointer; overflow: hidden; }
 .card img { width: calc(50% - 2px); aspect-ratio: 1; object-fit: contain; vertical-align: top;
@@ -34,6 +45,10 @@ button.on { background: var(--st-primary-color); color: #fff; }
 .card:focus-visible { outline: 3px solid var(--st-primary-color); }
 .text { font-size: 12px; line-height: 1.3; padding: 2px 2px 0; overflow-wrap: anywhere; }
 .one .text { font-size: 14px; }
+@media (max-width: 700px) {
+  .one { grid-template-columns: 1fr; }
+  .one .whole { height: 30vh; } .one .crop { height: 15vh; }
+}
 .accepted { border-color: #009E73; } .rejected, .marked { border-color: #D55E00; }
 .marked img { opacity: 0.45; }
 .verdict { font-weight: 600; } .verdict.accepted { color: #009E73; } .verdict.rejected { color: #D55E00; }
@@ -44,6 +59,7 @@ SCRIPT = """
 const SIGN = { accepted: '✓ accepted', rejected: '✗ rejected', '': '' };
 const SEND = 250;  // milliseconds in which verdicts are gathered
 const AHEAD = 8;  // pairs that are fetched before they are looked at
+const FOLLOW = 150;  // milliseconds of quiet after which the page follows to the pair that is looked at
 
 export default function (sent) {
     const host = sent.parentElement, id = sent.data.queue + sent.data.mode;
@@ -61,10 +77,12 @@ export default function (sent) {
 }
 
 function make(host, id, first) {
-    const root = host.querySelector('.deck'), mode = first.data.mode, total = first.data.total;
-    const client = crypto.randomUUID?.() ?? String(Math.random()), step = mode === 'one' ? 1 : first.data.count;
+    const root = host.querySelector('.deck'), live = host.querySelector('.live'), mode = first.data.mode;
+    const single = mode === 'one' || mode === 'page', step = single ? 1 : first.data.count;
+    const client = crypto.randomUUID?.() ?? String(Math.random());
     const cards = new Map(), verdicts = new Map(), past = [], marked = new Set();
     let last = first, at = first.data.start ?? 0, number = 0, waiting = [], timer = 0, asked = '';
+    let total = first.data.total, ended = true, following = 0, told = first.data.at;
     let dragged = null, clean = true;
     const at_once = () => Array.from({ length: step }, (_, n) => at + n).filter(n => n < total);
 
@@ -77,9 +95,9 @@ function make(host, id, first) {
     // ---- the server ----
     const ask = () => {
         if (mode === 'look') return;
-        const from = at, to = Math.min(total, at + step + (mode === 'one' ? AHEAD : step)), missing = [];
+        const from = at, to = Math.min(total, at + step + (single ? AHEAD : step)), missing = [];
         for (let n = from; n < to; n += 1) if (!cards.has(n)) missing.push(n);
-        const want = JSON.stringify([missing.slice(0, 24), from, to]);
+        const want = JSON.stringify([missing.slice(0, 24), from, to, total]);
         if (want === asked) return;
         asked = want;
         last.setStateValue('want', { missing: missing.slice(0, 24), from, to });
@@ -89,19 +107,26 @@ function make(host, id, first) {
         timer = 0;
         if (waiting.length) last.setStateValue('said', { client, verdicts: [...waiting] });
     };
+    const follow = () => {  // the page shows what the deck has come to
+        const pair = cards.get(at)?.pair;
+        clearTimeout(following);
+        if (mode !== 'page' || pair === undefined || pair === told) return;
+        following = setTimeout(() => { told = pair; send(); last.setStateValue('at', pair); }, FOLLOW);
+    };
     const say = (n, verdict) => {
         const pair = cards.get(n)?.pair;
         if (pair === undefined) return false;
         number += 1;
         waiting.push({ number, pair, verdict });
         verdicts.set(n, verdict);
+        if (single) live.textContent = `${cards.get(n).name ?? 'Pair ' + (n + 1)}: ${verdict || 'verdict taken back'}.`;
         timer ||= setTimeout(send, SEND);
         return true;
     };
 
     // ---- what a person does ----
     // Presses wait for the picture that they are about, in their order: none is lost while the server is slow.
-    const presses = [], there = () => at_once().every(n => cards.has(n));
+    const presses = [], there = () => at < total ? at_once().every(n => cards.has(n)) : ended;
     const drain = () => { while (presses.length && (!presses[0].needs || there())) presses.shift().action(); };
     const act = (action, needs = false) => { presses.push({ action, needs }); drain(); };
     const go = where => {
@@ -110,21 +135,29 @@ function make(host, id, first) {
         marked.clear();
         ask();
         draw();
+        follow();
+    };
+    const after = () => {  // on the page of pairs: the next one that nobody has judged
+        let n = at + 1;
+        while (mode === 'page' && n < total && verdicts.get(n)) n += 1;
+        return n;
     };
     const judge = verdict => {
         if (at >= total) return;
         const before = verdicts.get(at) ?? '';
-        if (say(at, verdict)) { past.push([at, [[at, before]]]); go(at + 1); }
+        if (say(at, verdict)) { past.push([at, [[at, before]]]); go(after()); }
     };
     const judgeAll = () => {
         const all = at_once();
         if (!all.length) return;
         past.push([at, all.map(n => [n, verdicts.get(n) ?? '']), [...marked]]);
         all.forEach(n => say(n, marked.has(n) ? 'rejected' : 'accepted'));
+        live.textContent = `${marked.size} rejected, ${all.length - marked.size} accepted.`;
         go(at + step);
     };
     const undo = () => {
         const done = past.pop();
+        if (!done && single && verdicts.get(at)) { say(at, ''); draw(); }  // from before this deck was opened
         if (!done) return;
         done[1].forEach(([n, verdict]) => say(n, verdict));
         go(done[0]);
@@ -133,10 +166,12 @@ function make(host, id, first) {
     };
     const mark = n => { marked.has(n) ? marked.delete(n) : marked.add(n); draw(); };
     const accept = () => act(() => judge('accepted'), true), reject = () => act(() => judge('rejected'), true);
-    const all = () => act(judgeAll, true), back = () => act(undo);
-    const next = () => act(() => go(at + step)), previous = () => act(() => go(at - step));
-    const moves = { n: next, u: back, Backspace: back, ArrowLeft: previous, ArrowRight: next };
-    const KEYS = { one: { a: accept, x: reject, ...moves }, many: { a: all, Enter: all, ...moves } };
+    const all = () => act(judgeAll, true), back = () => act(undo, true);
+    const next = () => act(() => go(single ? after() : at + step), true), previous = () => act(() => go(at - step));
+    const onward = () => act(() => go(at + step), true);
+    const moves = { n: next, u: back, Backspace: back, ArrowLeft: previous, ArrowRight: onward };
+    const each = { a: accept, x: reject, ...moves };
+    const KEYS = { one: each, page: each, many: { a: all, Enter: all, ...moves } };
 
     // A select box is no text field unless it is open, nor are switches and sliders.
     const typing = target => {
@@ -145,12 +180,14 @@ function make(host, id, first) {
         if (target.getAttribute('role') === 'combobox') return target.getAttribute('aria-expanded') === 'true';
         return target.matches('input:not([type=checkbox]):not([type=radio]):not([type=range]):not([type=button])');
     };
+    const ARROWS = '[role=slider], [role=radio], [role=tab], [role=application], canvas, input';  // have their own use
     const press = event => {
         if (event.ctrlKey || event.metaKey || event.altKey || typing(event.composedPath()[0])) return;
+        if (document.querySelector('[role=dialog]')) return;  // which lies over the deck
         const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, action = KEYS[mode]?.[key];
         const target = event.composedPath()[0];
         if (!action || (key === 'Enter' && target.closest?.('button, a, [role=button], [role=tab]'))) return;
-        if (key.startsWith('Arrow') && target.matches?.('[role=slider], [role=radio], [role=tab], input')) return;
+        if (key.startsWith('Arrow') && target.matches?.(ARROWS)) return;
         event.preventDefault();
         event.stopImmediatePropagation();
         if (!(event.repeat && !key.startsWith('Arrow'))) action();
@@ -183,22 +220,28 @@ function make(host, id, first) {
         };
         return made;
     };
-    const button = (text, action, title) => element('button', { textContent: text, onclick: action, title });
+    const button = (text, action, title) => {
+        const made = element('button', { textContent: text, onclick: action, title });
+        made.dataset.does = text;
+        return made;
+    };
     const bar = () => {
-        const end = at >= total, shown = end ? 'That was the last one.' : mode === 'one' ? `Pair ${at + 1} of ${total}`
-            : `Pairs ${at + 1} to ${Math.min(at + step, total)} of ${total}`;
+        const end = at >= total, done = ended ? 'That was the last one.' : 'Looking for the next pair ...';
+        const one = mode === 'page' ? cards.get(at)?.name ?? 'Fetching the pair' : `Pair ${at + 1} of ${total}`;
+        const shown = end ? done : single ? one : `Pairs ${at + 1} to ${Math.min(at + step, total)} of ${total}`;
         const count = kind => [...verdicts.values()].filter(verdict => verdict === kind).length;
-        const said = element('span', { className: 'said', ariaLive: 'polite' });
+        const said = element('span', { className: 'said' });
         said.append(`${shown} · ${count('accepted')} accepted, ${count('rejected')} rejected here`
             + (waiting.length ? ` · saving ${waiting.length} ...` : ' · saved'));
-        const keys = mode === 'one'
+        const keys = single
             ? [button('✓ Accept (A)', accept, 'key A'), button('✗ Reject (X)', reject, 'key X')]
             : [button('Judge all (A)', all, 'key A: the marked ones are rejected, all others accepted')];
         keys.push(button('Pass (N)', next, 'key N'), button('↶ Undo (U)', back, 'key U'));
+        if (mode === 'page') said.append(' ', badge(at));
         return element('div', { className: 'bar' }, said, ...keys);
     };
     const draw = () => {
-        const focused = host.activeElement?.dataset?.pair ?? document.activeElement?.dataset?.pair;
+        const { pair, does } = (host.activeElement ?? document.activeElement)?.dataset ?? {};
         if (mode === 'look') {
             root.replaceChildren(element('div', { className: 'grid' }, ...at_once().map(card)));
         } else if (at >= total) {
@@ -211,18 +254,22 @@ function make(host, id, first) {
             const one = cards.get(at);
             const sides = one ? ['query', 'key'] : [];
             const whose = { query: 'the image', key: 'the neighbor' };
-            const inside = sides.map(side => element('figure', {},
-                picture(one[side + '_whole'], `${whose[side]}, its box framed`, 'whole'),
-                picture(one[side], `crop: ${one[side + '_name']}`, 'crop'),
-                element('figcaption', { className: 'text', textContent: one[side + '_text'] })));
+            const inside = sides.map(side => {
+                const caption = element('figcaption', { className: 'text', textContent: one[side + '_text'] });
+                caption.style.borderColor = one[side + '_color'];
+                const whole = picture(one[side + '_whole'] ?? '', `${whose[side]}, its box framed`, 'whole');
+                const crop = picture(one[side], `crop of ${whose[side]}: ${one[side + '_name']}`, 'crop');
+                return element('figure', {}, ...(mode === 'page' ? [crop] : [whole, crop]), caption);
+            });
             const text = element('div', { className: 'text' }, one ? one.caption + ' ' : '', badge(at));
-            const made = element('div', { className: one ? 'one' : 'waiting' });
+            const made = element('div', { className: !one ? 'waiting' : mode === 'page' ? 'sides' : 'one' });
             if (!one) made.textContent = 'Fetching the pictures ...';
             made.append(...inside);
             if (one) root.dataset.pair = one.pair;
-            root.replaceChildren(bar(), text, made);
+            root.replaceChildren(bar(), ...(mode === 'page' ? [] : [text]), made);
         }
-        if (focused) root.querySelector(`.card[data-pair="${focused}"]`)?.focus();
+        if (pair || does)  // what is drawn anew keeps the focus
+            root.querySelector(does ? `button[data-does="${does}"]` : `.card[data-pair="${pair}"]`)?.focus();
     };
 
     // ---- a frame drawn with the mouse ----
@@ -264,9 +311,11 @@ function make(host, id, first) {
     addEventListener('beforeunload', leave);
 
     let seen = '';
+    root.classList.toggle('page', mode === 'page');
     const update = sent => {
         last = sent;
         const { data } = sent;
+        [total, ended] = [data.total, data.ended ?? true];
         for (const one of data.cards) cards.set(one.place, one);
         if (data.confirmed?.client === client) waiting = waiting.filter(one => one.number > data.confirmed.number);
         const open = new Set(waiting.map(one => one.pair));
@@ -277,11 +326,13 @@ function make(host, id, first) {
         if (waiting.length && !timer) timer = setTimeout(send, SEND);
         drain();
         ask();
-        const now = JSON.stringify([data.cards.map(one => one.pair), data.verdicts, waiting.length]);
+        follow();
+        const now = JSON.stringify([data.cards.map(one => one.pair), data.verdicts, waiting.length, total, ended]);
         if (now !== seen && !dragged) draw();
         seen = now;
     };
     const stop = () => {
+        clearTimeout(following);
         send();
         removeEventListener('pointermove', move);
         removeEventListener('pointerup', up);
@@ -302,11 +353,12 @@ def show(key: str, data: dict[str, Any], **callbacks: Any) -> Any:
 
     Args:
         key: of the component.
-        data: `queue` (what identifies it), `mode` (look, one, many), `total`, `count` (cards at once), `start`,
-            `cards`, `verdicts` ([place, verdict]), `confirmed` (the last verdict that was saved: client, number).
-        callbacks: `on_said_change`, `on_want_change`, `on_opened_change`.
+        data: `queue` (what identifies it), `mode` (look, one, many, page), `total`, `count` (cards at once), `start`,
+            `cards`, `verdicts` ([place, verdict]), `confirmed` (the last verdict that was saved: client, number);
+            of a page also `ended` (no further pairs come) and `at` (the pair that the page shows).
+        callbacks: `on_said_change`, `on_want_change`, `on_opened_change`, `on_at_change`.
 
     Returns:
-        Its state: `said`, `want`, `opened`.
+        Its state: `said`, `want`, `opened`, `at`.
     """
     return _deck(key=key, data=data, **callbacks)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -60,8 +62,8 @@ def _key(name: str) -> str:
     return f"all pairs {name}"
 
 
-def _changed(name: str) -> None:
-    value = st.session_state[_key(name)]
+def _changed(name: str, key: str) -> None:
+    value = st.session_state[key]
     if name == "similarity":
         value = None if tuple(value) == (-1.0, 1.0) else tuple(value)
     elif name == "size":
@@ -83,26 +85,36 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
     """The widgets, set to the query."""
     if problem := st.session_state.pop("all pairs problem", None):
         st.warning(state.sentence(problem))
-    first, second, third, more = st.columns([3, 3, 2.4, 2], vertical_alignment="bottom", gap="small")
-    _select(first, "Order", "sort", query.sort, {name: SORT_NAMES[name] for name in SORTS})
-    if pairs.categories:
-        _select(second, "Labels", "relation", query.relation, RELATION_NAMES)
-    else:
-        _select(second, "Doubt", "doubt", query.doubt, {"": "any pair", **{name: name for name in DOUBTS}})
-    _select(third, "Verdict", "verdict", query.verdict, {"": "any verdict", **{name: name for name in VERDICTS}})
+    inline = st.container(key="all pairs inline")
+    first, second, third, more = inline.columns([3, 3, 2.4, 2], vertical_alignment="bottom", gap="small")
+    _usual(pairs, query, (first, second, third), "")
     hidden = len(set(query.words()) - {"sort", "relation", "verdict"})
     label = "More filters" + (f" ({hidden})" if hidden else "")
     with more.popover(label, icon=":material/tune:", width="stretch", key="all pairs more"):
         _more(pairs, query)
 
 
-def _select(place: st.delta_generator.DeltaGenerator, label: str, name: str, value: str, names: dict[str, str]) -> None:
-    st.session_state[_key(name)] = value
-    place.selectbox(label, list(names), format_func=names.__getitem__, key=_key(name), on_change=_changed, args=(name,))
+def _usual(pairs: AllPairs, query: PairQuery, places: Sequence[Any], where: str) -> None:
+    """The filters that are asked for most."""
+    first, second, third = places
+    _select(first, "Order", "sort", query.sort, {name: SORT_NAMES[name] for name in SORTS}, where)
+    if pairs.categories:
+        _select(second, "Labels", "relation", query.relation, RELATION_NAMES, where)
+    else:
+        _select(second, "Doubt", "doubt", query.doubt, {"": "any pair", **{name: name for name in DOUBTS}}, where)
+    _select(third, "Verdict", "verdict", query.verdict, {"": "any verdict", **{name: name for name in VERDICTS}}, where)
+
+
+def _select(place: Any, label: str, name: str, value: str, names: dict[str, str], where: str = "") -> None:
+    key = _key(name) + where
+    st.session_state[key] = value
+    place.selectbox(label, list(names), format_func=names.__getitem__, key=key, on_change=_changed, args=(name, key))
 
 
 def _more(pairs: AllPairs, query: PairQuery) -> None:
     here = st.container(width=520)
+    folded = here.container(key="all pairs folded")  # in place of those of the page, where that is narrow
+    _usual(pairs, query, (folded,) * 3, " folded")
     left, right = here.columns(2)
     if pairs.categories:
         codes = [UNLABELED_CODE, *range(len(pairs.categories))]
@@ -119,10 +131,20 @@ def _more(pairs: AllPairs, query: PairQuery) -> None:
     _select(right, "Touches the selection", "selection", query.selection, {name: name or "any" for name in found})
     low, high = query.similarity or (-1.0, 1.0)
     st.session_state[_key("similarity")] = (max(-1.0, low), min(1.0, high))
-    here.slider("Similarity", -1.0, 1.0, step=0.01, key=_key("similarity"), on_change=_changed, args=("similarity",))
+    here.slider(
+        "Similarity",
+        -1.0,
+        1.0,
+        step=0.01,
+        key=_key("similarity"),
+        on_change=_changed,
+        args=("similarity", _key("similarity")),
+    )
     low, high = query.size or (0.0, 1.0)
     st.session_state[_key("size")] = (max(0, round(100 * low)), min(100, round(100 * high)))
-    here.slider("Smaller box, % of its image", 0, 100, step=1, key=_key("size"), on_change=_changed, args=("size",))
+    here.slider(
+        "Smaller box, % of its image", 0, 100, step=1, key=_key("size"), on_change=_changed, args=("size", _key("size"))
+    )
     for place, label, name in (
         (left, "Image (id)", "image"),
         (right, "Box (region, either side)", "box"),
@@ -132,5 +154,5 @@ def _more(pairs: AllPairs, query: PairQuery) -> None:
     ):
         value = getattr(query, name)
         st.session_state[_key(name)] = "" if value is None else str(value)
-        place.text_input(label, key=_key(name), on_change=_changed, args=(name,))
+        place.text_input(label, key=_key(name), on_change=_changed, args=(name, _key(name)))
     here.button("Clear all filters", on_click=choose, args=(PairQuery(sort=query.sort, seed=query.seed),))

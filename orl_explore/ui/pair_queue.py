@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,15 +56,23 @@ def _boxed(run_path: str, image_id: int, box: tuple[int, ...], color: str, stamp
     return buffer.getvalue()
 
 
-def card(run: Run, row: pd.Series, place: int, *, whole: bool, labeled: bool) -> dict[str, Any]:
-    """What the browser needs to show a pair; an image that cannot be read leaves its picture empty."""
+def sides(run: Run, row: Any, colors: tuple[str, str], *, whole: bool, labeled: bool) -> dict[str, Any]:
+    """The two boxes of a pair for the browser; an image that cannot be read leaves its picture empty.
+
+    Args:
+        run: the run.
+        row: `KEY` and, with labels, `query_name` and `key_name`.
+        colors: of the two boxes.
+        whole: also the whole images, with the boxes drawn on them.
+        labeled: whether names are known.
+    """
     regions = state.table(run, "regions")
-    made: dict[str, Any] = {"place": place, "pair": int(row["pair"])}
-    for side, owner, color in (("query", "image_id", style.color(0)), ("key", "neighbor_id", style.color(1))):
+    made: dict[str, Any] = {}
+    for side, owner, color in (("query", "image_id", colors[0]), ("key", "neighbor_id", colors[1])):
         image_id, region = int(row[owner]), int(row[f"{side}_region"])
         box = tuple(int(value) for value in regions[BOX].iloc[region])
         what = str(row[f"{side}_name"]) if labeled else f"box {region}"
-        made[f"{side}_name"] = what
+        made[f"{side}_name"], made[f"{side}_color"] = what, color
         made[f"{side}_text"] = f"{state.file_name(run, image_id)} · box {region}, {box[2]} x {box[3]} px" + (
             f" · {what}" if labeled else ""
         )
@@ -77,6 +85,13 @@ def card(run: Run, row: pd.Series, place: int, *, whole: bool, labeled: bool) ->
         except OrlError as error:
             made[side] = made[f"{side}_whole"] = ""
             made[f"{side}_text"] = str(error)
+    return made
+
+
+def card(run: Run, row: pd.Series, place: int, *, whole: bool, labeled: bool) -> dict[str, Any]:
+    """What the browser needs to show a pair."""
+    made: dict[str, Any] = {"place": place, "pair": int(row["pair"])}
+    made |= sides(run, row, (style.color(0), style.color(1)), whole=whole, labeled=labeled)
     names = [made["query_name"], made["key_name"]]
     on = "" if not labeled else f" · {names[0]}" if names[0] == names[1] else f" · {names[0]} | {names[1]}"
     made["caption"] = f"{similarity_text(row['similarity'])}{on}"
@@ -145,9 +160,12 @@ def _review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: st
         return pd.DataFrame([memory["rows"][number] for number in wanted])
 
     def said() -> None:
-        _save(pairs, numbers, memory, st.session_state[key].get("said"), reviewer)
+        save(run, st.session_state[key].get("said"), memory, known, reviewer)
 
-    places = [place for place in _whole_numbers(want.get("missing")) if 0 <= place < len(numbers)][:TOGETHER]
+    def known(wanted: Sequence[Any]) -> dict[Any, Pair]:
+        return pairs_of(pairs, numbers, memory["rows"], wanted)
+
+    places = places_of(want, len(numbers))
     shown = row_of(places)
     labeled = bool(pairs.categories)
     cards = [card(run, shown.iloc[n], place, whole=mode == "one", labeled=labeled) for n, place in enumerate(places)]
@@ -155,9 +173,9 @@ def _review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: st
     if memory["problem"]:
         st.error(state.sentence(memory["problem"]))
     data = {"queue": key, "mode": mode, "total": len(numbers), "count": TOGETHER, "start": 0, "cards": cards}
-    data |= {"verdicts": _verdicts(run, row_of(around[:200]), around[:200]), "confirmed": memory.get("last")}
+    data |= {"verdicts": verdicts_at(run, row_of(around[:200]), around[:200]), "confirmed": memory.get("last")}
     with st.container(key=f"{state.LIVE} deck"):
-        pair_deck.show(key, data, on_said_change=said, on_want_change=_nothing)
+        pair_deck.show(key, data, on_said_change=said, on_want_change=nothing)
     disputes = read_disputes(run)
     if len(disputes):
         st.caption(
@@ -165,21 +183,43 @@ def _review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: st
         )
 
 
-def _save(pairs: AllPairs, numbers: NDArray[np.int64], memory: dict[str, Any], said: Any, reviewer: str) -> None:
-    """Save what the browser says, each verdict once; it is not to be trusted with what a pair is."""
+def pairs_of(
+    pairs: AllPairs, numbers: NDArray[np.int64], rows: dict[int, pd.Series], wanted: Sequence[Any]
+) -> dict[Any, Pair]:
+    """The pairs of some numbers that are in the queue; `rows` are those that were read before, and gets the others."""
+    found = sorted(set(numbers.tolist()) & {number for number in wanted if isinstance(number, int)})
+    missing = np.array([number for number in found if number not in rows], np.int64)
+    if len(missing):
+        rows.update((int(row["pair"]), row) for _, row in _rows(pairs.rows(missing)))
+    return {number: Pair(*(int(rows[number][name]) for name in KEY)) for number in found}
+
+
+def save(
+    run: Run,
+    said: Any,
+    memory: dict[str, Any],
+    known: Callable[[Sequence[Any]], dict[Any, Pair]],
+    reviewer: str,
+) -> None:
+    """Save what the browser says, each verdict once; it is not to be trusted with what a pair is.
+
+    Args:
+        run: the run.
+        said: `client`, and `verdicts`: each with `number`, `pair` and `verdict`.
+        memory: `confirmed`, the last number by client; gets `last` (client and number) and `problem`, a sentence.
+        known: gives the pairs that go by some names; names that none goes by are left out.
+        reviewer: who says so.
+    """
     if not isinstance(said, dict) or not isinstance(said.get("client"), str):
         return
-    client, known = said["client"], memory["confirmed"].get(said["client"], 0)
-    queue = set(numbers.tolist())
-    fresh = [one for one in said.get("verdicts", []) if one["number"] > known and one["pair"] in queue]
+    client, last = said["client"], memory["confirmed"].get(said["client"], 0)
+    fresh = [one for one in said.get("verdicts", []) if one["number"] > last]
+    found = known([one["pair"] for one in fresh])
+    fresh = [one for one in fresh if one["pair"] in found]
     if not fresh:
         return
-    missing = np.array(sorted({one["pair"] for one in fresh} - memory["rows"].keys()), np.int64)
-    if len(missing):
-        memory["rows"].update((int(row["pair"]), row) for _, row in _rows(pairs.rows(missing)))
-    verdicts = [(Pair(*(int(memory["rows"][one["pair"]][name]) for name in KEY)), one["verdict"]) for one in fresh]
     try:
-        save_verdicts(pairs.run, verdicts, reviewer=reviewer)
+        save_verdicts(run, [(found[one["pair"]], one["verdict"]) for one in fresh], reviewer=reviewer)
     except OrlError as error:
         memory["problem"] = str(error)
         return
@@ -188,7 +228,8 @@ def _save(pairs: AllPairs, numbers: NDArray[np.int64], memory: dict[str, Any], s
     memory["last"] = {"client": client, "number": fresh[-1]["number"]}
 
 
-def _verdicts(run: Run, rows: pd.DataFrame, places: Sequence[int]) -> list[list[Any]]:
+def verdicts_at(run: Run, rows: pd.DataFrame, places: Sequence[int]) -> list[list[Any]]:
+    """Place and verdict of some pairs; `rows` have `KEY`."""
     if not len(rows):
         return []
     reviews = read_reviews(run)
@@ -197,11 +238,13 @@ def _verdicts(run: Run, rows: pd.DataFrame, places: Sequence[int]) -> list[list[
     return [[place, verdict_of.get(key, "")] for place, key in zip(places, keys, strict=True)]
 
 
-def _whole_numbers(values: Any) -> list[int]:
-    return [value for value in values or [] if isinstance(value, int)]
+def places_of(want: dict[str, Any], count: int) -> list[int]:
+    """Places whose cards the browser lacks, of a queue of so many."""
+    asked = [place for place in want.get("missing") or [] if isinstance(place, int)]
+    return [place for place in asked if 0 <= place < count][:TOGETHER]
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """A state that has no callback is not told of."""
 
 

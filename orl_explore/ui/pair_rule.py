@@ -128,4 +128,4 @@ def _place(scene: Scene, pair: Pair) -> tuple[int, int]:
 
 def _try(run: Run, rule: Rule) -> None:
     to_address(run, rule)
-    st.session_state["pairs tab"] = WHAT_IF
+    st.session_state["pairs tab"], st.query_params["tab"] = WHAT_IF, state.tab_in_address(WHAT_IF)

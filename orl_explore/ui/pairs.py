@@ -9,7 +9,7 @@ import streamlit as st
 from orl_explore.figures import pairs as figures
 from orl_explore.runs.reviews import KEY, REJECTED, Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, pair_alike, pair_review, pair_rule, pair_scene, pair_what_if, state
+from orl_explore.ui import cell_keys, chooser, pair_alike, pair_review, pair_rule, pair_scene, pair_what_if, state
 from orl_explore.ui.pair_scene import SHOWN, Scene, crop_table, show_pair, show_table
 
 
@@ -24,13 +24,9 @@ def render(run: Run) -> None:
     neighbor_id = int(scene.neighbors["neighbor_id"].iloc[rank - 1])
     similarity = pair_scene.similarity_of(scene, neighbor_id)
     chosen = _chosen(scene, neighbor_id, similarity)
-    pair_review.status(scene, chosen, reviews)
     _pictures(scene, neighbor_id, reviews, chosen, similarity)
-    left, right = st.columns([6, 5], gap="medium")
-    with left:
-        _matrix(scene, neighbor_id, chosen, similarity)
-    with right:
-        pair_review.panel(scene, chosen, similarity, reviews)
+    pair_review.panel(scene, chosen, similarity, reviews)
+    _matrix(scene, neighbor_id, chosen, similarity)
     state.tabs(
         {
             "Pairs with all neighbors": lambda: _list(scene, reviews),
@@ -39,6 +35,7 @@ def render(run: Run) -> None:
             "Reviews": lambda: pair_review.export(run, reviews),
         },
         key="pairs tab",
+        parameter="tab",
         default=pair_alike.TITLE if pair_alike.is_asked_for() else None,
     )
 
@@ -63,8 +60,8 @@ def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
 # ---- what changes it -----------------------------------------------------------------------------------------------
 
 
-def _rank_changed() -> None:
-    state.set_parameter("rank", str(st.session_state["pair_rank"]))
+def _go_to_rank(rank: int) -> None:
+    state.set_parameter("rank", str(rank))
     state.set_parameter("pair", None)
 
 
@@ -95,8 +92,19 @@ def _choose_neighbor(scene: Scene) -> int | None:
         state.fall_back(f"This image has {len(places)} neighbors, not one of place {wanted}: the nearest is shown.")
         state.set_parameter("rank", None)
         wanted = 1
-    st.session_state["pair_rank"] = wanted
-    st.segmented_control("Neighbor, 1 = the nearest", places, required=True, key="pair_rank", on_change=_rank_changed)
+    # Buttons, as they keep no value: a value that is set here could cross with one that the browser says.
+    with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key="pairs neighbor"):
+        st.markdown("Neighbor", width="content")
+        for place in places:
+            st.button(
+                str(place),
+                key=f"neighbor {place}",
+                type="primary" if place == wanted else "secondary",
+                help="the nearest" if place == 1 else None,
+                on_click=_go_to_rank,
+                args=(place,),
+            )
+        st.toggle("All boxes", key="pairs_all_boxes", help="also those without a pair, gray")
     return wanted
 
 
@@ -130,20 +138,25 @@ def _pictures(
 ) -> None:
     if not len(scene.pairs):
         st.info("Stage 2 accepted no pair of this image: its switches left none.")
+    pictures = pair_scene.pictures(scene, neighbor_id)
     figure = figures.joined(
-        *pair_scene.pictures(scene, neighbor_id),
+        *pictures,
         scene.boxes[slice(*scene.own(scene.image_id))],
         scene.boxes[slice(*scene.own(neighbor_id))],
         _links(scene, neighbor_id, chosen, similarity, reviews),
         all_boxes=st.session_state.get("pairs_all_boxes", False),
     )
-    st.plotly_chart(
-        figure,
-        key="pairs pictures",
-        config={"displayModeBar": False, "scrollZoom": False},
-        alt="image and neighbor, boxes of a pair joined by a line",
-    )
-    st.toggle("Show boxes without a pair, too", key="pairs_all_boxes")
+    with st.container(key="pairs frame", gap=None):
+        st.html(
+            f"<style>.st-key-pairs-frame .stPlotlyChart {{ aspect-ratio: {figures.aspect(*pictures):.4f} }}</style>"
+        )
+        st.plotly_chart(
+            figure,
+            key="pairs pictures",
+            height="stretch",
+            config={"displayModeBar": False, "scrollZoom": False},
+            alt="image and neighbor, boxes of a pair joined by a line",
+        )
 
 
 def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray) -> None:
@@ -154,20 +167,23 @@ def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray
         return
     st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the accepted pairs.")
     key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_matrix', 0)}"
-    st.plotly_chart(
-        figures.matrix(
-            similarity,
-            range(*query),
-            range(*keys),
-            _links(scene, neighbor_id, chosen, similarity, None),
-            chosen=(chosen.query_region - query[0], chosen.key_region - keys[0]),
-        ),
-        key=key,
-        on_select=lambda: _clicked(key),
-        selection_mode="points",
-        config={"displayModeBar": False},
-        alt="similarity of every box of the image with every box of the neighbor",
-    )
+    cell = chosen.query_region - query[0], chosen.key_region - keys[0]
+    links = _links(scene, neighbor_id, chosen, similarity, None)
+    with st.container(key="pairs matrix", gap=None):
+        st.plotly_chart(
+            figures.matrix(similarity, range(*query), range(*keys), links, chosen=cell),
+            key=key,
+            on_select=lambda: _clicked(key),
+            selection_mode="points",
+            config={"displayModeBar": False},
+            alt="similarity of every box of the image with every box of the neighbor",
+        )
+        cell_keys.show(
+            "pairs-matrix",
+            title="similarity matrix",
+            at=cell,
+            on_choose=lambda found: show_pair(int(found[0]), int(found[1]), by="matrix"),
+        )
 
 
 def _list(scene: Scene, reviews: pd.DataFrame | None) -> None:

@@ -31,6 +31,7 @@ def render(root: Path) -> None:
         st.caption(f"The newest {SHOWN} of {len(names):,} runs.")
     table = run_table.table_of(runs)
     table[list(run_table.FIGURES)] *= 100
+    table["settings that differ"] = list(run_table.own_settings(runs).values())
     table.insert(0, "picture", [_picture(run) for run in runs.values()])
     picked = st.dataframe(
         table,
@@ -39,10 +40,20 @@ def render(root: Path) -> None:
         selection_mode="multi-row",
         row_height=64,
         height=min(420, 40 + 64 * len(table)),
-        column_order=["picture", "state", "images", "data", "encoder", *run_table.FIGURES, "created"],
+        column_order=[
+            "picture",
+            "state",
+            "images",
+            "data",
+            "encoder",
+            *run_table.FIGURES,
+            "settings that differ",
+            "created",
+        ],
         column_config={
             "picture": st.column_config.ImageColumn("picture", width=90),
             "images": st.column_config.NumberColumn(format="localized", width=80),
+            "settings that differ": st.column_config.TextColumn(width="large"),
             "created": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
             **{name: st.column_config.NumberColumn(format="%.1f%%") for name in run_table.FIGURES},
         },

@@ -152,8 +152,17 @@ STYLE = f"""
   opacity: 1 !important; transition: none !important
 }}
 .st-key-image-chooser img {{ height: 3.5rem; object-fit: contain }}
+.st-key-pairs-neighbor button {{ min-height: 2rem; padding: 0 0.6rem }}
+.st-key-pairs-neighbor .stCheckbox {{ margin: 0.3rem 0 0 1rem }}
 .st-key-image-chooser button {{ min-height: 2.2rem; padding: 0.1rem 0.6rem }}
+.st-key-pairs-frame .stPlotlyChart {{ width: 100%; max-height: max(310px, 100vh - 490px) }}
 [data-testid=stMetricValue] *, [data-testid=stMetricLabel] * {{ white-space: normal; overflow: visible }}
+[data-testid=stElementToolbarButton]:has([aria-label^="Download"]) {{ display: none }}
+[class*=st-key-compare-why] [data-testid=stMarkdownContainer],
+[class*=st-key-compare-look-at] [data-testid=stMarkdownContainer] {{
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)
+}}
+.st-key-all-pairs-folded {{ display: none }}
 [data-testid=stSidebarNav] a {{ min-height: 1.7rem }}
 @media (max-width: 1100px) {{
   .stMainBlockContainer {{ padding: 4rem 1.2rem 2rem }}
@@ -161,9 +170,15 @@ STYLE = f"""
   [data-testid=stMetricValue] {{ font-size: 1.5rem }}
   .stMarkdown table {{ display: block; max-width: 100%; overflow-x: auto }}
 }}
+@media (max-width: 700px) {{
+  .st-key-all-pairs-inline [data-testid=stColumn]:not(:last-child) {{ display: none }}
+  .st-key-all-pairs-folded {{ display: flex }}
+}}
 """
 """Less white around the page, and room for the header on narrow screens; pictures of any shape line up in rows, each in
-the middle of a square; figures are never cut off."""
+the middle of a square; figures are never cut off. Streamlit's own download of tables is hidden, as a spreadsheet would
+execute cells of it: pages offer files of their own. Buttons that show an icon alone keep their name for screen readers.
+"""
 
 
 @lru_cache(maxsize=1)

@@ -61,13 +61,39 @@ def explained(what: str) -> Iterator[None]:
         st.error("This page could not be drawn. The terminal that runs the app says why.", icon=":material/error:")
 
 
-def tabs(parts: Mapping[str, Callable[[], object]], *, key: str, default: str | None = None) -> None:
-    """Show tabs, each with what draws it, of which only the one that is looked at is drawn: nobody waits for others."""
-    made = st.tabs(list(parts), default=default, key=key, on_change="rerun")
+def tabs(
+    parts: Mapping[str, Callable[[], object]], *, key: str, default: str | None = None, parameter: str | None = None
+) -> None:
+    """Show tabs, each with what draws it, of which only the one that is looked at is drawn: nobody waits for others.
+
+    Args:
+        parts: by their titles.
+        key: of the tabs.
+        default: title of the one to open, where the address names none.
+        parameter: of the address, which names the tab that is open.
+    """
+    names = {tab_in_address(title): title for title in parts}
+    wanted = None if parameter is None else st.query_params.get(parameter)
+    if wanted in names:
+        default = names[wanted]
+    elif parameter is not None and wanted is not None:
+        fall_back(f"There is no tab {wanted[:60]} here: {default or next(iter(parts))} is shown.")
+        st.query_params.pop(parameter)
+
+    def changed() -> None:
+        if parameter is not None:
+            st.query_params[parameter] = tab_in_address(st.session_state[key])
+
+    made = st.tabs(list(parts), default=default, key=key, on_change=changed)
     for tab, draw in zip(made, parts.values(), strict=True):
         if tab.open:
             with tab:
                 draw()
+
+
+def tab_in_address(title: str) -> str:
+    """What the address calls a tab."""
+    return "-".join(re.findall(r"\w+", title.lower()))
 
 
 def list_runs(root: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -25,6 +25,20 @@ def test_every_page_has_a_link(page, address, name):
     expect(page.get_by_test_id("stException")).to_have_count(0)
     assert f"/{name}?" in page.url or name == PAGES[0].name  # the start page has no name
     shoot(page, name)
+    assert page.evaluate("[...document.querySelectorAll('.stMain img:not([alt])')].map(img => img.src)") == []
+    for table in page.get_by_test_id("stDataFrame").all():  # its own download would not escape cells like =SUM(
+        table.hover()
+        expect(page.get_by_test_id("stElementToolbarButton").get_by_label("Search").first).to_be_visible()
+        for button in page.get_by_label(re.compile("^Download as CSV")).all():
+            expect(button).to_be_hidden()
+    names = page.locator(".stMain button").evaluate_all(
+        """buttons => buttons.filter(button => button.checkVisibility()).map(button => {
+            const made = button.cloneNode(true);
+            made.querySelectorAll('[data-testid=stIconMaterial]').forEach(icon => icon.remove());
+            return (button.getAttribute('aria-label') ?? made.textContent).trim() || button.outerHTML;
+        })"""
+    )
+    assert not [name for name in names if name.startswith("<")]  # a button that is nothing but its icon
 
 
 LOOKS = {"dark": ("dark", 1280), "1024": ("light", 1024), "390": ("light", 390)}
@@ -115,24 +129,51 @@ def test_other_settings_are_drawn(page, address):
     shoot(page, "pairs-what-if")
 
 
-def test_a_verdict_survives_a_reload(page, address, runs):
-    image_id = ids_of(runs)[5]
-    visit(page, address, run="one", page="pairs", image=image_id)
-    page.get_by_role("button", name="Accept").click()
-    expect(page.get_by_text("1 accepted, 0 rejected")).to_be_visible()
-    ready(page)
-    page.keyboard.press("x")  # the next pair, from the keyboard
-    expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
+def test_the_decision_on_a_pair(page, address, runs):
+    """All that it takes is above the fold; keys are not lost, whatever has the focus, and go on to the next image."""
+    run, ids = Run(runs / "one"), ids_of(runs)
+    for name in ("reviews", "verdicts"):
+        run.file(name).unlink(missing_ok=True)
+    pairs = run.read("pairs", image_id=ids[5]).sort_values("similarity", ascending=False, kind="stable")
+    visit(page, address, run="one", page="pairs", image=ids[5])
+    for needed in (page.locator(".sides figcaption").last, page.get_by_text("accepted by stage 2")):
+        expect(needed).to_be_in_viewport(ratio=1)
+    for name in ("Accept", "Reject", "Pass", "Undo"):
+        expect(page.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
+    expect(page.locator(".st-key-pairs-frame .stPlotlyChart")).to_be_in_viewport(ratio=1)
+    shoot(page, "pairs-deck")
+    page.get_by_role("link", name="Proposals").focus()
+    page.keyboard.type("x" + "a" * len(pairs))  # without a pause, one more than the image has
+    expect(page.locator(".said")).to_contain_text(re.compile("Pair [2-9].* saved"))
+    page.wait_for_url(f"**image={ids[6]}*")
+    expect(page.locator(".live")).to_contain_text("accepted")
+    expect(page.get_by_text(f"{len(pairs)} accepted, 1 rejected", exact=False).first).to_be_visible()
+    page.keyboard.type("u")
+    expect(page.locator(".said")).to_contain_text("Pair 1 ")
+    expect(page.locator(".said")).to_contain_text("saved")
+    assert sorted(read_reviews(run)["verdict"]) == ["accepted"] * (len(pairs) - 1) + ["rejected"]
     page.reload()
+    expect(page.get_by_text(f"in this run {len(pairs) - 1} accepted, 1 rejected")).to_be_visible()
+    keys = page.get_by_role("application", name="similarity matrix")
+    expect(page.locator(".st-key-pairs-matrix .js-plotly-plot")).to_be_visible()
     ready(page)
-    expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
-    assert sorted(read_reviews(Run(runs / "one"))["verdict"]) == ["accepted", "rejected"]
+    keys.focus()
+    expect(keys).to_contain_text(re.compile(r"box \d+ with the neighbor's box \d+: 0\.\d{3}"))
+    rank = int(parse_qs(urlsplit(page.url).query)["rank"][0])
+    neighbor_id = int(run.read("neighbors", image_id=ids[6]).sort_values("rank")["neighbor_id"].iloc[rank - 1])
+    own, other = (run.read("regions", image_id=number)["region_id"].tolist() for number in (ids[6], neighbor_id))
+    for _ in range(max(len(own), len(other))):
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**pair={own[0]}-{other[1]}*")
 
 
 def test_a_link_to_a_neighbor_of_an_image(page, address, runs):
     ids = ids_of(runs)
     visit(page, address, run="one", page="pairs", image=ids[9], rank=2)
-    expect(page.get_by_text(f"Image 10 of {len(ids)}")).to_be_visible()
+    expect(page.get_by_text(f"10 of {len(ids)}")).to_be_visible()
     expect(page.get_by_text("neighbor 2, similarity")).to_be_visible()
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orl_explore.judging import intervals
-from orl_explore.judging.intervals import Detected, Ranked, Scored
+from orl_explore.judging.intervals import Detected, Ranked, Scored, Segmented
 from training.transfer.svm import average_precision
 
 # ---- figures of resamples ------------------------------------------------------------------------------------------
@@ -36,6 +36,11 @@ from training.transfer.svm import average_precision
         # A class that is not drawn does not count: of 1/2 and 1 the 1 is left.
         (Ranked.of(np.array([[2.0, 2], [1, 1]]), np.array([[-1, 1], [1, -1]])), [1, 1], 3 / 4),
         (Ranked.of(np.array([[2.0, 2], [1, 1]]), np.array([[-1, 1], [1, -1]])), [2, 0], 1.0),
+        # Two images, two classes: (1 + 0) / (2 + 4) and 3 / (4 + 4); of the first image alone 1/2 and 3/4.
+        (Segmented(2, np.array([[1, 3], [0, 0]]), np.array([[2, 4], [4, 4]])), [1, 1], (1 / 6 + 3 / 8) / 2),
+        (Segmented(2, np.array([[1, 3], [0, 0]]), np.array([[2, 4], [4, 4]])), [2, 0], (1 / 2 + 3 / 4) / 2),
+        # A class that is in no drawn image, nor was given to one, does not count.
+        (Segmented(2, np.array([[1, 0], [1, 1]]), np.array([[2, 0], [2, 3]])), [3, 0], 1 / 2),
         # Two rankings of the same images: the mean of 1 and 1/2.
         (Ranked.of(np.array([[[2.0], [1]], [[1], [2]]]), np.array([[1], [-1]])), [1, 1], 3 / 4),
     ],

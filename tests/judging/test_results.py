@@ -42,6 +42,25 @@ def test_results_are_laid_side_by_side():
     assert rows["linear"]["mine"] == 0.7
 
 
+def test_settings_that_a_title_has_are_not_told_twice():
+    def result(backbone, crop):
+        return {
+            "protocol": "segmentation",
+            "encoder": {"name": "stage1"},
+            "score": {"name": "miou", "title": f"FCN (backbone {backbone}), mIoU", "value": 0.1},
+            "figures": {"miou": 0.1},
+            "settings": {"backbone": backbone, "crop": crop},
+            "data": {"fingerprint": "x", "paths": []},
+            "seed": 0,
+            "date": "1",
+        }
+
+    table = results.transfer_table([result("frozen", 96), result("fine-tuned", 96)])
+    assert table[""].tolist() == ["FCN (backbone frozen), mIoU", "FCN (backbone fine-tuned), mIoU"]
+    table = results.transfer_table([result("frozen", 96), result("frozen", 128)])
+    assert table[""].tolist() == ["FCN (backbone frozen), mIoU, crop = 96", "FCN (backbone frozen), mIoU, crop = 128"]
+
+
 def test_evaluation_table():
     table = results.evaluation_table({"random": {"object_knn": 0.1}, "stage1": {"loss": 2}, "chance": {}})
     assert list(table.columns) == ["untrained", "stage 1"]

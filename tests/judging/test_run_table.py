@@ -54,6 +54,16 @@ def test_settings_that_differ(two):
     assert not len(run_table.differing_settings({"a": two["a"]}))
 
 
+def test_settings_of_each_run_in_a_line(two, tmp_path, changed):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "run.json").write_text("{")
+    runs = {"c": Run(tmp_path / "c")} | two
+    assert run_table.own_settings(runs) == {"c": "", "a": "stage1.epochs 2", "b": "stage1.epochs 7"}
+    two["b"].set_config(changed("stage1", epochs=7, base_lr=0.125))
+    assert run_table.own_settings(two, most=1)["b"].endswith(", and 1 more")
+    assert run_table.own_settings({"a": two["a"]}) == {"a": ""}
+
+
 def test_what_was_measured(two):
     judge(two["a"], 0.5)
     judge(two["b"], 0.25, interval=(0.2, 0.3))

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+from PIL import Image
+
+from orl_explore.images.object_masks import from_rle
+from orl_explore.images.opening import open_images
 from training import cli
 
 
@@ -16,7 +21,35 @@ def test_voc_boxes_count_from_1_and_include_their_end(practice):
 
 
 def test_command_writes_the_layouts(tmp_path, capsys):
-    words = ["scenes", str(tmp_path / "out"), "--count", "6", "--size", "64", "--layout", "voc", "imagefolder"]
+    words = [
+        "scenes",
+        str(tmp_path / "out"),
+        "--count",
+        "6",
+        "--size",
+        "64",
+        "--layout",
+        "voc",
+        "voc2012",
+        "imagefolder",
+    ]
     assert cli.main(words) == 0
     assert (tmp_path / "out" / "VOC2007" / "ImageSets" / "Main" / "test.txt").read_text().count("\n") == 3
     assert (tmp_path / "out" / "imagefolder" / "1percent.txt").exists()
+    lists = tmp_path / "out" / "VOC2012" / "ImageSets" / "Segmentation"
+    assert [(lists / f"{part}.txt").read_text().count("\n") for part in ("train", "val")] == [4, 2]
+
+
+def test_label_maps_are_the_masks_of_the_objects(practice):
+    images = open_images([practice / "annotations.json"])
+    classes = (practice / "VOC2012" / "classes.txt").read_text().split("\n")
+    assert classes[0] == "background"
+    with Image.open(practice / "VOC2012" / "SegmentationClass" / "000001.png") as picture:
+        assert picture.getpalette()[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]  # VOC's first colors
+        values = np.array(picture)
+    objects = images.objects[images.objects["image_id"] == images.table["image_id"].iloc[0]]
+    size = (values.shape[1], values.shape[0])
+    masks = [(name, from_rle(counts, size)) for name, counts in objects[["category", "segmentation"]].to_numpy()]
+    assert ((values > 0) == np.any([mask for _, mask in masks], axis=0)).all()
+    for name, mask in masks:  # visible parts only: no two objects have a pixel in common
+        assert (values[mask] == classes.index(name)).all()

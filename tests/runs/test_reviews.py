@@ -22,7 +22,6 @@ from orl_explore.runs.reviews import (
     apply_reviews,
     as_coco,
     as_csv,
-    next_unreviewed,
     read_disputes,
     read_reviews,
     save_review,
@@ -164,22 +163,6 @@ def test_processes_lose_nothing(mined):
         assert worker.exitcode == 0
     assert len(read_reviews(mined)) == 18
     assert not list(mined.path.rglob("*.tmp"))
-
-
-def test_next_unreviewed(mined):
-    pairs = mined.read("pairs").iloc[:4]
-    one, two, three, four = (Pair(*row) for row in pairs[KEY].itertuples(index=False, name=None))
-    nothing = read_reviews(mined)
-    assert next_unreviewed(pairs, nothing, None) == one
-    assert next_unreviewed(pairs, nothing, one) == two
-    assert next_unreviewed(pairs, nothing, four) == one  # goes round
-    save_review(mined, three, note="only a note")
-    some = save_review(mined, two, verdict="accepted")
-    assert next_unreviewed(pairs, some, one) == three
-    assert next_unreviewed(pairs, some, unchosen(mined)) == one
-    for pair in (one, three, four):
-        some = save_review(mined, pair, verdict="rejected")
-    assert next_unreviewed(pairs, some, one) is None
 
 
 # ---- export --------------------------------------------------------------------------------------------------------

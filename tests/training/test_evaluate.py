@@ -135,6 +135,9 @@ def test_stage_2_is_judged_by_its_tables(full, scenes):
     objects = scenes.objects.groupby("image_id").size()
     # The first box is the first object itself, and meets another one at most by chance.
     assert len(objects) / len(scenes.objects) <= mined["recall_at_boxes"]["1"] < 1
+    low, high = mined["recall_at_boxes_interval"]["1"]
+    assert low < mined["recall_at_boxes"]["1"] < high
+    assert mined["recall_at_boxes_interval"]["100"] == [1, 1]
 
 
 def test_training_figures_are_epoch_means(full):

@@ -38,6 +38,12 @@ def test_names(run, encoder, name):
     assert map_region.name_of(run, encoder) == name
 
 
+@pytest.mark.parametrize(("used", "name"), [("embedded", "the embedded encoder"), ("a:stage1", "a:stage1")])
+def test_the_name_of_another_encoder_that_stage_2_used(used, name, run):
+    run.note("stage2", pretrained={"encoder": used})
+    assert map_region.name_of(run, "mined") == name
+
+
 def test_a_choice_is_in_the_address_and_leads_to_its_image(run, visit):
     app = visit()
     assert "Nothing is chosen yet" in " ".join(text.value for text in app.markdown)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from orl_explore.pairs import similarity_matrix
-from orl_explore.runs.reviews import read_reviews
 
 PAGE = "pairs"
 WHAT_IF = {"pairs tab": "What if stage 2 had other settings?"}
@@ -15,12 +14,9 @@ WHAT_IF = {"pairs tab": "What if stage 2 had other settings?"}
 def said(app):
     assert not app.exception
     assert not app.error
-    return " ".join(element.value for kind in (app.markdown, app.text, app.info, app.warning) for element in kind)
-
-
-def press(app, label):
-    (button,) = [button for button in app.button if button.label == label]
-    return button.click().run()
+    return " ".join(
+        element.value for kind in (app.markdown, app.caption, app.text, app.info, app.warning) for element in kind
+    )
 
 
 def pairs_of(run, image_id):
@@ -31,7 +27,7 @@ def pairs_of(run, image_id):
 def test_finished(run, visit):
     image_id = int(run.read("images")["image_id"].iloc[3])
     app, pairs = visit(image=image_id), pairs_of(run, image_id)
-    assert "Image 4 of 24" in said(app)
+    assert "4 of 24" in said(app)
     assert f"0 of {len(pairs)} pairs of this image reviewed" in said(app)
     table = app.dataframe[0].value
     assert table["pair"].tolist() == list(range(1, len(pairs) + 1))
@@ -70,9 +66,6 @@ def test_boxes_that_were_not_paired(run, visit):
     row, column = np.unravel_index(similarity.argmin(), similarity.shape)
     app = visit(image=int(first["image_id"]), pair=f"{own[row]}-{other[column]}")
     assert f"**Not accepted by stage 2**: similarity {similarity.min():.3f}" in said(app)
-    press(app, "Accept")
-    (review,) = read_reviews(run).to_dict("records")
-    assert (review["query_region"], review["key_region"]) == (own[row], other[column])
 
 
 def test_stage2_missing(run, visit):
@@ -96,8 +89,6 @@ def test_an_image_without_pairs(run, visit):
     assert "accepted no pair of this image" in said(app)
     assert "**Not accepted by stage 2**" in said(app)
     assert "it would be accepted: the 1st of" in said(app).replace("\\", "")
-    press(app, "Accept")
-    assert len(read_reviews(run)) == 1
 
 
 def test_an_image_without_neighbors(run, visit):
@@ -109,4 +100,4 @@ def test_an_image_without_neighbors(run, visit):
     assert "without a neighbor" in said(app)
     (following,) = [button for button in app.button if button.key == "choose Next"]
     following.click().run()
-    assert "Image 2 of 24" in said(app)
+    assert "2 of 24" in said(app)

@@ -38,7 +38,8 @@ def test_a_table_that_was_made_anew_is_shown(runs):
 
 PARAMETERS = (
     *("image", "rank", "pair", "region", "boxes", "place", "encoder", "color", "a", "b"),
-    *("selected", "view", "at", "pairs", "reviewer", "layout"),
+    *("selected", "view", "at", "pairs", "reviewer", "layout", "versus", "category", "tab", "part"),
+    *("k", "ratio", "least", "mutual", "one"),
 )
 LIES = ("-5", "9" * 19, "9" * 5000, "1e3", "²", "", "7-", "-1--1", "0-9999999", "<b>")
 """What an address can hold where an image, a rank, a pair, an encoder or a filter should stand."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from training.cli.arguments import Commands, add_config, add_images
+
+POLITE: Final = 5
+"""By how much this process and its workers step back behind the dashboard: who looks at it waits for a page, and a page
+takes a second's work."""
 
 
 def register(commands: Commands) -> None:
@@ -50,6 +56,8 @@ def _explore(arguments: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         begun = begin(run)
         app = None if arguments.no_app else stack.enter_context(dashboard(run.path, arguments.port))
+        if app is not None:
+            os.nice(POLITE)
         encoder = [f"--stage2.encoder={arguments.encoder}"] if arguments.encoder else []
         try:
             from training import explore

@@ -45,9 +45,10 @@ def _add_scenes(commands: Commands) -> None:
     scenes.add_argument(
         "--layout",
         nargs="+",
-        choices=("voc", "imagefolder"),
+        choices=("voc", "voc2012", "imagefolder"),
         default=[],
-        help="also write the layouts that transfer protocols read: OUT/VOC2007, or object crops in OUT/imagefolder",
+        help="also write the layouts that transfer protocols read: OUT/VOC2007, OUT/VOC2012 with label maps, or object"
+        " crops in OUT/imagefolder",
     )
 
 

@@ -17,6 +17,9 @@ Protocols judge encoders on other tasks, with the settings of the literature:
   linear             accuracy of a linear classifier on the frozen backbone: --data DIR
   semi               accuracy after fine-tuning on 1% and 10% of the labels: --data DIR with 1percent.txt, 10percent.txt
   retrieval          mAP of ranking object crops by a query crop: of the run, or of --data COCO.json
+  in-context         mIoU when every patch gets the labels of the most similar patches of labeled images: of the run, if
+                     its objects have masks; of --data TRAIN.json TEST.json; or --data DIR (VOC2012, ADE20K, Cityscapes)
+  segmentation       mIoU of an FCN, fine-tuned or (--segmentation.backbone frozen) on a frozen backbone: the same data
   detection          Mask R-CNN, AP of boxes and masks: of the run, or of --data TRAIN.json TEST.json (COCO's layout)
 
   orl evaluate runs/demo --protocol knn --encoder random stage1 stage3 supervised
@@ -28,7 +31,17 @@ judged. What was judged before is not judged again.
 `orl config PROTOCOL` shows the settings of a protocol, such as --knn.k; docs/transfer.md says what each does.
 """
 
-PROTOCOL_NAMES = ("voc07", "voc07-lowshot", "knn", "linear", "semi", "retrieval", "detection")
+PROTOCOL_NAMES = (
+    "voc07",
+    "voc07-lowshot",
+    "knn",
+    "linear",
+    "semi",
+    "retrieval",
+    "in-context",
+    "segmentation",
+    "detection",
+)
 
 
 def register(commands: Commands) -> None:

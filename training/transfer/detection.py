@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
-import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,15 +16,13 @@ from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.object_masks import to_rle
-from orl_explore.views.loading import Batches
-from training.console import console, progress_bar
+from training.console import progress_bar
 from training.evaluate import held_out_images
+from training.machine import is_main_process
 from training.transfer.average_precision import average_precision
 from training.transfer.mask_rcnn import DetectionSettings
 from training.transfer.setup import Setup, fingerprint, open_data
-
-if TYPE_CHECKING:
-    from training.transfer.mask_rcnn import DetectionTraining
+from training.transfer.steps import Loader, fit_and_test
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,89 +192,23 @@ def judge(encoder: Encoder, data: Detections, settings: DetectionSettings, setup
 
     A killed training goes on from its last checkpoint.
     """
-    from training.machine import is_main_process
-    from training.transfer.mask_rcnn import DetectionTraining, mask_rcnn
+    from training.transfer.mask_rcnn import DetectionImages, DetectionTraining, collate, mask_rcnn
 
     model = mask_rcnn(encoder, len(data.categories), settings, seed=setup.seed)
     training = DetectionTraining(model, settings, seed=setup.seed)
-    try:
-        figures = _fit_and_test(training, data, settings, setup)
-    except SystemExit:  # Lightning's answer to Ctrl+C, after which it would have all further ones ignored
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from None
-    if is_main_process():
-        shutil.rmtree(setup.folder, ignore_errors=True)  # of no use once the figures are there
-    return figures
 
+    def prepare(loader: Loader) -> None:
+        steps = settings.steps()
+        training.precise = loader(steps, steps + settings.precise_bn) if settings.precise_bn else ()
 
-def _fit_and_test(
-    training: DetectionTraining, data: Detections, settings: DetectionSettings, setup: Setup
-) -> dict[str, Any]:
-    import torch
-
-    from orl_explore.runs.samples import StepSampler
-    from training.callbacks import Checkpoints, TrainingProgress
-    from training.trainer import make_trainer, quiet_lightning, resume_training
-    from training.transfer.mask_rcnn import DetectionImages, collate
-
-    quiet_lightning()
-    resume = resume_training(setup.folder, training)
-    checkpoint, start = resume.file, resume.step
-    steps, steps_per_epoch = settings.steps(), len(data.train) // settings.batch_size
-    trainer = make_trainer(
-        setup.config,
-        setup.folder,
-        precision=settings.precision,
-        accumulate_grad_batches=settings.accumulate,
-        max_steps=steps,
-        callbacks=[
-            TrainingProgress(setup.title, total=steps, steps_per_epoch=steps_per_epoch, done=start),
-            Checkpoints(setup.folder / "checkpoints", every=settings.checkpoint_steps, own=resume.own),
-        ],
+    found = fit_and_test(
+        training,
+        DetectionImages(data.train, data.labels, setup.seed),
+        DetectionImages(data.test, data.labels, None),
+        settings=settings,
+        setup=setup,
+        collate=collate,
+        prepare=prepare,
     )
-    rank, world = trainer.global_rank, trainer.world_size
-    images = DetectionImages(data.train, data.labels, setup.seed)
-    if settings.batch_size % (world * settings.accumulate):
-        raise OrlError(
-            f"detection.batch_size is {settings.batch_size}: {world} devices and {settings.accumulate} passes do not"
-            " divide it"
-        )
-    if trainer.is_global_zero:
-        going_on = f", going on from step {start}" if start else ""
-        console.print(f"{setup.title}: {steps} steps of {settings.batch_size} images{going_on}", markup=False)
-    loading: Mapping[str, Any] = {
-        "collate": collate,
-        "workers": setup.workers,
-        "pin_memory": torch.cuda.is_available(),
-    }
-
-    def loader(first: int, last: int) -> Batches:
-        """Batches of training images for these steps; those after the last one go on where training ends."""
-        sampler = StepSampler(
-            len(data.train),
-            batch_size=settings.batch_size,
-            epochs=-(-last // steps_per_epoch),
-            seed=setup.seed,
-            start_step=first,
-            rank=rank,
-            world=world,
-            accumulate=settings.accumulate,
-            drop_last=True,
-        )
-        return Batches(images, sampler, **loading)
-
-    if checkpoint is not None and start == steps:  # stopped while it was tested
-        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
-    else:
-        trainer.fit(training, loader(start, steps), ckpt_path=checkpoint, weights_only=True)
-    training.precise = loader(steps, steps + settings.precise_bn) if settings.precise_bn else ()
-    # Every process has its share of the test images; no image is tested twice.
-    rows = [[(0, row)] for row in range(rank, len(data.test), world)]
-    test = Batches(DetectionImages(data.test, data.labels, None), rows, **loading)
-    trainer.test(training, test, verbose=False)
-    detections = training.detections
-    if world > 1:
-        parts: list[Any] = [None] * world
-        torch.distributed.all_gather_object(parts, detections)
-        detections = [item for part in parts for item in part]
-    return trainer.strategy.broadcast(average_precision(data.truth, detections) if trainer.is_global_zero else {})
+    figures = average_precision(data.truth, found) if is_main_process() else {}
+    return training.trainer.strategy.broadcast(figures)

@@ -59,5 +59,6 @@ def judge(encoder: Encoder, data: ObjectCrops | Folders, settings: KnnSettings, 
         "accuracy": float(right.mean()),
         "accuracy_chance": probes.majority_accuracy(train_y, test_y),
         "accuracy_by_k": {k: float(each.mean()) for k, each in by_k.items()},
-        "items": {"accuracy": Scored.of(right, unit=image)},
+        "items": {"accuracy": Scored.of(right, unit=image)}
+        | {f"accuracy_by_k/{k}": Scored.of(each, unit=image) for k, each in by_k.items()},
     }

@@ -228,7 +228,7 @@ class DetectionTraining(lightning.LightningModule):
         seed: of what is random within a step: the images' scale and the anchors and regions that losses are made of.
 
     Attributes:
-        detections: of the test images that this process has seen.
+        found: detections on the test images that this process has seen.
         precise: batches to estimate the statistics of batch normalization on before the test.
     """
 
@@ -238,7 +238,7 @@ class DetectionTraining(lightning.LightningModule):
         super().__init__()
         self.model, self.config, self.seed = model, settings, seed
         self.total_steps = settings.steps()
-        self.detections: list[dict[str, Any]] = []
+        self.found: list[dict[str, Any]] = []
 
     def ends_step(self, batch_idx: int) -> bool:
         """Whether this forward pass was the last one of an optimizer step."""
@@ -296,7 +296,7 @@ class DetectionTraining(lightning.LightningModule):
             rles = coco_mask.encode(np.asfortranarray(solid.transpose(1, 2, 0)))
             scores, labels = found["scores"].tolist(), found["labels"].tolist()
             for box, score, label, rle in zip(boxes, scores, labels, rles, strict=True):
-                self.detections.append(
+                self.found.append(
                     {
                         "image_id": target["image_id"],
                         "category_id": label,

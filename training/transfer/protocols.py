@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from training.transfer import detection, knn, linear, retrieval, semi, svm
+from training.transfer import detection, in_context, knn, linear, retrieval, segmentation, semi, svm
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Protocol:
             `items`, what `intervals` needs to know of the test items of figures, by name of the figure.
         score: the figure that encoders are compared by; `SCORE_chance`, if there is one, stands beside it.
         title: what the table of results calls the score; a setting in braces stands for its value.
+        enlarged: images are this times as large as the run was trained with, where `image_size` is None.
         distributed: trains with Lightning, on all devices; the others work in the first process alone.
     """
 
@@ -30,6 +31,7 @@ class Protocol:
     judge: Callable[..., dict[str, Any]]
     score: str
     title: str
+    enlarged: float = 1.0
     distributed: bool = False
 
 
@@ -53,6 +55,22 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
     ),
     "semi": Protocol(semi.SemiSettings, semi.read, semi.judge, "top1", "semi-supervised, top-1", distributed=True),
     "retrieval": Protocol(retrieval.RetrievalSettings, retrieval.read, retrieval.judge, "map", "object retrieval, mAP"),
+    "in-context": Protocol(
+        in_context.InContextSettings,
+        in_context.read,
+        in_context.judge,
+        "miou",
+        "in-context segmentation, mIoU",
+        enlarged=in_context.ENLARGED,
+    ),
+    "segmentation": Protocol(
+        segmentation.SegmentationSettings,
+        segmentation.read,
+        segmentation.judge,
+        "miou",
+        "FCN ({preset}, backbone {backbone}), mIoU",
+        distributed=True,
+    ),
     "detection": Protocol(
         detection.DetectionSettings, detection.read, detection.judge, "box_ap", "Mask R-CNN, box AP", distributed=True
     ),

@@ -74,7 +74,8 @@ def evaluate(
         protocol = PROTOCOLS[name]
         if protocol.distributed or is_main_process():  # the first process does the others alone
             chosen = given.get(name) or protocol.settings()
-            read = protocol.read(dataclasses.replace(place, title=name), _resolved(chosen, config.stage1.image_size))
+            own = _resolved(chosen, round(protocol.enlarged * config.stage1.image_size))
+            read = protocol.read(dataclasses.replace(place, title=name), own)
             work.append((name, chosen, read))
     bound = None
     if "supervised" in wanted:  # here, where all processes come by
@@ -87,8 +88,10 @@ def evaluate(
             if size and before.size not in (None, size):  # asked for in place of the encoder's own
                 judged.encoder.inputs = dataclasses.replace(before, size=size)
                 embedding_widths(judged.encoder, judged.name, size, setting=f"--{name}.image_size")
-            own = _resolved(chosen, judged.encoder.inputs.side(config.stage1.image_size))
-            results.append(_judge(name, PROTOCOLS[name], judged, read, own, place, overwrite=overwrite))
+            protocol = PROTOCOLS[name]
+            trained = judged.encoder.inputs.side(config.stage1.image_size)
+            own = _resolved(chosen, round(protocol.enlarged * trained))
+            results.append(_judge(name, protocol, judged, read, own, place, overwrite=overwrite))
     return results
 
 

@@ -218,26 +218,35 @@ def judge_lowshot(encoder: Encoder, data: Voc, settings: LowShotSettings, setup:
     """
     assert settings.image_size
     train_x, test_x, feature = data.embed(encoder, settings.image_size, settings.feature, setup)
-    largest = max(settings.k)
-    tasks: list[Task] = [
-        (low_shot, train_x, labels, test_x, data.test.labels, settings, setup.seed, k == largest)
-        for k in settings.k
+    ks = tuple(dict.fromkeys(settings.k))
+    drawn = {
+        (k, draw): sample_labels(data.trainval.labels, k, [setup.seed, draw, k])
+        for k in ks
         for draw in range(settings.samples)
-        for labels in [sample_labels(data.trainval.labels, k, [setup.seed, draw, k])]
+    }
+    tasks: list[Task] = [
+        (low_shot, train_x, labels, test_x, data.test.labels, settings, setup.seed) for labels in drawn.values()
     ]
-    found = _in_parallel(tasks, setup, "draws")
-    precision = np.array([by_cost for by_cost, _ in found]).reshape(len(settings.k), settings.samples, -1)
+    precision = np.array(_in_parallel(tasks, setup, "draws")).reshape(len(ks), settings.samples, -1)
     best, of_best = choose_costs(precision)
-    chosen = dict(zip(settings.k, best.tolist(), strict=True))
-    kept = np.stack([scores[chosen[largest]] for _, scores in found if scores is not None])  # (samples, N, C)
+    chosen = {k: settings.costs[index] for k, index in zip(ks, best.tolist(), strict=True)}
+    # Scores of the chosen costs alone are fitted again: those of all would fill the memory.
+    tasks = [
+        (all_decisions, train_x, labels, test_x, chosen[k], settings, setup.seed) for (k, _), labels in drawn.items()
+    ]
+    scores = dict(zip(drawn, _in_parallel(tasks, setup, "intervals"), strict=True))
+    items = {
+        k: Ranked.of(np.stack([scores[k, draw] for draw in range(settings.samples)]), data.test.labels) for k in ks
+    }
+    largest = max(ks)
     return {
-        "map": float(of_best[settings.k.index(largest)].mean()),
+        "map": float(of_best[ks.index(largest)].mean()),
         "map_chance": chance(data.test.labels),
-        "map_by_k": {str(k): float(row.mean()) for k, row in zip(settings.k, of_best, strict=True)},
-        "std_by_k": {str(k): float(row.std()) for k, row in zip(settings.k, of_best, strict=True)},
-        "cost_by_k": {str(k): settings.costs[index] for k, index in chosen.items()},
+        "map_by_k": {str(k): float(row.mean()) for k, row in zip(ks, of_best, strict=True)},
+        "std_by_k": {str(k): float(row.std()) for k, row in zip(ks, of_best, strict=True)},
+        "cost_by_k": {str(k): cost for k, cost in chosen.items()},
         "feature": feature,
-        "items": {"map": Ranked.of(kept, data.test.labels)},
+        "items": {"map": items[largest]} | {f"map_by_k/{k}": of for k, of in items.items()},
     }
 
 
@@ -272,23 +281,22 @@ def sample_labels(labels: NDArray, k: int, seed: Sequence[int]) -> NDArray[np.in
 
 
 def low_shot(
-    x: NDArray,
-    y: NDArray,
-    test_x: NDArray,
-    test_y: NDArray,
-    settings: LowShotSettings,
-    seed: int,
-    keep: bool,
-) -> tuple[list[float], NDArray[np.float64] | None]:
-    """Mean average precision over classes of one draw at each cost, and, if kept, (costs, N, C) scores on test."""
-    precision, kept = [], []
+    x: NDArray, y: NDArray, test_x: NDArray, test_y: NDArray, settings: LowShotSettings, seed: int
+) -> list[float]:
+    """Mean average precision over classes of one draw at each cost."""
+    found = []
     for cost in settings.costs:
-        columns = [decisions(x, column, test_x, cost, settings, seed) for column in y.T]
-        pairs = zip(columns, test_y.T, strict=True)
-        precision.append(float(np.mean([average_precision(scores, labels) for scores, labels in pairs])))
-        if keep:
-            kept.append(np.stack(columns, axis=1))
-    return precision, np.stack(kept) if keep else None
+        scores = all_decisions(x, y, test_x, cost, settings, seed)
+        pairs = zip(scores.T, test_y.T, strict=True)
+        found.append(float(np.mean([average_precision(column, labels) for column, labels in pairs])))
+    return found
+
+
+def all_decisions(
+    x: NDArray, y: NDArray, test_x: NDArray, cost: float, settings: LowShotSettings, seed: int
+) -> NDArray[np.float64]:
+    """Scores of test images for every class, (N, C), by SVMs of one draw and cost."""
+    return np.stack([decisions(x, column, test_x, cost, settings, seed) for column in y.T], axis=1)
 
 
 # ---- in parallel ---------------------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from training.cli import judging
-from training.transfer import linear
+from training.transfer import fcn, linear
 from training.transfer.protocols import PROTOCOLS
 
 COSTS = (
@@ -72,6 +74,16 @@ LITERATURE = {
         "regions": 512,
         "precision": "fp32",
     },
+    "segmentation": {
+        "preset": "voc12",
+        "backbone": "fine-tuned",
+        "batch_size": 16,
+        "accumulate": 1,
+        "momentum": 0.9,
+        "precision": "fp32",
+        **dict.fromkeys(("iterations", "lr", "weight_decay", "size", "crop", "channels")),  # the preset's, see below
+    },
+    "in-context": {"k": 30, "temperature": 0.02},
     "knn": {"k": (20, 200), "temperature": 0.07},
 }
 """By protocol; typed from the papers' and benchmarks' settings, not read from the code."""
@@ -79,6 +91,8 @@ LITERATURE = {
 OURS = {
     "image_size",  # that of the run; 224 in the paper
     *("linear.epochs", "linear.steps", "linear.colors"),  # None: the preset's, see below
+    *("in-context.memory", "in-context.batch_size"),  # a hundredth of the paper's, which fits no ordinary machine
+    "segmentation.checkpoint_steps",
     *("detection.checkpoint_steps", "retrieval.queries"),  # no protocol of the literature has them
 }
 
@@ -101,6 +115,33 @@ def test_defaults_are_those_of_the_literature(name):
 def test_schedules_of_linear_classification(preset, epochs, steps, colors):
     settings = linear.LinearSettings(preset=preset).resolved()
     assert (settings.epochs, settings.steps, settings.colors) == (epochs, steps, colors)
+
+
+MOCO = {
+    **{"iterations": 30_000, "lr": 0.003, "weight_decay": 1e-4, "schedule": "step", "size": (513, 2049), "crop": 513},
+    **{"stride": 16, "channels": 256, "dilation": 6, "concat": False, "dropout": 0.0, "auxiliary": 0.0},
+    **{"colors": False, "align_corners": True, "slide": 0},
+}
+FCN_D8 = {
+    **{"iterations": 20_000, "lr": 0.01, "weight_decay": 5e-4, "schedule": "poly", "size": (512, 2048), "crop": 512},
+    **{"stride": 8, "channels": 512, "dilation": 1, "concat": True, "dropout": 0.1, "auxiliary": 0.4},
+    **{"colors": True, "align_corners": False, "slide": 0},
+}
+CITIES = {"size": (1025, 2049), "crop": 769, "align_corners": True, "slide": 513}
+
+
+@pytest.mark.parametrize(
+    ("preset", "values"),
+    [
+        ("voc12", MOCO),
+        ("cityscapes", MOCO | CITIES | {"iterations": 90_000, "lr": 0.01}),
+        ("voc12-d8", FCN_D8),
+        ("cityscapes-d8", FCN_D8 | CITIES | {"iterations": 40_000}),
+        ("ade20k-d8", FCN_D8 | {"iterations": 80_000}),
+    ],
+)
+def test_recipes_of_segmentation(preset, values):
+    assert dataclasses.asdict(fcn.SegmentationSettings(preset=preset).recipe()) == values
 
 
 def test_command_knows_every_protocol():

@@ -12,7 +12,7 @@ from orl_explore.errors import OrlError
 from orl_explore.judging import results
 from training import cli
 from training.cli import judging
-from training.transfer import knn, linear, retrieval, semi, svm
+from training.transfer import fcn, in_context, knn, linear, retrieval, semi, svm
 from training.transfer import runner as transfer
 from training.transfer.protocols import PROTOCOLS
 
@@ -26,6 +26,8 @@ SHORT = {
     "linear": linear.LinearSettings(epochs=1),
     "semi": semi.SemiSettings(epochs=1),
     "retrieval": retrieval.RetrievalSettings(queries=20),
+    "in-context": in_context.InContextSettings(image_size=64, k=5, memory=200),
+    "segmentation": fcn.SegmentationSettings(iterations=2, batch_size=4, size=(48, 96), crop=32, channels=8),
     "supervised": transfer.settings_class("supervised")(epochs=1),
 }
 LONG = {"voc07", "linear", "semi"}
@@ -40,7 +42,7 @@ LONG = {"voc07", "linear", "semi"}
     ],
 )
 def test_every_protocol_from_end_to_end(copy, tiny, practice, name):
-    data = () if name in ("knn", "retrieval") else (practice,)
+    data = () if name in ("knn", "retrieval", "in-context", "segmentation") else (practice,)
     encoders = ["random", "stage1", "supervised"] if name == "knn" else ["random", "stage3"]
     judged = transfer.evaluate(copy, tiny, [name], encoders=encoders, data=data, settings=SHORT)
     assert [result["encoder"]["name"] for result in judged] == encoders
@@ -48,7 +50,8 @@ def test_every_protocol_from_end_to_end(copy, tiny, practice, name):
         assert 0 <= result["score"]["value"] <= 1
         assert 0 < result["figures"][f"{result['score']['name']}_chance"] < 1
         assert result["score"]["value"] == result["figures"][result["score"]["name"]]
-        assert result["settings"].get("image_size", 32) == 32  # that of the run, not 224
+        if name != "segmentation":
+            assert result["settings"]["image_size"] == (SHORT[name].image_size or 32)  # that of the run, not 224
         assert {"seed", "seconds", "date", "command", "versions", "git", "code"} <= result.keys()
     assert len({result["encoder"]["hash"] for result in judged}) == len(encoders)
     stored = results.read_results(copy)

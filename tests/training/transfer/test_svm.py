@@ -139,7 +139,7 @@ def test_the_cost_is_chosen_after_the_mean_over_draws():
     assert of_best.tolist() == [[0.6, 0.6], [0.3, 0.3]]  # the best of every draw would give 0.9
 
 
-def test_low_shot_scores_the_largest_k_with_its_interval(setup, practice, encoder_settings):
+def test_low_shot_scores_the_largest_k_and_has_the_interval_of_each(setup, practice, encoder_settings):
     data = read_voc(practice / "VOC2007")
     settings = svm.LowShotSettings(image_size=32, k=(2, 1), samples=2, costs=(0.01, 1.0))
     figures = svm.judge_lowshot(Encoder.random(encoder_settings, 0), data, settings, setup)
@@ -148,5 +148,8 @@ def test_low_shot_scores_the_largest_k_with_its_interval(setup, practice, encode
     items = figures["items"]["map"]
     assert items.value() == pytest.approx(figures["map"])
     assert items.order.shape == (2, len(data.classes), 45)
-    low, high = intervals.interval(intervals.resampled(items, resamples=100), items.value())
-    assert low < figures["map"] < high
+    for k, value in figures["map_by_k"].items():
+        items = figures["items"][f"map_by_k/{k}"]
+        assert items.value() == pytest.approx(value)
+        low, high = intervals.interval(intervals.resampled(items, resamples=100), items.value())
+        assert low < value < high

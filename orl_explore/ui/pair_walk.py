@@ -1,0 +1,182 @@
+"""The page of pairs: a deck of the pairs that follow the one that is looked at, image after image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from orl_explore.figures import pairs as figures
+from orl_explore.judging.diagnostics import UNLABELED
+from orl_explore.pairs import similarity_text
+from orl_explore.runs.reviews import KEY, Pair, read_reviews
+from orl_explore.runs.run import Run
+from orl_explore.ui import pair_deck, pair_queue, state
+from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
+
+AHEAD = 100
+"""Images that are looked through at a time for pairs without a verdict."""
+
+KEY_OF_DECK = "pairs deck"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A pair of the queue."""
+
+    pair: Pair
+    similarity: float
+    rank: int
+    """Place of the neighbor, counted from 1."""
+    number: int | None
+    """Among the pairs of its image; None: stage 2 did not accept it."""
+    of: int
+    """Pairs of its image."""
+
+    @property
+    def name(self) -> str:
+        """What the browser calls the pair; as text, as its numbers cannot hold every id."""
+        return ",".join(map(str, self.pair))
+
+
+@dataclass
+class Walk:
+    """The pairs that are gone through: those of an image from a pair on and around, then those of the next images."""
+
+    made_for: tuple[str, object]
+    queue: list[Step]
+    at: Pair
+    last_row: int
+    """Row of the last image whose pairs are in the queue."""
+    images: int
+    """Images that were looked through."""
+    memory: dict[str, Any] = field(default_factory=lambda: {"confirmed": {}, "problem": ""})
+
+
+def walk_of(scene: Scene, chosen: Pair, similarity: np.ndarray) -> Walk:
+    """The walk that has come to this pair; where the reader went elsewhere by himself, a new one that begins there."""
+    made_for = (str(scene.run.path), state.version(scene.run.require("pairs")))
+    held = st.session_state.get("pairs walk")
+    if isinstance(held, Walk) and held.made_for == made_for and held.at == chosen:
+        return held
+    walk = begin(scene, chosen, similarity)
+    if isinstance(held, Walk):
+        walk.memory["confirmed"] = held.memory["confirmed"]
+    st.session_state["pairs walk"] = walk
+    st.session_state["pairs walks"] = st.session_state.get("pairs walks", 0) + 1
+    return walk
+
+
+def begin(scene: Scene, chosen: Pair, similarity: np.ndarray) -> Walk:
+    """A walk over the pairs of an image, from the chosen one on and round; `similarity` is that of its two images."""
+    made_for = (str(scene.run.path), state.version(scene.run.require("pairs")))
+    steps = _steps(scene.pairs)
+    places = [place for place, step in enumerate(steps) if step.pair == chosen]
+    if places:
+        queue = steps[places[0] :] + steps[: places[0]]
+    else:
+        value = scene.value(chosen, similarity)
+        queue = [Step(chosen, value, scene.rank_of(chosen.neighbor_id), None, len(steps)), *steps]
+    return Walk(made_for, queue, chosen, state.row_of(scene.run, scene.image_id), 1)
+
+
+def _steps(pairs: pd.DataFrame) -> list[Step]:
+    """Pairs of an image, the most similar one first."""
+    rows = pairs[[*KEY, "similarity", "neighbor_rank"]].itertuples(index=False, name=None)
+    return [Step(Pair(*row[:4]), row[4], row[5] + 1, number, len(pairs)) for number, row in enumerate(rows, start=1)]
+
+
+def extend(run: Run, walk: Walk, reviews: pd.DataFrame) -> None:
+    """Add the pairs without a verdict of the next image that has some."""
+    ids = state.images(run).table["image_id"].to_numpy()
+    judged = {Pair(*row) for row in reviews.loc[reviews["verdict"] != "", KEY].itertuples(index=False, name=None)}
+    for _ in range(AHEAD):
+        if ended(run, walk):
+            return
+        walk.last_row, walk.images = (walk.last_row + 1) % len(ids), walk.images + 1
+        pairs = run.read("pairs", image_id=int(ids[walk.last_row]))
+        steps = _steps(pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True))
+        if found := [step for step in steps if step.pair not in judged]:
+            walk.queue += found
+            return
+
+
+def ended(run: Run, walk: Walk) -> bool:
+    """Whether every image was looked through."""
+    return walk.images >= len(state.images(run).table)
+
+
+def show(scene: Scene, chosen: Pair, similarity: np.ndarray, reviewer: str) -> None:
+    """The deck, with the chosen pair in front."""
+    walk = walk_of(scene, chosen, similarity)
+    _deck(scene, walk, reviewer, f"{KEY_OF_DECK} {st.session_state['pairs walks']}")
+
+
+@st.fragment(run_every=pair_queue.EVERY)
+def _deck(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
+    if st.session_state.pop("pairs walked", False):
+        st.rerun()  # the page follows
+    with state.explained("review of pairs"):
+        _show(scene, walk, reviewer, name)
+
+
+def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
+    run, sent = scene.run, st.session_state.get(KEY_OF_DECK) or {}
+    want = sent.get("want") or {}
+    start = next((place for place, step in enumerate(walk.queue) if step.pair == walk.at), 0)
+    reviews = read_reviews(run)
+    if max(start, _whole(want.get("from"))) + pair_queue.AHEAD >= len(walk.queue):
+        extend(run, walk, reviews)
+    places = sorted({*pair_queue.places_of(want, len(walk.queue)), *range(start, start + pair_queue.AHEAD)})
+    places = [place for place in places if place < len(walk.queue)]
+
+    def pairs_of(wanted: Sequence[Any]) -> dict[Any, Pair]:
+        names = {name for name in wanted if isinstance(name, str)}
+        return {step.name: step.pair for step in walk.queue if step.name in names}
+
+    def said() -> None:
+        pair_queue.save(run, st.session_state[KEY_OF_DECK].get("said"), walk.memory, pairs_of, reviewer)
+
+    def moved() -> None:
+        text = st.session_state[KEY_OF_DECK].get("at")
+        step = next((step for step in walk.queue if step.name == text), None)
+        if step is not None and step.pair != walk.at:
+            walk.at = step.pair
+            state.choose_image(step.pair.image_id)
+            show_pair(step.pair.query_region, step.pair.key_region, step.rank)
+            st.session_state["pairs walked"] = True
+
+    if walk.memory["problem"]:
+        st.error(state.sentence(walk.memory["problem"]))
+    keys = pd.DataFrame([step.pair for step in walk.queue], columns=KEY)
+    data = {"queue": name, "mode": "page", "total": len(walk.queue), "count": 1, "start": start}
+    data |= {"cards": [_card(scene, walk.queue[place], place) for place in places], "ended": ended(run, walk)}
+    data |= {"verdicts": pair_queue.verdicts_at(run, keys, range(len(keys))), "confirmed": walk.memory.get("last")}
+    data |= {"at": walk.queue[start].name}
+    with st.container(key=f"{state.LIVE} pairs deck"):
+        pair_deck.show(KEY_OF_DECK, data, on_said_change=said, on_want_change=pair_queue.nothing, on_at_change=moved)
+
+
+def _card(scene: Scene, step: Step, place: int) -> dict[str, Any]:
+    names = categories_of(scene, [step.pair.image_id, step.pair.neighbor_id])
+    row: dict[str, Any] = dict(zip(KEY, step.pair, strict=True))
+    if names is not None:
+        row["query_name"], row["key_name"] = (
+            str(names.get(region, UNLABELED)) for region in (step.pair.query_region, step.pair.key_region)
+        )
+    color = figures.color(step.number)
+    made = pair_queue.sides(scene.run, row, (color, color), whole=False, labeled=names is not None)
+    words = "Not accepted by stage 2" if step.number is None else f"Pair {step.number} of {step.of}"
+    return made | {
+        "place": place,
+        "pair": step.name,
+        "name": f"{words}, similarity {similarity_text(step.similarity)}",
+    }
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
