@@ -25,7 +25,7 @@ import torch
 import torchvision
 
 from orl_explore.images.opening import open_images
-from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc
+from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc, write_voc2012
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
 from training import cli
@@ -78,6 +78,8 @@ PROTOCOLS = {
     "voc07-lowshot": {"k": [1, 2], "samples": 1, "costs": [1]},
     "linear": {"epochs": 1, "steps": [1], "batch_size": 16},
     "semi": {"epochs": 1, "steps": [1]},
+    "in-context": {"memory": 512},
+    "segmentation": {"iterations": 1, "batch_size": 2, "size": [64, 96], "crop": 32, "channels": 8},
     "detection": {
         "iterations": 1,
         "batch_size": 2,
@@ -251,11 +253,12 @@ class Supplies:
 
     def benchmark(self, path: Path, *, voc: bool) -> None:
         """A folder in the layout of PASCAL VOC, or with a folder of images per class."""
-        made = self.many / ("VOC2007" if voc else "imagefolder")
-        if not made.exists():
-            annotations = make_scenes(self.many, count=MANY, size=64, seed=1, disguise=True)
-            (write_voc if voc else write_imagefolder)(annotations, self.many)
-        shutil.copytree(made, path / made.name if voc else path)
+        folders = {"VOC2007": write_voc, "VOC2012": write_voc2012} if voc else {"imagefolder": write_imagefolder}
+        for name, write in folders.items():
+            if not (self.many / name).exists():
+                annotations = make_scenes(self.many, count=MANY, size=64, seed=1, disguise=True)
+                write(annotations, self.many)
+            shutil.copytree(self.many / name, path / name if voc else path)
 
     @functools.cache  # noqa: B019 - one object for the whole session
     def weights(self, backbone: str) -> Path:

@@ -78,7 +78,7 @@ class FileMaps:
 
     def load(self, row: int) -> tuple[Pixels, NDArray[np.int16]]:
         """See `LabelMaps.load`; raises OrlError for a file that cannot be used."""
-        pixels, file = np.asarray(load_rgb(self.files[row])), self.maps[row]
+        pixels, file = np.array(load_rgb(self.files[row])), self.maps[row]  # a copy: torch wants to be able to write
         try:
             with Image.open(file) as picture:
                 values = np.asarray(picture)
