@@ -43,7 +43,7 @@ def test_one_box_and_why_it_is_alike_to_another(page, address, embedded):
     region = int(embedded.read("regions")["region_id"].iloc[4])
     visit(page, address, run="one", page="compare", region=region)
     expect(page.get_by_text(re.compile(rf"^Region {region}\b"))).to_be_visible()
-    why = page.get_by_role("button", name="question_mark").first
+    why = page.get_by_role("button", name=re.compile(rf"Why are {region} and \d+ alike")).first
     why.scroll_into_view_if_needed()
     shoot(page, "compare-one-box")
     why.click()

@@ -63,6 +63,8 @@ def click(page: Page, region: int, number: int = 0) -> int:
 
 def lasso(page: Page, number: int = 0, size: float = 0.49) -> None:
     """Draw around the middle of a map, with the button that also clicks."""
+    page.locator(".over").nth(number).evaluate("map => map.scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(300)
     frame = page.locator(".over").nth(number).bounding_box()
     assert frame is not None
     x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
