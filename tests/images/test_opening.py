@@ -131,7 +131,7 @@ BOX = {"image_id": 3, "category_id": 1}
         ({"bbox": [10, 10, float("nan"), 5]}, None),
         ({"bbox": [10, 10, float("inf"), 5]}, [10, 10, 54, 5]),
         ({"bbox": [1, 2, 3]}, None),
-        ({"bbox": "1234"}, [1, 2, 3, 4]),
+        ({"bbox": "1234"}, None),
         ({"bbox": None}, None),
         ({}, None),
         ({"bbox": [10, 10, 20, 10], "iscrowd": 1}, None),
