@@ -80,15 +80,8 @@ PROTOCOLS = {
     "semi": {"epochs": 1, "steps": [1]},
     "in-context": {"memory": 512},
     "segmentation": {"iterations": 1, "batch_size": 2, "size": [64, 96], "crop": 32, "channels": 8},
-    "detection": {
-        "iterations": 1,
-        "batch_size": 2,
-        "train_sizes": [32],
-        "channels": 8,
-        "regions": 4,
-        "warmup": 1,
-        "precise_bn": 1,
-    },
+    "detection": {"iterations": 1, "batch_size": 2, "train_sizes": [32], "channels": 8}
+    | {"regions": 4, "warmup": 1, "precise_bn": 1},
 }
 SMALL = {
     **dict.fromkeys(("run", "stage1", "stage2", "stage3", "plan"), WHOLE_RUN),
