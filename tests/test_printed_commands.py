@@ -356,7 +356,7 @@ class Session:
         if given.get("images") and given.get("root"):
             shutil.copytree(self.supplies.scenes.parent / "images", arguments.root, dirs_exist_ok=True)
         for path in _missing(given.get("data") or ()):
-            voc = any(name.startswith("voc") for name in arguments.protocol)
+            voc = not {"linear", "semi"} & set(arguments.protocol)
             self.supplies.coco(path) if path.suffix == ".json" else self.supplies.benchmark(path, voc=voc)
         encoders = given.get("encoder") or ()
         files = [name.rpartition("@")[2] for name in ([encoders] if isinstance(encoders, str) else encoders)]
