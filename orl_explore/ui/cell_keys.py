@@ -6,6 +6,7 @@ hovering shows and the custom data that a click hands over.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,11 +30,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
     const cell = parentElement.cell;
 
     const points = () => {
-        const plot = chart(), [map, cells] = plot?._fullData ?? [];
+        const plot = chart(), cells = plot?._fullData?.[1];
         if (!cells) return null;
-        const columns = map._length ?? map.x?.length ?? 0;
-        const [rows, count] = [cells.y, cells.x].map(axis => new Set(axis).size);
-        return { plot, cells, rows, columns: count, width: columns };
+        const [rows, columns] = [cells.y, cells.x].map(axis => new Set(axis).size);
+        return { plot, cells, rows, columns };
     };
     const text = (cells, number, found) => {
         if (cells.text?.[number]) return `${cells.text[number]}: ${found[2]} pairs`;
@@ -109,7 +109,8 @@ def show(
 
 
 def numbers(answer: Any) -> list[float] | None:
-    """What the browser answers, if it is three numbers; it is not to be trusted."""
+    """What the browser answers, if it is three finite numbers; it is not to be trusted."""
     if not isinstance(answer, (list, tuple)) or len(answer) != 3:
         return None
-    return list(answer) if all(isinstance(value, (int, float)) for value in answer) else None
+    good = all(type(value) in (int, float) and math.isfinite(value) for value in answer)
+    return list(answer) if good else None
