@@ -137,3 +137,14 @@ def test_what_the_environment_says_holds(registry, changed, monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun has started two here
     with computing(changed(workers=None)):
         assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "has_bf16", "flag"),
+    [(False, True, "bf16-mixed"), (False, False, "32-true"), (True, True, "bf16-mixed"), (True, False, "16-mixed")],
+)
+def test_automatic_precision_is_what_the_device_has(gpu, has_bf16, flag, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bf16)
+    assert machine.precision_flag("auto") == flag
