@@ -12,8 +12,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
-from browser_pages import ROOT
+from browser_pages import ROOT, wait_for
 from orl_explore.maps import object_map
 from orl_explore.runs.region_embeddings import read_region_embeddings
 from orl_explore.runs.run import Run
@@ -91,13 +89,7 @@ def address(runs: Path) -> Iterator[str]:
     with log.open("w") as file:
         app = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"ORL_RUNS": str(runs)}, stdout=file, stderr=file)
     try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://localhost:{port}/_stcore/health")
-                break
-            except OSError:
-                assert app.poll() is None, log.read_text()
-                time.sleep(0.5)
+        wait_for(f"http://localhost:{port}", app, log)
         yield f"http://localhost:{port}"
     finally:
         app.terminate()

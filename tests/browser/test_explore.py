@@ -7,13 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
 from playwright.sync_api import expect
 
-from browser_pages import ROOT, shoot
+from browser_pages import ROOT, shoot, wait_for
 from orl_explore.runs.run import Run
 
 SMALL = ["--stage2.encoder_size=64", "--stage2.shard_images=7", "--workers=0"]
@@ -45,13 +44,7 @@ def exploring(annotations, tmp_path):
         )
     address = f"http://localhost:{port}"
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health")
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.25)
+        wait_for(address, process, log)
         yield process, run, address
     finally:
         if process.poll() is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -12,6 +15,17 @@ ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 
 expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
+
+
+def wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    """Wait until a dashboard answers; the process that starts it must not end before."""
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health")
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.25)
 
 
 def visit(page: Page, address: str, /, **query: object) -> None:
