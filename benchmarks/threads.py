@@ -60,8 +60,8 @@ def dashboard(run: Path, chromium: str | None) -> Iterator[None]:
     with socket.create_server(("localhost", 0)) as server:
         port = server.getsockname()[1]
     command = [sys.executable, "-m", "training.cli", "app", str(run.parent), "--port", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    app = subprocess.Popen(command, env=os.environ | {"BROWSER": "true"}, **quiet)  # type: ignore[call-overload]
+    environment = os.environ | {"BROWSER": "true"}
+    app = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])

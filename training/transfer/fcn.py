@@ -268,7 +268,8 @@ class Head(nn.Sequential):
         deep = nn.Sequential(*(_convolution(each, channels, rate) for each in widths))
         classifier = nn.Conv2d(channels, classes, 1)
         nn.init.normal_(classifier.weight, std=0.01)
-        nn.init.constant_(classifier.bias, 0.0)  # type: ignore[arg-type]
+        assert classifier.bias is not None
+        nn.init.zeros_(classifier.bias)
         super().__init__(
             _Seen(deep, _convolution(width + channels, channels, 1)) if recipe.concat else deep,
             nn.Dropout2d(recipe.dropout),

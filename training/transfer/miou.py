@@ -21,12 +21,12 @@ Counted = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 def count(predicted: Tensor, truth: Tensor, classes: int) -> Counted:
     """Compare the classes (H, W) that the pixels of an image were given with their own; IGNORED ones do not count."""
-    matrix = multiclass_confusion_matrix(
+    counted = multiclass_confusion_matrix(
         predicted.flatten(), truth.flatten().long(), classes, ignore_index=IGNORED, validate_args=False
-    )  # (C, C): a row for each true class
-    right, own = matrix.diagonal(), matrix.sum(1)
-    found = (right, own + matrix.sum(0) - right, own)
-    return tuple(part.cpu().numpy().astype(np.int64) for part in found)  # type: ignore[return-value]
+    )
+    matrix = counted.cpu().numpy().astype(np.int64)  # (C, C): a row for each true class
+    right, own = matrix.diagonal(), matrix.sum(axis=1)
+    return right, own + matrix.sum(axis=0) - right, own
 
 
 def figures(counted: Sequence[Counted], classes: Sequence[str]) -> dict[str, Any]:
