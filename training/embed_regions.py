@@ -19,6 +19,7 @@ from orl_explore.interchange.encoders import NamedEncoder, find_encoder
 from orl_explore.runs import region_embeddings as stored
 from orl_explore.runs.encoders import run_encoders
 from orl_explore.runs.files import write_array, write_array_parts, write_json
+from orl_explore.runs.masks import RegionMasks
 from orl_explore.runs.provenance import now, versions
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
@@ -60,9 +61,8 @@ def embed_regions_by(
     if limit < 1 or seed < 0:
         raise OrlError(f"limit is {limit} and seed {seed}: they must be at least 1 and at least 0")
     ids = stored.sample(count, limit=limit, seed=seed)
-    options = embedding_options(config)
     with run.lock():
-        facts = {name: _facts(run, name, named, ids, count, seed, options) for name, named in found.items()}
+        facts = {name: _facts(run, name, named, ids, count, seed, config) for name, named in found.items()}
         missing = [name for name in found if overwrite or not _is_made(run, name, facts[name])]
         for name in (name for name in found if name not in missing):
             console.print(f"the regions of {run.path} are embedded by {name} already: skipped", markup=False)
@@ -70,7 +70,7 @@ def embed_regions_by(
         if missing:
             for name in missing:
                 _begin(run, name, facts[name], overwrite)
-            _embed(run, {name: found[name] for name in missing}, ids, config, options)
+            _embed(run, {name: found[name] for name in missing}, ids, config)
             for name in missing:
                 _finish(run, name, facts[name], ids)
     return list(found)
@@ -92,9 +92,10 @@ def _limit(run: Run) -> int:
 
 
 def _facts(
-    run: Run, name: str, named: NamedEncoder, ids: np.ndarray, count: int, seed: int, options: dict[str, Any]
+    run: Run, name: str, named: NamedEncoder, ids: np.ndarray, count: int, seed: int, config: Config
 ) -> dict[str, Any]:
     """What the embeddings are made from; others of these make other embeddings."""
+    options, mask_outside = embedding_options(config), config.stage2.mask_outside
     return {
         "encoder": name,
         "hash": named.hash(),
@@ -102,6 +103,7 @@ def _facts(
         "sample": {"count": len(ids), "of": count, "seed": seed if len(ids) < count else None},
         "size": options["size"],
         "precision": "bf16" if options["bf16"] else "fp32",
+        **({"mask_outside": mask_outside} if mask_outside else {}),
     }
 
 
@@ -110,14 +112,18 @@ def _is_made(run: Run, name: str, facts: dict[str, Any]) -> bool:
         known = stored.read_region_embeddings(run, name).facts
     except OrlError:
         return False
-    return all(known.get(key) == value for key, value in facts.items())
+    return all(known.get(key) == facts.get(key) for key in facts.keys() | {"mask_outside"})
 
 
 def _take_mined(run: Run, name: str, facts: dict[str, Any], ids: np.ndarray) -> bool:
     """Take what stage 2 made where this is the encoder that it mined with; whether it is."""
     record = run.stage("stage2")
     made = record.get("embedded") or record.get("config", {})
-    same = record.get("inputs", {}).get("encoder") == facts["hash"] and made.get("image_size") == facts["size"]
+    same = (
+        record.get("inputs", {}).get("encoder") == facts["hash"]
+        and made.get("image_size") == facts["size"]
+        and made.get("mask_outside") == facts.get("mask_outside")
+    )
     if not same or not run.finished("stage2") or not run.file("region_embeddings").exists():
         return False
     _begin(run, name, facts, overwrite=True)
@@ -137,10 +143,13 @@ def _begin(run: Run, name: str, facts: dict[str, Any], overwrite: bool) -> None:
         write_json(record, facts)
 
 
-def _embed(run: Run, found: dict[str, NamedEncoder], ids: np.ndarray, config: Config, options: dict[str, Any]) -> None:
+def _embed(run: Run, found: dict[str, NamedEncoder], ids: np.ndarray, config: Config) -> None:
     """Fill the shards of all these encoders, image by image, so that each image is decoded once."""
+    options = embedding_options(config)
+    masks = RegionMasks(run) if config.stage2.mask_outside else None
     images = run.images()
     images.check_files()
+    image_ids = images.table["image_id"].to_numpy()
     regions = run.read("regions").iloc[ids]
     starts = group_starts(regions["image_id"].to_numpy())
     bounds = [*starts[:: config.stage2.shard_images].tolist(), len(ids)]  # shards end where images end
@@ -159,6 +168,10 @@ def _embed(run: Run, found: dict[str, NamedEncoder], ids: np.ndarray, config: Co
                 progress(before + done, len(starts))
 
             part: pd.DataFrame = regions.iloc[start:stop]
+            if masks is not None:
+                first, last = images.rows_of(part["image_id"].iloc[[0, -1]].to_numpy())
+                counts = masks.of_regions(part["region_id"].to_numpy(), image_ids[first : last + 1])
+                options.update(masks=counts, mask_outside=config.stage2.mask_outside)
             made = embed_regions_each([encoders[name] for name in files], images, part, progress=tell, **options)
             for file, vectors in zip(files.values(), made, strict=True):
                 write_array(file, vectors.astype(np.float16))

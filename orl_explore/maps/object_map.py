@@ -206,6 +206,7 @@ def fingerprint(run: Run, encoder: str = MINED) -> str:
         return run.stage("stage2").get("outputs", {}).get("region_embeddings") or hash_file(file)
     facts = read_region_embeddings(run, encoder).facts
     deciding = {name: facts.get(name) for name in ("hash", "regions", "sample", "size", "precision")}
+    deciding |= {name: facts[name] for name in ("mask_outside",) if name in facts}
     return hashlib.blake2b(json.dumps(deciding, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -48,6 +50,21 @@ class RegionMasks:
         kept = proposals.loc[is_kept(proposals["reason"]), ["image_id", "rank"]]
         found = kept.merge(masks, on=["image_id", "rank"], how="left", validate="one_to_one")["segmentation"]
         return [counts if isinstance(counts, str) else None for counts in found]
+
+    def of_regions(self, region_ids: NDArray[np.int64], image_ids: NDArray[np.int64]) -> list[str | None]:
+        """`counts` of some regions, as `of` gives them.
+
+        Args:
+            region_ids: in any order.
+            image_ids: images that have all of them, in the order of the images table, next to each other.
+        """
+        first, _ = self._regions.span(image_ids)
+        found = self.of(image_ids)
+        return [found[region - first] for region in region_ids.tolist()]
+
+    @cached_property
+    def _regions(self) -> Slices:
+        return Slices(read_ids(self._run.file("regions")))
 
 
 def masks_of_image(run: Run, image_id: int) -> pd.Series:

@@ -7,14 +7,20 @@ import shutil
 import numpy as np
 import pytest
 
+from encoder_files import SETTINGS
 from orl_explore.embedding import embed_regions
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.interchange.encoders import find_encoder
+from orl_explore.maps.object_map import fingerprint
+from orl_explore.runs.masks import RegionMasks
 from orl_explore.runs.region_embeddings import folder_of, read_region_embeddings
 from orl_explore.runs.run import Run
-from training import cli
+from training import cli, stage2
 from training import embed_regions as module
+from training.config import load_config
 from training.embed_regions import embed_regions_by
+from training.importing import import_files
 
 
 @pytest.fixture
@@ -55,6 +61,34 @@ def test_what_stage_2_mined_with_is_taken(copy, tiny, monkeypatch):
     embed_regions_by(copy, tiny, ["stage1"], limit=30)
     found = read_region_embeddings(copy, "stage1")
     np.testing.assert_array_equal(found.vectors, copy.read_array("region_embeddings")[found.region_ids])
+
+
+def test_every_encoder_sees_boxes_faded_as_stage_2_saw_them(with_encoder, annotations, tiny_yaml, tmp_path):
+    """A sample that leaves images out, in shards of three images; and what is made unfaded is not taken for it."""
+    overrides = ["--stage2.min_side=8", "--stage2.mask_outside=0.5", "--stage2.shard_images=3"]
+    run = import_files(with_encoder.path, [annotations], config=str(tiny_yaml), overrides=overrides)
+    config = load_config(run.path / "config.yaml")
+    stage2.run(run, config)
+    images, regions = run.images(), run.read("regions")
+    counts = RegionMasks(run).of(images.table["image_id"].to_numpy())
+    Encoder.random(SETTINGS, seed=5).save(other := tmp_path / "other.safetensors", stage="stage1", image_size=32)
+    (given,) = embed_regions_by(run, config, [str(other)], limit=12)
+    found = read_region_embeddings(run, given)
+    ids = found.region_ids
+    assert regions["image_id"].iloc[ids].nunique() < len(images)
+    options = {"size": config.stage2.image_size, "mask_outside": 0.5, "masks": [counts[i] for i in ids]}
+    vectors = embed_regions(Encoder.load(other), images, regions.iloc[ids], **options)
+    np.testing.assert_allclose(found.vectors, vectors, atol=2e-3)
+    embed_regions_by(run, config, ["stage1"], limit=12)  # stage 2's own
+    mined = read_region_embeddings(run, "stage1").vectors
+    np.testing.assert_array_equal(mined, run.read_array("region_embeddings")[ids])
+    plain = load_config(run.path / "config.yaml", ["--stage2.mask_outside=0"])
+    for name in (given, "stage1"):
+        faded = read_region_embeddings(run, name)
+        before = fingerprint(run, name)
+        embed_regions_by(run, plain, [name], limit=12)
+        assert np.abs(read_region_embeddings(run, name).vectors - faded.vectors).max() > 1e-2
+        assert fingerprint(run, name) != before
 
 
 def test_a_killed_job_goes_on(copy, tiny, monkeypatch):
