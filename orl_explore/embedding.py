@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.folding import fold_batch_norm
 from orl_explore.images.object_masks import from_rle
 from orl_explore.settings import InputSettings
 from orl_explore.views import cropping, tensors
@@ -157,6 +158,16 @@ def _embed(
     return [torch.cat(found).numpy() for found in parts]
 
 
+def _ready(encoder: Encoder, device: torch.device, size: int, *, bf16: bool) -> Encoder:
+    """An encoder as it is called. In bf16, where weights are rounded anyway, its batch normalization is folded."""
+    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    if not bf16:
+        return encoder
+    side, generator = encoder.inputs.side(size), torch.Generator().manual_seed(0)
+    example = torch.randn(2, 3, side, side, generator=generator).to(device, memory_format=torch.channels_last)
+    return fold_batch_norm(encoder, example)
+
+
 def embed_images(
     encoder: Encoder,
     images: ImageSet,
@@ -189,7 +200,7 @@ def embed_images(
         float32 (N, dim), rows of length 1.
     """
     device = torch.device(device)
-    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    encoder = _ready(encoder, device, size, bf16=bf16)
     rows = range(len(images)) if rows is None else rows
     crops = _Crops(images, rows, None, size, [encoder.inputs])
     forward = encoder.features if features else encoder
@@ -271,7 +282,7 @@ def embed_regions_each(
         OrlError: the rows of an image are not next to each other, or it is not in the image set.
     """
     device = torch.device(device)
-    encoders = [encoder.to(device, memory_format=torch.channels_last).eval() for encoder in encoders]  # type: ignore[call-overload]
+    encoders = [_ready(encoder, device, size, bf16=bf16) for encoder in encoders]
     ids = regions["image_id"].to_numpy()
     boxes = regions[["x", "y", "w", "h"]].to_numpy(np.int64)
     if not len(ids):
@@ -332,7 +343,7 @@ def embed_files(
     device = torch.device(device)
     if not len(files):
         return np.zeros((0, encoder.width), np.float32)
-    encoder = encoder.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    encoder = _ready(encoder, device, size, bf16=False)
     crops = _Files(files, size, encoder.inputs, squeeze=squeeze)
     return _embed(
         [forward or encoder.features],

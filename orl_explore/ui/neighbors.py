@@ -74,6 +74,7 @@ def render(run: Run) -> None:
             "Near-duplicates": lambda: _twins(run),
         },
         key="neighbors tab",
+        parameter="tab",
     )
 
 

@@ -167,6 +167,7 @@ def _details(run: Run, states: Mapping[str, StageState]) -> None:
         },
         default=STAGES[latest],
         key=f"overview {latest} {run.path}",  # a stage that begins comes to the front
+        parameter="tab",
     )
 
 

@@ -41,6 +41,7 @@ def render(run: Run) -> None:
     state.tabs(
         {"Boxes of this run": lambda: _own(run, image_id), "Two proposers": lambda: proposers.render(run, image_id)},
         key="proposals tab",
+        parameter="tab",
     )
 
 

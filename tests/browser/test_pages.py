@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from browser_pages import at, ids_of, ready, shoot, visit
 from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
@@ -127,6 +129,24 @@ def test_other_settings_are_drawn(page, address):
     expect(page.locator(".js-plotly-plot")).to_have_count(3)
     page.get_by_text("thin gray lines: kept").scroll_into_view_if_needed()
     shoot(page, "pairs-what-if")
+
+
+def test_nothing_is_a_reference_to_what_the_browser_has(page, address):
+    """Streamlit's own cache in the browser can lack what the server takes for granted: see .streamlit/config.toml."""
+    kinds: Counter[str] = Counter()
+
+    def received(frame):
+        message = ForwardMsg()
+        message.ParseFromString(frame)
+        kinds[message.WhichOneof("type")] += 1
+
+    page.on("websocket", lambda socket: socket.on("framereceived", received))
+    visit(page, address, run="one", page="pairs")
+    expect(page.locator(".js-plotly-plot")).to_have_count(2)
+    page.get_by_role("tab", name="What if stage 2 had other settings?").click()
+    expect(page.get_by_role("slider").first).to_be_visible()
+    assert kinds["delta"] > 50
+    assert not kinds["ref_hash"]
 
 
 def test_the_decision_on_a_pair(page, address, runs):
