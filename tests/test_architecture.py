@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 METHOD = (
-    *("encoder", "embedding", "byol", "neighbors", "proposals", "selective_search", "boxes", "pairs", "orl"),
+    *("encoder", "embedding", "folding", "byol", "neighbors", "proposals", "selective_search", "boxes", "pairs", "orl"),
     "pretrained",
 )
 """What stands at the top of orl_explore, beside `errors`, `nested` and `settings`, which everybody may import."""
