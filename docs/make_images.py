@@ -1,7 +1,7 @@
 """Make the pictures of the documentation from a finished run: figures of the method, screenshots of the dashboard.
 
-    python docs/make_images.py runs/demo --image 189
-    python docs/make_images.py runs/demo --image 189 --only figures
+    python docs/make_images.py runs/demo --image 310
+    python docs/make_images.py runs/demo --image 310 --only figures
 
 Needs the extras `dev` and `notebooks` and Chrome or Chromium. Writes docs/images/how-*.png and docs/images/app-*.png.
 The pages that compare encoders leave what they computed in the run, as they do for anybody.

@@ -171,7 +171,7 @@ def _card(scene: Scene, step: Step, place: int, near: Sequence[int], labels: pd.
     row: dict[str, Any] = dict(zip(KEY, step.pair, strict=True))
     if names is not None:
         row["query_name"], row["key_name"] = (
-            str(names.get(region, UNLABELED)) for region in (step.pair.query_region, step.pair.key_region)
+            names.fillna(UNLABELED).get(region, UNLABELED) for region in (step.pair.query_region, step.pair.key_region)
         )
     color = figures.color(step.number)
     made = pair_queue.sides(scene.run, row, (color, color), whole=False, labeled=names is not None)

@@ -169,6 +169,12 @@ STYLE = f"""
   .stMain h1 {{ font-size: 1.6rem }}
   [data-testid=stMetricValue] {{ font-size: 1.5rem }}
   .stMarkdown table {{ display: block; max-width: 100%; overflow-x: auto }}
+  .stMarkdown td:not(:first-child) {{ white-space: nowrap }}
+  .st-key-image-chooser {{ flex-wrap: nowrap; gap: 0.3rem }}
+  .st-key-image-chooser kbd {{ display: none }}
+  .st-key-image-chooser button [data-testid=stMarkdownContainer] {{
+    position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)
+  }}
 }}
 @media (max-width: 700px) {{
   .st-key-all-pairs-inline [data-testid=stColumn]:not(:last-child) {{ display: none }}
