@@ -42,6 +42,7 @@ def evaluate(
     *,
     encoders: Sequence[str] = (),
     data: Sequence[Path] = (),
+    label_field: str | None = None,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
@@ -54,6 +55,7 @@ def evaluate(
         encoders: `supervised`, or names as orl_explore/interchange/encoders.py knows them; default: untrained, and
             every stage there is.
         data: what the protocols read; default: the images of the run, where a protocol can.
+        label_field: of FiftyOne samples among the data, the field that holds the annotations.
         settings: an instance of a protocol's settings by its name; defaults for those not named.
         overwrite: judge anew.
 
@@ -68,7 +70,7 @@ def evaluate(
     wanted = list(encoders) or of.available(run)
     of.check_names(wanted, run, config)
     given = settings or {}
-    place = Setup(run, config, tuple(data), "", run.path / TRANSFER)
+    place = Setup(run, config, tuple(data), "", run.path / TRANSFER, label_field)
     work = []
     for name in names:  # all data are read first: what is wrong with them shows before hours of work
         protocol = PROTOCOLS[name]
