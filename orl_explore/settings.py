@@ -360,8 +360,8 @@ class EvaluateSettings:
 
     def __post_init__(self):
         _check_positive(self, "evaluate", "max_crops")
-        if not 0 < self.test_share < 1:
-            raise OrlError(f"evaluate.test_share is {self.test_share}: it must lie between 0 and 1")
+        if not 0 <= self.test_share < 1:
+            raise OrlError(f"evaluate.test_share is {self.test_share}: it must be at least 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
