@@ -387,8 +387,8 @@ class Config:
     """Judging."""
 
     def __post_init__(self):
-        if self.seed < 0:
-            raise OrlError(f"seed is {self.seed}: it must be 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise OrlError(f"seed is {self.seed}: it must be 0 or more, and at most {2**63 - 1}")
         if self.workers is not None and self.workers < 0:
             raise OrlError(f"workers is {self.workers}: it must be 0 or more; 0 does without further processes")
         if self.devices != "auto" and self.devices < 1:

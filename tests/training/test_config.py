@@ -253,6 +253,10 @@ def test_overrides_win_over_the_file(tmp_path):
         (["--stage2.max_aspect", "0.5"], "stage2.max_aspect is 0.5: it must be at least 1"),
         (["--stage2.min_side", "-5"], "stage2.min_side is -5: it must be 0 or more"),
         (["--evaluate.test_share", "1"], "evaluate.test_share is 1.0: it must be at least 0 and below 1"),
+        (
+            ["--seed", "9223372036854775808"],
+            "seed is 9223372036854775808: it must be 0 or more, and at most 9223372036854775807",
+        ),
         (["--evaluate.max_crops", "0"], "evaluate.max_crops is 0: it must be above 0"),
         (["--stage1.ema", "1.5"], "stage1.ema is 1.5: it must lie between 0 and 1"),
         (["--stage1.momentum", "-1"], "stage1.momentum is -1.0"),
