@@ -1,9 +1,9 @@
 """How fast is the dashboard? Times of its pages in headless Chromium, and the memory of its server.
 
-Starts the app on a run, opens its pages one after another as a person does, picks other images on each of them, then
-goes through the pages once more, and waits every time until the page says that it is done. Needs `pip install
-playwright` and a Chromium. On a machine that is busy with other work the server's own processor time tells more than
-the clock: it is given beside it.
+Starts the app on a run, opens its pages one after another as a person does, picks other images, pairs, points or boxes
+on each of them, then goes through the pages once more, and waits every time until the page says that it is done. Needs
+`pip install playwright` and a Chromium. On a machine that is busy with other work the server's own processor time tells
+more than the clock: it is given beside it.
 
     python benchmarks/dashboard.py runs/demo
     python benchmarks/dashboard.py /tmp/large/coco --pages overview neighbors pairs
@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import report
 
+from orl_explore.runs.region_embeddings import embedded_encoders, read_region_embeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
 from orl_explore.ui.state import list_runs
@@ -54,20 +55,34 @@ MAP = """(function () {
 })()"""
 """The shadow root that the object map is in."""
 
-BUTTONS = {"pairs": "next-image", "sample": "sample-Next"}
-"""On these pages another image is the next one; the key of the button."""
-
+SENTENCE = "[data-testid=stMain] [data-testid=stAlert]"
+"""What stands on a page in its place where the run lacks what it shows."""
 
 MAIN = {
+    "runs": "[data-testid=stDataFrame]",
     "overview": ".js-plotly-plot",
+    "data": "[class*=st-key-even-gallery] img",
+    "stage1": ".js-plotly-plot",
     "neighbors": ".st-key-walk-0",
     "proposals": ".js-plotly-plot",
-    "pairs": ".st-key-Accept",
+    "pairs": ".st-key-pairs-pictures .js-plotly-plot",
+    "all_pairs": "[class*=st-key-all-pairs-grid]",
+    "sample": ".st-key-sample-epoch",
     "object_map": "[class*=st-key-object-map-region]",
     "compare": ".st-key-compare-region",
-    "sample": ".st-key-sample-Next",
 }
 """What a page has when it is there, besides its title."""
+
+PICKS = {
+    "neighbors": "an image found by its id",
+    "proposals": "an image found by its id",
+    "pairs": "the next image",
+    "sample": "the next image",
+    "all_pairs": "the next 24 pairs",
+    "object_map": "a click on a point",
+    "compare": "a box and its nearest by both",
+}
+"""What a person does on a page, again and again."""
 
 
 def main() -> None:
@@ -76,7 +91,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run; its folder is the runs folder of the app")
     names = [page.name for page in PAGES]
     parser.add_argument("--pages", nargs="+", choices=names, default=names, help="pages to time (default: all)")
-    parser.add_argument("--repeats", type=int, default=20, help="images picked on each page (default: 20)")
+    parser.add_argument("--repeats", type=int, default=20, help="picks on each page (default: 20)")
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="browser (default: chromium on the path)")
     parser.add_argument("--name", default="dashboard", help="of the file of results (default: dashboard)")
     parser.add_argument("--remark", default="", help="a sentence on the machine's state, to go into the results")
@@ -101,7 +116,7 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait(timeout=30)
-    header = ["page", "first shown", "shown again", "another image: median", "95th percentile", "server's time for it"]
+    header = ["page", "first shown", "shown again", "picked", "median", "95th percentile", "server's time for it"]
     body = report.markdown_table([header, *rows])
     body += "\n\nAll in seconds; the last column is the processor time that the server took for a pick, median. "
     body += f"{run.count('images'):,} images, {run.count('regions'):,} regions, {run.count('pairs'):,} pairs; "
@@ -135,6 +150,8 @@ class _Drive:
     def __init__(self, run: Run, address: str, server: int, repeats: int):
         self.address, self.server, self.stuck = address, server, 0
         self.ids = run.read("images", columns=["image_id"])["image_id"].tolist()
+        embedded = embedded_encoders(run)
+        self.regions = read_region_embeddings(run, embedded[0]).region_ids if embedded else np.zeros(0, np.int64)
         # Never the same image twice, so that no picture of it lies ready.
         self.rows = np.linspace(1, len(self.ids) - 2, min(repeats, len(self.ids) - 2)).round().astype(int).tolist()
 
@@ -150,7 +167,8 @@ class _Drive:
                 first = self._timed(lambda page=page, start=number == 0: self._open(page, start=start))[0]
                 picks = self._picks(page)
                 times, used = zip(*picks, strict=True) if picks else ((), ())
-                rows.append([page, f"{first:.2f}", "-", *(_percentiles(times, 50, 95)), *_percentiles(used, 50)])
+                what = PICKS[page] if picks else "-"
+                rows.append([page, f"{first:.2f}", "-", what, *(_percentiles(times, 50, 95)), *_percentiles(used, 50)])
                 print(*rows[-1], flush=True)
             for number in [*range(1, len(pages)), 0]:
                 if len(pages) > 1:
@@ -180,29 +198,41 @@ class _Drive:
         if start:
             self.tab.goto(f"{self.address}&page={page}")
         else:
-            self.tab.locator("[data-testid=stSidebar] label", has_text=re.compile(re.escape(title) + "$")).click()
+            self.tab.locator("[data-testid=stSidebarNav]").get_by_role("link", name=title, exact=True).click()
         heading = f"document.querySelector('[data-testid=stMain] h1')?.innerText.trim() === {title!r}"
-        return f"{heading} && document.querySelector({MAIN[page]!r})"
+        return f"{heading} && document.querySelector({f'{MAIN[page]}, {SENTENCE}'!r})"
 
     def _picks(self, page: str) -> list[tuple[float, float]]:
-        if page == "overview" or (page in BUTTONS and not self.tab.locator(f".st-key-{BUTTONS[page]}").count()):
+        if page not in PICKS or not self.tab.locator(MAIN[page]).count():
             return []
-        return [self._timed(lambda row=row: self._pick(page, row)) for row in self.rows]
+        if PICKS[page] == "the next image":  # from the first one on
+            self._timed(lambda: self._find(self.ids[0]))
+        return [self._timed(lambda number=number: self._pick(page, number)) for number in range(len(self.rows))]
 
-    def _pick(self, page: str, row: int) -> str:
+    def _pick(self, page: str, number: int) -> str:
         if page == "object_map":
-            return self._click_a_point(row)
-        if page in BUTTONS:
+            return self._click_a_point(self.rows[number])
+        if page == "all_pairs":
+            self.tab.get_by_role("button", name="Next page").click()
+            return _in_address("at", number + 2)
+        if page == "compare":
+            region = int(self.regions[number * (len(self.regions) // (len(self.rows) + 1))])
+            field = self.tab.get_by_label("Region", exact=True)
+            field.fill(str(region))
+            field.press("Enter")
+            return _in_address("region", region)
+        if page in ("pairs", "sample"):
             now = re.search(r"image=(\d+)", self.tab.url)
             place = self.ids.index(int(now[1])) if now else 0
-            self.tab.locator(f".st-key-{BUTTONS[page]} button:visible").first.click()
-            wanted = self.ids[(place + 1) % len(self.ids)]
-        else:
-            wanted = self.ids[row]
-            box = self.tab.get_by_placeholder("id or part of a file name")
-            box.fill(str(wanted))
-            box.press("Enter")
-        return f"new URLSearchParams(location.search).get('image') === '{wanted}'"
+            self.tab.locator(".st-key-choose-Next button").click()
+            return _in_address("image", self.ids[place + 1])
+        return self._find(self.ids[self.rows[number]])
+
+    def _find(self, wanted: int) -> str:
+        field = self.tab.get_by_placeholder("id or part of a file name")
+        field.fill(str(wanted))
+        field.press("Enter")
+        return _in_address("image", wanted)
 
     def _click_a_point(self, number: int) -> str:
         """Click a region of the object map that is in the window; of those on one another, the nearest is taken."""
@@ -212,6 +242,10 @@ class _Drive:
         self.tab.mouse.move(*place)
         self.tab.mouse.click(*place)
         return f"({shown} ?? null) !== {json.dumps(before)}"
+
+
+def _in_address(parameter: str, value: int) -> str:
+    return f"new URLSearchParams(location.search).get('{parameter}') === '{value}'"
 
 
 def _percentiles(values: Sequence[float], *shares: int) -> list[str]:

@@ -106,7 +106,7 @@ def _judged(run: Run) -> None:
     transfer = results.text_table(results.read_results(run), run)
     if len(transfer):
         st.markdown("**Transfer protocols, measured on this run's encoders**")
-        st.dataframe(transfer, hide_index=True)
+        st.dataframe(transfer, hide_index=True, placeholder=state.MISSING)
         st.caption(
             state.sentence(
                 "Percent, with 95 % intervals over the test images; from evaluation/transfer/."
@@ -114,7 +114,7 @@ def _judged(run: Run) -> None:
             )
         )
     st.markdown("**Published by others, not measured here**")
-    st.dataframe(published.published_table(), hide_index=True)
+    st.dataframe(published.published_table(), hide_index=True, placeholder=state.MISSING)
     st.caption(
         "Blank: in that source, but not copied here. Of other data and networks: not to be compared with those above."
     )

@@ -202,6 +202,7 @@ def _categories(table: pd.DataFrame) -> str | None:
         column_config={
             name: st.column_config.NumberColumn(format="%.1f") for name in shown.columns if name.endswith((" A", " B"))
         },
+        placeholder=state.MISSING,
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(

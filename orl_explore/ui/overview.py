@@ -277,7 +277,7 @@ def show_data(run: Run) -> None:
     skipped = pd.DataFrame(facts.get("skipped", []), columns=["file_name", "reason"])
     st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
     if len(skipped):
-        st.dataframe(skipped, hide_index=True)
+        st.dataframe(skipped, hide_index=True, placeholder=state.MISSING)
     for line in Findings.from_dict(facts).lines():
         st.markdown(state.plain(line.strip()))
 
@@ -290,7 +290,9 @@ def _opened(key: str, title: str, icon: str) -> Any:
 
 def _differences(run: Run) -> None:
     rows = [(key, str(paper), str(own)) for key, (paper, own) in run.config().differences().items()]
-    st.dataframe(pd.DataFrame(rows, columns=["setting", "paper", "this run"]), hide_index=True)
+    st.dataframe(
+        pd.DataFrame(rows, columns=["setting", "paper", "this run"]), hide_index=True, placeholder=state.MISSING
+    )
 
 
 def _summary(run: Run) -> dict[str, Any] | None:

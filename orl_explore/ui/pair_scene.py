@@ -218,4 +218,5 @@ def show_table(table: pd.DataFrame, *, key: str, on_select: Any = "ignore") -> N
             "neighbor": st.column_config.ImageColumn(width=130),
             "similarity": st.column_config.NumberColumn(format="%.3f"),
         },
+        placeholder=state.MISSING,
     )

@@ -47,6 +47,7 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
         on_select="rerun",
         selection_mode="multi-row",
         height=min(240, 40 + 36 * len(found)),
+        placeholder=state.MISSING,
     )
     names = [found["name"].iloc[row] for row in chosen["selection"]["rows"] if row < len(found)]
     if not names:

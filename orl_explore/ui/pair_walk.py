@@ -154,15 +154,20 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
         st.error(state.sentence(walk.memory["problem"]))
     keys = pd.DataFrame([step.pair for step in walk.queue], columns=KEY)
     data = {"queue": name, "mode": "page", "total": len(walk.queue), "count": 1, "start": start}
-    data |= {"cards": [_card(scene, walk.queue[place], place) for place in places], "ended": ended(run, walk)}
+    near = [scene.image_id, *scene.neighbors["neighbor_id"].tolist()]
+    labels = categories_of(scene, near)
+    cards = [_card(scene, walk.queue[place], place, near, labels) for place in places]
+    data |= {"cards": cards, "ended": ended(run, walk)}
     data |= {"verdicts": pair_queue.verdicts_at(run, keys, range(len(keys))), "confirmed": walk.memory.get("last")}
     data |= {"at": walk.queue[start].name}
     with st.container(key=f"{state.LIVE} pairs deck"):
         pair_deck.show(KEY_OF_DECK, data, on_said_change=said, on_want_change=pair_queue.nothing, on_at_change=moved)
 
 
-def _card(scene: Scene, step: Step, place: int) -> dict[str, Any]:
-    names = categories_of(scene, [step.pair.image_id, step.pair.neighbor_id])
+def _card(scene: Scene, step: Step, place: int, near: Sequence[int], labels: pd.Series | None) -> dict[str, Any]:
+    """A pair for the browser; `labels` are those of the images `near`."""
+    both = {step.pair.image_id, step.pair.neighbor_id}
+    names = labels if both <= set(near) else categories_of(scene, sorted(both))
     row: dict[str, Any] = dict(zip(KEY, step.pair, strict=True))
     if names is not None:
         row["query_name"], row["key_name"] = (

@@ -171,6 +171,7 @@ def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray, changed: dict[st
                 table,
                 hide_index=True,
                 column_config={"best IoU": st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1)},
+                placeholder=state.MISSING,
             )
         else:
             st.caption("This image has no annotated objects.")

@@ -86,7 +86,7 @@ def _figures(first: Proposer, second: Proposer) -> None:
     from orl_explore.judging.proposers import side_by_side_text
 
     table = side_by_side_text(first, second)
-    st.dataframe(table, hide_index=True)
+    st.dataframe(table, hide_index=True, placeholder=state.MISSING)
     st.caption(
         "With 95 % intervals over images. Both went through the run's filter; pairs join each image with the nearest"
         " ones among those judged."

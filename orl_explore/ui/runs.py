@@ -58,6 +58,7 @@ def render(root: Path) -> None:
             **{name: st.column_config.NumberColumn(format="%.1f%%") for name in run_table.FIGURES},
         },
         alt="all runs, with state, data, encoder and key figures",
+        placeholder=state.MISSING,
     )
     chosen = [names[row] for row in picked["selection"]["rows"] if row < len(runs)]
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -97,7 +98,7 @@ def _laid_over(runs: dict[str, Run]) -> None:
         differing = run_table.differing_settings(runs)
         st.markdown("**Settings that differ**" if len(differing) else "These runs have the same settings.")
         if len(differing):
-            st.dataframe(differing, alt="settings that differ between the chosen runs")
+            st.dataframe(differing, alt="settings that differ between the chosen runs", placeholder=state.MISSING)
     measured = run_table.measured(runs)
     if len(measured):
         st.plotly_chart(curves.results(measured), key="laid over results", alt="results of the chosen runs")

@@ -25,6 +25,9 @@ EVEN = "even"
 LIVE = "live"
 """Containers whose key begins with this word do not fade while the server works: it does so every second or two."""
 
+MISSING = "-"
+"""What tables show where there is no value."""
+
 DEPTH = 3
 """Folders below the runs folder in which runs are looked for."""
 
