@@ -28,6 +28,7 @@ from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
 from training.console import console
+from training.import_kinds import has_fields
 from training.machine import is_main_process
 from training.transfer import encoders as of
 from training.transfer import supervised
@@ -67,6 +68,8 @@ def evaluate(
     """
     for name in names:
         protocol_named(name)
+    if label_field is not None and not any(map(has_fields, data)):
+        raise OrlError(f"--field {label_field} is about the samples.json of a FiftyOne data set: leave it out")
     wanted = list(encoders) or of.available(run)
     of.check_names(wanted, run, config)
     given = settings or {}

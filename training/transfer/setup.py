@@ -17,6 +17,7 @@ from orl_explore.images.opening import open_images, report
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
 from training.console import console
+from training.import_kinds import has_fields
 from training.machine import data_workers, is_main_process, pool_workers
 
 
@@ -28,7 +29,8 @@ def open_data(
     Raises:
         OrlError: as `open_images`.
     """
-    images = open_images(paths, label_field=label_field, progress=progress)
+    own_field = label_field if any(map(has_fields, paths)) else None  # of two jsons it may be the other's
+    images = open_images(paths, label_field=own_field, progress=progress)
     if len(images.skipped) or images.findings.lines():
         say(", ".join(map(str, paths)), report(images))
     return images
