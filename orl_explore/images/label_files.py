@@ -208,7 +208,10 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
 
 
 def _yolo(line: str) -> dict[str, Any] | None:
-    """A line as an annotation in shares of the image: a class, then center and size, or a polygon; else None."""
+    """A line as an annotation in shares of the image: a class, then center and size, or a polygon; else None.
+
+    Behind a box may stand its confidence, or keypoints: two shares each, and 0, 1 or 2 for how visible it is.
+    """
     words = line.split()
     try:
         numbers = [float(word) for word in words[1:]]
@@ -217,7 +220,9 @@ def _yolo(line: str) -> dict[str, Any] | None:
     category = whole(words[0])
     if category is None or not all(-1 <= number <= 2 for number in numbers):
         return None
-    if len(numbers) in (4, 5):  # the fifth is a confidence
+    visible = numbers[6::3] if len(numbers) % 3 == 1 else []
+    keypoints = set(visible) <= {0, 1, 2} and (2 in visible or (visible and len(numbers) % 2))
+    if len(numbers) in (4, 5) or keypoints:
         x, y, w, h = numbers[:4]
         return {"category_id": category, "bbox": [x - w / 2, y - h / 2, w, h]}
     if len(numbers) >= 6 and len(numbers) % 2 == 0:
@@ -269,10 +274,7 @@ def _read_voc(source: ImageSource, files: list[tuple[str, int | None]]) -> set[s
     read, pictures = set(), 0
     for path, image_id in files:
         name = os.path.relpath(path, source.root)
-        try:
-            tree = ElementTree.parse(path).getroot()
-        except (ElementTree.ParseError, OSError, ValueError):
-            tree = None
+        tree = _tree(path)
         if tree is None or tree.tag != "annotation":
             if image_id is not None:
                 source.annotations.append(Annotation({"image_id": image_id}, name, "that are no VOC label files"))
@@ -293,6 +295,16 @@ def _read_voc(source: ImageSource, files: list[tuple[str, int | None]]) -> set[s
         return set()
     source.notes.append(f"annotations of {source.path}: VOC label files of {pictures:,} pictures")
     return read
+
+
+def _tree(path: str) -> ElementTree.Element | None:
+    """The root of an xml, in whatever encoding it says, of which the parser knows a few; None where it is none."""
+    try:
+        data = Path(path).read_bytes()
+        said = re.match(rb"""\s*<\?xml[^>]*?encoding=["']([\w.-]+)["'][^>]*?\?>""", data)
+        return ElementTree.fromstring(data[said.end() :].decode(said[1].decode()) if said else data)
+    except (ElementTree.ParseError, OSError, ValueError, LookupError):
+        return None
 
 
 def _voc(thing: ElementTree.Element) -> dict[str, Any]:

@@ -68,6 +68,15 @@ def test_classes_without_a_file_have_numbers(tmp_path):
     assert open_images([tmp_path]).objects["category"].tolist() == ["category 3"]
 
 
+def test_keypoints_behind_a_box(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    box, polygon = "0 0.5 0.5 0.25 0.5", "0 0 0 1 0 1 0.5 0 0.5 0 0"
+    write(tmp_path / "a.txt", f"{box}{' 0.5 0.5 2' * 4}\n{box}{' 0.5 0.5 0' * 17}\n{polygon}\n")
+    images = open_images([tmp_path])
+    assert images.objects[BOXES].values.tolist() == [[36, 16, 24, 32]] * 2 + [[0, 0, 96, 32]]
+    add_up(images)
+
+
 def test_captions_are_no_labels(tmp_path):
     pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
     for name in "ab":
@@ -107,6 +116,14 @@ def test_voc(tmp_path, picture, label):
         "that are no VOC label files": 1,
     }
     add_up(images)
+
+
+def test_voc_in_another_encoding(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    for name, encoding in (("a", "gb2312"), ("b", "utf-16")):
+        text = f'<?xml version="1.0" encoding="{encoding}"?>\n' + VOC.replace("cup", "\u732b")
+        (tmp_path / f"{name}.xml").write_bytes(text.encode(encoding))
+    assert open_images([tmp_path]).objects["category"].tolist() == ["\u732b"] * 2
 
 
 def test_labelme(tmp_path):
