@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from orl_explore.images.file_names import folded
 from orl_explore.images.image_source import Annotation, ImageSource, SourceFile, decoded, printable, whole
 
 PLACES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
@@ -58,7 +59,7 @@ def read_label_files(source: ImageSource, *, orphans: bool = True) -> set[str]:
             read = kind if own else None
             if own and source.annotations:
                 settled.update(found.second)
-                source.notes += found.notes(source.root)
+                source.notes += found.notes()
         elif found.files:
             others = [os.path.relpath(path, source.root) for path, image_id in found.files if image_id is not None]
             source.notes.append(
@@ -83,10 +84,18 @@ class _Found:
     """More files of the same pictures, from the source's root."""
     namesakes: list[tuple[str, str]] = field(default_factory=list)
     """Pictures of the same name but for the suffix: the one whose labels they are, and the other."""
+    otherwise: list[tuple[str, str]] = field(default_factory=list)
+    """Label files whose name is their picture's in another letter case or Unicode form, and the picture."""
 
-    def notes(self, root: Path) -> list[str]:
+    def notes(self) -> list[str]:
         """What is to be said of them."""
         notes = []
+        if self.otherwise:
+            file, picture = self.otherwise[0]
+            notes.append(
+                f"{_many(len(self.otherwise), 'label file')} found in another letter case or Unicode form ({file!r} is"
+                f" of {picture!r})"
+            )
         if self.second:
             notes.append(
                 f"{_many(len(self.second), 'label file')} of pictures that have one already, such as {self.second[0]}:"
@@ -113,26 +122,42 @@ def _label_files(source: ImageSource, suffixes: Sequence[str], orphans: bool) ->
                 namesakes.append((first.name, file.name))
     owners: dict[str, int | None] = {}
     labeled: dict[str, str] = {}  # picture -> its label file
-    second = []
+    second: list[str] = []
+    found_otherwise: list[tuple[str, str]] = []
     named = functools.cache(_named)  # thousands of folders may lie in one
     for folder, pictures in folders.items():
-        for suffix in suffixes:
-            for path, name in (
-                (f"{place}/{name}", name) for place in _places(folder, suffix, named) for name in _entries(place)
-            ):
-                if not name.lower().endswith(suffix):
-                    continue
-                picture = pictures.get(name.rpartition(".")[0] if suffix else name)
-                if picture is None:
-                    if orphans and (suffix or "." not in name):
-                        owners.setdefault(path, None)
-                elif labeled.setdefault(picture.name, path) != path:
-                    second.append(os.path.relpath(path, source.root))
-                elif owners.get(path) is None:
-                    owners[path] = picture.image_id
+        stems = [
+            (f"{place}/{name}", name.rpartition(".")[0] if suffix else name)
+            for suffix in suffixes
+            for place in _places(folder, suffix, named)
+            for name in _entries(place)
+            if name.lower().endswith(suffix) and (suffix or name in pictures or "." not in name)
+        ]
+        stems.sort(key=lambda item: item[1] not in pictures)  # exact names come first
+        forms = _in_other_forms(pictures) if stems and stems[-1][1] not in pictures else {}
+        for path, stem in stems:
+            picture = pictures.get(stem) or forms.get(folded(stem))
+            if picture is None:
+                if orphans:
+                    owners.setdefault(path, None)
+            elif labeled.setdefault(picture.name, path) != path:
+                second.append(os.path.relpath(path, source.root))
+            elif owners.get(path) is None:
+                owners[path] = picture.image_id
+                if stem not in pictures:
+                    found_otherwise.append((os.path.relpath(path, source.root), picture.name))
     if not labeled:
         return _Found()
-    return _Found(list(owners.items()), second, [pair for pair in namesakes if pair[0] in labeled])
+    return _Found(list(owners.items()), second, [pair for pair in namesakes if pair[0] in labeled], found_otherwise)
+
+
+def _in_other_forms(pictures: dict[str, SourceFile]) -> dict[str, SourceFile | None]:
+    """Pictures by their names in any letter case and Unicode form; None where that is the name of several."""
+    found: dict[str, SourceFile | None] = {}
+    for stem, picture in pictures.items():
+        form = folded(stem)
+        found[form] = None if form in found else picture
+    return found
 
 
 def _places(folder: str, suffix: str, named: Callable[[str, str], list[str]]) -> Iterator[str]:

@@ -179,6 +179,17 @@ def test_label_files_that_are_not_read_are_counted(tmp_path):
     add_up(images)
 
 
+def test_label_files_in_another_form_of_the_name(tmp_path):
+    pictures(*(tmp_path / f"{name}.jpg" for name in ("caf\u00e9", "b", "C", "c")))
+    for name in ("CAFE\u0301.TXT", "B.txt", "c.txt"):
+        write(tmp_path / name, YOLO)
+    images = open_images([tmp_path])
+    names = images.table.set_index("image_id")["file_name"]
+    assert sorted(names[images.objects["image_id"]]) == ["b.jpg", "c.jpg", "caf\u00e9.jpg"]
+    assert "2 label files found in another letter case or Unicode form ('B.txt' is of 'b.jpg')" in images.findings.notes
+    add_up(images)
+
+
 def test_files_without_suffix_are_labels_only_in_a_folder_of_annotations(tmp_path):
     pictures(tmp_path / "Images/a.jpg", tmp_path / "Images/b.jpg")
     for name in ("a", "README"):
