@@ -7,6 +7,7 @@ the file itself.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -314,6 +315,10 @@ class Stage2Settings:
             )
         if not 0 <= self.mask_outside <= 1:
             raise OrlError(f"stage2.mask_outside is {self.mask_outside}: it must lie between 0 and 1")
+        if self.min_side < 0:
+            raise OrlError(f"stage2.min_side is {self.min_side}: it must be 0 or more")
+        if not self.max_aspect >= 1:
+            raise OrlError(f"stage2.max_aspect is {self.max_aspect}: it must be at least 1, the aspect of a square")
         if not 0 < self.pair_ratio <= 1:
             raise OrlError(f"stage2.pair_ratio is {self.pair_ratio}: it must lie above 0 and at most at 1")
 
@@ -353,6 +358,11 @@ class EvaluateSettings:
     test_share: float = 0.3
     """Share of the images that the probes are tested on."""
 
+    def __post_init__(self):
+        _check_positive(self, "evaluate", "max_crops")
+        if not 0 <= self.test_share < 1:
+            raise OrlError(f"evaluate.test_share is {self.test_share}: it must be at least 0 and below 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -377,8 +387,8 @@ class Config:
     """Judging."""
 
     def __post_init__(self):
-        if self.seed < 0:
-            raise OrlError(f"seed is {self.seed}: it must be 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise OrlError(f"seed is {self.seed}: it must be 0 or more, and at most {2**63 - 1}")
         if self.workers is not None and self.workers < 0:
             raise OrlError(f"workers is {self.workers}: it must be 0 or more; 0 does without further processes")
         if self.devices != "auto" and self.devices < 1:
@@ -420,5 +430,6 @@ def as_published() -> Config:
 
 def _check_positive(settings: object, prefix: str, *names: str) -> None:
     for name in names:
-        if not getattr(settings, name) > 0:  # so NaN is refused, too
-            raise OrlError(f"{prefix}.{name} is {getattr(settings, name)}: it must be above 0")
+        value = getattr(settings, name)
+        if not 0 < value < math.inf:  # so NaN is refused, too
+            raise OrlError(f"{prefix}.{name} is {value}: it must be above 0{' and finite' if value > 0 else ''}")

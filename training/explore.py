@@ -40,6 +40,7 @@ def explore(
     config: str | None = None,
     overrides: Sequence[str] = (),
     root: Path | None = None,
+    label_field: str | None = None,
     overwrite: bool = False,
 ) -> Run:
     """Find neighbors, boxes, pairs and the object map of some images, or go on where that was stopped.
@@ -50,6 +51,7 @@ def explore(
         config: a config's name or file; default: the run's own, or `explore`.
         overrides: settings as typed, such as ["--stage2.max_boxes", "50"].
         root: where a COCO json's or list's files are.
+        label_field: the field of a FiftyOne data set that holds the annotations, where there are several.
         overwrite: make everything anew.
 
     Raises:
@@ -59,7 +61,7 @@ def explore(
     sources = [source.resolve() for source in sources]  # the dashboard works in another folder
     with run.lock("explore"):
         with progress_bar("reading images") as progress:
-            images = open_images(sources, root=root, progress=progress)
+            images = open_images(sources, root=root, label_field=label_field, progress=progress)
         settings = _settings(run, images, config, overrides)
         if not overwrite:
             _check_settings(run, settings)

@@ -76,6 +76,14 @@ def kind_of(path: Path) -> str:
     raise OrlError(f"{path} is none of the files that can be imported: `orl import --help` lists them")
 
 
+def has_fields(source: Path) -> bool:
+    """Whether a source of images is a FiftyOne data set, of whose fields one is chosen."""
+    try:
+        return source.suffix.lower() == ".json" and kind_of(source) == "FiftyOne samples"
+    except OrlError:
+        return False
+
+
 def tell(path: Path, kind: str, findings: Findings) -> None:
     """Say what became of the boxes of a file."""
     used, given = f"{findings.used:,}", f"{findings.given:,}"

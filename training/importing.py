@@ -33,7 +33,7 @@ from orl_explore.runs.tables import TABLES
 from orl_explore.settings import Config
 from training.config import check_foreign_config, load_config, save_config
 from training.console import console, progress_bar
-from training.import_kinds import BOX_READERS, hash_source, kind_of, tell
+from training.import_kinds import BOX_READERS, has_fields, hash_source, kind_of, tell
 from training.record import store_config
 
 AUTHORS: Final = ("proposals", "neighbors or correspondences")
@@ -78,7 +78,8 @@ def import_files(
         network: prefix of the weights to take, where a file holds several networks.
         min_score: boxes of other tools with a score below this, or none, are left out.
         min_stability: the same for the `stability_score` of Segment Anything.
-        label_field: the field of a FiftyOne data set that holds the boxes, where there are several.
+        label_field: the field of a FiftyOne data set, of `sources` or `images`, that holds the boxes, where there are
+            several.
         strict: refuse files with a box that cannot be used as it stands, instead of clipping and counting.
         overwrite: replace stages that the run has already.
 
@@ -96,7 +97,8 @@ def import_files(
     boxes = [kind for kind in ("proposals", *BOX_READERS) if kind in by_kind]
     if len(boxes) > 1 or (boxes and boxes[0] != "proposals" and len(by_kind[boxes[0]]) > 1):
         raise OrlError("boxes can come from one file only (proposals of COCO+ from two): import them on their own")
-    if label_field is not None and "FiftyOne samples" not in by_kind:
+    own_field = label_field if any(has_fields(source) for source in images or ()) else None
+    if label_field is not None and own_field is None and "FiftyOne samples" not in by_kind:
         raise OrlError(f"--field {label_field} is about the samples.json of a FiftyOne data set: leave it out")
     with _staged(path, overwrite) as (run, old):
         stored = path / "config.yaml"
@@ -105,7 +107,7 @@ def import_files(
             check_foreign_config(run.path / "config.yaml", where=by_kind["bundle"][0])
             stored = run.path / "config.yaml"
         settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
-        job = _Import(run, settings, old, images, root, strict=strict)
+        job = _Import(run, settings, old, images, root, label_field=own_field, strict=strict)
         if "bundle" in by_kind:
             job.bundle(by_kind["bundle"][0], manifest)
         job.mined(by_kind.get(AUTHORS[1], []), by_kind.get(AUTHORS[0], []))
@@ -177,10 +179,11 @@ class _Import:
         images: Sequence[Path] | None,
         root: Path | None,
         *,
+        label_field: str | None = None,
         strict: bool = False,
     ) -> None:
         self.run, self.config, self.old = run, config, old
-        self.named, self.root = list(images or ()), root
+        self.named, self.root, self.label_field = list(images or ()), root, label_field
         if old is None and not self.named:
             raise OrlError("a new run needs its images, too: add --images PATH, a folder or a COCO json")
         if old is not None and self.named:
@@ -200,7 +203,7 @@ class _Import:
         if self.old is not None:
             return self.old.images()
         with progress_bar("reading images") as progress:
-            found = open_images(self.named, root=self.root, progress=progress)
+            found = open_images(self.named, root=self.root, label_field=self.label_field, progress=progress)
         if len(found.skipped) or found.findings.lines():
             console.print(report(found), markup=False)
         return found

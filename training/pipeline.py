@@ -46,6 +46,7 @@ def prepare(
     overrides: Sequence[str] = (),
     images: Sequence[Path] | None = None,
     root: Path | None = None,
+    label_field: str | None = None,
 ) -> tuple[Run, Config]:
     """Open or begin a run: its images are read once; the config is stored by the first stage that works with it.
 
@@ -55,6 +56,7 @@ def prepare(
         overrides: settings as typed, such as ["--stage1.epochs", "5"].
         images: where the images are; needed once.
         root: where a COCO json's or list's files are.
+        label_field: the field of a FiftyOne data set that holds the annotations, where there are several.
 
     Raises:
         OrlError: no images named for a new run, or other images or a bad config.
@@ -64,18 +66,20 @@ def prepare(
     stored = path / "config.yaml"  # asked for before the first process stores it: all then read the same
     settings = load_config(config or (str(stored) if stored.exists() else None), overrides)
     with process_group() as together:
-        together.decide(lambda: _begin(run, settings, images, root))
+        together.decide(lambda: _begin(run, settings, images, root, label_field))
     return run, settings
 
 
-def _begin(run: Run, settings: Config, images: Sequence[Path] | None, root: Path | None) -> bool:
+def _begin(
+    run: Run, settings: Config, images: Sequence[Path] | None, root: Path | None, label_field: str | None
+) -> bool:
     """Read the images of a new run, as the first process does for all."""
     stored = run.path / "config.yaml"
     _settle(run)
     if images and is_main_process():
         with run.lock():
             with progress_bar("reading images") as progress:
-                image_set = open_images(images, root=root, progress=progress)
+                image_set = open_images(images, root=root, label_field=label_field, progress=progress)
             run.set_images(image_set, [str(source) for source in images])
             if len(image_set.skipped) or image_set.findings.lines():
                 console.print(report(image_set), markup=False)

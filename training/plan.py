@@ -28,6 +28,7 @@ def plan(
     overrides: Sequence[str] = (),
     images: Sequence[Path] | None = None,
     root: Path | None = None,
+    label_field: str | None = None,
     seconds: float = SECONDS,
     progress: Progress | None = None,
     begin: Begin | None = None,
@@ -40,6 +41,7 @@ def plan(
         overrides: settings as typed.
         images: where the images are; default: the run's.
         root: where a COCO json's or list's files are.
+        label_field: the field of a FiftyOne data set that holds the annotations, where there are several.
         seconds: time for each measurement.
         progress: called as progress(parts of the run measured, in all).
         begin: called with what is measured next, in words.
@@ -53,7 +55,7 @@ def plan(
     if begin:
         begin("looking for the images")
     if images:
-        sample, total = sample_images(images, count=SAMPLE, seed=settings.seed, root=root)
+        sample, total = sample_images(images, count=SAMPLE, seed=settings.seed, root=root, label_field=label_field)
         listed = time.perf_counter() - start
     elif run.manifest()["images"]:
         everything = run.images()

@@ -20,7 +20,9 @@ SKIPPED: Final = "of an image that is skipped"
 UNLISTED: Final = "of an image id that is not listed"
 TWICE: Final = "that is the same as one in the file's other listing"
 SECOND: Final = "of a second annotator of the same picture"
-BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND)
+CANCELED: Final = "of an annotator who skipped the picture"
+PREDICTED: Final = "of a prediction, not of a person"
+BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND, CANCELED, PREDICTED)
 """Reasons that say nothing against the file."""
 
 NO_BOX: Final = "without a box of four numbers"
@@ -108,10 +110,14 @@ def object_table(
         given += len(source.annotations)
         for what, (count, example) in own.counts.items():
             left_out.add(what, example, count)
+    found = objects.table(len(opened))
     if not complete:
-        return objects.table(len(opened)), Findings()
-    findings = Findings(given, len(objects.ids), left_out.result(), changed.result(), tuple(notes))
-    return objects.table(len(opened)), findings
+        return found, Findings()
+    equal = found[found.duplicated(["image_id", *"xywh", "category"])]
+    if len(equal):
+        things = "1 object is" if len(equal) == 1 else f"{len(equal):,} objects are"
+        notes.append(f"{things} the same as another by image, box and category, such as {equal['object_id'].iloc[0]}")
+    return found, Findings(given, len(objects.ids), left_out.result(), changed.result(), tuple(notes))
 
 
 def _refuse_most(source: ImageSource, left_out: Tally) -> None:
@@ -195,6 +201,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
         scale = 1.0
         known.notes.append(f"all boxes of {source.path.name} lie within 0..1: they are taken for shares of the image")
     labels = set(categories.values())
+    by_name: dict[str, int] = {}
     # Where images have a second listing, everything that is there already: nothing is taken twice.
     listings = set(zip(objects.image_ids, objects.boxes, objects.categories, strict=True)) if known.merged else None
 
@@ -210,6 +217,9 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
         if type(image_id) is not int:
             text = image_id.strip() if isinstance(image_id, str) else None
             image_id, spelled = (text_ids[text], False) if text in text_ids else (whole(image_id), True)
+            if image_id is None and text:
+                by_name = by_name or {file.name: file.image_id for file in source.files}
+                image_id = by_name.get(text)
         facts = images.get(image_id) if image_id is not None else None
         if facts is None:
             if image_id is None:

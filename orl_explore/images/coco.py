@@ -52,12 +52,19 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
     if not isinstance(annotations, list) or not isinstance(categories, list):
         raise OrlError(f"{path}: `annotations` and `categories` must be lists: is it a COCO file?")
     try:
-        names = {_category_id(category["id"]): printable(str(category["name"])) for category in categories}
+        named = [(_category_id(category["id"]), printable(str(category["name"]))) for category in categories]
+        names = dict(named)
     except (TypeError, KeyError):
         raise OrlError(f"{path}: a category lacks its `id` or `name`: is it a COCO file?") from None
 
     located = locate(path, [name for _, name in keys], candidate_folders(path, root))
     source = ImageSource(path, located.root, [], annotations, names)
+    if double := [(number, name) for number, name in named if names[number] != name]:
+        number, name = double[0]
+        source.notes.append(
+            f"categories of {path.name} share an id, such as {name} and {names[number]}, {number}: all its objects are"
+            f" {names[number]}"
+        )
     owner: dict[int, str] = {}
     id_of: dict[str, int] = {}
     shared: list[str] = []

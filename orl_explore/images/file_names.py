@@ -41,6 +41,9 @@ LISTED: Final = 500_000
 NEAREST: Final = 1000
 """Names without a file for which the nearest one is looked up: nobody reads more of them."""
 
+INVISIBLE: Final = " \t\r\n\"'\u00a0\ufeff\u200b"
+"""What nobody means who writes it before or behind a name: blanks, quotes, a byte order mark, a space of no width."""
+
 _PATH_END = re.compile(rf"(?:{'|'.join(re.escape(suffix) for suffix in SUFFIXES)})(?=[\s,;|\"'])", re.IGNORECASE)
 
 
@@ -275,7 +278,7 @@ def _spellings(asked: str, line: bool) -> Iterator[tuple[str, str | None]]:
     steps = (
         (_without_backslashes, SLASHES),
         (_without_url, URL),
-        (lambda text: text.strip(" \t\r\n\"'\u00a0"), BLANKS),
+        (lambda text: text.strip(INVISIBLE), BLANKS),
     )
     for step, way in steps:
         name = step(name)
@@ -285,7 +288,7 @@ def _spellings(asked: str, line: bool) -> Iterator[tuple[str, str | None]]:
             yield clean, way
     if line:
         for found in reversed(list(_PATH_END.finditer(name))):
-            path = name[: found.end()].strip(" \t\"'")
+            path = name[: found.end()].strip(INVISIBLE)
             if path not in seen:
                 seen.add(path)
                 yield os.path.normpath(path), BEHIND

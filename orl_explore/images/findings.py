@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orl_explore.images.image_source import printable
+from orl_explore.images.image_source import printable, shown
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Findings:
             for one in counts:
                 noun = "annotation" if one.count == 1 else "annotations"
                 lines.append(f"  {title}: {one.count:,} {noun} {one.what}, such as {one.example}")
-        return lines + [f"note: {note}" for note in self.notes]
+        return [shown(line) for line in (*lines, *(f"note: {note}" for note in self.notes))]
 
     def as_dict(self) -> dict[str, Any]:
         """As run.json keeps it: `annotations` and `notes`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import unicodedata
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -33,6 +34,16 @@ class Annotation(dict[str, Any]):
 
 
 @dataclass
+class Entry:
+    """A picture as a labeling tool names it."""
+
+    name: str
+    items: list[Annotation] = field(default_factory=list)
+    labels: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+
+
+@dataclass
 class ImageSource:
     """A folder, json or list: where its names start from, its files, and its annotations."""
 
@@ -52,12 +63,26 @@ class ImageSource:
     """The numbers that images go by whose ids in the file are text."""
     scale: float | None = None
     """Boxes and masks are shares of the image, of which this is the whole (1 or 100); None: they are pixels."""
+    label_fields: dict[str, int] = field(default_factory=dict)
+    """Fields that its annotations can be taken from, and how many each has; none where there is nothing to choose."""
     notes: list[str] = field(default_factory=list)
 
 
 def printable(name: str) -> str:
     """A name with what is not valid Unicode in it replaced by question marks."""
     return name.encode("utf-8", "replace").decode()
+
+
+def shown(text: str) -> str:
+    """A line for a terminal: what nobody would see, or what moves the cursor or sets colors, as its code."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or not _is_hidden(one) else repr(one)[1:-1] for one in text)
+
+
+def _is_hidden(one: str) -> bool:
+    # Two joiners are part of how some scripts and emojis are written.
+    return unicodedata.category(one) in ("Cc", "Cf", "Zl", "Zp") and one not in "\u200c\u200d"
 
 
 def decoded(data: bytes) -> str:

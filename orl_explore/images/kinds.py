@@ -35,6 +35,11 @@ UNREAD: Final = {
     **dict.fromkeys((".pcx", ".dcx"), "PCX"),
     **dict.fromkeys((".sgi", ".rgb", ".rgba", ".bw"), "SGI"),
     **dict.fromkeys((".xbm", ".xpm"), "X bitmap"),
+    **dict.fromkeys(
+        (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"), "video"
+    ),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".7z", ".rar"), "archive"),
+    ".pdf": "PDF",
     ".jxl": "JPEG XL",
     ".jls": "JPEG-LS",
     ".exr": "OpenEXR",
@@ -53,7 +58,7 @@ UNREAD: Final = {
     ".emf": "EMF",
     ".wmf": "WMF",
 }
-"""Suffixes of pictures that are not looked at, and what they are: counted, so that nobody misses them in silence."""
+"""Suffixes of pictures, or of what may hold some, that are not looked at: counted, so that nobody misses them."""
 
 FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
 """Formats that Pillow decodes. It knows others, but some run programs (EPS starts Ghostscript)."""

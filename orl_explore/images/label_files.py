@@ -6,23 +6,31 @@ They change nothing about the pictures: ids and names stay those of the folder o
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from orl_explore.images.image_source import Annotation, ImageSource, decoded, printable, whole
+from orl_explore.images.file_names import folded
+from orl_explore.images.image_source import Annotation, ImageSource, SourceFile, decoded, printable, whole
 
 PLACES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ".txt": {"images": ("labels",), "jpegimages": ("labels",)},
-    ".xml": {"images": ("Annotations", "annotations"), "jpegimages": ("Annotations",)},
+    ".xml": {"images": ("annotations", "annotation", "annotations/xmls"), "jpegimages": ("annotations",)},
+    "": {"images": ("annotations", "annotation")},
     ".json": {"images": ("labels", "annotations"), "jpegimages": ()},
 }
-"""By kind of label file, what the folder of the pictures is called, and that of the labels in its place."""
+"""By suffix of label files, what the folder of the pictures is called, and that of the labels in its place, in any
+letter case. Stanford Dogs has VOC's files without a suffix, Oxford's pets have them one folder deeper."""
+
+KINDS: Final = {"VOC": (".xml", ""), "LabelMe": (".json",), "YOLO": (".txt",)}
+"""Suffixes of each kind of label files; the first kind that is there is read."""
 
 CLASS_FILES: Final = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "_darknet.labels")
 ORPHAN: Final = "of a label file without a picture"
@@ -38,48 +46,147 @@ def read_label_files(source: ImageSource, *, orphans: bool = True) -> set[str]:
         orphans: count the labels of pictures that the source does not have, too.
 
     Returns:
-        The files that were read, of those that could be other annotation files: paths from the source's root.
+        The files that were read, or of which a note speaks: paths from the source's root.
     """
-    found = {suffix: _label_files(source, suffix, orphans) for suffix in PLACES}
-    if found[".xml"] and _read_voc(source, found[".xml"]):
-        return set()
-    if found[".json"] and (read := _read_labelme(source, found[".json"])):
-        return read
-    if texts := found[".txt"]:
-        _read_yolo(source, texts)
-    return set()
+    readers = {"VOC": _read_voc, "LabelMe": _read_labelme, "YOLO": _read_yolo}
+    settled: set[str] = set()
+    read = None
+    for kind, suffixes in KINDS.items():
+        found = _label_files(source, suffixes, orphans)
+        if found.files and read is None:
+            own = readers[kind](source, found.files)
+            settled |= own
+            read = kind if own else None
+            if own and source.annotations:
+                settled.update(found.second)
+                source.notes += found.notes()
+        elif found.files:
+            others = [os.path.relpath(path, source.root) for path, image_id in found.files if image_id is not None]
+            source.notes.append(
+                f"{_many(len(others), suffixes[0] + ' file')} named like pictures, such as {others[0]}: not read, as"
+                f" {read} label files are"
+            )
+            settled.update(others)
+    return settled
 
 
-def _label_files(source: ImageSource, suffix: str, orphans: bool) -> list[tuple[str, int | None]]:
-    """Label files of a kind, and the id of the picture of each; None where there is no such picture."""
-    folders: dict[str, dict[str, int]] = {}
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+@dataclass
+class _Found:
+    """Label files of a kind."""
+
+    files: list[tuple[str, int | None]] = field(default_factory=list)
+    """Paths, one a picture, and the id of each one's picture; None where there is no such picture."""
+    second: list[str] = field(default_factory=list)
+    """More files of the same pictures, from the source's root."""
+    namesakes: list[tuple[str, str]] = field(default_factory=list)
+    """Pictures of the same name but for the suffix: the one whose labels they are, and the other."""
+    otherwise: list[tuple[str, str]] = field(default_factory=list)
+    """Label files whose name is their picture's in another letter case or Unicode form, and the picture."""
+
+    def notes(self) -> list[str]:
+        """What is to be said of them."""
+        notes = []
+        if self.otherwise:
+            file, picture = self.otherwise[0]
+            notes.append(
+                f"{_many(len(self.otherwise), 'label file')} found in another letter case or Unicode form ({file!r} is"
+                f" of {picture!r})"
+            )
+        if self.second:
+            notes.append(
+                f"{_many(len(self.second), 'label file')} of pictures that have one already, such as {self.second[0]}:"
+                " not read"
+            )
+        if self.namesakes:
+            first, other = self.namesakes[0]
+            notes.append(
+                f"{_many(len(self.namesakes), 'picture')} with the name of another but for the suffix, such as {other}:"
+                f" the label file is taken for {first}'s alone"
+            )
+        return notes
+
+
+def _label_files(source: ImageSource, suffixes: Sequence[str], orphans: bool) -> _Found:
+    """Look for label files; without any of a picture there are none."""
+    folders: dict[str, dict[str, SourceFile]] = {}
+    namesakes: list[tuple[str, str]] = []
     for file in source.files:
         if file.reason is None:
             folder, _, name = (source.root / file.name).as_posix().rpartition("/")
-            folders.setdefault(folder, {})[name.rpartition(".")[0]] = file.image_id
-    found: dict[str, int | None] = {}
+            first = folders.setdefault(folder, {}).setdefault(name.rpartition(".")[0], file)
+            if first is not file:
+                namesakes.append((first.name, file.name))
+    owners: dict[str, int | None] = {}
+    labeled: dict[str, str] = {}  # picture -> its label file
+    second: list[str] = []
+    found_otherwise: list[tuple[str, str]] = []
+    named = functools.cache(_named)  # thousands of folders may lie in one
     for folder, pictures in folders.items():
-        for place in _places(folder, suffix):
-            try:
-                names = sorted(os.listdir(place))  # noqa: PTH208
-            except OSError:
-                continue
-            for name in names:
-                if name.lower().endswith(suffix) and (orphans or name.rpartition(".")[0] in pictures):
-                    path, image_id = f"{place}/{name}", pictures.get(name.rpartition(".")[0])
-                    found[path] = image_id if found.get(path) is None else found[path]
-    return list(found.items()) if any(image_id is not None for image_id in found.values()) else []
+        stems = [
+            (f"{place}/{name}", name.rpartition(".")[0] if suffix else name)
+            for suffix in suffixes
+            for place in _places(folder, suffix, named)
+            for name in _entries(place)
+            if name.lower().endswith(suffix) and (suffix or name in pictures or "." not in name)
+        ]
+        stems.sort(key=lambda item: item[1] not in pictures)  # exact names come first
+        forms = _in_other_forms(pictures) if stems and stems[-1][1] not in pictures else {}
+        for path, stem in stems:
+            picture = pictures.get(stem) or forms.get(folded(stem))
+            if picture is None:
+                if orphans:
+                    owners.setdefault(path, None)
+            elif labeled.setdefault(picture.name, path) != path:
+                second.append(os.path.relpath(path, source.root))
+            elif owners.get(path) is None:
+                owners[path] = picture.image_id
+                if stem not in pictures:
+                    found_otherwise.append((os.path.relpath(path, source.root), picture.name))
+    if not labeled:
+        return _Found()
+    return _Found(list(owners.items()), second, [pair for pair in namesakes if pair[0] in labeled], found_otherwise)
 
 
-def _places(folder: str, suffix: str) -> Iterator[str]:
-    """Where the labels of the pictures in a folder may lie."""
-    yield folder
+def _in_other_forms(pictures: dict[str, SourceFile]) -> dict[str, SourceFile | None]:
+    """Pictures by their names in any letter case and Unicode form; None where that is the name of several."""
+    found: dict[str, SourceFile | None] = {}
+    for stem, picture in pictures.items():
+        form = folded(stem)
+        found[form] = None if form in found else picture
+    return found
+
+
+def _places(folder: str, suffix: str, named: Callable[[str, str], list[str]]) -> Iterator[str]:
+    """Where the labels of the pictures in a folder may lie; `named` is `_named`, which may remember."""
+    if suffix:
+        yield folder
     parts = folder.split("/")
     for at in range(len(parts) - 1, -1, -1):
         if others := PLACES[suffix].get(parts[at].lower()):
             for other in others:
-                yield "/".join([*parts[:at], other, *parts[at + 1 :]])
+                for place in named("/".join(parts[:at]), other):
+                    yield "/".join([place, *parts[at + 1 :]])
             return
+
+
+def _named(parent: str, path: str) -> list[str]:
+    """Folders below another, by their path in small letters."""
+    found = [parent]
+    for name in path.split("/"):
+        found = [f"{folder}/{entry}" for folder in found for entry in _entries(folder or "/") if entry.lower() == name]
+    return found
+
+
+def _entries(folder: str) -> list[str]:
+    """Names in a folder, sorted; none where it cannot be listed."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def _read(path: str) -> str | None:
@@ -92,7 +199,8 @@ def _read(path: str) -> str | None:
 # ---- YOLO ----------------------------------------------------------------------------------------------------------
 
 
-def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]]) -> None:
+def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]]) -> set[str]:
+    """Read YOLO's label files of pictures, or say that their text files are none."""
     with_picture = [path for path, image_id in files if image_id is not None]
     lines = [line for path in with_picture[:LOOKED_AT] for line in _lines(path)]
     if not lines or 2 * sum(_yolo(line) is not None for _, line in lines) <= len(lines):
@@ -100,19 +208,22 @@ def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]]) -> None
             source.notes.append(
                 f"{len(with_picture):,} text files beside the pictures of {source.path} are no YOLO labels: not read"
             )
-        return
+        return {os.path.relpath(path, source.root) for path in with_picture}
+    read = set()
     source.scale = 1.0
     for path, image_id in files:
         own = list(_lines(path))
         if image_id is None and 2 * sum(_yolo(line) is not None for _, line in own) <= len(own):
             continue  # a list of classes, or of files
+        read.add(name := os.path.relpath(path, source.root))
         for number, line in own:
-            where = f"line {number} of {os.path.relpath(path, source.root)}"
+            where = f"line {number} of {name}"
             item = Annotation({"image_id": image_id, **(_yolo(line) or {})}, where)
             item.left_out = ORPHAN if image_id is None else "that are no YOLO labels" if len(item) == 1 else None
             source.annotations.append(item)
     source.categories = _class_names(source.root)
     source.notes.append(f"annotations of {source.path}: YOLO labels in {len(with_picture):,} files")
+    return read
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
@@ -122,7 +233,10 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
 
 
 def _yolo(line: str) -> dict[str, Any] | None:
-    """A line as an annotation in shares of the image: a class, then center and size, or a polygon; else None."""
+    """A line as an annotation in shares of the image: a class, then center and size, or a polygon; else None.
+
+    Behind a box may stand its confidence, or keypoints: two shares each, and 0, 1 or 2 for how visible it is.
+    """
     words = line.split()
     try:
         numbers = [float(word) for word in words[1:]]
@@ -131,7 +245,9 @@ def _yolo(line: str) -> dict[str, Any] | None:
     category = whole(words[0])
     if category is None or not all(-1 <= number <= 2 for number in numbers):
         return None
-    if len(numbers) in (4, 5):  # the fifth is a confidence
+    visible = numbers[6::3] if len(numbers) % 3 == 1 else []
+    keypoints = set(visible) <= {0, 1, 2} and (2 in visible or (visible and len(numbers) % 2))
+    if len(numbers) in (4, 5) or keypoints:
         x, y, w, h = numbers[:4]
         return {"category_id": category, "bbox": [x - w / 2, y - h / 2, w, h]}
     if len(numbers) >= 6 and len(numbers) % 2 == 0:
@@ -178,20 +294,19 @@ def _yaml_names(text: str) -> dict[int, str]:
 # ---- VOC -----------------------------------------------------------------------------------------------------------
 
 
-def _read_voc(source: ImageSource, files: list[tuple[str, int | None]]) -> bool:
-    """Read VOC's label files; False where not one of them is one."""
-    read = 0
+def _read_voc(source: ImageSource, files: list[tuple[str, int | None]]) -> set[str]:
+    """Read VOC's label files; those that were read, none where not one of them is of a picture."""
+    read, pictures = set(), 0
     for path, image_id in files:
         name = os.path.relpath(path, source.root)
-        try:
-            tree = ElementTree.parse(path).getroot()
-        except (ElementTree.ParseError, OSError, ValueError):
-            tree = None
+        tree = _tree(path)
         if tree is None or tree.tag != "annotation":
             if image_id is not None:
                 source.annotations.append(Annotation({"image_id": image_id}, name, "that are no VOC label files"))
+                read.add(name)
             continue
-        read += image_id is not None
+        read.add(name)
+        pictures += image_id is not None
         size = [whole((tree.findtext(f"size/{side}") or "").strip()) for side in ("width", "height")]
         if image_id is not None and size[0] and size[1]:
             source.sizes[image_id] = size[0], size[1]
@@ -200,11 +315,21 @@ def _read_voc(source: ImageSource, files: list[tuple[str, int | None]]) -> bool:
             item.left_out = ORPHAN if image_id is None else None
             source.categories.setdefault(item.get("category_id"), str(item.get("category_id")))
             source.annotations.append(item)
-    if not read:
+    if not pictures:
         source.annotations.clear()
-        return False
-    source.notes.append(f"annotations of {source.path}: VOC label files of {read:,} pictures")
-    return True
+        return set()
+    source.notes.append(f"annotations of {source.path}: VOC label files of {pictures:,} pictures")
+    return read
+
+
+def _tree(path: str) -> ElementTree.Element | None:
+    """The root of an xml, in whatever encoding it says, of which the parser knows a few; None where it is none."""
+    try:
+        data = Path(path).read_bytes()
+        said = re.match(rb"""\s*<\?xml[^>]*?encoding=["']([\w.-]+)["'][^>]*?\?>""", data)
+        return ElementTree.fromstring(data[said.end() :].decode(said[1].decode()) if said else data)
+    except (ElementTree.ParseError, OSError, ValueError, LookupError):
+        return None
 
 
 def _voc(thing: ElementTree.Element) -> dict[str, Any]:
@@ -227,20 +352,27 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]]) -> s
     read: set[str] = set()
     if not any('"shapes"' in (_read(path) or "") for path, image_id in files[:LOOKED_AT] if image_id is not None):
         return read  # other jsons beside pictures may be many and large
+    pictures = 0
     for path, image_id in files:
+        text = _read(path) or ""
         content: Any = None
         with contextlib.suppress(ValueError, RecursionError):
-            content = json.loads(_read(path) or "")
+            content = json.loads(text)
         shapes = content.get("shapes") if isinstance(content, dict) else None
-        if image_id is None or not isinstance(shapes, list):
-            continue
         name = os.path.relpath(path, source.root)
+        if not isinstance(shapes, list):
+            if image_id is not None and '"shapes"' in text:
+                source.annotations.append(Annotation({"image_id": image_id}, name, "that are no LabelMe files"))
+                read.add(name)
+            continue
         read.add(name)
+        pictures += image_id is not None
         size = whole(content.get("imageWidth")), whole(content.get("imageHeight"))
-        if size[0] and size[1]:
+        if image_id is not None and size[0] and size[1]:
             source.sizes[image_id] = size[0], size[1]
         for number, shape in enumerate(shapes):
-            item = Annotation({"image_id": image_id}, f"shapes[{number}] of {name}")
+            where = f"shapes[{number}] of {name}"
+            item = Annotation({"image_id": image_id}, where, ORPHAN if image_id is None else None)
             if isinstance(shape, dict):
                 item["category_id"] = category = printable(str(shape.get("label")))
                 source.categories[category] = category
@@ -248,7 +380,7 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]]) -> s
                     item.update(_labelme(shape))
             source.annotations.append(item)
     if read:
-        source.notes.append(f"annotations of {source.path}: LabelMe files of {len(read):,} pictures")
+        source.notes.append(f"annotations of {source.path}: LabelMe files of {pictures:,} pictures")
     return read
 
 

@@ -24,7 +24,7 @@ from orl_explore.images.annotations import object_table
 from orl_explore.images.decoding import Unusable, examine, read_bytes
 from orl_explore.images.deep import FULL, RangeMeter, Ranges
 from orl_explore.images.image_set import ImageSet
-from orl_explore.images.image_source import ImageSource, SourceFile, printable
+from orl_explore.images.image_source import ImageSource, SourceFile, printable, shown
 from orl_explore.images.sources import SHARED, bring_together, open_source
 
 DARK: Final = 16
@@ -35,6 +35,7 @@ def open_images(
     sources: Sequence[Path],
     *,
     root: Path | None = None,
+    label_field: str | None = None,
     minimum_side: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
@@ -55,6 +56,7 @@ def open_images(
     Args:
         sources: folders, .json or .txt files.
         root: folder that the names in json and list files start from.
+        label_field: of FiftyOne samples, the field that holds the annotations; None: the only one, or ground_truth.
         minimum_side: skip images with an edge shorter than this, pixels.
         progress: called as progress(files looked at, files in all).
 
@@ -62,17 +64,23 @@ def open_images(
         OrlError: a source is missing or unreadable, two folders hold the same image, fewer than two images are usable,
             or most annotations of a source are not.
     """
-    opened, files = _list_files(sources, root)
+    opened, files = _list_files(sources, root, label_field)
     return _image_set(opened, files, minimum_side, progress)
 
 
 def sample_images(
-    sources: Sequence[Path], *, count: int, seed: int, root: Path | None = None, minimum_side: int = 32
+    sources: Sequence[Path],
+    *,
+    count: int,
+    seed: int,
+    root: Path | None = None,
+    label_field: str | None = None,
+    minimum_side: int = 32,
 ) -> tuple[ImageSet, int]:
     """Open a few images of a set, drawn at random, without reading the others.
 
     Args:
-        sources: as for `open_images`, as are `root` and `minimum_side`.
+        sources: as for `open_images`, as are `root`, `label_field` and `minimum_side`.
         count: how many files to draw; of them, those that can be used.
         seed: same seed, same files.
 
@@ -82,20 +90,24 @@ def sample_images(
     Raises:
         OrlError: as `open_images`.
     """
-    opened, files = _list_files(sources, root)
+    opened, files = _list_files(sources, root, label_field)
     drawn = np.random.default_rng(seed).permutation(len(files))[:count]
     chosen = [files[number] for number in sorted(drawn.tolist())]
     return _image_set(opened, chosen, minimum_side, None, complete=False), len(files)
 
 
-def _list_files(sources: Sequence[Path], root: Path | None) -> tuple[list[ImageSource], list[tuple[int, SourceFile]]]:
+def _list_files(
+    sources: Sequence[Path], root: Path | None, label_field: str | None
+) -> tuple[list[ImageSource], list[tuple[int, SourceFile]]]:
     """The sources, and all their files with the number of the source that each is from."""
     if not sources:
         raise OrlError("no images given: name a folder, a COCO json or a .txt list of files")
     paths = [Path(source) for source in sources]
     if root is not None and not root.is_dir():
         raise OrlError(f"there is no folder {root}: pass the folder of the images with --root (root=...)")
-    opened = [open_source(path, root) for path in paths]
+    opened = [open_source(path, root, label_field) for path in paths]
+    if label_field is not None and not any(source.label_fields for source in opened):
+        raise OrlError(f"--field {label_field} is about the samples.json of a FiftyOne data set: leave it out")
     bring_together(opened)
     named = [(number, file) for number, source in enumerate(opened) for file in source.files]
     return opened, [(number, file) for number, file in named if file.reason != SHARED]
@@ -214,7 +226,7 @@ def report(images: ImageSet, *, limit: int | None = 20) -> str:
     kinds = Counter(reason.split(":")[0] for reason in skipped["reason"])
     lines += [f"{count:>7,} {kind}" for kind, count in kinds.most_common()]
     named = skipped if limit is None else skipped.head(limit)
-    lines += [f"  {name}: {reason}" for name, reason in zip(named["file_name"], named["reason"], strict=True)]
+    lines += [shown(f"  {name}: {reason}") for name, reason in zip(named["file_name"], named["reason"], strict=True)]
     if len(named) < len(skipped):
         lines.append(f"  ... and {len(skipped) - len(named):,} more")
     return "\n".join(lines + images.findings.lines())

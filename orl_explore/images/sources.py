@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from orl_explore.errors import OrlError
+from orl_explore.images.annotation_files import ANNOTATION_SUFFIXES, annotation_files, map_notes
 from orl_explore.images.coco import open_coco, read_json
 from orl_explore.images.file_names import FileNames, existing_path, list_files
 from orl_explore.images.image_source import ImageSource, SourceFile, absolute, decoded, path_id
@@ -17,26 +18,26 @@ from orl_explore.images.label_files import read_label_files
 from orl_explore.images.locating import FOLDERS, Located, locate
 from orl_explore.images.tool_exports import open_cvat, open_export
 
-SNIFFED: Final = 100
-"""Jsons and xmls of a folder that are looked into."""
-MARKS: Final = (b'"images"', b'"annotations"', b'"samples"', b'"labels"', b'"classes"', b"<annotations>")
-"""What an annotation file of many pictures has near its beginning."""
 
-
-def open_source(path: Path, root: Path | None) -> ImageSource:
+def open_source(path: Path, root: Path | None, label_field: str | None = None) -> ImageSource:
     """Read what a source names.
+
+    Args:
+        path: a folder, .json, .xml or .txt file.
+        root: folder that the names in files start from; None looks beside the file.
+        label_field: of FiftyOne samples, the field that holds the annotations; None: the only one, or ground_truth.
 
     Raises:
         OrlError: it is missing, unreadable, or nothing that names images.
     """
     if path.is_dir():
-        return _open_folder(path, root)
+        return _open_folder(path, root, label_field)
     if not path.exists():
-        return _open_other_form(path, root)
+        return _open_other_form(path, root, label_field)
     suffix = path.suffix.lower()
     if suffix == ".json":
         content = read_json(path)
-        return open_export(path, root, content) or open_coco(path, root, content)
+        return open_export(path, root, content, label_field) or open_coco(path, root, content)
     if suffix == ".xml":
         return open_cvat(path, root)
     if suffix == ".txt":
@@ -49,18 +50,18 @@ def open_source(path: Path, root: Path | None) -> ImageSource:
     )
 
 
-def _open_other_form(path: Path, root: Path | None) -> ImageSource:
+def _open_other_form(path: Path, root: Path | None, label_field: str | None) -> ImageSource:
     """Open what a path means that is not there as it stands."""
     found, nearest = existing_path(path)
     if found is None:
         hint = f" (the nearest name is {nearest})" if nearest else ""
         raise OrlError(f"there is no {path}{hint}: name a folder, a COCO json or a .txt list of files")
-    source = open_source(found, root)
+    source = open_source(found, root, label_field)
     source.notes.append(f"{path} is {found}")
     return source
 
 
-def _open_folder(path: Path, root: Path | None) -> ImageSource:
+def _open_folder(path: Path, root: Path | None, label_field: str | None) -> ImageSource:
     folder_path, path = path, absolute(path)
     files: list[SourceFile] = []
     annotations: list[str] = []
@@ -81,45 +82,23 @@ def _open_folder(path: Path, root: Path | None) -> ImageSource:
             if name.startswith("."):
                 continue
             looked_at = name.lower().endswith(SUFFIXES)
-            if name.lower().endswith((".json", ".xml")):
+            if name.lower().endswith(ANNOTATION_SUFFIXES):
                 annotations.append((Path(folder) / name).relative_to(path).as_posix())
             reason = None if looked_at else unread(name)
             if looked_at or reason:
                 relative = (Path(folder) / name).relative_to(path).as_posix()
                 files.append(SourceFile(relative, path_id(relative), reason=reason))
     source = ImageSource(folder_path, path, sorted(files, key=lambda file: file.name))
-    read = read_label_files(source)
-    found = _annotation_files(folder_path, [name for name in annotations if name not in read])
-    if not files and len(found) == 1:  # as `annotations/`, beside the folder of the pictures
-        named = open_source(folder_path / found[0], root)
-        named.notes.append(f"{folder_path} holds no pictures: {found[0]} in it is read")
+    settled = read_label_files(source)
+    found = annotation_files(folder_path, [name for name in annotations if name not in settled])
+    no_pictures = all(file.reason for file in files)
+    if no_pictures and len(found.sources) == 1:  # as `annotations/`, beside the folder of the pictures
+        named = open_source(folder_path / found.sources[0], root, label_field)
+        named.notes.append(f"{folder_path} holds no pictures: {found.sources[0]} in it is read")
+        named.files += files
         return named
-    source.notes += _unread(folder_path, found)
+    source.notes += [*found.notes(folder_path), *map_notes(folder_path, [file.name for file in source.files])]
     return source
-
-
-def _annotation_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """Which of the jsons and xmls in a folder are annotation files."""
-    found = []
-    for name in sorted(names)[:SNIFFED]:
-        try:
-            with (folder / name).open("rb") as file:
-                beginning = file.read(4096)
-        except OSError:
-            continue
-        if any(mark in beginning for mark in MARKS):
-            found.append(name)
-    return found
-
-
-def _unread(folder: Path, found: Sequence[str]) -> list[str]:
-    """Name the annotation files in a folder: they are not read, as a folder stands for its pictures."""
-    if not found:
-        return []
-    files = f"{len(found):,} annotation files" if len(found) > 1 else "an annotation file"
-    return [
-        f"{folder} holds {files}, not read with a folder: name {folder / found[0]} for annotations of these pictures"
-    ]
 
 
 def _open_list(path: Path, root: Path | None) -> ImageSource:

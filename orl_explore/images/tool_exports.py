@@ -1,4 +1,4 @@
-"""What labeling tools export that is no COCO json: FiftyOne's, Label Studio's and CreateML's jsons, CVAT's xml."""
+"""What labeling tools export that is no COCO json: jsons of FiftyOne, Label Studio, CreateML and VIA, CVAT's xml."""
 
 from __future__ import annotations
 
@@ -9,51 +9,77 @@ import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from orl_explore.errors import OrlError
-from orl_explore.images.annotations import SECOND
+from orl_explore.images.annotations import CANCELED, PREDICTED, SECOND
 from orl_explore.images.file_names import FileNames, Spelling, list_files
-from orl_explore.images.image_source import Annotation, ImageSource, SourceFile, path_id, printable, whole
+from orl_explore.images.image_source import Annotation, Entry, ImageSource, SourceFile, path_id, printable, whole
 from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.locating import candidate_folders, locate
+from orl_explore.images.via import via_entries, via_pictures
 
 
-@dataclass
-class _Entry:
-    """A picture as a tool names it."""
-
-    name: str
-    items: list[Annotation] = field(default_factory=list)
-    labels: dict[str, Any] = field(default_factory=dict)
-    size: tuple[int, int] | None = None
-
-
-def open_export(path: Path, root: Path | None, content: Any) -> ImageSource | None:
-    """What the json of a tool names; None where it is of none that is known here."""
-    if isinstance(content, dict) and isinstance(content.get("images"), list):
-        return None
-    if isinstance(content, dict) and isinstance(content.get("labels"), dict):
-        return _fiftyone_labels(path, root, content)
-    if isinstance(content, dict) and isinstance(content.get("samples"), list):
-        entries, notes = _fiftyone_samples(path, content["samples"])
-        source = _source(path, root, entries, scale=1.0)
-        source.notes += notes
-        return source
+def export_kind(content: Any) -> str | None:
+    """Whose json it is; None where it is of no tool that is known here. COCO's are `coco.open_coco`'s."""
+    if isinstance(content, dict):
+        if isinstance(content.get("images"), list):
+            return None
+        if isinstance(content.get("labels"), dict):
+            return "FiftyOne labels"
+        if isinstance(content.get("samples"), list):
+            return "FiftyOne samples"
+        return None if via_pictures(content) is None else "VIA"
     if isinstance(content, list) and content and all(_is_task(task) for task in content):
-        if any(_is_createml(task) for task in content):
-            return _source(
-                path, root, [_createml(path, number, task) for number, task in enumerate(content)], scale=None
-            )
-        return _label_studio(path, root, content)
+        return "CreateML" if any(_is_createml(task) for task in content) else "Label Studio"
     return None
 
 
-def _source(path: Path, root: Path | None, entries: Sequence[_Entry], *, scale: float | None) -> ImageSource:
+def open_export(path: Path, root: Path | None, content: Any, label_field: str | None = None) -> ImageSource | None:
+    """What the json of a tool names; None where it is of none that is known here.
+
+    Args:
+        path: the file.
+        root: where its images are; None looks beside it.
+        content: of the file.
+        label_field: of FiftyOne samples, the field that holds the annotations; None: the only one, or ground_truth.
+
+    Raises:
+        OrlError: the file is damaged, or none of its images is found; which field is meant cannot be told.
+    """
+    notes: list[str] = []
+    match export_kind(content):
+        case "FiftyOne labels":
+            source = _fiftyone_labels(path, root, content)
+        case "FiftyOne samples":
+            fields = _fields(content["samples"])
+            chosen = _chosen_field(path, fields, label_field)
+            source = _source(path, root, _fiftyone_samples(path, content["samples"], chosen), scale=1.0)
+            source.label_fields = dict(fields)
+            if len(fields) > 1:
+                others = ", ".join(f"{name} ({count:,})" for name, count in fields.items() if name != chosen)
+                notes.append(
+                    f"annotations of {path.name} are those of its field {chosen} ({fields[chosen]:,}); --field takes"
+                    f" another: {others}"
+                )
+        case "VIA":
+            entries, notes = via_entries(path, content)
+            source = _source(path, root, entries, scale=None)
+        case "CreateML":
+            entries = [_createml(path, number, task) for number, task in enumerate(content)]
+            source = _source(path, root, entries, scale=None)
+        case "Label Studio":
+            source = _label_studio(path, root, content)
+        case _:
+            return None
+    source.notes += notes
+    return source
+
+
+def _source(path: Path, root: Path | None, entries: Sequence[Entry], *, scale: float | None) -> ImageSource:
     located = locate(path, [entry.name for entry in entries], candidate_folders(path, root), line=True)
     return _assemble(path, located.root, entries, located.names, located.reasons, located.spelling, scale)
 
@@ -61,7 +87,7 @@ def _source(path: Path, root: Path | None, entries: Sequence[_Entry], *, scale: 
 def _assemble(
     path: Path,
     root: Path,
-    entries: Sequence[_Entry],
+    entries: Sequence[Entry],
     names: Sequence[str | None],
     reasons: Sequence[str | None],
     spelling: Spelling,
@@ -99,7 +125,7 @@ def _fiftyone_labels(path: Path, root: Path | None, content: dict[str, Any]) -> 
     classes = content["classes"] if isinstance(content.get("classes"), list) else []
     entries = []
     for name, labels in content["labels"].items():
-        entry = _Entry(name)
+        entry = Entry(name)
         if isinstance(labels, list):
             for number, label in enumerate(labels):
                 item = _fiftyone_detection(label, f"labels[{name!r}][{number}] of {path.name}")
@@ -130,43 +156,52 @@ def _fiftyone_labels(path: Path, root: Path | None, content: dict[str, Any]) -> 
     return _assemble(path, best, entries, names, reasons, Spelling(), 1.0)
 
 
-def _fiftyone_samples(path: Path, samples: list[Any]) -> tuple[list[_Entry], list[str]]:
-    """FiftyOne's `samples.json`: a list with `filepath`, and fields that hold detections; and what is to be said."""
+def _fields(samples: list[Any]) -> dict[str, int]:
+    """Fields of FiftyOne samples that hold detections or polylines, and how many, by name."""
     fields: Counter[str] = Counter()
     for sample in samples:
         for name, value in sample.items() if isinstance(sample, dict) else ():
             for kind in ("detections", "polylines"):
                 if isinstance(value, dict) and isinstance(value.get(kind), list):
                     fields[name] += len(value[kind])
-    if len(fields) > 1 and "ground_truth" not in fields:
+    return dict(sorted(fields.items()))
+
+
+def _chosen_field(path: Path, fields: dict[str, int], wanted: str | None) -> str:
+    found = ", ".join(f"{name} ({count:,})" for name, count in fields.items())
+    if wanted is not None and wanted not in fields:
+        raise OrlError(f"{path} has no detections in a field {wanted!r}, but in: {found or 'none'}")
+    if wanted is None and len(fields) > 1 and "ground_truth" not in fields:
         raise OrlError(
-            f"{path} has detections in {len(fields)} fields ({', '.join(sorted(fields))}), and none is called"
-            " ground_truth: name the folder of the pictures instead, and"
-            f" `orl import RUN {path.name} --field {min(fields)}` takes that field's boxes; or export it with one alone"
+            f"{path} has detections in several fields, {found}: choose one, as in --field {next(iter(fields))}"
+            " (label_field=...)"
         )
-    others = ", ".join(f"{name} ({count:,})" for name, count in sorted(fields.items()) if name != "ground_truth")
-    notes = []
-    if len(fields) > 1:
-        notes.append(
-            f"annotations of {path.name} are those of its field ground_truth; not those of {others}, which `orl import`"
-            " takes as boxes with --field NAME"
-        )
-    wanted = "ground_truth" if "ground_truth" in fields else next(iter(fields), None)
+    return wanted or ("ground_truth" if "ground_truth" in fields else next(iter(fields), ""))
+
+
+def _fiftyone_samples(path: Path, samples: list[Any], label_field: str) -> list[Entry]:
+    """FiftyOne's `samples.json`: a list with `filepath`, and fields that hold detections, of which one is read."""
     entries = []
     for number, sample in enumerate(samples):
         if not isinstance(sample, dict) or not isinstance(sample.get("filepath"), str):
             raise OrlError(f"{path}: samples[{number}] has no filepath: is it the samples.json of a FiftyOne data set?")
-        entry = _Entry(sample["filepath"])
-        value = sample.get(wanted) if wanted else None
+        entry = Entry(sample["filepath"])
+        value = sample.get(label_field)
         for kind in ("detections", "polylines"):
             things = value.get(kind) if isinstance(value, dict) else None
             for place, thing in enumerate(things if isinstance(things, list) else ()):
-                entry.items.append(_fiftyone_detection(thing, f"samples[{number}].{wanted}[{place}] of {path.name}"))
+                entry.items.append(
+                    _fiftyone_detection(thing, f"samples[{number}].{label_field}[{place}] of {path.name}")
+                )
         for name, other in sample.items():
-            if isinstance(other, dict) and isinstance(other.get("label"), str):
-                entry.labels[name] = printable(other["label"])
+            several = other.get("classifications") if isinstance(other, dict) else None
+            labels = [
+                one.get("label") for one in (several if isinstance(several, list) else [other]) if isinstance(one, dict)
+            ]
+            if texts := [printable(label) for label in labels if isinstance(label, str)]:
+                entry.labels[name] = ", ".join(texts)
         entries.append(entry)
-    return entries, notes
+    return entries
 
 
 def _fiftyone_detection(thing: Any, where: str) -> Annotation:
@@ -206,41 +241,52 @@ def _label_studio(path: Path, root: Path | None, tasks: list[dict[str, Any]]) ->
     return source
 
 
-def _task(path: Path, number: int, task: dict[str, Any]) -> _Entry:
+def _task(path: Path, number: int, task: dict[str, Any]) -> Entry:
     data = task["data"] if isinstance(task.get("data"), dict) else task
     texts = [value for value in data.values() if isinstance(value, str)]
     address = next((text for text in texts if _is_picture(text)), texts[0] if texts else "")
     query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
-    entry = _Entry(query["d"][0] if "d" in query else address.partition("?")[0])
-    first = True
-    annotations = task.get("annotations") or task.get("completions")
-    for annotation in annotations if isinstance(annotations, list) else ():
-        if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
-            continue
+    entry = Entry(query["d"][0] if "d" in query else address.partition("?")[0])
+    for annotation, reason in _annotators(task):
         results = annotation.get("result")
         for place, result in enumerate(results if isinstance(results, list) else ()):
             if isinstance(result, dict) and isinstance(result.get("value"), dict):
                 facts = {**result["value"], **{key: result.get(key) for key in ("original_width", "original_height")}}
                 where = f"result {place} of task {number} of {path.name}"
-                _region(entry, facts, str(result.get("from_name") or "label"), where, first)
-        first = False
+                _region(entry, facts, str(result.get("from_name") or "label"), where, reason)
     if not isinstance(task.get("data"), dict):  # JSON-MIN
         for key, regions in task.items():
             for place, region in enumerate(regions if isinstance(regions, list) else ()):
                 if isinstance(region, dict):
-                    _region(entry, region, key, f"{key}[{place}] of task {number} of {path.name}", True)
+                    _region(entry, region, key, f"{key}[{place}] of task {number} of {path.name}", None)
     return entry
+
+
+def _annotators(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """What persons and models have drawn on a picture, and why it is not read; the first person's is."""
+    reason = None
+    annotations = task.get("annotations") or task.get("completions")
+    for annotation in annotations if isinstance(annotations, list) else ():
+        if isinstance(annotation, dict) and annotation.get("was_cancelled"):
+            yield annotation, CANCELED
+        elif isinstance(annotation, dict):
+            yield annotation, reason
+            reason = SECOND
+    predictions = task.get("predictions")
+    for prediction in predictions if isinstance(predictions, list) else ():
+        if isinstance(prediction, dict):
+            yield prediction, PREDICTED
 
 
 def _is_picture(text: str) -> bool:
     return urllib.parse.urlsplit(text).path.lower().endswith(SUFFIXES) or "?d=" in text
 
 
-def _region(entry: _Entry, value: dict[str, Any], name: str, where: str, first: bool) -> None:
-    """Add one region, or the picture's own label, to an entry."""
+def _region(entry: Entry, value: dict[str, Any], name: str, where: str, reason: str | None) -> None:
+    """Add one region, or the picture's own label, to an entry; `reason`: why it is not read."""
     choices = value.get("choices")
     if isinstance(choices, list) and choices and "x" not in value:
-        if first:
+        if reason is None:
             entry.labels.setdefault(name, printable(str(choices[0])))
         return
     if not {"x", "points", "rle", "vertices"} & value.keys():
@@ -249,9 +295,7 @@ def _region(entry: _Entry, value: dict[str, Any], name: str, where: str, first: 
     if sides[0] and sides[1] and min(sides[0], sides[1]) > 0:
         entry.size = sides[0], sides[1]
     labels = next((found for key, found in value.items() if key.endswith("labels") and found), None)
-    item = Annotation(
-        {"category_id": labels[0] if isinstance(labels, list) else labels}, where, None if first else SECOND
-    )
+    item = Annotation({"category_id": labels[0] if isinstance(labels, list) else labels}, where, reason)
     with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
         item.update(_shape(value, entry.size or (1, 1)))
     entry.items.append(item)
@@ -286,9 +330,9 @@ def _is_createml(task: dict[str, Any]) -> bool:
     return isinstance(items, list) and any(isinstance(item, dict) and "coordinates" in item for item in items)
 
 
-def _createml(path: Path, number: int, task: dict[str, Any]) -> _Entry:
+def _createml(path: Path, number: int, task: dict[str, Any]) -> Entry:
     """A picture of a CreateML json: boxes by center and size, in pixels."""
-    entry = _Entry(str(task.get("image") or task.get("imagefilename") or ""))
+    entry = Entry(str(task.get("image") or task.get("imagefilename") or ""))
     items = task.get("annotations")
     for place, thing in enumerate(items if isinstance(items, list) else ()):
         item = Annotation({}, f"[{number}].annotations[{place}] of {path.name}")
@@ -321,12 +365,13 @@ def open_cvat(path: Path, root: Path | None) -> ImageSource:
     return _source(path, root, [_cvat_image(path, image) for image in tree.iter("image")], scale=None)
 
 
-def _cvat_image(path: Path, image: ElementTree.Element) -> _Entry:
+def _cvat_image(path: Path, image: ElementTree.Element) -> Entry:
     width, height = whole(image.get("width", "")), whole(image.get("height", ""))
-    entry = _Entry(image.get("name", ""), size=(width, height) if width and height else None)
+    entry = Entry(image.get("name", ""), size=(width, height) if width and height else None)
     for number, shape in enumerate(image):
         if shape.tag == "tag":
-            entry.labels["tag"] = printable(shape.get("label", ""))
+            tags = [entry.labels["tag"]] if "tag" in entry.labels else []
+            entry.labels["tag"] = ", ".join([*tags, printable(shape.get("label", ""))])
             continue
         where = f"{shape.tag} {number} of {entry.name} in {path.name}"
         item = Annotation({"category_id": shape.get("label")}, where)

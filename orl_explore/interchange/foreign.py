@@ -5,6 +5,7 @@ Every box is used or counted by reason; `masked` has the formats with masks.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import itertools
@@ -244,14 +245,21 @@ def _detections_field(path: Path, wanted: str | None) -> str | None:
 def read_csv(path: Path, images: ImageSet, names: ImageNames, ledger: Ledger) -> Iterator[Found]:
     """Read a CSV table with a header: `image_id` or `file_name`, and `x`, `y`, `w`, `h`; `score` may follow.
 
+    Values may be separated by commas, semicolons or tabs, numbers then have decimal points or commas; the names of the
+    columns may be in capital letters.
+
     Raises:
         OrlError: names the column that is missing; or no line is of an image of the run.
     """
     given, known = 0, 0
     other: Any = None
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.DictReader(file)
+        with path.open(encoding=_encoding(path), newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=first.count)
+            lines = csv.DictReader(file, delimiter=delimiter)
+            lines.fieldnames = [name.strip().lower() for name in lines.fieldnames or ()]
             columns = set(lines.fieldnames or ())
             if not {"x", "y", "w", "h"} <= columns or not {"image_id", "file_name"} & columns:
                 raise OrlError(f"{path} needs a first line with the columns file_name or image_id, and x, y, w, h")
@@ -271,11 +279,18 @@ def read_csv(path: Path, images: ImageSet, names: ImageNames, ledger: Ledger) ->
                 if None in line:
                     ledger.leave_out("with more values than the first line has columns", entry)
                     continue
-                box = [line[column] for column in ("x", "y", "w", "h")]
-                yield Found(entry, row, box, _score(line.get("score") or None, entry, ledger))
+                values = [line.get(column) for column in ("x", "y", "w", "h", "score")]
+                if delimiter != ",":
+                    values = [value and value.replace(",", ".") for value in values]
+                yield Found(entry, row, values[:4], _score(values[4] or None, entry, ledger))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OrlError(f"{path} cannot be read as CSV ({error}): write it again, as UTF-8") from None
     _refuse_others(path, given, known, other, names)
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _refuse_others(path: Path, given: int, known: int, other: Any, names: ImageNames) -> None:

@@ -7,6 +7,7 @@ or named as left out (heads, momentum copies), or the reason to refuse.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import logging
@@ -55,7 +56,6 @@ SEQUENTIAL: Final = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6"
 PROJECTORS: Final = {"fc0": "0", "bn0": "1", "fc1": "3"}
 """The authors' names of the projector's layers -> this project's."""
 
-
 PROJECTOR_MARKS: Final = (("fc0", "bn0", "fc1"), ("0", "1", "3"))
 """Layers by which a projector of BYOL's shape is known, under the authors' names and this project's."""
 
@@ -103,6 +103,7 @@ def read_state(path: Path) -> State:
         return _read_safetensors(path)
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise OrlError(f"{path} is a pickle, which can run code when it is read: export it as .safetensors or .pth")
+    _refuse_others(path)
     _refuse_compressed(path)
     try:
         # DINO and MoCo v3 store their arguments, a plain object, beside the weights.
@@ -136,6 +137,17 @@ def _read_safetensors(path: Path) -> State:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise OrlError(f"{path} is no safetensors file, or is damaged ({_short(error)}): fetch it again") from None
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuse what torch.save has not written, before anybody is told that it could run code."""
+    head = b""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(512)
+    if head and not head.startswith((b"PK", b"\x80")) and head[257:262] != b"ustar":
+        known = {b"version": "a pointer of Git LFS, not the file", b"<": "a web page"}
+        what = next((known[start] for start in known if head.startswith(start)), "nothing that torch.save writes")
+        raise OrlError(f"{path} is no checkpoint, or is damaged (it is {what}): fetch it again")
 
 
 def _refuse_compressed(path: Path) -> None:

@@ -68,11 +68,15 @@ def read_checkpoint(path: Path, shapes: Mapping[str, Any] | None = None) -> dict
     if step and content["global_step"] != int(step[1]):
         raise ValueError(f"it is of step {content['global_step']}")
     state = content["state_dict"]
-    if shapes is not None and {name: tuple(value.shape) for name, value in state.items()} != {
-        name: tuple(shape) for name, shape in shapes.items()
-    }:
+    if shapes is not None and _shapes(state) != {name: tuple(shape) for name, shape in shapes.items()}:
         raise ValueError("it is of other networks")
     return content
+
+
+def _shapes(state: Any) -> dict[str, tuple[int, ...] | None]:
+    """The shape of each tensor of a state dict, None of what is no tensor; empty where it is no state dict."""
+    items = state.items() if isinstance(state, Mapping) else ()
+    return {name: tuple(value.shape) if hasattr(value, "shape") else None for name, value in items}
 
 
 def find_resume(folder: Path, shapes: Mapping[str, Any] | None = None) -> Resume:

@@ -84,7 +84,7 @@ class Run:
         """What run.json says; an empty run's manifest when there is none.
 
         Raises:
-            OrlError: the file is damaged, or of a later format. That of an earlier one is rewritten.
+            OrlError: the file is damaged, of something else, or of a later format. That of an earlier one is rewritten.
         """
         try:
             manifest = json.loads(self._manifest_file.read_text(encoding="utf-8"))
@@ -93,12 +93,14 @@ class Run:
         except ValueError as error:  # not JSON, or not even text
             raise OrlError(f"{self._manifest_file} is damaged ({error}): delete it and run the stages again") from None
         version = manifest.get("format") if isinstance(manifest, dict) else None
-        if version in range(1, FORMAT):
-            return upgrade(self.path, manifest, FORMAT)
-        if version != FORMAT:
+        if type(version) is int and version > FORMAT:
             raise OrlError(
                 f"{self.path} has format {version}, this version reads up to {FORMAT}: open it with a newer version"
             )
+        if type(version) is not int or version < 1 or not {"images", "stages"} <= manifest.keys():
+            raise OrlError(f"{self._manifest_file} is not of a run: move it away, and the same command begins one")
+        if version < FORMAT:
+            return upgrade(self.path, manifest, FORMAT)
         return manifest
 
     def set_config(self, config: Config) -> None:

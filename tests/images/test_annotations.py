@@ -83,7 +83,7 @@ def test_what_can_be_understood_is_used(tmp_path, annotation, box, category):
         ({"iscrowd": "perhaps"}, "whose iscrowd is neither 0 nor 1"),
         ({"iscrowd": 7}, "whose iscrowd is neither 0 nor 1"),
         ({"image_id": 99}, "of an image id that is not listed"),
-        ({"image_id": "a.png"}, "whose image_id is no whole number"),
+        ({"image_id": "c.png"}, "whose image_id is no whole number"),
         ({"image_id": True}, "whose image_id is no whole number"),
         ({"image_id": 1.5}, "whose image_id is no whole number"),
         ({"category_id": [1]}, "whose category_id is neither a number nor text"),

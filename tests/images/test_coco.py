@@ -45,3 +45,22 @@ def test_a_json_cut_down_to_some_images_keeps_their_annotations(tmp_path):
 def test_annotations_of_no_listed_image_are_another_files(tmp_path):
     with pytest.raises(OrlError, match="5 of 5 annotations cannot be used"):
         open_images([write_json(tmp_path, [1, 2], range(3, 8))])
+
+
+def test_image_ids_that_are_names_of_files(tmp_path):
+    images = open_images([write_json(tmp_path, [7, 8], ["1.png", "0.png", " 1.png", 7, "2.png"])])
+    assert images.objects["image_id"].tolist() == [8, 7, 8, 7]
+    assert [one.what for one in images.findings.left_out] == ["whose image_id is no whole number"]
+
+
+def test_what_a_json_has_twice_is_said(tmp_path):
+    file = write_json(tmp_path, [1, 2], [1, 1, 2])
+    content = json.loads(file.read_text())
+    content["categories"] = [{"id": "1", "name": "cat"}, {"id": 1, "name": "dog"}, {"id": 1, "name": "dog"}]
+    file.write_text(json.dumps(content))
+    images = open_images([file])
+    assert images.objects["category"].tolist() == ["dog"] * 3
+    assert images.findings.notes[:2] == (
+        "categories of a.json share an id, such as cat and dog, 1: all its objects are dog",
+        "1 object is the same as another by image, box and category, such as 1",
+    )

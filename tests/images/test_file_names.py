@@ -45,6 +45,7 @@ ON_DISK = [
         ("./Train/b.jpg", "Train/b.jpg", None),
         (" x y.jpg ", "x y.jpg", BLANKS),
         ('"x y.jpg"', "x y.jpg", BLANKS),
+        ("\ufeffx y.jpg\u200b", "x y.jpg", BLANKS),
         ("file:///elsewhere/me/deep/in/c.jpg", "deep/in/c.jpg", END),
         ("file:///C:/deep/in/c.jpg", "deep/in/c.jpg", END),
         ("https://example.org/set/deep/in/c.jpg?width=5", "deep/in/c.jpg", END),

@@ -184,14 +184,14 @@ def test_a_word_for_what_it_is(data, reason):
 def test_pictures_that_are_not_looked_at_are_counted(tmp_path):
     smooth().save(tmp_path / "a.png")
     smooth().save(tmp_path / "b.png")
-    for name in ("c.jp2", "d.TGA", "e.dng", "f.cr2", "g.psd", "sub/h.exr", "i.jxl"):
+    for name in ("c.jp2", "d.TGA", "e.dng", "f.cr2", "g.psd", "sub/h.exr", "i.jxl", "j.MOV", "k.zip"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "notes.md").write_text("no picture")
     images = open_images([tmp_path])
     assert len(images) == 2
-    assert len(images.skipped) == 7
-    assert "      7 unsupported kind" in report(images).splitlines()
+    assert len(images.skipped) == 9
+    assert "      9 unsupported kind" in report(images).splitlines()
     assert "  e.dng: unsupported kind: camera raw (.dng)" in report(images).splitlines()
 
 

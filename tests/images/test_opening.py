@@ -46,6 +46,12 @@ def test_report(tmp_path):
     assert report(images, limit=None).splitlines()[-1] == "  s.png: too small: edge of 12 px is below 32"
 
 
+def test_a_report_shows_what_nobody_would_see(tmp_path):
+    good_pair(tmp_path)
+    (tmp_path / "a\x1b[31m\n\u200b.jpg").write_bytes(b"")
+    assert "  a\\x1b[31m\\n\\u200b.jpg: empty file" in report(open_images([tmp_path])).splitlines()
+
+
 def test_a_sample_is_drawn_by_its_seed_and_the_rest_is_not_read(tmp_path):
     names = [f"{number}.png" for number in range(8)]
     for name in names:

@@ -240,9 +240,11 @@ def test_a_folder_with_a_json_alone_is_the_json(tmp_path, name):
     path = tmp_path / "annotations" / name
     path.parent.mkdir(parents=True)
     written.rename(path)
+    (tmp_path / "annotations" / "all.zip").write_bytes(b"")
     images = open_images([tmp_path / "annotations"], root=tmp_path / "images")
     assert images.table["image_id"].tolist() == [20, 3, 100]
     assert f"holds no pictures: {name} in it is read" in "\n".join(images.findings.lines())
+    assert "all.zip" in images.skipped["file_name"].tolist()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])

@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from pycocotools import mask as coco_mask
 
+from export_files import BOXES, VOC, add_up, coco, pictures, write
 from orl_explore.errors import OrlError
-from orl_explore.images.image_set import ImageSet
-from orl_explore.images.label_files import _yaml_names
 from orl_explore.images.opening import open_images, report
-
-BOXES = ["x", "y", "w", "h"]
-
-
-def pictures(*paths: Path) -> None:
-    """96 x 64 px each, all different."""
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seed = sum(map(ord, path.as_posix()))
-        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8)).save(path)
-
-
-def write(path: Path, content: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return path
-
-
-def coco(path: Path, *names: str) -> Path:
-    images = [{"id": number, "file_name": name, "width": 96, "height": 64} for number, name in enumerate(names)]
-    annotations = [{"id": n, "image_id": n, "category_id": 1, "bbox": [n, 1, 20, 20]} for n in range(len(names))]
-    return write(path, {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cup"}]})
-
-
-def add_up(images: ImageSet) -> None:
-    findings = images.findings
-    assert findings.used == len(images.objects)
-    assert findings.given == findings.used + sum(one.count for one in findings.left_out)
 
 
 @pytest.mark.parametrize(
@@ -86,113 +54,6 @@ def test_root(tmp_path, folder):
     assert len(open_images([file], root=tmp_path / "set")) == 2
 
 
-# ---- labels beside pictures ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("picture", "label", "named"),
-    [
-        ("images/train/{}.jpg", "labels/train/{}.txt", "."),
-        ("images/train/{}.jpg", "labels/train/{}.txt", "images"),
-        ("train/images/{}.jpg", "train/labels/{}.txt", "."),  # Roboflow
-        ("obj_train_data/{}.jpg", "obj_train_data/{}.txt", "."),  # darknet, CVAT
-    ],
-)
-def test_yolo(tmp_path, picture, label, named):
-    pictures(*(tmp_path / picture.format(name) for name in "ab"))
-    before = open_images([tmp_path / named])
-    # a box of 24 x 32 px about the middle, a polygon from (9.6, 6.4) to (38.4, 25.6), and no label
-    write(tmp_path / label.format("a"), "0 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.4 0.1 0.4 0.4\n\nno label\n")
-    write(tmp_path / label.format("b"), "1 0.5 0.5 0.25 0.5 0.9\n")  # with a confidence
-    write(tmp_path / label.format("gone"), "0 0.5 0.5 0.25 0.5\n")
-    write(tmp_path / "data.yaml", "nc: 2\nnames: ['cup', \"bus\"]\n")
-    images = open_images([tmp_path / named])
-    assert images.fingerprint == before.fingerprint
-    objects = images.objects
-    assert objects["category"].tolist() == ["cup", "bus", "bus"]
-    assert objects[BOXES].values.tolist()[::2] == [[36, 16, 24, 32]] * 2
-    polygon = coco_mask.decode({"size": [64, 96], "counts": objects["segmentation"][1].encode()})
-    assert polygon.sum() == pytest.approx(0.5 * 28.8 * 19.2, rel=0.1)
-    assert {one.what: one.count for one in images.findings.left_out} == {
-        "that are no YOLO labels": 1,
-        "of a label file without a picture": 1,
-    }
-    add_up(images)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "names:\n  0: cup\n  1: bus\n",
-        "names:\n- cup\n- bus\nnc: 2\n",
-        "nc: 2\nnames:\n  - 'cup'  # of tea\n  # another\n  - bus\n",
-        'names: [cup, "bus"]\n',
-        "names: {0: cup, 1: bus}\n",
-        "names: ['cup',\n  'bus']\n",
-    ],
-)
-def test_names_of_classes(text):
-    assert _yaml_names(f"path: .\n{text}train: images\n") == {0: "cup", 1: "bus"}
-
-
-def test_classes_without_a_file_have_numbers(tmp_path):
-    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    write(tmp_path / "a.txt", "3 0.5 0.5 0.25 0.5")
-    assert open_images([tmp_path]).objects["category"].tolist() == ["category 3"]
-
-
-def test_captions_are_no_labels(tmp_path):
-    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    for name in "ab":
-        write(tmp_path / f"{name}.txt", "a photo of 3 cups\n")
-    images = open_images([tmp_path])
-    assert images.objects.empty
-    assert images.findings.given == 0
-    assert "2 text files beside the pictures" in report(images)
-
-
-VOC = """<annotation><filename>x.jpg</filename><size><width>96</width><height>64</height></size>
-<object><name>cup</name><difficult>1</difficult>
-<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object>
-<object><name>bus</name></object></annotation>"""
-
-
-@pytest.mark.parametrize(
-    ("picture", "label"),
-    [
-        ("JPEGImages/{}.jpg", "Annotations/{}.xml"),
-        ("Images/{}.jpg", "Annotations/{}.xml"),
-        ("images/train/{}.jpg", "annotations/train/{}.xml"),
-        ("train/{}.jpg", "train/{}.xml"),
-    ],
-)
-def test_voc(tmp_path, picture, label):
-    pictures(*(tmp_path / picture.format(name) for name in "abc"))
-    write(tmp_path / label.format("a"), VOC)
-    write(tmp_path / label.format("b"), VOC)
-    write(tmp_path / label.format("c"), VOC[:50])
-    images = open_images([tmp_path])
-    # corners count from 1 and are inside: 11..30 are 20 columns, from the eleventh on
-    assert images.objects[BOXES].values.tolist() == [[10, 20, 20, 20]] * 2
-    assert images.objects["category"].tolist() == ["cup", "cup"]
-    assert {one.what: one.count for one in images.findings.left_out} == {
-        "without a box of four numbers": 2,
-        "that are no VOC label files": 1,
-    }
-    add_up(images)
-
-
-def test_other_annotation_files_of_a_folder_are_named(tmp_path):
-    pictures(tmp_path / "train/a.jpg", tmp_path / "train/b.jpg")
-    file = coco(tmp_path / "train/_annotations.coco.json", "a.jpg", "b.jpg")
-    write(tmp_path / "settings.json", {"theme": "dark"})
-    images = open_images([tmp_path])
-    assert images.findings.notes == (
-        f"{tmp_path} holds an annotation file, not read with a folder: name {file} for annotations of these pictures",
-    )
-    assert len(open_images([file]).objects) == 2  # as it says
-
-
 # ---- exports of tools ----------------------------------------------------------------------------------------------
 
 
@@ -214,16 +75,40 @@ def test_fiftyone_labels(tmp_path):
 def test_fiftyone_samples(tmp_path):
     pictures(tmp_path / "data/a.jpg", tmp_path / "data/b.jpg")
     detections = {"detections": [{"label": "cup", "bounding_box": [0.25, 0.25, 0.5, 0.5]}]}
-    samples = [{"filepath": f"data/{name}.jpg", "one": detections, "place": {"label": "street"}} for name in "ab"]
+    tags = {"classifications": [{"label": "wet"}, {"label": "dark"}]}
+    samples = [
+        {"filepath": f"data/{name}.jpg", "one": detections, "place": {"label": "street"}, "tags": tags} for name in "ab"
+    ]
     file = write(tmp_path / "samples.json", {"samples": samples})
     images = open_images([file])
     assert images.objects[BOXES].values.tolist() == [[24, 16, 48, 32]] * 2
     assert images.table["place"].tolist() == ["street", "street"]
-    write(file, {"samples": [{**sample, "two": detections} for sample in samples]})
-    with pytest.raises(OrlError, match=r"2 fields \(one, two\)"):
+    assert images.table["tags"].tolist() == ["wet, dark"] * 2
+    assert images.findings.notes == ()
+
+
+def test_of_several_fields_of_fiftyone_one_is_chosen(tmp_path):
+    pictures(tmp_path / "data/a.jpg", tmp_path / "data/b.jpg")
+    one = {"detections": [{"label": "cup", "bounding_box": [0.25, 0.25, 0.5, 0.5]}]}
+    two = {"detections": [*one["detections"], {"label": "bus", "bounding_box": [0, 0, 0.5, 0.5]}]}
+    samples = [{"filepath": f"data/{name}.jpg", "one": one, "two": two} for name in "ab"]
+    file = write(tmp_path / "samples.json", {"samples": samples})
+    with pytest.raises(OrlError, match=r"several fields, one \(2\), two \(4\): choose one, as in --field one"):
         open_images([file])
-    write(file, {"samples": [{**sample, "ground_truth": detections} for sample in samples]})
-    assert len(open_images([file]).objects) == 2
+    images = open_images([file], label_field="two")  # as it says
+    assert images.objects["category"].tolist() == ["cup", "bus"] * 2
+    assert images.findings.notes == (
+        "annotations of samples.json are those of its field two (4); --field takes another: one (2)",
+    )
+    with pytest.raises(OrlError, match=r"no detections in a field 'three', but in: one \(2\), two \(4\)"):
+        open_images([file], label_field="three")
+    write(file, {"samples": [{**sample, "ground_truth": one} for sample in samples]})
+    images = open_images([file])
+    assert len(images.objects) == 2
+    assert "its field ground_truth (2); --field takes another: one (2), two (4)" in report(images)
+    assert len(open_images([file, tmp_path / "data"], label_field="one").objects) == 2
+    with pytest.raises(OrlError, match=r"--field one is about the samples\.json of a FiftyOne data set: leave it out"):
+        open_images([tmp_path / "data"], label_field="one")
 
 
 @pytest.mark.parametrize("prefix", ["", "1a2b3c4d-"])  # with and without the digits of an upload
@@ -245,7 +130,8 @@ def test_label_studio(tmp_path, prefix):
         {
             "id": number,
             "data": {"image": f"/data/upload/3/1a2b3c4d-{name}.jpg"},
-            "annotations": [{"result": result}, {"result": result[:1]}],
+            "annotations": [{"result": result[:1], "was_cancelled": True}, {"result": result}, {"result": result[:1]}],
+            "predictions": [{"result": result[:2]}],
         }
         for number, name in enumerate("ab")
     ]
@@ -261,6 +147,8 @@ def test_label_studio(tmp_path, prefix):
     assert {one.what: one.count for one in images.findings.left_out} == {
         "without a box of four numbers": 2,
         "of a second annotator of the same picture": 2,
+        "of an annotator who skipped the picture": 2,
+        "of a prediction, not of a person": 4,
     }
     add_up(images)
 
@@ -281,7 +169,7 @@ CVAT_IMAGE = """<image id="{}" name="{}.jpg" width="96" height="64">
 <mask label="hat" rle="1, 2, 1" left="3" top="4" width="2" height="2"/>
 <box label="cup" rotation="90" xtl="10" ytl="20" xbr="30" ybr="30"/>
 <polyline label="line" points="1,1;2,2"/>
-<tag label="street"/></image>"""
+<tag label="street"/><tag label="wet"/></image>"""
 
 
 def test_cvat_xml(tmp_path):
@@ -295,7 +183,7 @@ def test_cvat_xml(tmp_path):
     assert boxes[3] == [15, 15, 10, 20]  # 20 x 10 about (20, 25), turned a quarter
     hat = coco_mask.decode({"size": [64, 96], "counts": objects["segmentation"][2].encode()})
     assert np.argwhere(hat).tolist() == [[4, 4], [5, 3]]  # of two rows, ".X" and "X."
-    assert images.table["tag"].tolist() == ["street", "street"]
+    assert images.table["tag"].tolist() == ["street, wet"] * 2
     assert [one.count for one in images.findings.left_out] == [2]  # lines have no box
     add_up(images)
 
@@ -384,23 +272,6 @@ def test_an_export_is_used_counted_or_refused(data, content):
         report(images)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    st.lists(
-        st.sampled_from([VOC, VOC[:40], "0 0.5 0.5 0.2 0.2\n", "0 0.5\n", "1 nan 0 1 1\n", "x", "", "<a/>"]),
-        min_size=4,
-        max_size=4,
-    )
-)
-def test_label_files_of_any_kind(data, texts):
-    for name, text in zip(("a.txt", "b.txt", "a.xml", "b.xml"), texts, strict=True):
-        write(data / "labels" / name, text)
-        pictures(data / "labels" / f"{name[0]}.jpg")
-    images = open_images([data / "labels"])
-    assert len(images) == 2
-    add_up(images)
-
-
 def test_lists_of_stems(tmp_path):
     pictures(*(tmp_path / f"JPEGImages/00000{number}.jpg" for number in range(3)))
     file = write(tmp_path / "ImageSets/Main/cup_train.txt", "000000  1\n000002 -1\n")
@@ -421,7 +292,7 @@ def test_sources_in_another_form(tmp_path):
         open_images([tmp_path / "data.yaml"])
 
 
-def test_createml_and_labelme(tmp_path):
+def test_createml(tmp_path):
     pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
     box = {"label": "cup", "coordinates": {"x": 20, "y": 30, "width": 20, "height": 10}}
     images = open_images(
@@ -429,15 +300,3 @@ def test_createml_and_labelme(tmp_path):
     )
     assert images.objects[[*BOXES, "category"]].to_numpy().tolist() == [[10, 25, 20, 10, "cup"]] * 2
     assert images.findings.given == 3
-    shapes = [
-        {"label": "cup", "points": [[30, 20], [10, 40]], "shape_type": "rectangle"},
-        {"label": "cup", "points": [[50, 30], [50, 40]], "shape_type": "circle"},
-        {"label": "cat", "points": [[1, 1], [21, 1], [21, 11]], "shape_type": "polygon"},
-        *({"label": "dot", "points": [[9, 9]], "shape_type": "point"}, 7, {"points": "x"}),
-    ]
-    write(tmp_path / "a.json", {"version": "5.0", "shapes": shapes, "imageWidth": 96, "imageHeight": 64})
-    images = open_images([tmp_path])
-    assert images.objects[BOXES].to_numpy().tolist() == [[10, 20, 20, 20], [40, 20, 20, 20], [2, 1, 19, 10]]
-    assert images.findings.given == 6
-    assert any("LabelMe files of 1 pictures" in note for note in images.findings.notes)
-    add_up(images)

@@ -7,7 +7,9 @@ import pytest
 from authors_files import files_of
 from orl_explore.errors import OrlError
 from orl_explore.images.annotations import FLAT, NO_BOX, OUTSIDE
-from orl_explore.interchange.foreign import CLIPPED, ELSEWHERE
+from orl_explore.images.opening import open_images
+from orl_explore.interchange.foreign import CLIPPED, ELSEWHERE, Ledger, read_csv
+from orl_explore.interchange.names import ImageNames
 from training import stage2
 from training.config import load_config
 from training.importing import import_files
@@ -141,6 +143,27 @@ def test_boxes_that_are_wrong_are_clipped_or_counted(tmp_path, photos, write, na
     proposals = run.read("proposals")
     boxes = proposals[proposals["image_id"] == 90][["x", "y", "w", "h"]].to_numpy().tolist()
     assert boxes == [[0, 0, 30, 30], *(used if used != GOOD["bbox"] else [used])]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (
+            CSV.replace(",", ";").replace(".", ",").replace(",jpg", ".jpg"),
+            "utf-8",
+        ),  # as spreadsheets write it where commas stand in numbers
+        (CSV.replace(",", "\t"), "utf-16"),  # "Unicode text"
+        (CSV.replace("file_name,x", "File_Name, X").replace(",w", ", W"), "utf-8-sig"),
+    ],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path, photos, text, encoding):
+    file = tmp_path / "boxes.csv"
+    file.write_text(text, encoding=encoding)
+    images = open_images([photos])
+    ledger = Ledger()
+    found = list(read_csv(file, images, ImageNames(images), ledger))
+    assert [box.score for box in found] == [0.2, None, 0.9]
+    assert [float(value) for value in found[0].box] == [0.4, 0, 20.2, 19.6]
 
 
 def test_of_several_fields_of_fiftyone_one_is_chosen(tmp_path, photos, write):

@@ -249,6 +249,14 @@ def test_bombs_and_damage_are_refused(tmp_path):
             bomb.writestr(name, source.read(name))
     with pytest.raises(OrlError, match=r"^\S*bomb.pth has the compressed entry a/data.pkl"):
         read_encoder(tmp_path / "bomb.pth")
+    for text, what in (
+        ("version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        ("<!DOCTYPE html>", "a web page"),
+        ("not a checkpoint", "nothing that torch.save writes"),
+    ):
+        (tmp_path / "text.pth").write_text(text)
+        with pytest.raises(OrlError, match=rf"is no checkpoint, or is damaged \(it is {what}"):
+            read_encoder(tmp_path / "text.pth")
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(OrlError, match="is no safetensors file, or is damaged"):
         read_encoder(tmp_path / "a.safetensors")

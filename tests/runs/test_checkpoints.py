@@ -50,6 +50,16 @@ def test_names_of_others(tmp_path):
     assert "left alone" in find_resume(tmp_path).notes[0]
 
 
+@pytest.mark.parametrize("state", [[1], None, {"a": 3, "b": "x"}, {"a": torch.zeros(3, 2), "b": torch.tensor(1.0)}])
+def test_a_checkpoint_of_something_else_is_passed_over(state, tmp_path):
+    good = write(tmp_path / "step=2.ckpt", 2)
+    write(tmp_path / "step=4.ckpt", 4, state_dict=state)
+    found = find_resume(tmp_path, SHAPES)
+    assert found.file == good
+    assert "step=4.ckpt" in found.notes[0]
+    assert found.notes[0].endswith("it is of other networks")
+
+
 @pytest.mark.parametrize("how", ["empty", "cut", "text", "head"])
 def test_the_last_good_one_is_used_and_said(how, tmp_path):
     good, bad = write(tmp_path / "step=2.ckpt", 2), write(tmp_path / "step=4.ckpt", 4)

@@ -37,7 +37,7 @@ def test_manifest_of_nothing(run):
 def test_open_wants_a_run(tmp_path):
     with pytest.raises(OrlError, match=f"no run at {tmp_path}: make one with `orl run {tmp_path} --config demo"):
         Run.open(tmp_path)
-    write_json(tmp_path / "run.json", {"format": FORMAT, "stages": {}})
+    write_json(tmp_path / "run.json", {"format": FORMAT, "images": None, "stages": {}})
     assert Run.open(str(tmp_path)).path == tmp_path
 
 
@@ -47,12 +47,17 @@ def test_another_format_is_refused(run):
         Run.open(run.path)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"format": 1, "sta', b"\xff\xfe\x00", b"[1]", b"null"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"format": 1, "sta', b"\xff\xfe\x00", b"[1]", b"null", b'{"format": 2}', b'{"format": "2"}']
+)
 def test_a_damaged_manifest(run, content):
     run.path.mkdir(parents=True)
     (run.path / "run.json").write_bytes(content)
     with pytest.raises(OrlError, match=f"{run.path}"):
         run.manifest()
+    if content.startswith((b"[", b"n", b'{"format": 2', b'{"format": "')):
+        with pytest.raises(OrlError, match=r"run\.json is not of a run: move it away"):
+            run.manifest()
 
 
 def test_a_stage_is_recorded(run):

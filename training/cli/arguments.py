@@ -68,7 +68,7 @@ def add_config(parser: argparse.ArgumentParser, *, default: str = "the run's own
 
 
 def add_images(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
-    """Add where the images are, as the first argument or as --images, and --root."""
+    """Add where the images are, as the first argument or as --images, --root, and --field."""
     parser.add_argument(
         "images" if positional else "--images",
         nargs="+",
@@ -78,6 +78,12 @@ def add_images(parser: argparse.ArgumentParser, *, positional: bool = False) -> 
         help="a folder, a COCO json, a .txt list of files, or several of them",
     )
     parser.add_argument("--root", type=Path, help="where the files of a COCO json or a list are (default: beside it)")
+    add_field(parser)
+
+
+def add_field(parser: argparse.ArgumentParser) -> None:
+    """Add --field, which chooses among the fields of a FiftyOne data set."""
+    parser.add_argument("--field", metavar="NAME", help="of FiftyOne samples: whose boxes, where there are several")
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:

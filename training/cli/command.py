@@ -80,13 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _say(message: str, code: int) -> int:
     """Say why a command ends, and give its exit code."""
+    from orl_explore.images.image_source import shown
     from training.console import console
 
     # What went wrong is said by whichever process it was; that all end, by the first.
     console.quiet &= code not in (1, UNEXPECTED)
     with contextlib.suppress(BrokenPipeError):
         console.print("[bold red]orl:[/] ", end="")
-        console.print(message, markup=False)
+        console.print("\n".join(map(shown, message.split("\n"))), markup=False)
     return code
 
 

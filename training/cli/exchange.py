@@ -64,7 +64,6 @@ def register(commands: Commands) -> None:
     importing.add_argument(
         "--min-stability", type=float, metavar="X", help="of Segment Anything: the same for stability_score"
     )
-    importing.add_argument("--field", metavar="NAME", help="of FiftyOne samples: whose boxes, where there are several")
     importing.add_argument(
         "--strict", action="store_true", help="refuse files with a box that cannot be used as it stands"
     )

@@ -68,6 +68,7 @@ def _explore(arguments: argparse.Namespace) -> None:
                 config=arguments.config,
                 overrides=[*encoder, *arguments.overrides],
                 root=arguments.root,
+                label_field=arguments.field,
                 overwrite=arguments.overwrite,
             )
         except BaseException:

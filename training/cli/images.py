@@ -128,5 +128,5 @@ def _verify(arguments: argparse.Namespace) -> None:
     from training.console import progress_bar
 
     with progress_bar("reading images") as progress:
-        images = open_images(arguments.images, root=arguments.root, progress=progress)
+        images = open_images(arguments.images, root=arguments.root, label_field=arguments.field, progress=progress)
     print(report(images, limit=None if arguments.all else 20))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from orl_explore.errors import OrlError
-from training.cli.arguments import Commands, add_config, add_json, add_run
+from training.cli.arguments import Commands, add_config, add_field, add_json, add_run
 
 PROTOCOLS = """\
 Protocols judge encoders on other tasks, with the settings of the literature:
@@ -59,6 +59,7 @@ def register(commands: Commands) -> None:
         help=f"judge by a transfer protocol instead: {', '.join(PROTOCOL_NAMES)}; may be given several times",
     )
     evaluate.add_argument("--data", nargs="+", type=Path, default=[], metavar="PATH", help="what the protocol reads")
+    add_field(evaluate)
     evaluate.add_argument("--encoder", nargs="+", default=[], metavar="ENCODER", help="which encoders; see below")
     evaluate.add_argument("--overwrite", action="store_true", help="judge by the protocol anew")
     add_json(evaluate, "every figure")
@@ -77,8 +78,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.protocol:
         _transfer(arguments)
         return
-    if arguments.data or arguments.encoder or arguments.overwrite:
-        raise OrlError(f"--data, --encoder and --overwrite belong to a protocol: add --protocol {PROTOCOL_NAMES[0]}")
+    if arguments.data or arguments.field or arguments.encoder or arguments.overwrite:
+        raise OrlError(
+            f"--data, --field, --encoder and --overwrite belong to a protocol: add --protocol {PROTOCOL_NAMES[0]}"
+        )
     run, config = pipeline.prepare(arguments.run, config=arguments.config, overrides=arguments.overrides)
     show_figures(pipeline.judge(run, config), as_json=arguments.json)
 
@@ -98,6 +101,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
         list(dict.fromkeys(arguments.protocol)),
         encoders=list(dict.fromkeys(arguments.encoder)),
         data=arguments.data,
+        label_field=arguments.field,
         settings=settings,
         overwrite=arguments.overwrite,
     )

@@ -38,6 +38,7 @@ def _plan(arguments: argparse.Namespace) -> None:
             overrides=arguments.overrides,
             images=arguments.images,
             root=arguments.root,
+            label_field=arguments.field,
             progress=progress,
             begin=lambda what: console.print(f"measuring: {what}", markup=False),
         )
@@ -52,6 +53,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     words = ["orl", "run", str(arguments.run), *(["--config", arguments.config] if arguments.config else [])]
     words += ["--images", *map(str, arguments.images)] if arguments.images else []
     words += ["--root", str(arguments.root)] if arguments.root else []
+    words += ["--field", arguments.field] if arguments.field else []
     console.print(f"next: {shlex.join([*words, *arguments.overrides])}", markup=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from training.cli.arguments import Commands, add_json, add_run
+from training.cli.arguments import Commands, add_field, add_json, add_run
 
 PROPOSERS = """\
 WHICH is one of
@@ -36,7 +36,7 @@ def register(commands: Commands) -> None:
     compare.add_argument(
         "--min-stability", type=float, metavar="X", help="of Segment Anything: the same for stability_score"
     )
-    compare.add_argument("--field", metavar="NAME", help="of FiftyOne samples: whose boxes, where there are several")
+    add_field(compare)
     add_json(compare, "every figure")
 
 

@@ -67,6 +67,7 @@ def _run(arguments: argparse.Namespace) -> None:
         overrides=arguments.overrides,
         images=arguments.images,
         root=arguments.root,
+        label_field=arguments.field,
     )
     summary = pipeline.run_all(run, config, overwrite=arguments.overwrite)
     show_figures(summary, as_json=arguments.json)
@@ -85,6 +86,7 @@ def _stage(arguments: argparse.Namespace) -> None:
         overrides=[*arguments.overrides, *_stage_options(arguments)],
         images=getattr(arguments, "images", None),
         root=getattr(arguments, "root", None),
+        label_field=getattr(arguments, "field", None),
     )
     pipeline.run_stage(arguments.command, run, config, overwrite=arguments.overwrite)
 

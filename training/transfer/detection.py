@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,13 @@ from pycocotools import mask as coco_mask
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
-from orl_explore.images.object_masks import to_rle
 from training.console import progress_bar
 from training.evaluate import held_out_images
 from training.machine import is_main_process
 from training.transfer.average_precision import average_precision
+from training.transfer.crowds import Crowd, read_crowds
 from training.transfer.mask_rcnn import DetectionSettings
-from training.transfer.setup import Setup, fingerprint, open_data
+from training.transfer.setup import Setup, fingerprint, open_data, say
 from training.transfer.steps import Loader, fit_and_test
 
 
@@ -84,19 +83,19 @@ def read(setup: Setup, settings: DetectionSettings) -> Detections:
         images.check_files()
         held_out = images.table["image_id"].isin(held_out_images(images, setup.config)).to_numpy()
         train, test = (images.subset(part.nonzero()[0].tolist()) for part in (~held_out, held_out))
-        where, crowds = str(setup.run.path), []
+        where, crowds = str(setup.run.path), list[Crowd]()
     else:
         if len(setup.data) != 2 or any(path.suffix.lower() != ".json" for path in setup.data):
             raise OrlError("detection is trained on one COCO json and tested on another: --data TRAIN.json TEST.json")
         with progress_bar("reading images") as progress:
-            train, test = (open_data([path], progress) for path in setup.data)
+            train, test = (open_data([path], progress, label_field=setup.label_field) for path in setup.data)
         where = " and ".join(map(str, setup.data))
-        crowds = _crowds(setup.data[1], test)
+        crowds = read_crowds(setup.data[1], test)
     return _with_masks(train, test, crowds, settings, where)
 
 
 def _with_masks(
-    train: ImageSet, test: ImageSet, crowds: list[dict[str, Any]], settings: DetectionSettings, where: str
+    train: ImageSet, test: ImageSet, crowds: list[Crowd], settings: DetectionSettings, where: str
 ) -> Detections:
     parts = [images.objects for images in (train, test)]
     # Boxes below half a pixel have no corners left once they are rounded.
@@ -107,6 +106,7 @@ def _with_masks(
             " or name COCO jsons with --data TRAIN.json TEST.json"
         )
     categories = tuple(sorted(set(pd.concat(masked)["category"])))
+    total = len(train)
     with_objects = train.table["image_id"].isin(masked[0]["image_id"]).to_numpy().nonzero()[0].tolist()
     train = _with_objects(train, masked[0]).subset(with_objects)
     if len(train) < settings.batch_size:
@@ -116,20 +116,24 @@ def _with_masks(
         )
     test = _with_objects(test, masked[1])
     truth = ground_truth(test, categories, crowds)
-    return Detections(train, test, categories, truth, sum(map(len, parts)) - sum(map(len, masked)))
+    if without := sum(map(len, parts)) - sum(map(len, masked)):
+        say(where, f"{without:,} of {sum(map(len, parts)):,} objects are left out, as they have no mask, or no width")
+    if empty := total - len(train):
+        say(where, f"{empty:,} of {total:,} training images are left out, as they have no object with a mask")
+    return Detections(train, test, categories, truth, without)
 
 
 def _with_objects(images: ImageSet, objects: pd.DataFrame) -> ImageSet:
     return ImageSet(images.table, objects.reset_index(drop=True), images.skipped, images.roots)
 
 
-def ground_truth(images: ImageSet, categories: tuple[str, ...], crowds: list[dict[str, Any]]) -> dict[str, Any]:
+def ground_truth(images: ImageSet, categories: tuple[str, ...], crowds: Sequence[Crowd]) -> dict[str, Any]:
     """The objects of images as the content of a COCO json; the area of an object is that of its mask.
 
     Args:
         images: all objects have masks.
         categories: their ids count from 1, in this order.
-        crowds: regions that are ignored: image_id, category, bbox, segmentation (compressed RLE).
+        crowds: regions that are ignored.
     """
     columns = (images.table[name].tolist() for name in ("image_id", "width", "height"))
     sizes = {image_id: [height, width] for image_id, width, height in zip(*columns, strict=True)}
@@ -147,7 +151,8 @@ def ground_truth(images: ImageSet, categories: tuple[str, ...], crowds: list[dic
     ]
     number = {name: number for number, name in enumerate(categories, start=1)}
     annotations: list[dict[str, Any]] = []
-    for item in objects + [{**crowd, "iscrowd": 1} for crowd in crowds if crowd["category"] in number]:
+    judged = [crowd for crowd in crowds if crowd.category in number]
+    for item in objects + [_as_annotation(crowd, sizes[crowd.image_id]) for crowd in judged]:
         mask = item["segmentation"]
         annotations.append(
             {
@@ -164,24 +169,11 @@ def ground_truth(images: ImageSet, categories: tuple[str, ...], crowds: list[dic
     }
 
 
-def _crowds(path: Path, images: ImageSet) -> list[dict[str, Any]]:
-    """Regions of a COCO json that hold many objects of a category and are ignored, where they have a mask."""
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
-    names = {category["id"]: str(category["name"]) for category in content["categories"]}
-    columns = (images.table[name].tolist() for name in ("image_id", "width", "height"))
-    size_of = {image_id: (width, height) for image_id, width, height in zip(*columns, strict=True)}
-    crowds = []
-    for item in content["annotations"]:
-        if not isinstance(item, dict) or not item.get("iscrowd") or item.get("image_id") not in size_of:
-            continue
-        width, height = size_of[item["image_id"]]
-        counts = to_rle(item.get("segmentation"), (width, height), coco_mask)
-        if counts is not None:
-            mask = {"size": [height, width], "counts": counts}
-            box = [float(value) for value in coco_mask.toBbox(mask)]
-            category = names.get(item.get("category_id"), "")
-            crowds.append({"image_id": item["image_id"], "category": category, "bbox": box, "segmentation": mask})
-    return crowds
+def _as_annotation(crowd: Crowd, size: list[int]) -> dict[str, Any]:
+    mask = {"size": size, "counts": crowd.counts}
+    box = coco_mask.toBbox(mask).tolist()
+    facts = {"image_id": crowd.image_id, "category": crowd.category, "iscrowd": 1}
+    return {**facts, "bbox": box, "segmentation": mask}
 
 
 # ---- judging ---------------------------------------------------------------------------------------------------------

@@ -15,9 +15,8 @@ from orl_explore.embedding import embed_files
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.kinds import SUFFIXES, unread
-from training.console import console, progress_bar
-from training.machine import is_main_process
-from training.transfer.setup import Setup, fingerprint
+from training.console import progress_bar
+from training.transfer.setup import Setup, fingerprint, say
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,18 +114,28 @@ def read_folders(paths: tuple[Path, ...]) -> Folders:
         parts.append(Labeled([file for _, file in named], labels))
     if not len(parts[1]):
         raise OrlError(f"{root}/val has no image: nothing can be tested")
-    if others and is_main_process():
-        things = "1 file or folder" if len(others) == 1 else f"{len(others):,} files and folders"
-        example = f"{others[0]}: {unread(others[0].name) or 'no picture'}"
-        console.print(f"{root}: {things} in the classes are left out, such as {example}", markup=False)
+    if others:
+        things = "1 file or folder is" if len(others) == 1 else f"{len(others):,} files and folders are"
+        say(root, f"{things} left out, such as {others[0]}: {_why(others[0])}")
+    if untested := [name for name in classes if name not in found["val"]]:
+        things = "1 class" if len(untested) == 1 else f"{len(untested):,} classes"
+        say(root, f"{things} of train, such as {untested[0]}, {'is' if len(untested) == 1 else 'are'} not in val")
     return Folders(root, classes, *parts)
 
 
+def _why(file: Path) -> str:
+    in_no_class = file.name.lower().endswith(SUFFIXES) and not file.is_dir()
+    return "in no class" if in_no_class else unread(file.name) or "no picture"
+
+
 def _classes(folder: Path, others: list[Path]) -> dict[str, list[Path]]:
-    """Pictures of each class; what else lies in their folders is added to `others`."""
+    """Pictures of each class; what else lies in their folders, or beside these, is added to `others`."""
     found = {}
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        seen = [entry for entry in entries if not entry.name.startswith(".")]
+    names = sorted(entry.name for entry in seen if entry.is_dir())
+    loose = sorted(entry.name for entry in seen if not entry.is_dir() and entry.name.lower().endswith(SUFFIXES))
+    others += [folder / name for name in loose]
     for name in names:
         inside = sorted(file for file in (folder / name).iterdir() if not file.name.startswith("."))
         files = [file for file in inside if file.name.lower().endswith(SUFFIXES)]

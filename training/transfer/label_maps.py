@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +16,13 @@ from PIL import Image
 from orl_explore.errors import OrlError
 from orl_explore.images.decoding import load_rgb
 from orl_explore.images.image_set import ImageSet
+from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.label_map import IGNORED, label_map
-from orl_explore.images.object_masks import to_rle
 from orl_explore.views.cropping import Pixels
 from training.console import progress_bar
 from training.evaluate import held_out_images
-from training.transfer.setup import Setup, fingerprint, open_data
+from training.transfer.crowds import Crowd, read_crowds
+from training.transfer.setup import Setup, fingerprint, open_data, say
 
 UNKNOWN: Final = -2
 """What a value of a label file becomes that stands for no class."""
@@ -149,21 +149,6 @@ class ObjectMaps:
         return [[self.images.fingerprint], *objects.astype(object).where(objects.notna(), None).to_numpy().tolist()]
 
 
-def _crowds(path: Path, images: ImageSet) -> dict[int, list[str]]:
-    """Regions of a COCO json that hold many objects and are labeled as one, where they have a mask."""
-    from pycocotools import mask as coco_mask
-
-    columns = (images.table[name].tolist() for name in ("image_id", "width", "height"))
-    size_of = {image_id: (width, height) for image_id, width, height in zip(*columns, strict=True)}
-    found: dict[int, list[str]] = {}
-    for item in json.loads(path.read_text(encoding="utf-8-sig")).get("annotations", ()):
-        if isinstance(item, dict) and item.get("iscrowd") and item.get("image_id") in size_of:
-            counts = to_rle(item.get("segmentation"), size_of[item["image_id"]], coco_mask)
-            if counts is not None:
-                found.setdefault(item["image_id"], []).append(counts)
-    return found
-
-
 # ---- data sets -------------------------------------------------------------------------------------------------------
 
 
@@ -216,8 +201,8 @@ def read_maps(setup: Setup) -> Segmentation:
         return of_objects(train, test, str(setup.run.path))
     if len(setup.data) == 2 and all(path.suffix.lower() == ".json" for path in setup.data):
         with progress_bar("reading images") as progress:
-            train, test = (open_data([path], progress) for path in setup.data)
-        crowds = [_crowds(path, images) for path, images in zip(setup.data, (train, test), strict=True)]
+            train, test = (open_data([path], progress, label_field=setup.label_field) for path in setup.data)
+        crowds = [_masks_of(read_crowds(path, part)) for path, part in zip(setup.data, (train, test), strict=True)]
         return of_objects(train, test, " and ".join(map(str, setup.data)), crowds)
     if len(setup.data) == 1:
         for names, read in ((("VOC2012", "VOCdevkit/VOC2012"), _voc), (("ADEChallengeData2016",), _ade), ((), _cities)):
@@ -229,6 +214,13 @@ def read_maps(setup: Setup) -> Segmentation:
         " with masks); or --data DIR, VOC2012 (ImageSets/Segmentation), ADEChallengeData2016 (annotations/training) or"
         " Cityscapes (gtFine/train and leftImg8bit/train)"
     )
+
+
+def _masks_of(crowds: Sequence[Crowd]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for crowd in crowds:
+        found.setdefault(crowd.image_id, []).append(crowd.counts)
+    return found
 
 
 def of_objects(
@@ -250,6 +242,9 @@ def of_objects(
     labels = {name: number for number, name in enumerate(categories, start=1)}
     maps = [ObjectMaps(images, labels, of) for images, of in zip((train, test), crowds, strict=True)]
     without = sum(map(len, objects)) - sum(map(len, masked))
+    if without:
+        total = sum(map(len, objects))
+        say(where, f"{without:,} of {total:,} objects have no mask: their boxes are ignored")
     notes = {"without_mask": without, "skipped": len(train.skipped) + len(test.skipped)}
     return Segmentation("objects with masks", (BACKGROUND, *categories), maps[0], maps[1], notes)
 
@@ -297,6 +292,7 @@ def _ade(root: Path) -> Segmentation | None:
         masks = sorted((root / "annotations" / part).glob("*.png"))
         files = [_there(root / "images" / part / f"{mask.stem}.jpg") for mask in masks]
         maps.append(_filled(FileMaps(files, masks, lookup), root / "annotations" / part))
+        _say_without(files, root / "images" / part, "*")
     classes = tuple(f"class {number}" for number in range(1, ADE_CLASSES + 1))
     if (info := root / "objectInfo150.txt").exists():
         classes = tuple(line.rsplit("\t", 1)[-1].strip() for line in info.read_text().splitlines()[1:] if line.strip())
@@ -319,6 +315,7 @@ def _cities(root: Path) -> Segmentation | None:
             for mask, stem in zip(masks, stems, strict=True)
         ]
         maps.append(_filled(FileMaps(files, masks, lookup), root / "gtFine" / part))
+        _say_without(files, root / "leftImg8bit" / part, "*/*")
     return Segmentation("Cityscapes", tuple(CITYSCAPES.values()), maps[0], maps[1], {})
 
 
@@ -345,6 +342,14 @@ def _filled(maps: FileMaps, folder: Path) -> FileMaps:
     if not len(maps):
         raise OrlError(f"{folder} has no label maps: unpack the data set again")
     return maps
+
+
+def _say_without(files: Sequence[Path], folder: Path, pattern: str) -> None:
+    """Count the pictures of a folder that have no label map."""
+    others = sorted({file for file in folder.glob(pattern) if file.name.lower().endswith(SUFFIXES)} - set(files))
+    if others:
+        things = "1 picture has" if len(others) == 1 else f"{len(others):,} pictures have"
+        say(folder, f"{things} no label map, such as {others[0].name}: left out")
 
 
 def _check_apart(parts: Sequence[list[str]], where: str) -> None:

@@ -14,8 +14,8 @@ from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.settings import Config
 from training.console import progress_bar
-from training.evaluate import draw_crops, held_out_images
-from training.transfer.setup import Setup, fingerprint, open_data
+from training.evaluate import MIN_CROP_SIDE, draw_crops, held_out_images
+from training.transfer.setup import Setup, fingerprint, open_data, say
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ def read_objects(setup: Setup) -> ObjectCrops:
     Raises:
         OrlError: there are no annotations, too few images, or an image has vanished.
     """
-    images = open_data(setup.data) if setup.data else setup.run.images()
+    images = open_data(setup.data, label_field=setup.label_field) if setup.data else setup.run.images()
     where = ", ".join(map(str, setup.data)) or str(setup.run.path)
     if not len(images.objects):
         raise OrlError(f"{where} has no annotated objects: name a COCO json with --data FILE")
@@ -75,6 +75,12 @@ def split_objects(images: ImageSet, config: Config, *, where: str) -> ObjectCrop
         OrlError: too few images with objects.
     """
     crops = draw_crops(images, config)
+    if few := len(images.objects) - len(crops):
+        say(
+            where,
+            f"{few:,} of {len(images.objects):,} objects are left out: smaller than {MIN_CROP_SIDE} px, or beyond"
+            f" evaluate.max_crops ({config.evaluate.max_crops:,})",
+        )
     test = crops["image_id"].isin(held_out_images(images, config)).to_numpy()
     if not test.any() or test.all():
         raise OrlError(f"{where} has objects in too few images to split them: annotate more")

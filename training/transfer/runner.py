@@ -28,6 +28,7 @@ from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
 from training.console import console
+from training.import_kinds import has_fields
 from training.machine import is_main_process
 from training.transfer import encoders as of
 from training.transfer import supervised
@@ -42,6 +43,7 @@ def evaluate(
     *,
     encoders: Sequence[str] = (),
     data: Sequence[Path] = (),
+    label_field: str | None = None,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
@@ -54,6 +56,7 @@ def evaluate(
         encoders: `supervised`, or names as orl_explore/interchange/encoders.py knows them; default: untrained, and
             every stage there is.
         data: what the protocols read; default: the images of the run, where a protocol can.
+        label_field: of FiftyOne samples among the data, the field that holds the annotations.
         settings: an instance of a protocol's settings by its name; defaults for those not named.
         overwrite: judge anew.
 
@@ -65,10 +68,12 @@ def evaluate(
     """
     for name in names:
         protocol_named(name)
+    if label_field is not None and not any(map(has_fields, data)):
+        raise OrlError(f"--field {label_field} is about the samples.json of a FiftyOne data set: leave it out")
     wanted = list(encoders) or of.available(run)
     of.check_names(wanted, run, config)
     given = settings or {}
-    place = Setup(run, config, tuple(data), "", run.path / TRANSFER)
+    place = Setup(run, config, tuple(data), "", run.path / TRANSFER, label_field)
     work = []
     for name in names:  # all data are read first: what is wrong with them shows before hours of work
         protocol = PROTOCOLS[name]

@@ -17,19 +17,29 @@ from orl_explore.images.opening import open_images, report
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
 from training.console import console
+from training.import_kinds import has_fields
 from training.machine import data_workers, is_main_process, pool_workers
 
 
-def open_data(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> ImageSet:
+def open_data(
+    paths: Sequence[Path], progress: Callable[[int, int], None] | None = None, *, label_field: str | None = None
+) -> ImageSet:
     """Open what `--data` named, and say what of it cannot be used.
 
     Raises:
         OrlError: as `open_images`.
     """
-    images = open_images(paths, progress=progress)
-    if is_main_process() and (len(images.skipped) or images.findings.lines()):
-        console.print(f"{', '.join(map(str, paths))}: {report(images)}", markup=False)
+    own_field = label_field if any(map(has_fields, paths)) else None  # of two jsons it may be the other's
+    images = open_images(paths, label_field=own_field, progress=progress)
+    if len(images.skipped) or images.findings.lines():
+        say(", ".join(map(str, paths)), report(images))
     return images
+
+
+def say(where: object, note: str) -> None:
+    """Print something that a person should know of the data, once for all processes."""
+    if is_main_process():
+        console.print(f"{where}: {note}", markup=False)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Setup:
         data: what `--data` named; empty: the run's own images.
         title: what progress bars say, such as "knn stage1".
         folder: for checkpoints of this protocol and encoder; removed when its result is written.
+        label_field: of FiftyOne samples among the data, the field that holds the annotations.
     """
 
     run: Run
@@ -49,6 +60,7 @@ class Setup:
     data: tuple[Path, ...]
     title: str
     folder: Path
+    label_field: str | None = None
 
     @property
     def protocol(self) -> str:

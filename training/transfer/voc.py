@@ -190,6 +190,10 @@ def _from_lists(root: Path, classes: list[str], split: str) -> Split:
 
 def _from_annotations(root: Path) -> tuple[list[str], list[Split]]:
     ids = [[words[0] for words in _lines(root / "ImageSets" / "Main" / f"{split}.txt")] for split in SPLITS]
+    for split, part in zip(SPLITS, ids, strict=True):
+        if len(set(part)) < len(part):
+            twice = next(image for image in part if part.count(image) > 1)
+            raise OrlError(f"{root}/ImageSets/Main/{split}.txt names {twice} a second time")
     files = [_files(root, part) for part in ids]
     things = {image: read_annotation(root / "Annotations" / f"{image}.xml") for part in ids for image in part}
     classes = sorted({name for objects in things.values() for name, _ in objects})

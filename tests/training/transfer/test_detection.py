@@ -42,7 +42,7 @@ def test_the_runs_own_objects_are_split_by_image(setup):
     assert first["area"] == coco_mask.decode(first["segmentation"]).sum()
 
 
-def test_two_coco_jsons_with_crowds(setup, annotations, tmp_path):
+def test_two_coco_jsons_with_crowds(setup, annotations, tmp_path, capsys):
     content = json.loads(annotations.read_text())
     (tmp_path / "images").symlink_to(annotations.parent / "images")
     parts = []
@@ -57,6 +57,10 @@ def test_two_coco_jsons_with_crowds(setup, annotations, tmp_path):
     data = detection.read(setup(*parts), DetectionSettings(**SMALL))
     # The first image had these two objects alone: there is nothing left in it to train on, but it can be tested.
     assert (len(data.train), len(data.test), data.without_mask) == (15, 8, 2)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 of " in said
+    assert "objects are left out, as they have no mask" in said
+    assert "1 of 16 training images are left out, as they have no object with a mask" in said
     crowds = [item for item in data.truth["annotations"] if item["iscrowd"]]
     (crowd,) = (item for item in content["annotations"] if item["id"] == min(i["id"] for i in items))
     assert [(item["image_id"], item["segmentation"]) for item in crowds] == [(crowd["image_id"], crowd["segmentation"])]

@@ -47,7 +47,15 @@ def test_what_is_no_picture_is_counted(folders, capsys):
     (folders / "val" / "arrow" / "notes.md").write_text("")
     (folders / "val" / "arrow" / ".hidden").write_text("")
     assert len(read_folders((folders,)).train) == len(before.train)
-    assert "2 files and folders in the classes are left out, such as" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 files and folders are left out, such as" in said
+    assert "JPEG 2000" in said
+    shutil.copy(before.train.files[0], folders / "train" / "0.jpg")
+    shutil.rmtree(folders / "val" / "arrow")
+    read_folders((folders,))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "0.jpg: in no class" in said
+    assert "1 class of train, such as arrow, is not in val" in said
 
 
 @pytest.mark.parametrize("form", ["{class}/{name}", "{name}", "train/{class}/{name}", "{class}/{name} 3"])

@@ -91,7 +91,7 @@ def test_voc2012_with_augmented_masks(read, tmp_path):
         read(root)
 
 
-def test_ade20k(read, tmp_path):
+def test_ade20k(read, tmp_path, capsys):
     root = tmp_path / "ADEChallengeData2016"
     for part in ("training", "validation"):
         put(root / "images" / part / f"{part}.jpg", PIXELS)
@@ -103,6 +103,10 @@ def test_ade20k(read, tmp_path):
         "Idx\tRatio\tName\n" + "".join(f"{i}\t0.1\tthing {i}, it\n" for i in range(150))
     )
     assert read(root).classes[1] == "thing 1, it"
+    assert capsys.readouterr().err == ""
+    put(root / "images" / "training" / "more.jpg", PIXELS)
+    read(root)
+    assert "1 picture has no label map, such as more.jpg: left out" in " ".join(capsys.readouterr().err.split())
     (root / "images" / "validation" / "validation.jpg").unlink()
     with pytest.raises(OrlError, match=r"validation\.jpg is missing"):
         read(root)
@@ -122,7 +126,7 @@ def test_cityscapes(read, tmp_path):
         read(tmp_path)
 
 
-def test_two_coco_jsons_with_a_crowd_and_an_object_without_mask(read, annotations, tmp_path):
+def test_two_coco_jsons_with_a_crowd_and_an_object_without_mask(read, annotations, tmp_path, capsys):
     content = json.loads(annotations.read_text())
     (tmp_path / "images").symlink_to(annotations.parent / "images")
     parts = []
@@ -135,6 +139,7 @@ def test_two_coco_jsons_with_a_crowd_and_an_object_without_mask(read, annotation
         parts[-1].write_text(json.dumps({**content, "images": keep, "annotations": items}))
     data = read(*parts)
     assert (len(data.train), len(data.test), data.facts["without_mask"]) == (16, 8, 2)
+    assert "objects have no mask: their boxes are ignored" in " ".join(capsys.readouterr().err.split())
     labels = data.train.load(0)[1]  # the first image: its first object is a crowd, the second has no mask
     assert (labels == IGNORED).any()
     assert not (read(annotations, annotations).train.load(0)[1] == IGNORED).any()

@@ -34,6 +34,14 @@ def test_objects_of_an_image_are_all_on_one_side():
     assert data.facts == {"kind": "object crops", "train": 12, "test": 8, "classes": ["cup"]}
 
 
+def test_objects_that_are_too_small_or_too_many_are_counted(capsys):
+    images = annotated([*range(10), *range(10)])
+    images.objects.loc[:1, "w"] = 7
+    config = dataclasses.replace(CONFIG, evaluate=EvaluateSettings(test_share=0.4, max_crops=15))
+    assert len(split_objects(images, config, where="here").crops) == 15
+    assert "here: 5 of 20 objects are left out: smaller than 8 px" in " ".join(capsys.readouterr().err.split())
+
+
 def test_objects_on_one_side_alone_are_refused():
     held_out = held_out_images(annotated([0]), CONFIG)
     kept = sorted(set(range(10)) - set(held_out))

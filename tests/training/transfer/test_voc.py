@@ -44,6 +44,10 @@ def test_lists_and_annotations_of_the_voc_layout_agree(voc):
     for part in ("trainval", "test"):
         assert (getattr(annotated, part).labels == getattr(listed, part).labels).all()
     assert annotated.fingerprint == listed.fingerprint
+    with (voc / "ImageSets" / "Main" / "test.txt").open("a") as file:
+        file.write(f"{listed.test.files[0].stem}\n")
+    with pytest.raises(OrlError, match=rf"test\.txt names {listed.test.files[0].stem} a second time"):
+        read_voc(voc)
 
 
 @pytest.mark.parametrize("inside", ["", "VOCdevkit"])

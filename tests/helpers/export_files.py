@@ -1,0 +1,46 @@
+"""Pictures and the files that labeling tools write of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from orl_explore.images.image_set import ImageSet
+
+BOXES = ["x", "y", "w", "h"]
+
+VOC = """<annotation><filename>x.jpg</filename><size><width>96</width><height>64</height></size>
+<object><name>cup</name><difficult>1</difficult>
+<bndbox><xmin>11</xmin><ymin>21</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object>
+<object><name>bus</name></object></annotation>"""
+"""Two objects in VOC's form: one has a box, from column 10 and row 20 on, of 20 x 20 px."""
+
+
+def pictures(*paths: Path) -> None:
+    """96 x 64 px each, all different."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        seed = sum(map(ord, path.as_posix()))
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8)).save(path)
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def coco(path: Path, *names: str) -> Path:
+    images = [{"id": number, "file_name": name, "width": 96, "height": 64} for number, name in enumerate(names)]
+    annotations = [{"id": n, "image_id": n, "category_id": 1, "bbox": [n, 1, 20, 20]} for n in range(len(names))]
+    return write(path, {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cup"}]})
+
+
+def add_up(images: ImageSet) -> None:
+    findings = images.findings
+    assert findings.used == len(images.objects)
+    assert findings.given == findings.used + sum(one.count for one in findings.left_out)
