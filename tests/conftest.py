@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -31,6 +32,9 @@ def one_thread() -> None:
     """Such small networks only lose by more threads, and one always rounds the same way; UMAP sets more."""
     torch.set_num_threads(1)
 
+
+hypothesis.settings.register_profile("any machine")  # a busy machine is slow, not wrong
+hypothesis.settings.load_profile("any machine")
 
 SCENES = 24
 os.environ["OMP_NUM_THREADS"] = "1"  # for what the tests start, and for the share that training takes of the machine

@@ -98,7 +98,7 @@ def test_pair_loss_by_hand(twins, online, target, predictor, view1, view2, loss)
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_pair_loss_is_symmetric_and_bounded(seed):
     rng = np.random.default_rng(seed)
 

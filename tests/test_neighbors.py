@@ -257,7 +257,7 @@ def test_hubs_and_duplicates():
     assert len(library.duplicate_pairs(table, threshold=1.0)) == 0
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 1000), st.integers(1, 40), st.sampled_from([3, 7, 64]), st.sampled_from([0.0, 0.5, 0.9, 0.98]))
 def test_near_duplicates_of_the_whole_set(seed, count, block, threshold):
     """Each pair once, in whatever blocks, copies included."""

@@ -107,7 +107,7 @@ def test_sample_says_whose_it_is(drawn):
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_inter_boxes_belong_to_one_pair(seed, neighbors, pairs):
     rng = np.random.default_rng(seed)
     table = rng.integers(1, 100, (pairs, 9))

@@ -31,7 +31,7 @@ def fuzz(strategy: st.SearchStrategy, check: Callable[[Any], None], *, examples:
     while True:
 
         @seed(number)
-        @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=examples, database=None, suppress_health_check=list(HealthCheck))
         @given(strategy)
         def run(value: Any) -> None:
             check(value)

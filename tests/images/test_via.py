@@ -115,7 +115,7 @@ def test_files_listed_twice_or_missing(tmp_path):
     add_up(images)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.one_of(mutated(annotations()), mutated(project(annotations())), mutated(numbered(annotations())), JUNK))
 def test_anything_is_used_counted_or_refused(tmp_path_factory, content):
     folder = tmp_path_factory.getbasetemp() / "via"

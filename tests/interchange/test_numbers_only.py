@@ -121,7 +121,7 @@ def test_prefixes_in_any_order_keep_the_projector(order, tmp_path):
     assert difference(read_encoder(tmp_path / "a.torch")[0], encoder()) == 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     wrappers=st.lists(st.sampled_from(["state_dict", "model", "base_model", "trunk", "classy_state_dict"]), max_size=5),
     inner=st.sampled_from(["", "_feature_blocks.", "_orig_mod.", "encoder._orig_mod.module."]),

@@ -156,7 +156,7 @@ def test_a_network_without_places(pixels):
 # ---- two maps ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     *(st.tuples(st.integers(1, 6), st.integers(1, 6)) for _ in range(2)),
     st.integers(1, 40),

@@ -100,7 +100,7 @@ def test_figures_in_words(figures, said):
     assert all(text.startswith(begin) for text, begin in zip(found, said, strict=True))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.floats(width=32), min_size=3, max_size=3), min_size=2, max_size=6))
 def test_any_vectors_have_a_spread_or_a_reason(vectors):
     try:

@@ -80,7 +80,7 @@ MATRICES = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(MATRICES, RULES)
 def test_a_verdict_is_what_stage_2_does(similarity, rule):
     queries, keys, _ = choose_pairs(similarity, **rule.pairing())
@@ -93,7 +93,7 @@ def test_a_verdict_is_what_stage_2_does(similarity, rule):
         assert verdict.reason
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(MATRICES, RULES, st.integers(0, 3), st.data())
 def test_a_switch_does_what_it_says(similarity, rule, neighbor_rank, data):
     """A switch that changes a pair's lot has the setting that does it; one that does not, has none that would."""

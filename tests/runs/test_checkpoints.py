@@ -94,7 +94,7 @@ def test_what_is_no_checkpoint(tmp_path):
         find_resume(tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_bytes_flipped_and_cut(data, tmp_path_factory):
     """A checkpoint with any byte changed is whole, or passed over; never a traceback, and nothing is deleted."""

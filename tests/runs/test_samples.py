@@ -268,7 +268,7 @@ def test_no_pair_at_all(images, tables, tiny):
         ObjectViews(images, regions, pairs[:0], tiny.stage3, seed=0)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.integers(0, 800))
 def test_views_of_stage_1_render_for_any_epoch(image_views, seed, epoch):
     sample = ImageViews(image_views.images, image_views.config, seed)[epoch, seed % 24]

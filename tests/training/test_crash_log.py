@@ -95,7 +95,7 @@ def test_what_is_no_fault_writes_no_log(error, code, monkeypatch, capfd):
 names = st.one_of(st.none(), st.text(), st.binary(), st.integers())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from([OSError, PermissionError, FileNotFoundError]), st.integers(-5, 140), names, names)
 def test_any_error_of_the_system_has_words_or_is_unforeseen(kind, number, first, second):
     error = kind(number, "x", first, None, second)
@@ -103,7 +103,7 @@ def test_any_error_of_the_system_has_words_or_is_unforeseen(kind, number, first,
     assert said is None or (said and "Errno" not in said)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(), st.lists(st.text(), max_size=3))
 def test_any_message_can_be_written(tmp_path_factory, message, typed):
     folder = tmp_path_factory.mktemp("run")

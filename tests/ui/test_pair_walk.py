@@ -78,3 +78,17 @@ def test_what_the_browser_gets_and_says(run, ids, visit, monkeypatch):
         pair_queue.save(run, said, walk.memory, lambda wanted: {n: names[n] for n in wanted if n in names}, "Ann")
         said["verdicts"].append({"number": 2, "pair": "1,2,3,4", "verdict": "accepted"})
     assert sorted(read_reviews(run)["verdict"]) == ["accepted", "rejected"]
+
+
+def test_boxes_on_nothing_are_called_unlabeled(run, ids):
+    names = set()
+    for image_id in ids:
+        scene, pairs = scene_of(run, image_id)
+        near = [scene.image_id, *scene.neighbors["neighbor_id"].tolist()]
+        labels = pair_scene.categories_of(scene, near)
+        for step in walk_from(scene, pairs[0]).queue:
+            card = pair_walk._card(scene, step, 0, near, labels)
+            names |= {card["query_name"], card["key_name"]}
+    assert "unlabeled" in names
+    assert "nan" not in names
+    assert len(names) > 3

@@ -48,14 +48,14 @@ def test_center_view_geometry(image_size, size, resized, corner):
 
 
 @given(st.integers(32, 400), st.integers(32, 400), st.integers(8, 64))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_center_view_is_always_filled(width, height, size):
     view = np.array(center_view(Image.new("RGB", (width, height), (7, 8, 9)), size))
     assert view.shape == (size, size, 3)
     assert (view == (7, 8, 9)).all()  # no black border
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 300), st.integers(1, 260), st.integers(0, 10**6), st.integers(2, 80))
 def test_resizing_is_pillows(scene, w, h, seed, size):
     rng = np.random.default_rng(seed)

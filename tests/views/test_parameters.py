@@ -122,7 +122,7 @@ def test_global_generator_is_left_alone():
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_crop_keeps_to_its_bounds(width, height, seed):
     x, y, w, h = random_crop(np.random.default_rng(seed), width, height, (0.08, 1.0), (3 / 4, 4 / 3))
     assert 0 <= x < x + w <= width

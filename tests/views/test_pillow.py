@@ -81,7 +81,7 @@ def test_rendering_is_deterministic():
 
 
 @given(st.integers(32, 90), st.integers(32, 90), st.integers(0, 2**32), st.integers(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_view_renders(width, height, seed, view):
     parameters = sample_view(np.random.default_rng(seed), PAPER, view=view, image_size=(width, height))
     rendered = render_view(noise(width, height), parameters, 17)
