@@ -396,7 +396,6 @@ def some_boxes(largest: int) -> st.SearchStrategy[np.ndarray]:
     return st.lists(box, min_size=1, max_size=40).map(lambda found: np.array(found, np.int64))
 
 
-X
 
 
 @given(found=some_boxes(12), least=st.integers(1, 6), aspect=st.sampled_from([1.0, 2.0, 3.0]), most=st.integers(1, 8))
@@ -407,7 +406,6 @@ def test_filter_keeps_the_librarys_boxes(found, least, aspect, most):
     np.testing.assert_array_equal(module.filter_boxes(found), found[boxes.is_kept(reasons)])
 
 
-X
 
 
 @given(found=some_boxes(300))
@@ -435,7 +433,6 @@ def test_proposals_are_those_of_opencv_in_the_library():
     np.testing.assert_array_equal(flat, [[0, 0, 30, 20]])
 
 
-X
 
 
 @given(query=st.integers(1, 45), key=st.integers(1, 12), seed=st.integers(0, 1000))
