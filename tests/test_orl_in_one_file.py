@@ -396,16 +396,12 @@ def some_boxes(largest: int) -> st.SearchStrategy[np.ndarray]:
     return st.lists(box, min_size=1, max_size=40).map(lambda found: np.array(found, np.int64))
 
 
-
-
 @given(found=some_boxes(12), least=st.integers(1, 6), aspect=st.sampled_from([1.0, 2.0, 3.0]), most=st.integers(1, 8))
 def test_filter_keeps_the_librarys_boxes(found, least, aspect, most):
     module = load()
     vars(module).update(MIN_SIDE=least, MAX_ASPECT=aspect, MAX_BOXES=most)
     reasons = boxes.filter_boxes(found, min_side=least, max_aspect=aspect, max_boxes=most)
     np.testing.assert_array_equal(module.filter_boxes(found), found[boxes.is_kept(reasons)])
-
-
 
 
 @given(found=some_boxes(300))
@@ -431,8 +427,6 @@ def test_proposals_are_those_of_opencv_in_the_library():
     np.testing.assert_array_equal(ours, one.selective_search(tensor(image), 5))
     flat = one.selective_search(torch.zeros(3, 20, 30, dtype=torch.uint8), 0)
     np.testing.assert_array_equal(flat, [[0, 0, 30, 20]])
-
-
 
 
 @given(query=st.integers(1, 45), key=st.integers(1, 12), seed=st.integers(0, 1000))
