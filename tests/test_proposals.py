@@ -295,7 +295,10 @@ def test_a_worker_that_dies_changes_nothing(tmp_path, caplog):
 def test_trouble_in_a_worker_is_a_clear_error(kind, message, tmp_path):
     with pytest.raises(OrlError, match=message):
         propose(kind(tmp_path, 99), range(8), workers=2)
-    assert not [child for child in multiprocessing.active_children() if "Spawn" in child.name and child.is_alive()]
+    for child in multiprocessing.active_children():  # they have been told to end, and do so in their own time
+        if "Spawn" in child.name:
+            child.join(30)
+            assert not child.is_alive()
 
 
 @pytest.mark.slow
