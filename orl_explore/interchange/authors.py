@@ -94,6 +94,8 @@ def read_mined(path: Path, scratch: Path, *, progress: Progress | None = None) -
                 raise OrlError(f"{path}: {where} is no list: is it a file of the ORL authors' code?")
             info = value if where == "info" else info
             continue
+        if where not in (*columns, boxes_key, pairs_key):
+            raise OrlError(f"{path}: {where or 'all of it'} is a list: is it a file of the ORL authors' code?")
         entry = f"{path}: {where}[{index}]"
         if where == boxes_key:
             boxes = ragged.setdefault(where, Ragged(scratch / "boxes", 4)) if index == 0 else ragged[where]

@@ -93,6 +93,7 @@ MINED = "pseudo_annotations"
         (change("info.bbox_min_size", -1), r"info.bbox_min_size is -1"),
         (change("info.knn_image_num", 3), r"knn_image_id\[0\] has 2 neighbors instead of 3"),
         (change("info", []), r"info is no object"),
+        (change(MINED, [None]), r"pseudo_annotations is a list: is it a file of the ORL authors' code\?"),
         (
             lambda content: json.dumps(content).replace('"knn_image_num"', '"knn_image_num": 2, "knn_image_num"'),
             r"has the key 'knn_image_num' twice, at info",
