@@ -24,6 +24,7 @@ import pytest
 import torch
 import torchvision
 
+from export_files import fiftyone
 from orl_explore.images.opening import open_images
 from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc, write_voc2012
 from orl_explore.practice.scenes import make_scenes
@@ -243,15 +244,8 @@ class Supplies:
         beside = path.parent.name != "annotations"
         images = path.parent / "images" if beside else path.parent.parent / path.stem.rpartition("_")[2]
         shutil.copytree(self.scenes.parent / "images", images, dirs_exist_ok=True)
-        if path.name == "samples.json":  # FiftyOne's, with two fields
-            found = [
-                {"detections": [{"label": "cup", "bounding_box": [0.1, 0.1, 0.5, 0.5]}] * count} for count in (1, 2)
-            ]
-            samples = [
-                {"filepath": f"images/{file.name}", "ground_truth": found[0], "predictions": found[1]}
-                for file in sorted(images.iterdir())
-            ]
-            path.write_text(json.dumps({"samples": samples}))
+        if path.name == "samples.json":
+            fiftyone(path, images)
 
     def benchmark(self, path: Path, *, voc: bool) -> None:
         """A folder in the layout of PASCAL VOC, or with a folder of images per class."""
