@@ -98,7 +98,8 @@ def _known_hash(path: Path, _time: int, _size: int) -> str:
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, indented for people."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a character, as JSON escapes it
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -148,3 +148,9 @@ def test_a_spreadsheet_executes_nothing(cell):
     assert again["name"][1] == "plain"
     assert pd.isna(again["name"][2])
     assert again["value"].tolist() == [-1.5, 2.0, 3.0]
+
+
+def test_half_a_character_in_json_comes_back(tmp_path):
+    value = {"a\ud800": ["é", "\udfff"]}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == value
