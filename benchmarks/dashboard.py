@@ -73,11 +73,12 @@ MAIN = {
 }
 """What a page has when it is there, besides its title."""
 
+NEXT = "the next image"
 PICKS = {
     "neighbors": "an image found by its id",
     "proposals": "an image found by its id",
-    "pairs": "the next image",
-    "sample": "the next image",
+    "pairs": NEXT,
+    "sample": NEXT,
     "all_pairs": "the next 24 pairs",
     "object_map": "a click on a point",
     "compare": "a box and its nearest by both",
@@ -205,7 +206,7 @@ class _Drive:
     def _picks(self, page: str) -> list[tuple[float, float]]:
         if page not in PICKS or not self.tab.locator(MAIN[page]).count():
             return []
-        if PICKS[page] == "the next image":  # from the first one on
+        if PICKS[page] == NEXT:  # from the first one on
             self._timed(lambda: self._find(self.ids[0]))
         return [self._timed(lambda number=number: self._pick(page, number)) for number in range(len(self.rows))]
 
@@ -221,7 +222,7 @@ class _Drive:
             field.fill(str(region))
             field.press("Enter")
             return _in_address("region", region)
-        if page in ("pairs", "sample"):
+        if PICKS[page] == NEXT:
             now = re.search(r"image=(\d+)", self.tab.url)
             place = self.ids.index(int(now[1])) if now else 0
             self.tab.locator(".st-key-choose-Next button").click()

@@ -82,7 +82,7 @@ def shown(text: str) -> str:
 
 def _is_hidden(one: str) -> bool:
     # Two joiners are part of how some scripts and emojis are written.
-    return unicodedata.category(one) in ("Cc", "Cf", "Zl", "Zp") and one not in "\u200c\u200d"
+    return unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp") and one not in "\u200c\u200d"
 
 
 def decoded(data: bytes) -> str:

@@ -87,14 +87,14 @@ def read_mined(path: Path, scratch: Path, *, progress: Progress | None = None) -
     ragged: dict[str, Ragged] = {}
     info: Any = {}
     per_image = 0
-    enter = ("", "images", "pseudo_annotations", *columns, boxes_key, pairs_key)
-    for where, index, value in stream_json(path, enter):
+    in_lists = {*columns, boxes_key, pairs_key}
+    for where, index, value in stream_json(path, ("", "images", "pseudo_annotations", *in_lists)):
         if index is None:
-            if where in (*columns, boxes_key, pairs_key):
+            if where in in_lists:
                 raise OrlError(f"{path}: {where} is no list: is it a file of the ORL authors' code?")
             info = value if where == "info" else info
             continue
-        if where not in (*columns, boxes_key, pairs_key):
+        if where not in in_lists:
             raise OrlError(f"{path}: {where or 'all of it'} is a list: is it a file of the ORL authors' code?")
         entry = f"{path}: {where}[{index}]"
         if where == boxes_key:

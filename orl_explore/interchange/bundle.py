@@ -24,7 +24,7 @@ from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange import unpacking
 from orl_explore.interchange.names import match_images, renumber
-from orl_explore.runs.files import atomic_write, hash_file
+from orl_explore.runs.files import atomic_write, hash_file, json_text
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import ROW_GROUP, TABLES, write_table
 
@@ -87,7 +87,7 @@ def _pack(
         "files": {name: {"bytes": file.stat().st_size, "blake2b": hash_file(file)} for name, file in files.items()},
     }
     with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False))
+        archive.writestr("manifest.json", json_text(manifest, indent=2))
         archive.writestr("LICENSE-NOTE.md", LICENSE_NOTE)
         for name, file in files.items():
             archive.write(file, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import pandas as pd
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
-from orl_explore.runs.files import atomic_write, csv_text, disk_trouble
+from orl_explore.runs.files import atomic_write, csv_text, disk_trouble, json_text
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import selected
 
@@ -91,7 +90,7 @@ def export_selection(
             elif out.suffix == ".csv":
                 temporary.write_text(csv_text(table), encoding="utf-8")
             else:
-                temporary.write_text(json.dumps(as_coco(run, name, labels), ensure_ascii=False), encoding="utf-8")
+                temporary.write_text(json_text(as_coco(run, name, labels)), encoding="utf-8")
         return len(table)
     if out.suffix:
         raise OrlError(f"{out.name}: name a file .parquet, .csv or .json (COCO), or a folder for the crops")

@@ -95,11 +95,15 @@ def _known_hash(path: Path, _time: int, _size: int) -> str:
     return hash_file(path)
 
 
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """JSON that people can read and UTF-8 can hold: half a character (a lone surrogate) is escaped, as JSON allows."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, indented for people."""
     with atomic_write(path) as temporary:
-        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a character, as JSON escapes it
+        temporary.write_text(json_text(value, indent=2) + "\n", encoding="utf-8")
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

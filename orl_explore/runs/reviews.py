@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterable
 from typing import Any, Final, Literal, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.errors import OrlError
-from orl_explore.runs.files import csv_text, known_hash
+from orl_explore.runs.files import csv_text, json_text, known_hash
 from orl_explore.runs.locking import one_writer
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
@@ -242,7 +241,7 @@ def as_coco(run: Run, reviews: pd.DataFrame) -> dict[str, Any]:
 
 def as_coco_text(run: Run, reviews: pd.DataFrame) -> str:
     """`as_coco` as text."""
-    return json.dumps(as_coco(run, reviews), ensure_ascii=False, indent=1)
+    return json_text(as_coco(run, reviews), indent=1)
 
 
 def pairs_hash(run: Run) -> str:

@@ -116,7 +116,7 @@ def _judged(run: Run) -> None:
     st.markdown("**Published by others, not measured here**")
     st.dataframe(published.published_table(), hide_index=True, placeholder=state.MISSING)
     st.caption(
-        "Blank: in that source, but not copied here. Of other data and networks: not to be compared with those above."
+        "A dash: in that source, but not copied here. Of other data and networks: not to be compared with those above."
     )
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.interchange.selection_files import as_coco, table_of
-from orl_explore.runs.files import csv_text
+from orl_explore.runs.files import csv_text, json_text
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.reviews import ACCEPTED, REJECTED, Verdict, save_verdicts
 from orl_explore.runs.run import Run
@@ -120,9 +120,7 @@ def _parquet(run: Run, name: str) -> bytes:
 
 
 def _json(run: Run, name: str) -> bytes:
-    import json
-
-    return json.dumps(as_coco(run, name), ensure_ascii=False).encode()
+    return json_text(as_coco(run, name)).encode()
 
 
 def _several(run: Run, names: list[str]) -> None:

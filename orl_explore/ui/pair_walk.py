@@ -170,9 +170,8 @@ def _card(scene: Scene, step: Step, place: int, near: Sequence[int], labels: pd.
     names = labels if both <= set(near) else categories_of(scene, sorted(both))
     row: dict[str, Any] = dict(zip(KEY, step.pair, strict=True))
     if names is not None:
-        row["query_name"], row["key_name"] = (
-            names.fillna(UNLABELED).get(region, UNLABELED) for region in (step.pair.query_region, step.pair.key_region)
-        )
+        of_both = names.reindex([step.pair.query_region, step.pair.key_region]).fillna(UNLABELED)
+        row["query_name"], row["key_name"] = of_both.tolist()
     color = figures.color(step.number)
     made = pair_queue.sides(scene.run, row, (color, color), whole=False, labeled=names is not None)
     words = "Not accepted by stage 2" if step.number is None else f"Pair {step.number} of {step.of}"
