@@ -210,9 +210,9 @@ def _hubs(pairs: AllPairs, query: PairQuery) -> None:
         return
     st.caption("Boxes of neighbors that most of these pairs share. A button shows the pairs of one.")
     regions = state.table(pairs.run, "regions")
-    columns = st.container(key=f"{state.EVEN} hubs").columns(4, gap="small")
+    columns = st.container(key=f"{state.EVEN} hubs").columns(3, gap="xsmall")
     for number, (region, image_id, count, similarity) in enumerate(hubs.itertuples(index=False)):
-        with columns[number % 4]:
+        with columns[number % len(columns)]:
             box = regions[["x", "y", "w", "h"]].iloc[int(region)].to_numpy(int)
             with state.explained("shared box"):
                 crop = state.thumbnail(pairs.run, int(image_id), side=160, box=box)

@@ -94,6 +94,7 @@ def address(runs: Path) -> Iterator[str]:
     finally:
         app.terminate()
         app.wait()
+    assert "Stack (most recent call last)" not in log.read_text()  # a warning about our own calls, for nobody who reads
 
 
 def is_error(message: ConsoleMessage) -> bool:
