@@ -28,7 +28,7 @@ import claim_table
 import pandas as pd
 import torch
 from claim_data import Data
-from claim_judging import judge
+from claim_judging import embedding_options, judge
 
 from orl_explore.byol import BYOL, TwinNetworks
 from orl_explore.embedding import embed_regions
@@ -41,7 +41,6 @@ from orl_explore.pairs import pair_regions
 from orl_explore.pretrained import load_embedded
 from orl_explore.runs.samples import ImageViews, ObjectViews
 from training import pipeline
-from training.machine import data_workers
 from training.trainer import fit
 
 
@@ -177,7 +176,8 @@ class Seed:
                 else claim_data.random_boxes(images, regions, min_side=config.stage2.min_side, seed=config.seed)
             )
             encoder = Encoder.load(run.encoder_file("stage1"))
-            x = embed_regions(encoder, images, regions, size=config.stage2.image_size, workers=data_workers(config))
+            options = embedding_options(config) | {"size": config.stage2.image_size}
+            x = embed_regions(encoder, images, regions, **options)
             ids = images.table["image_id"].to_numpy()
             return regions, pair_regions(ids, neighbors, regions, x, config.stage2)
         blind = partial(claim_data.random_pairs, images, regions, mined, seed=config.seed)

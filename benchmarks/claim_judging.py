@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from claim_data import Data
 
 from orl_explore.embedding import embed_images, embed_regions
@@ -79,15 +81,21 @@ def _in_context(encoder: Encoder, train: ImageSet, data: Data, config: Config, o
     }
 
 
+def embedding_options(config: Config) -> dict[str, Any]:
+    """In float32, on a GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {"size": config.stage1.image_size, "device": device, "workers": data_workers(config)}
+
+
 def _objects(encoder: Encoder, images: ImageSet, config: Config) -> tuple[pd.DataFrame, np.ndarray]:
     """Objects, and their features."""
     crops = evaluate.draw_crops(images, config)
-    return crops, embed_regions(encoder, images, crops, size=config.stage1.image_size, workers=data_workers(config))
+    return crops, embed_regions(encoder, images, crops, **embedding_options(config))
 
 
 def _scenes(encoder: Encoder, images: ImageSet, config: Config) -> np.ndarray:
     """Features of whole images."""
-    return embed_images(encoder, images, features=True, size=config.stage1.image_size, workers=data_workers(config))
+    return embed_images(encoder, images, features=True, **embedding_options(config))
 
 
 def _present(images: ImageSet, categories: list[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ given number of workers. Without a GPU a toy network is timed in the same way, t
 
     python benchmarks/step.py                        # on a GPU: everything, about 15 minutes
     python benchmarks/step.py --batches 64 --photos FOLDER --workers 16
+    python benchmarks/step.py --batches 256 --ways own "own, compiled"
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from orl_explore.byol import BYOL, TwinNetworks
 from orl_explore.images.opening import open_images
 from orl_explore.orl import ORL
 from orl_explore.runs.samples import ImageViews, ObjectViews, StepSampler
-from orl_explore.settings import EncoderSettings, Stage1Settings, Stage3Settings, TrainSettings
+from orl_explore.settings import Config, EncoderSettings, Stage1Settings, Stage3Settings, TrainSettings
 from orl_explore.views.renderers import collate, finish
 from orl_explore.views.tensors import normalize
-from training.machine import precision_flag
+from training.machine import data_workers, precision_flag
 from training.twin_training import TwinTraining
 
+WAYS = ("plain", "own", "own, augment device", "own, compiled", "own, checkpointing")
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
 
@@ -177,12 +179,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", help="batch sizes (default: 64 128 256 512; on a CPU 8)")
     parser.add_argument("--rounds", type=int, default=8 if ON_GPU else 3, help="steps timed (default: 8; on a CPU 3)")
-    parser.add_argument("--workers", type=int, default=8 if ON_GPU else 2, help="of the input pipeline (default: 8)")
+    parser.add_argument("--workers", type=int, help="of the input pipeline (default: as training takes; on a CPU 2)")
+    parser.add_argument("--stages", nargs="+", choices=("1", "3"), default=["1", "3"], help="default: 1 3")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, help="of taking a step (default: all that the machine can)")
     parser.add_argument("--photos", type=Path, help="photographs for the input pipeline; default: practice scenes")
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=ON_GPU, help="time it compiled, too"
     )
     arguments = parser.parse_args()
+    workers = arguments.workers or (data_workers(Config()) if ON_GPU else 2)
     sizes = arguments.batches or ([64, 128, 256, 512] if ON_GPU else [8])
     options: dict[str, Any] = {}
     if not ON_GPU:
@@ -208,7 +213,7 @@ def main() -> None:
         write_images(Path(folder), arguments.photos, 64 if ON_GPU else 12)
         images = open_images([Path(folder)])
         regions, pairs = tables(images)
-        for name, stage in stages.items():
+        for name, stage in ((f"stage {number}", stages[f"stage {number}"]) for number in arguments.stages):
             counted = (ORL if isinstance(stage, Stage3Settings) else BYOL)(stage.encoder).to(DEVICE)
             work = step_work(counted, random_batch(stage, 4))
             del counted
@@ -221,6 +226,7 @@ def main() -> None:
                 ways["own, compiled"] = (own_step, dataclasses.replace(stage, compile=True))
             if ON_GPU:
                 ways["own, checkpointing"] = (own_step, dataclasses.replace(stage, gradient_checkpointing=True))
+            ways = {way: of for way, of in ways.items() if way in (arguments.ways or WAYS)}
             for size in sizes:
                 base = None
                 for way, (make, settings) in ways.items():
@@ -235,7 +241,7 @@ def main() -> None:
                             if isinstance(settings, Stage3Settings)
                             else ImageViews(images, settings, seed=0)  # type: ignore[arg-type]
                         )
-                        batches = loaded(dataset, size, arguments.workers, arguments.rounds + 4)
+                        batches = loaded(dataset, size, workers, arguments.rounds + 4)
                         whole, _ = timed(step, batches, arguments.rounds)
                         cells += [f"{size / seconds:.0f}", f"{base / seconds:.2f}x" if base else "plain does not fit"]
                         cells += [f"{work * size / seconds / rate:.1%}", f"{peak:.1f}" if ON_GPU else ""]
@@ -249,7 +255,7 @@ def main() -> None:
                         torch.cuda.empty_cache()
     body = (
         f"bf16 matrix products reach {rate / 1e12:.3g} TFLOP/s here; operations of a step are counted by torch's"
-        f" FlopCounterMode. Input: {arguments.workers} workers, 640 x 480 JPEG. {arguments.rounds} steps, means; seed"
+        f" FlopCounterMode. Input: {workers} workers, 640 x 480 JPEG. {arguments.rounds} steps, means; seed"
         " 0.\n\n"
         f"{report.markdown_table(rows)}"
     )

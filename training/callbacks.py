@@ -73,7 +73,7 @@ class MetricsLog(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Add the row of the step that has just ended: losses are means over its passes."""
-        self.projections = [*self.projections, outputs["projection"]]
+        self.projections = [*self.projections, outputs["projection"].cpu()]  # as a checkpoint gives them back
         recent = -(-512 // len(outputs["projection"]))
         self.projections = self.projections[-recent:]
         self.outputs.append(outputs)
@@ -123,7 +123,7 @@ class MetricsLog(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.projections = state_dict["projections"]
+        self.projections = [projection.cpu() for projection in state_dict["projections"]]
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         """Close the file; a row that found no room on the disk cannot be written now, either."""

@@ -38,8 +38,10 @@ def precision_flag(precision: str) -> str:
 
 # ---- threads and workers -------------------------------------------------------------------------------------------
 
-MOST_WORKERS: Final = 8
-"""Processes that prepare images for one process that computes: more make no GPU faster."""
+MOST_WORKERS: Final = 16
+"""Processes that prepare images for one process that computes: 8 are too few for an H200 with `compile`
+(benchmarks/results/gpu_day.md).
+"""
 
 BESIDE: Final = 4
 """Cores of a share without a GPU that one worker stands for: it feeds three that compute."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -31,7 +32,13 @@ def make_optimizer(networks: TwinNetworks, settings: TrainSettings, *, fused: bo
     rate, decay = settings.learning_rate(), settings.weight_decay
     trained = {name: p for name, p in networks.named_parameters() if p.requires_grad}
     if settings.optimizer == "sgd":
-        return SGD(trained.values(), lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
+        optimizer = SGD(trained.values(), lr=rate, momentum=settings.momentum, weight_decay=decay, fused=fused)
+        if fused:
+            # A first step that float16's scaler leaves out, as it does most first steps, would take whatever lies in
+            # memory for PyTorch's momentum. A first step from zero momentum is the first step.
+            for parameter in trained.values():
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     undecayed = _undecayed(networks.online.backbone)
     groups: list[dict] = [{"params": [], "weight_decay": decay}, {"params": [], "weight_decay": 0.0}]
     for name, parameter in trained.items():

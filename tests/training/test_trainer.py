@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -23,7 +22,7 @@ from orl_explore.runs.checkpoints import latest_checkpoint
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import StepSampler
 from stage_runs import STAGES, metrics, outputs
-from training import stage1, stage3
+from training import stage1
 from training.config import save_config
 from training.twin_training import TwinTraining
 
@@ -319,27 +318,3 @@ def test_two_processes_through_torchrun(two_processes, images, unfinished, tiny_
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     out = two_processes(launcher, "stage3", run.path, "--config", tiny_yaml, "--devices", 2)
     check_two(run, out, images, "stage3")
-
-
-# ---- on a GPU ----------------------------------------------------------------------------------------------
-
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-@pytest.mark.gpu
-@needs_gpu
-@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
-@pytest.mark.parametrize("augment", ["cpu", "device"])
-def test_stages_train_on_the_gpu(new_run, finished, changed, precision, augment):
-    run = new_run()
-    config = dataclasses.replace(
-        changed("stage1", augment=augment), stage3=changed("stage3", augment=augment).stage3, precision=precision
-    )
-    stage1.run(run, config)
-    shutil.copytree(finished.path / "stage2", run.path / "stage2")
-    run.note("stage2", **finished.stage("stage2"))
-    stage3.run(run, config)
-    for stage in ("stage1", "stage3"):
-        losses = [float(line.split(",")[4]) for line in (run.path / stage / "metrics.csv").read_text().split()[1:]]
-        assert len(losses) == 6
-        assert np.isfinite(losses).all()
