@@ -58,7 +58,8 @@ def gpu_tests() -> list[str]:
     return [str(file) for file in sorted(tests.rglob("test_*.py")) if "mark.gpu" in file.read_text(encoding="utf-8")]
 
 
-TESTS = [*["-m", "pytest", "-m", "gpu", "-n", "0", "--tb=short", "--show-capture=no", "-p", "no:cacheprovider"], *gpu_tests()]
+BRIEF = ["--tb=short", "--show-capture=no", "-p", "no:cacheprovider"]
+TESTS = ["-m", "pytest", "-m", "gpu", "-n", "0", *BRIEF, *gpu_tests()]
 PARTS = (
     Part("tests", TESTS, TESTS, 6, ("pytest", "hypothesis")),
     Part("embedding", own("embedding"), own("embedding", "--toy"), 2),
