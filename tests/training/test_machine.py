@@ -43,9 +43,10 @@ def test_devices_and_machines(environment, expected, tiny, monkeypatch):
         (1, 1, False, None, Share(1, 0)),
         (4, 1, False, None, Share(3, 1)),  # a worker feeds three threads
         (4, 2, False, None, Share(2, 0)),
-        (64, 1, False, None, Share(56, 8)),
+        (64, 1, False, None, Share(48, 16)),
         (64, 4, False, None, Share(12, 4)),
-        (16, 1, True, None, Share(8, 8)),  # a GPU computes: cores are for its images
+        (16, 1, True, None, Share(1, 16)),  # a GPU computes: cores are for its images
+        (64, 2, True, None, Share(16, 16)),
         (16, 4, True, None, Share(1, 4)),
         (2, 1, True, None, Share(1, 2)),
         (1, 1, True, None, Share(1, 1)),
