@@ -110,6 +110,11 @@ def check_key(key: str, *, where: str) -> None:
     known = _keys()
     if key in known:
         return
+    if inside := [k for k in known if k.startswith(f"{key}.")]:
+        raise OrlError(
+            f"{key!r} {where} is a group of settings: set {inside[0]} and others by their own names;"
+            " `orl config` lists them all"
+        )
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
         k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]
     ]

@@ -86,9 +86,10 @@ def test_missing_configs(name, message):
     [
         ("stage1: {epochs: 3, epoch: 4}", "unknown setting 'stage1.epoch' in .*did you mean stage1.epochs?"),
         ("stage1: {encoder: {width: 4}}", "unknown setting 'stage1.encoder.width'"),
+        ("stage1: {encoder: resnet18}", "'stage1.encoder' in .*is a group of settings: set stage1.encoder.backbone"),
         ("stages: {epochs: 3}", "unknown setting 'stages.epochs' in .*did you mean stage[13].epochs"),
         ("sed: 1", "unknown setting 'sed' in .*did you mean seed?"),
-        ("stage1: 5", "unknown setting 'stage1'"),  # a group is no setting
+        ("stage1: 5", "'stage1' in .*is a group of settings: set stage1.encoder.backbone"),  # a group is no setting
         ("seed: hello", "config: .*seed.*int.*hello"),
         ("stage1: {epochs: 1.5}", "stage1.epochs.*int.*1.5"),
         ("stage2: {mutual: 3}", "stage2.mutual.*bool.*3"),
