@@ -33,6 +33,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def no_test_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`orl explore` makes way for the dashboard, and so would this process ever after, with all that it starts."""
+    monkeypatch.setattr(os, "nice", lambda step: step)
+
+
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy machine is slow, not wrong
 hypothesis.settings.load_profile("any machine")
 

@@ -33,6 +33,7 @@ MIRRORS_NOTHING = {
     "training/cli/test_making_again.py": "--overwrite, and stale results, through the commands",
     "training/test_useless.py": "what is of no use is said, through the stages",
     "training/test_foreign_files.py": "files of others, and cut ones, in the folders of a run",
+    "training/test_on_gpu.py": "whatever runs on a GPU alone, or differently there",
     "training/test_scaleout.py": "whole jobs of several processes",
 }
 """Test files of no module -> what they test; which of them are there does not matter."""
