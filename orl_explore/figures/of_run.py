@@ -260,7 +260,7 @@ class _Scene:
         self.links = [Link(number, *of_pair) for number, of_pair in enumerate(of_pairs, start=1)]
 
     def boxes(self, image_id: int) -> np.ndarray:
-        return self.regions[BOX].to_numpy(np.int64)[slice(*self.slices[image_id])]
+        return self.regions.iloc[slice(*self.slices[image_id])][BOX].to_numpy(np.int64)
 
     def picture(self, image_id: int, title: str) -> Picture:
         image = self.images.load(row_of(self.images, image_id))

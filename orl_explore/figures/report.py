@@ -191,12 +191,12 @@ def _pairs(pairs: AllPairs, images: ImageSet, query: PairQuery) -> str:
     if pairs.categories:
         rows.append(["two objects of one category", _share(found.purity), _share(whole.purity)])
     row_of = {image_id: row for row, image_id in enumerate(images.table["image_id"].tolist())}
-    regions = pairs.run.read("regions")
+    boxes = pairs.run.read("regions", columns=BOX)[BOX].to_numpy()
     cards = []
     for row in pairs.page(query, count=PAIRS).to_dict("records"):
         sides = []
         for side, owner in (("query", "image_id"), ("key", "neighbor_id")):
-            x, y, w, h = regions[BOX].iloc[int(row[f"{side}_region"])].tolist()
+            x, y, w, h = boxes[int(row[f"{side}_region"])].tolist()
             crop = images.load(row_of[row[owner]]).crop((x, y, x + w, y + h))
             crop.thumbnail((SIDE, SIDE))
             sides.append(_picture(crop, f"box {row[f'{side}_region']}"))

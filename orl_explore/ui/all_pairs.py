@@ -209,11 +209,10 @@ def _hubs(pairs: AllPairs, query: PairQuery) -> None:
         st.text("No box is shared by many of these pairs.")
         return
     st.caption("Boxes of neighbors that most of these pairs share. A button shows the pairs of one.")
-    regions = state.table(pairs.run, "regions")
     columns = st.container(key=f"{state.EVEN} hubs").columns(3, gap="xsmall")
     for number, (region, image_id, count, similarity) in enumerate(hubs.itertuples(index=False)):
         with columns[number % len(columns)]:
-            box = regions[["x", "y", "w", "h"]].iloc[int(region)].to_numpy(int)
+            box = state.region_of(pairs.run, int(region))[1]
             with state.explained("shared box"):
                 crop = state.thumbnail(pairs.run, int(image_id), side=160, box=box)
                 st.image(crop, width="stretch", alt=f"region {region}")

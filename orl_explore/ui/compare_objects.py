@@ -302,8 +302,19 @@ def _moved(run: Run, near: Neighborhoods, category: str | None) -> int:
     return int(table["region_id"].iloc[0])
 
 
+@st.fragment
 def _one_box(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> None:
-    """The box that the address names, else the first of those that moved, and the boxes nearest to it by either."""
+    """The box that the address names, else the first of those that moved, and the boxes nearest to it by either.
+
+    Drawn alone when another box is chosen in it: nothing above depends on that.
+    """
+    if state.is_leaving():
+        st.rerun()
+    with state.explained("comparison of boxes"):
+        _box_and_nearest(run, boxes, titles, first)
+
+
+def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> None:
     st.markdown("#### One box")
     region = state.number(st.query_params.get("region"))
     row = -1 if region is None else int(boxes.rows_of(np.array([region]))[0])
@@ -370,14 +381,9 @@ def why(first: int, second: int, name: str) -> None:
 
 def crop(run: Run, region: int, boxes: Boxes) -> None:
     """The picture of a region."""
-    image_id, box = _box(str(run.path), state.version(run.require("regions")), region)
+    image_id, box = state.region_of(run, region)
     label = "" if boxes.labels is None else f", {boxes.labels[boxes.rows_of(np.array([region]))[0]]}"
     st.image(state.thumbnail(run, image_id, side=144, box=box), width="stretch", alt=f"region {region}{label}")
-
-
-def _box(run_path: str, stamp: tuple[str, int, int], region: int) -> tuple[int, np.ndarray]:
-    row = state.table(Run(run_path), "regions").iloc[region]
-    return int(row["image_id"]), row[["x", "y", "w", "h"]].to_numpy(np.int64)
 
 
 def look(region: int, name: str) -> None:

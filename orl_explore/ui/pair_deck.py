@@ -97,10 +97,11 @@ function make(host, id, first) {
         if (mode === 'look') return;
         const from = at, to = Math.min(total, at + step + (single ? AHEAD : step)), missing = [];
         for (let n = from; n < to; n += 1) if (!cards.has(n)) missing.push(n);
+        if (mode === 'page' && !missing.length && to < total) return;  // all is here, and there is more behind it
         const want = JSON.stringify([missing.slice(0, 24), from, to, total]);
         if (want === asked) return;
         asked = want;
-        last.setStateValue('want', { missing: missing.slice(0, 24), from, to });
+        last.setStateValue('want', { queue: last.data.queue, missing: missing.slice(0, 24), from, to });
     };
     const send = () => {
         clearTimeout(timer);

@@ -13,7 +13,6 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
 from orl_explore.figures import style
 from orl_explore.figures.drawing import draw_boxes
@@ -66,11 +65,10 @@ def sides(run: Run, row: Any, colors: tuple[str, str], *, whole: bool, labeled: 
         whole: also the whole images, with the boxes drawn on them.
         labeled: whether names are known.
     """
-    regions = state.table(run, "regions")
     made: dict[str, Any] = {}
     for side, owner, color in (("query", "image_id", colors[0]), ("key", "neighbor_id", colors[1])):
         image_id, region = int(row[owner]), int(row[f"{side}_region"])
-        box = tuple(int(value) for value in regions[BOX].iloc[region])
+        box = state.region_of(run, region)[1]
         what = str(row[f"{side}_name"]) if labeled else f"box {region}"
         made[f"{side}_name"], made[f"{side}_color"] = what, color
         made[f"{side}_text"] = f"{state.file_name(run, image_id)} · box {region}, {box[2]} x {box[3]} px" + (

@@ -127,11 +127,13 @@ def _deck(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
 def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
     run, sent = scene.run, st.session_state.get(KEY_OF_DECK) or {}
     want = sent.get("want") or {}
+    if want.get("queue") != name:  # of the walk before
+        want = {}
     start = next((place for place, step in enumerate(walk.queue) if step.pair == walk.at), 0)
     reviews = read_reviews(run)
     if max(start, _whole(want.get("from"))) + pair_queue.AHEAD >= len(walk.queue):
         extend(run, walk, reviews)
-    places = sorted({*pair_queue.places_of(want, len(walk.queue)), *range(start, start + pair_queue.AHEAD)})
+    places = sorted({*pair_queue.places_of(want, len(walk.queue)), *range(start, start + 1 + pair_queue.AHEAD)})
     places = [place for place in places if place < len(walk.queue)]
 
     def pairs_of(wanted: Sequence[Any]) -> dict[Any, Pair]:

@@ -15,6 +15,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.run import Run
@@ -169,6 +170,13 @@ def file_name(run: Run, image_id: int) -> str:
     return str(images(run).table["file_name"].iloc[row_of(run, image_id)])
 
 
+def region_of(run: Run, region: int) -> tuple[int, tuple[int, ...]]:
+    """Image and box (xywh) of a region; none of what may be millions of rows is copied."""
+    regions = table(run, "regions")
+    image_id, *box = (int(regions[name].to_numpy()[region]) for name in ("image_id", *BOX))
+    return image_id, tuple(box)
+
+
 @st.cache_data(max_entries=2000, show_spinner=False)
 def _jpeg(run_path: str, image_id: int, side: int, box: tuple[int, int, int, int] | None, stamp: object) -> bytes:
     run = Run(run_path)
@@ -265,6 +273,11 @@ def choose_image(image_id: int) -> None:
 def component_key(name: str) -> str:
     """A name as Streamlit takes it for a component: it refuses two underscores in a row, and runs may have them."""
     return name.replace("__", "_ _")
+
+
+def is_leaving() -> bool:
+    """Whether another page was asked for: a fragment, which is drawn without the page, has to leave that to it."""
+    return "go to" in st.session_state
 
 
 def go(page: str, image_id: int | None = None) -> None:
