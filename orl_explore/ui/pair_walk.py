@@ -90,19 +90,20 @@ def _steps(pairs: pd.DataFrame) -> list[Step]:
     return [Step(Pair(*row[:4]), row[4], row[5] + 1, number, len(pairs)) for number, row in enumerate(rows, start=1)]
 
 
-def extend(run: Run, walk: Walk, reviews: pd.DataFrame) -> None:
-    """Add the pairs without a verdict of the next image that has some."""
+def extend(run: Run, walk: Walk, reviews: pd.DataFrame) -> bool:
+    """Add the pairs without a verdict of the next image that has some; False where the next few have none."""
     ids = state.images(run).table["image_id"].to_numpy()
     judged = {Pair(*row) for row in reviews.loc[reviews["verdict"] != "", KEY].itertuples(index=False, name=None)}
     for _ in range(AHEAD):
         if ended(run, walk):
-            return
+            return False
         walk.last_row, walk.images = (walk.last_row + 1) % len(ids), walk.images + 1
         pairs = run.read("pairs", image_id=int(ids[walk.last_row]))
         steps = _steps(pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True))
         if found := [step for step in steps if step.pair not in judged]:
             walk.queue += found
-            return
+            return True
+    return False
 
 
 def ended(run: Run, walk: Walk) -> bool:
@@ -131,8 +132,9 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
         want = {}
     start = next((place for place, step in enumerate(walk.queue) if step.pair == walk.at), 0)
     reviews = read_reviews(run)
-    if max(start, _whole(want.get("from"))) + pair_queue.AHEAD >= len(walk.queue):
-        extend(run, walk, reviews)
+    wanted = max(start, _whole(want.get("from"))) + 1 + pair_queue.AHEAD
+    while len(walk.queue) <= wanted and extend(run, walk, reviews):  # else the browser would ask for more at once
+        pass
     places = sorted({*pair_queue.places_of(want, len(walk.queue)), *range(start, start + 1 + pair_queue.AHEAD)})
     places = [place for place in places if place < len(walk.queue)]
 
