@@ -12,6 +12,7 @@ more than the clock: it is given beside it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -54,6 +55,12 @@ MAP = """(function () {
     for (const host of document.querySelectorAll('*')) if (host.shadowRoot?.orlMap) return host.shadowRoot;
 })()"""
 """The shadow root that the object map is in."""
+
+DECK = """(function () {
+    const hosts = [...document.querySelectorAll('*')].filter(host => host.shadowRoot?.querySelector('.deck'));
+    return hosts[0]?.shadowRoot;
+})()"""
+"""The shadow root that the deck of pairs is in."""
 
 SENTENCE = "[data-testid=stMain] [data-testid=stAlert]"
 """What stands on a page in its place where the run lacks what it shows."""
@@ -117,9 +124,14 @@ def main() -> None:
     finally:
         server.terminate()
         server.wait(timeout=30)
-    header = ["page", "first shown", "shown again", "picked", "median", "95th percentile", "server's time for it"]
+    header = ["page", "first shown", "shown again", "picked", "answered", "95th percentile"]
+    header += ["all drawn", "95th percentile", "server's time"]
     body = report.markdown_table([header, *rows])
-    body += "\n\nAll in seconds; the last column is the processor time that the server took for a pick, median. "
+    body += (
+        "\n\nAll in seconds, medians and 95th percentiles of the picks. Answered: what was asked for is there, on RoI"
+    )
+    body += " pairs the pictures and what a decision takes, on Compare the box by its name; elsewhere that is the whole"
+    body += " page. The last column is the processor time that the server took for a pick, median. "
     body += f"{run.count('images'):,} images, {run.count('regions'):,} regions, {run.count('pairs'):,} pairs; "
     body += f"{arguments.repeats} picks a page. Peak memory of the server: {memory / 2**20:.2f} GiB. "
     body += f"{drive.stuck} times nothing came within {LONGEST // 1000} s." if drive.stuck else ""
@@ -165,21 +177,21 @@ class _Drive:
             self.tab = browser.new_page(viewport={"width": 1280, "height": 800})
             self.tab.set_default_timeout(LONGEST)
             for number, page in enumerate(pages):
-                first = self._timed(lambda page=page, start=number == 0: self._open(page, start=start))[0]
+                first = self._timed(lambda page=page, start=number == 0: self._open(page, start=start))[1]
                 picks = self._picks(page)
-                times, used = zip(*picks, strict=True) if picks else ((), ())
-                what = PICKS[page] if picks else "-"
-                rows.append([page, f"{first:.2f}", "-", what, *(_percentiles(times, 50, 95)), *_percentiles(used, 50)])
+                answered, done, used = zip(*picks, strict=True) if picks else ((), (), ())
+                found = [_percentiles(answered, 50, 95), _percentiles(done, 50, 95), _percentiles(used, 50)]
+                rows.append([page, f"{first:.2f}", "-", PICKS[page] if picks else "-", *itertools.chain(*found)])
                 print(*rows[-1], flush=True)
             for number in [*range(1, len(pages)), 0]:
                 if len(pages) > 1:
-                    again = self._timed(lambda number=number: self._open(pages[number], start=False))[0]
+                    again = self._timed(lambda number=number: self._open(pages[number], start=False))[1]
                     rows[number][2] = f"{again:.2f}"
             browser.close()
         return rows
 
-    def _timed(self, action: Callable[[], str]) -> tuple[float, float]:
-        """Seconds that an action takes until the page is done, and processor seconds of the server.
+    def _timed(self, action: Callable[[], str]) -> tuple[float, float, float]:
+        """Seconds until what was asked for is there, and until all of the page is, and processor seconds of the server.
 
         The action gives a JavaScript condition that says that its effect has come.
         """
@@ -187,12 +199,16 @@ class _Drive:
 
         self.tab.wait_for_timeout(PAUSE)
         start, used = time.perf_counter(), _processor_time(self.server)
+        answered = None
         try:
             condition = action()
+            self.tab.wait_for_function(f"() => {condition}")
+            answered = time.perf_counter() - start
             self.tab.wait_for_function(f"() => ({condition}) && ({DONE})()")
         except Stuck:  # counts as long as it was waited for
             self.stuck += 1
-        return time.perf_counter() - start, _processor_time(self.server) - used
+        done = time.perf_counter() - start
+        return done if answered is None else answered, done, _processor_time(self.server) - used
 
     def _open(self, page: str, *, start: bool) -> str:
         title = next(known.title for known in PAGES if known.name == page)
@@ -203,7 +219,7 @@ class _Drive:
         heading = f"document.querySelector('[data-testid=stMain] h1')?.innerText.trim() === {title!r}"
         return f"{heading} && document.querySelector({f'{MAIN[page]}, {SENTENCE}'!r})"
 
-    def _picks(self, page: str) -> list[tuple[float, float]]:
+    def _picks(self, page: str) -> list[tuple[float, float, float]]:
         if page not in PICKS or not self.tab.locator(MAIN[page]).count():
             return []
         if PICKS[page] == NEXT:  # from the first one on
@@ -215,25 +231,29 @@ class _Drive:
             return self._click_a_point(self.rows[number])
         if page == "all_pairs":
             self.tab.get_by_role("button", name="Next page").click()
-            return _in_address("at", number + 2)
+            return f"{_in_address('at', number + 2)} && ({DONE})()"
         if page == "compare":
             region = int(self.regions[number * (len(self.regions) // (len(self.rows) + 1))])
             field = self.tab.get_by_label("Region", exact=True)
             field.fill(str(region))
             field.press("Enter")
-            return _in_address("region", region)
+            named = f"document.querySelector('[data-testid=stMain]').innerText.includes('Region {region} ·')"
+            return f"{_in_address('region', region)} && {named}"
         if PICKS[page] == NEXT:
             now = re.search(r"image=(\d+)", self.tab.url)
             place = self.ids.index(int(now[1])) if now else 0
             self.tab.locator(".st-key-choose-Next button").click()
-            return _in_address("image", self.ids[place + 1])
+            address = _in_address("image", self.ids[place + 1])
+            if page == "pairs":  # the two pictures come first, then the deck with the decision
+                return f"{address} && {DECK}?.querySelector('.deck').dataset.pair?.startsWith('{self.ids[place + 1]},')"
+            return f"{address} && ({DONE})()"
         return self._find(self.ids[self.rows[number]])
 
     def _find(self, wanted: int) -> str:
         field = self.tab.get_by_placeholder("id or part of a file name")
         field.fill(str(wanted))
         field.press("Enter")
-        return _in_address("image", wanted)
+        return f"{_in_address('image', wanted)} && ({DONE})()"
 
     def _click_a_point(self, number: int) -> str:
         """Click a region of the object map that is in the window; of those on one another, the nearest is taken."""

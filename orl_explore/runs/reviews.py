@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Iterable
 from typing import Any, Final, Literal, NamedTuple
 
@@ -64,7 +65,7 @@ def _read(run: Run, name: str) -> pd.DataFrame:
     run.require("pairs")
     file = run.file(name)
     if not file.exists():
-        return _table([], name)
+        return _none(name).copy()
     try:
         found = run.read(name)
     except OrlError:
@@ -276,6 +277,11 @@ def _check_regions(run: Run, pairs: list[Pair]) -> None:
             )
         if (pair.image_id, pair.neighbor_id) not in near:
             raise OrlError(f"image {pair.neighbor_id} is no neighbor of image {pair.image_id}")
+
+
+@functools.cache
+def _none(name: str) -> pd.DataFrame:
+    return _table([], name)
 
 
 def _table(rows: list[list[Any]], name: str) -> pd.DataFrame:

@@ -59,6 +59,7 @@ SCRIPT = """
 const SIGN = { accepted: '✓ accepted', rejected: '✗ rejected', '': '' };
 const SEND = 250;  // milliseconds in which verdicts are gathered
 const AHEAD = 8;  // pairs that are fetched before they are looked at
+const QUIET = 500;  // milliseconds after which those are fetched that nobody waits for yet
 const FOLLOW = 150;  // milliseconds of quiet after which the page follows to the pair that is looked at
 
 export default function (sent) {
@@ -82,7 +83,7 @@ function make(host, id, first) {
     const client = crypto.randomUUID?.() ?? String(Math.random());
     const cards = new Map(), verdicts = new Map(), past = [], marked = new Set();
     let last = first, at = first.data.start ?? 0, number = 0, waiting = [], timer = 0, asked = '';
-    let total = first.data.total, ended = true, following = 0, told = first.data.at;
+    let total = first.data.total, ended = true, following = 0, told = first.data.at, later = 0, asks = 0;
     let dragged = null, clean = true;
     const at_once = () => Array.from({ length: step }, (_, n) => at + n).filter(n => n < total);
 
@@ -93,15 +94,21 @@ function make(host, id, first) {
     };
 
     // ---- the server ----
-    const ask = () => {
+    const ask = patient => {
         if (mode === 'look') return;
+        clearTimeout(later);
         const from = at, to = Math.min(total, at + step + (single ? AHEAD : step)), missing = [];
         for (let n = from; n < to; n += 1) if (!cards.has(n)) missing.push(n);
+        if (mode === 'page' && !patient && cards.has(at) && cards.has(at + 1)) {
+            later = setTimeout(() => ask(true), QUIET);
+            return;
+        }
         if (mode === 'page' && !missing.length && to < total) return;  // all is here, and there is more behind it
         const want = JSON.stringify([missing.slice(0, 24), from, to, total]);
         if (want === asked) return;
         asked = want;
-        last.setStateValue('want', { queue: last.data.queue, missing: missing.slice(0, 24), from, to });
+        asks += 1;  // so that the same question, asked again, is another one
+        last.setStateValue('want', { queue: last.data.queue, client, asks, missing: missing.slice(0, 24), from, to });
     };
     const send = () => {
         clearTimeout(timer);
@@ -328,12 +335,14 @@ function make(host, id, first) {
         drain();
         ask();
         follow();
-        const now = JSON.stringify([data.cards.map(one => one.pair), data.verdicts, waiting.length, total, ended]);
+        const shown = at_once().map(n => cards.get(n)?.pair);
+        const now = JSON.stringify([shown, data.verdicts, waiting.length, total, ended]);
         if (now !== seen && !dragged) draw();
         seen = now;
     };
     const stop = () => {
         clearTimeout(following);
+        clearTimeout(later);
         send();
         removeEventListener('pointermove', move);
         removeEventListener('pointerup', up);

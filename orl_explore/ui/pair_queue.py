@@ -137,17 +137,25 @@ def queue_of(pairs: AllPairs, query: PairQuery, *, stratified: bool) -> NDArray[
     return np.array([column[n] for n in range(longest) for column in columns if n < len(column)], np.int64)
 
 
-@st.fragment(run_every=EVERY)
 def review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str) -> None:
     """Judge the pairs of a queue; `mode` is one or many."""
+    memory = st.session_state.setdefault(f"{key} memory", {"confirmed": {}, "rows": {}, "problem": ""})
+    memory["fresh"] = True
+    _deck(pairs, numbers, mode, reviewer, key, memory)
+
+
+@st.fragment(run_every=EVERY)
+def _deck(
+    pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str, memory: dict[str, Any]
+) -> None:
     with state.explained("review of pairs"):
-        _review(pairs, numbers, mode, reviewer, key)
+        _review(pairs, numbers, mode, reviewer, key, memory)
 
 
-def _review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str) -> None:
-    run, memory = pairs.run, st.session_state.setdefault(f"{key} memory", {"confirmed": {}, "rows": {}, "problem": ""})
-    sent = st.session_state.get(key) or {}
-    want = sent.get("want") or {"missing": list(range(min(len(numbers), 1 + AHEAD if mode == "one" else TOGETHER)))}
+def _review(
+    pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str, memory: dict[str, Any]
+) -> None:
+    run, want = pairs.run, (st.session_state.get(key) or {}).get("want") or {}
 
     def row_of(places: Sequence[int]) -> pd.DataFrame:
         wanted = [int(numbers[place]) for place in places]
@@ -163,7 +171,7 @@ def _review(pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: st
     def known(wanted: Sequence[Any]) -> dict[Any, Pair]:
         return pairs_of(pairs, numbers, memory["rows"], wanted)
 
-    places = places_of(want, len(numbers))
+    places = places_to_send(want, memory, range(1 + AHEAD if mode == "one" else TOGETHER), len(numbers))
     shown = row_of(places)
     labeled = bool(pairs.categories)
     cards = [card(run, shown.iloc[n], place, whole=mode == "one", labeled=labeled) for n, place in enumerate(places)]
@@ -240,6 +248,22 @@ def places_of(want: dict[str, Any], count: int) -> list[int]:
     """Places whose cards the browser lacks, of a queue of so many."""
     asked = [place for place in want.get("missing") or [] if isinstance(place, int)]
     return [place for place in asked if 0 <= place < count][:TOGETHER]
+
+
+def places_to_send(want: dict[str, Any], memory: dict[str, Any], first: range, count: int) -> list[int]:
+    """Places whose cards the browser gets now: the `first` ones with a page, and what it asks for, once.
+
+    Args:
+        want: what the browser asks for; it stays there when that was answered.
+        memory: `fresh` where the whole page is drawn, and not the deck alone; gets `answered`.
+        first: places to begin with.
+        count: pairs in the queue.
+    """
+    places = set(first) if memory.pop("fresh", False) else set()
+    if want != memory.get("answered"):
+        places |= set(places_of(want, count))
+        memory["answered"] = want
+    return sorted(place for place in places if place < count)
 
 
 def nothing() -> None:

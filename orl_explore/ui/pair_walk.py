@@ -21,6 +21,9 @@ from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 AHEAD = 100
 """Images that are looked through at a time for pairs without a verdict."""
 
+FIRST = 3
+"""Pairs that the browser gets with the page; it asks for the next ones when that is drawn."""
+
 KEY_OF_DECK = "pairs deck"
 
 
@@ -114,6 +117,7 @@ def ended(run: Run, walk: Walk) -> bool:
 def show(scene: Scene, chosen: Pair, similarity: np.ndarray, reviewer: str) -> None:
     """The deck, with the chosen pair in front."""
     walk = walk_of(scene, chosen, similarity)
+    walk.memory["fresh"] = True
     _deck(scene, walk, reviewer, f"{KEY_OF_DECK} {st.session_state['pairs walks']}")
 
 
@@ -135,8 +139,7 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
     wanted = max(start, _whole(want.get("from"))) + 1 + pair_queue.AHEAD
     while len(walk.queue) <= wanted and extend(run, walk, reviews):  # else the browser would ask for more at once
         pass
-    places = sorted({*pair_queue.places_of(want, len(walk.queue)), *range(start, start + 1 + pair_queue.AHEAD)})
-    places = [place for place in places if place < len(walk.queue)]
+    places = pair_queue.places_to_send(want, walk.memory, range(start, start + FIRST), len(walk.queue))
 
     def pairs_of(wanted: Sequence[Any]) -> dict[Any, Pair]:
         names = {name for name in wanted if isinstance(name, str)}

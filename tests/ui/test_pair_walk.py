@@ -92,3 +92,13 @@ def test_boxes_on_nothing_are_called_unlabeled(run, ids):
     assert "unlabeled" in names
     assert "nan" not in names
     assert len(names) > 3
+
+
+def test_cards_are_sent_once():
+    memory = {"fresh": True}
+    first = range(3)
+    ask = {"missing": [3, 4, 9], "from": 1, "to": 10, "asks": 1}
+    found = [pair_queue.places_to_send(want, memory, first, 6) for want in ({}, {}, ask, ask, ask | {"asks": 2})]
+    assert found == [[0, 1, 2], [], [3, 4], [], [3, 4]]  # with the page, then what is asked for, each time it is
+    memory["fresh"] = True  # the whole page again
+    assert pair_queue.places_to_send(ask | {"asks": 2}, memory, first, 2) == [0, 1]
