@@ -1,6 +1,6 @@
 """Every transfer protocol on a finished run and practice scenes: random, stage 1, stage 3 and the supervised bound.
 
-    orl scenes data/practice --count 400 --seed 11 --disguise --layout voc voc2012 imagefolder
+    orl scenes data/practice --count 800 --seed 11 --layout voc voc2012 imagefolder
     python benchmarks/transfer.py runs/demo data/practice
 
 What was judged before is not judged again. Writes benchmarks/results/NAME.md.

@@ -239,7 +239,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             left_out.add(CROWD, where(place, item))
             continue
 
-        category = item.get("category_id")
+        category, unnamed = item.get("category_id"), ""
         try:
             name = None if type(category) is bool else categories.get(category)
         except TypeError:
@@ -253,9 +253,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             elif isinstance(category, str) and category in labels:
                 name = category
             elif category is None or type(category) in (int, str):
-                changed.add(
-                    "without a category" if category is None else "of a category that is not listed", where(place, item)
-                )
+                unnamed = "without a category" if category is None else "of a category that is not listed"
                 name = f"category {printable(str(category))}"
             else:
                 left_out.add("whose category_id is neither a number nor text", where(place, item))
@@ -273,10 +271,10 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             counts = to_rle(segmentation, (width, height), mask)
         box = item.get("bbox")
         clipped, reason, beyond = clipped_box(box, (width, height), scale, orientation, stored)
+        alone = clipped is None and counts is not None
         if clipped is None and counts is not None:
             x, y, w, h = mask.toBbox({"size": [height, width], "counts": counts.encode("ascii")}).tolist()
             clipped, beyond = (x, y, w, h), False
-            changed.add("with a mask alone: its box is used", where(place, item))
         if clipped is None:
             left_out.add(reason, where(place, item))
             continue
@@ -286,6 +284,11 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
                 left_out.add(TWICE, where(place, item))
                 continue
             listings.add(same)
+        # It is used, and what was changed can be told: not before.
+        if unnamed:
+            changed.add(unnamed, where(place, item))
+        if alone:
+            changed.add("with a mask alone: its box is used", where(place, item))
         if segmentation and counts is None:
             changed.add("with a mask that is not understood: the box alone is used", where(place, item))
         if beyond:

@@ -31,6 +31,17 @@ def host() -> str:
     return socket.gethostname()
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine has this number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def one_writer(folder: Path, what: str) -> Iterator[None]:
     """Wait until nobody else, no other thread either, writes something that people add to a run while it works.

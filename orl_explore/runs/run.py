@@ -36,8 +36,8 @@ FORMAT = 2
 """Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""
 
 
-_LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
-"""Names that `atomic_write` gives."""
+_LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp")
+"""Names that `atomic_write` gives, with the number of the process."""
 
 _FORMER_RANGES = {"16-bit": (0.0, 65535.0)}
 """How pictures of runs were shown that were begun before ranges were measured."""
@@ -191,8 +191,14 @@ class Run:
         with self.lock(name):
             before = spent(self.path, self.folder(name).name, self.stage(name))
             self.note(name, state="running", started=now(), error=None, seconds=round(before, 2), **facts)
-            for leftover in self.folder(name).rglob(".*.tmp"):  # of a process that was killed while writing
-                if _LEFTOVER.fullmatch(leftover.name) and leftover.is_file():
+            # Of a process that was killed while writing. To the run's own folder somebody may write at this moment.
+            for leftover in (*self.folder(name).rglob(".*.tmp"), *self.path.glob(".*.tmp")):
+                found = _LEFTOVER.fullmatch(leftover.name)
+                if (
+                    found
+                    and leftover.is_file()
+                    and (leftover.parent != self.path or not locking.is_alive(int(found[1])))
+                ):
                     leftover.unlink()
             start = time.monotonic()
             try:

@@ -94,6 +94,7 @@ def test_what_can_be_understood_is_used(tmp_path, annotation, box, category):
         ({"bbox": [1, 2, float("nan"), 4]}, "without a box of four numbers"),
         ({"bbox": [1, 2, 0, 4]}, "with a box of no width or height"),
         ({"bbox": [1, 2, 4, -1]}, "with a box of no width or height"),
+        ({"bbox": [1, 2, 0, 4], "category_id": 77}, "with a box of no width or height"),
         ({"bbox": [64, 2, 4, 4]}, "with a box outside its image"),
         ({"bbox": [], "segmentation": [[1, 1]]}, "without a box of four numbers"),
     ],
@@ -104,6 +105,7 @@ def test_what_cannot_is_counted_with_an_example(tmp_path, annotation, reason):
     images = open_images([write(tmp_path, annotations=[GOOD, annotation, GOOD])])
     assert [(one.what, one.count) for one in images.findings.left_out] == [(reason, 1)]
     assert images.findings.left_out[0].example == "annotations[1] of a.json"
+    assert not images.findings.changed  # of what is left out, nothing else is told
     assert f"  left out: 1 annotation {reason}, such as annotations[1] of a.json" in report(images).splitlines()
     assert "2 objects of 3 annotations" in report(images)
     add_up(images)

@@ -88,10 +88,16 @@ def test_a_failure_is_recorded(run):
 
 def test_a_stage_clears_away_what_a_killed_process_left(run):
     (run.path / "stage1" / "checkpoints").mkdir(parents=True)
-    (run.path / "stage1" / "checkpoints" / ".step=2.ckpt.123.tmp").write_bytes(b"half")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    at_work = run.path / f".reviews.parquet.{os.getpid()}.tmp"  # of a reviewer, say
+    for path in (run.path / "stage1" / "checkpoints" / ".step=2.ckpt.123.tmp", run.path / f".run.json.{gone.pid}.tmp"):
+        path.write_bytes(b"half")
+    at_work.write_bytes(b"half")
     (run.path / "stage1" / "metrics.csv").write_text("whole")
     with work(run):
         assert [path.name for path in (run.path / "stage1").rglob("*") if path.is_file()] == ["metrics.csv"]
+    assert list(run.path.rglob("*.tmp")) == [at_work]
 
 
 def test_seconds_add_up_over_attempts(run):
