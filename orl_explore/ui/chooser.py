@@ -13,7 +13,7 @@ from orl_explore.images.grouping import Groups
 from orl_explore.images.labels import Labels, labels_of
 from orl_explore.images.search import find_images
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import image_filter, state
 
 GALLERY = 24
 """Thumbnails on a page of the gallery."""
@@ -31,18 +31,26 @@ def choose(run: Run, order: np.ndarray | None = None) -> int:
     image_id = state.chosen_image(run)
     ids = table["image_id"].to_numpy() if order is None else order
     row, place = state.row_of(run, image_id), int(np.flatnonzero(ids == image_id)[0])
+    kept = image_filter.kept(run)
+    after = place + 1
+    if kept is not None:  # an image that is not among them stands between the two that are next to it
+        among = kept[state.images(run).rows_of(ids)]
+        place, after = int(among[:place].sum()), int(among[: place + 1].sum())
+        ids = ids[among]
     steps = (
         ("Previous image", "chevron_left", place - 1, "Shift+P"),
-        ("Next image", "chevron_right", place + 1, "Shift+N"),
+        ("Next image", "chevron_right", after, "Shift+N"),
         ("Random image", "shuffle", int(np.random.default_rng().integers(len(ids))), None),
     )
+    where = f"{place + 1:,} of {len(ids):,}" if after > place else f"none of the {len(ids):,}"
+    where += "" if kept is None else " chosen"
     with st.container(horizontal=True, vertical_alignment="center", key="image chooser", gap="small"):
         with st.container(width=64):
             picture(run, image_id, side=128)
         with st.container(width="stretch", gap=None):
             st.markdown(f"**{state.plain(str(table['file_name'].iat[row]))}**")
             size = f"{table['width'].iat[row]} × {table['height'].iat[row]} px"  # noqa: RUF001
-            st.caption(f"Image {state.plain(str(image_id))} · {place + 1:,} of {len(ids):,} · {size}")
+            st.caption(f"Image {state.plain(str(image_id))} · {where} · {size}")
         for label, icon, other, shortcut in steps:
             st.button(
                 label,
@@ -69,6 +77,7 @@ def search_field(run: Run) -> None:
         label_visibility="collapsed",
         width=260,
     )
+    image_filter.show(run)
     if st.session_state.get("gallery open"):
         _gallery(run)
 
@@ -113,13 +122,17 @@ def gallery(run: Run) -> None:
     table = state.images(run).table
     text = str(st.session_state.get("find image", ""))
     rows = find_images(table, text)
+    kept = image_filter.kept(run)
+    if kept is not None:
+        rows = rows[kept[rows]]
     if not len(rows):
-        st.text(f"No image has the id or the file name {text.strip()!r}.")
+        among = "" if kept is None else f" among those with boxes of {image_filter.chosen(run)}"
+        st.text(f"No image{among} has the id or the file name {text.strip()!r}.")
         return
     pages = math.ceil(len(rows) / GALLERY)
     page = 1
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.text(f"{len(rows):,} of {len(table):,} images" if text.strip() else f"{len(rows):,} images")
+        st.text(f"{len(rows):,} images" if len(rows) == len(table) else f"{len(rows):,} of {len(table):,} images")
         if pages > 1:  # another search begins at the first page
             page = st.pagination(pages, key=f"gallery page {text} {run.path.as_posix()}")
     shown = rows[(page - 1) * GALLERY : page * GALLERY]

@@ -209,7 +209,7 @@ def custom_data(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     return [list(item.values()) if isinstance(item, dict) else np.ravel(item).tolist() for item in found]
 
 
-SHARED = ("run", "image", "rank", "pair", "region", "pairs", "view", "reviewer")
+SHARED = ("run", "image", "rank", "pair", "region", "pairs", "view", "reviewer", "only")
 """Parameters of the address that a reader takes along from page to page."""
 
 _FITS = range(-(2**63), 2**63)

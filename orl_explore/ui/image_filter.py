@@ -1,0 +1,72 @@
+"""Only the images that hold boxes of a named selection: what the image chooser and the gallery go through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from orl_explore.errors import OrlError
+from orl_explore.runs.run import Run
+from orl_explore.runs.selections import read_selections, selected
+from orl_explore.ui import state
+
+PARAMETER = "only"
+"""Of the address: the name of the selection."""
+
+
+def show(run: Run) -> None:
+    """Let the reader choose a selection, where the run has any."""
+    names = _names(run)
+    if not names:
+        return
+    wanted = st.query_params.get(PARAMETER)
+    st.session_state["only images of"] = wanted if wanted in names else ""
+    st.selectbox(
+        "Images with boxes of",
+        ["", *names],
+        key="only images of",
+        format_func=lambda name: f"only of {name}" if name else "all images",
+        on_change=lambda: state.set_parameter(PARAMETER, st.session_state["only images of"] or None),
+        label_visibility="collapsed",
+        width=180,
+    )
+
+
+def chosen(run: Run) -> str | None:
+    """The selection that the address names; one that the run lacks is told, and dropped."""
+    wanted = st.query_params.get(PARAMETER)
+    if wanted is not None and wanted not in _names(run):
+        state.fall_back(f"This run has no selection {wanted[:40]}: all images are shown.")
+        state.set_parameter(PARAMETER, None)
+        return None
+    return wanted
+
+
+def kept(run: Run) -> NDArray[np.bool_] | None:
+    """Which images are gone through, by row of the images table; None: all of them."""
+    name = chosen(run)
+    if name is None:
+        return None
+    versions = [state.version(run.require(table)) for table in ("selections", "regions", "images")]
+    return _kept(str(run.path), name, versions)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _kept(run_path: str, name: str, versions: Any) -> NDArray[np.bool_]:
+    run = Run(run_path)
+    owners = state.table(run, "regions")["image_id"].to_numpy()[selected(run, name)]
+    found = np.zeros(len(state.images(run)), bool)
+    found[state.images(run).rows_of(np.unique(owners))] = True
+    return found
+
+
+def _names(run: Run) -> list[str]:
+    if not run.file("selections").exists():
+        return []
+    try:
+        return read_selections(run)["name"].tolist()
+    except OrlError:  # of other regions than the run has now: All pairs says so
+        return []
