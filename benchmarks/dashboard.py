@@ -38,6 +38,8 @@ APP = Path(__file__).parent.parent / "app.py"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PAUSE = 500
 """Milliseconds that a person looks at a page before going on."""
+POLL = 25
+"""Milliseconds between two looks at whether it is done: looking with every frame would take time from the page."""
 LONGEST = 60_000
 """Milliseconds after which a page counts as stuck."""
 
@@ -202,9 +204,9 @@ class _Drive:
         answered = None
         try:
             condition = action()
-            self.tab.wait_for_function(f"() => {condition}")
+            self.tab.wait_for_function(f"() => {condition}", polling=POLL)
             answered = time.perf_counter() - start
-            self.tab.wait_for_function(f"() => ({condition}) && ({DONE})()")
+            self.tab.wait_for_function(f"() => ({condition}) && ({DONE})()", polling=POLL)
         except Stuck:  # counts as long as it was waited for
             self.stuck += 1
         done = time.perf_counter() - start

@@ -64,7 +64,7 @@ PARTS = (
     Part("tests", TESTS, TESTS, 6, ("pytest", "hypothesis")),
     Part("embedding", own("embedding"), own("embedding", "--toy"), 2),
     Part("neighbors", own("neighbors"), own("neighbors", "--toy"), 2, ("faiss",)),
-    Part("step", ["benchmarks/step.py", "--batches", "256"], ["benchmarks/step.py", "--rounds", "1"], 6),
+    Part("step", ["benchmarks/step.py", "--batches", "256"], ["benchmarks/step.py", "--rounds", "1"], 9),
     Part("step-sizes", ["benchmarks/step.py", "--batches", "64", "128", "512"], own("nothing"), 12),
     Part("train", own("train"), own("train", "--toy"), 25, ("faiss", "numba")),
 )
