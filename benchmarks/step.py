@@ -175,13 +175,14 @@ def loaded(dataset: Any, size: int, workers: int, rounds: int) -> Iterator[dict[
 
 
 def main() -> None:
-    """Time the steps and write benchmarks/results/step.md (step-cpu.md without a GPU)."""
+    """Time the steps and write benchmarks/results/NAME.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", help="batch sizes (default: 64 128 256 512; on a CPU 8)")
     parser.add_argument("--rounds", type=int, default=8 if ON_GPU else 3, help="steps timed (default: 8; on a CPU 3)")
     parser.add_argument("--workers", type=int, help="of the input pipeline (default: as training takes; on a CPU 2)")
     parser.add_argument("--stages", nargs="+", choices=("1", "3"), default=["1", "3"], help="default: 1 3")
     parser.add_argument("--ways", nargs="+", choices=WAYS, help="of taking a step (default: all that the machine can)")
+    parser.add_argument("--name", default="step" if ON_GPU else "step-cpu", help="of the file of results")
     parser.add_argument("--photos", type=Path, help="photographs for the input pipeline; default: practice scenes")
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=ON_GPU, help="time it compiled, too"
@@ -243,7 +244,10 @@ def main() -> None:
                         )
                         batches = loaded(dataset, size, workers, arguments.rounds + 4)
                         whole, _ = timed(step, batches, arguments.rounds)
-                        cells += [f"{size / seconds:.0f}", f"{base / seconds:.2f}x" if base else "plain does not fit"]
+                        cells += [
+                            f"{size / seconds:.0f}",
+                            f"{base / seconds:.2f}x" if base else "plain does not fit" if "plain" in ways else "-",
+                        ]
                         cells += [f"{work * size / seconds / rate:.1%}", f"{peak:.1f}" if ON_GPU else ""]
                         cells += [f"{size / whole:.0f}"]
                     if len(cells) == 3:
@@ -261,7 +265,7 @@ def main() -> None:
     )
     if not ON_GPU:
         body += "\n\nA toy network on a CPU: this shows that the benchmark works, and nothing about a GPU."
-    report.save("step" if ON_GPU else "step-cpu", "Optimizer steps of stages 1 and 3", body)
+    report.save(arguments.name, "Optimizer steps of stages 1 and 3", body)
 
 
 if __name__ == "__main__":

@@ -192,14 +192,14 @@ class Run:
             before = spent(self.path, self.folder(name).name, self.stage(name))
             self.note(name, state="running", started=now(), error=None, seconds=round(before, 2), **facts)
             # Of a process that was killed while writing. To the run's own folder somebody may write at this moment.
-            for leftover in (*self.folder(name).rglob(".*.tmp"), *self.path.glob(".*.tmp")):
+            for leftover in (*self.folder(name).rglob(".*.tmp"), *self.path.glob(".run.json.*.tmp")):
                 found = _LEFTOVER.fullmatch(leftover.name)
                 if (
                     found
                     and leftover.is_file()
                     and (leftover.parent != self.path or not locking.is_alive(int(found[1])))
                 ):
-                    leftover.unlink()
+                    leftover.unlink(missing_ok=True)
             start = time.monotonic()
             try:
                 yield

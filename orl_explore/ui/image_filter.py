@@ -67,6 +67,11 @@ def _names(run: Run) -> list[str]:
     if not run.file("selections").exists():
         return []
     try:
-        return read_selections(run)["name"].tolist()
+        return _named(str(run.path), [state.version(run.require(table)) for table in ("selections", "regions")])
     except OrlError:  # of other regions than the run has now: All pairs says so
         return []
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _named(run_path: str, versions: Any) -> list[str]:
+    return read_selections(Run(run_path))["name"].tolist()

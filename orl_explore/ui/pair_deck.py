@@ -83,7 +83,7 @@ function make(host, id, first) {
     const client = crypto.randomUUID?.() ?? String(Math.random());
     const cards = new Map(), verdicts = new Map(), past = [], marked = new Set();
     let last = first, at = first.data.start ?? 0, number = 0, waiting = [], timer = 0, asked = '';
-    let total = first.data.total, ended = true, following = 0, told = first.data.at, later = 0, asks = 0;
+    let total = first.data.total, ended = true, following = 0, told = first.data.at, later = 0, asks = 0, wanted = [];
     let dragged = null, clean = true;
     const at_once = () => Array.from({ length: step }, (_, n) => at + n).filter(n => n < total);
 
@@ -106,9 +106,9 @@ function make(host, id, first) {
         if (mode === 'page' && !missing.length && to < total) return;  // all is here, and there is more behind it
         const want = JSON.stringify([missing.slice(0, 24), from, to, total]);
         if (want === asked) return;
-        asked = want;
+        [asked, wanted] = [want, missing.slice(0, 24)];
         asks += 1;  // so that the same question, asked again, is another one
-        last.setStateValue('want', { queue: last.data.queue, client, asks, missing: missing.slice(0, 24), from, to });
+        last.setStateValue('want', { queue: last.data.queue, client, asks, missing: wanted, from, to });
     };
     const send = () => {
         clearTimeout(timer);
@@ -325,6 +325,9 @@ function make(host, id, first) {
         const { data } = sent;
         [total, ended] = [data.total, data.ended ?? true];
         for (const one of data.cards) cards.set(one.place, one);
+        // Answered, and not arrived: Streamlit drops what one run of a fragment sent when the next one begins too soon.
+        const answered = data.answered?.[0] === client && data.answered[1] === asks;
+        if (answered && wanted.some(n => n < total && !cards.has(n))) asked = '';
         if (data.confirmed?.client === client) waiting = waiting.filter(one => one.number > data.confirmed.number);
         const open = new Set(waiting.map(one => one.pair));
         for (const [place, verdict] of data.verdicts) {  // of others, too; not over what is on its way
@@ -365,6 +368,7 @@ def show(key: str, data: dict[str, Any], **callbacks: Any) -> Any:
         key: of the component.
         data: `queue` (what identifies it), `mode` (look, one, many, page), `total`, `count` (cards at once), `start`,
             `cards`, `verdicts` ([place, verdict]), `confirmed` (the last verdict that was saved: client, number);
+            `answered` (client and number of the question that was answered last);
             of a page also `ended` (no further pairs come) and `at` (the pair that the page shows).
         callbacks: `on_said_change`, `on_want_change`, `on_opened_change`, `on_at_change`.
 

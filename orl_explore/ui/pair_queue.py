@@ -180,6 +180,7 @@ def _review(
         st.error(state.sentence(memory["problem"]))
     data = {"queue": key, "mode": mode, "total": len(numbers), "count": TOGETHER, "start": 0, "cards": cards}
     data |= {"verdicts": verdicts_at(run, row_of(around[:200]), around[:200]), "confirmed": memory.get("last")}
+    data |= {"answered": [want.get("client"), want.get("asks")]}
     with st.container(key=f"{state.LIVE} deck"):
         pair_deck.show(key, data, on_said_change=said, on_want_change=nothing)
     disputes = read_disputes(run)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from orl_explore.figures import pairs as figures
 from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.pairs import similarity_text
 from orl_explore.runs.reviews import KEY, Pair, read_reviews
 from orl_explore.runs.run import Run
-from orl_explore.ui import pair_deck, pair_queue, state
+from orl_explore.ui import image_filter, pair_deck, pair_queue, state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 
 AHEAD = 100
@@ -50,7 +51,7 @@ class Step:
 class Walk:
     """The pairs that are gone through: those of an image from a pair on and around, then those of the next images."""
 
-    made_for: tuple[str, object]
+    made_for: tuple[Any, ...]
     queue: list[Step]
     at: Pair
     last_row: int
@@ -62,7 +63,7 @@ class Walk:
 
 def walk_of(scene: Scene, chosen: Pair, similarity: np.ndarray) -> Walk:
     """The walk that has come to this pair; where the reader went elsewhere by himself, a new one that begins there."""
-    made_for = (str(scene.run.path), state.version(scene.run.require("pairs")))
+    made_for = _made_for(scene.run)
     held = st.session_state.get("pairs walk")
     if isinstance(held, Walk) and held.made_for == made_for and held.at == chosen:
         return held
@@ -76,7 +77,7 @@ def walk_of(scene: Scene, chosen: Pair, similarity: np.ndarray) -> Walk:
 
 def begin(scene: Scene, chosen: Pair, similarity: np.ndarray) -> Walk:
     """A walk over the pairs of an image, from the chosen one on and round; `similarity` is that of its two images."""
-    made_for = (str(scene.run.path), state.version(scene.run.require("pairs")))
+    made_for = _made_for(scene.run)
     steps = _steps(scene.pairs)
     places = [place for place, step in enumerate(steps) if step.pair == chosen]
     if places:
@@ -87,26 +88,40 @@ def begin(scene: Scene, chosen: Pair, similarity: np.ndarray) -> Walk:
     return Walk(made_for, queue, chosen, state.row_of(scene.run, scene.image_id), 1)
 
 
+def _made_for(run: Run) -> tuple[Any, ...]:
+    return str(run.path), state.version(run.require("pairs")), st.query_params.get(image_filter.PARAMETER)
+
+
 def _steps(pairs: pd.DataFrame) -> list[Step]:
     """Pairs of an image, the most similar one first."""
     rows = pairs[[*KEY, "similarity", "neighbor_rank"]].itertuples(index=False, name=None)
     return [Step(Pair(*row[:4]), row[4], row[5] + 1, number, len(pairs)) for number, row in enumerate(rows, start=1)]
 
 
-def extend(run: Run, walk: Walk, reviews: pd.DataFrame) -> bool:
-    """Add the pairs without a verdict of the next image that has some; False where the next few have none."""
+def extend(run: Run, walk: Walk, reviews: pd.DataFrame, *, to: int = 0, kept: NDArray[np.bool_] | None = None) -> None:
+    """Add the pairs without a verdict of the next images that have some, until there are so many; one image at least.
+
+    Args:
+        run: the run.
+        walk: gets them.
+        reviews: of the run.
+        to: pairs that are wanted in the queue; no more than `AHEAD` images are looked through for them at a time.
+        kept: which images are gone through, by row; None: all.
+    """
     ids = state.images(run).table["image_id"].to_numpy()
     judged = {Pair(*row) for row in reviews.loc[reviews["verdict"] != "", KEY].itertuples(index=False, name=None)}
-    for _ in range(AHEAD):
-        if ended(run, walk):
-            return False
+    looked = 0
+    while looked < AHEAD and not ended(run, walk):
         walk.last_row, walk.images = (walk.last_row + 1) % len(ids), walk.images + 1
+        if kept is not None and not kept[walk.last_row]:
+            continue
+        looked += 1
         pairs = run.read("pairs", image_id=int(ids[walk.last_row]))
         steps = _steps(pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True))
         if found := [step for step in steps if step.pair not in judged]:
             walk.queue += found
-            return True
-    return False
+            if len(walk.queue) > to:
+                return
 
 
 def ended(run: Run, walk: Walk) -> bool:
@@ -137,8 +152,8 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
     start = next((place for place, step in enumerate(walk.queue) if step.pair == walk.at), 0)
     reviews = read_reviews(run)
     wanted = max(start, _whole(want.get("from"))) + 1 + pair_queue.AHEAD
-    while len(walk.queue) <= wanted and extend(run, walk, reviews):  # else the browser would ask for more at once
-        pass
+    if len(walk.queue) <= wanted:  # else the browser would ask for more at once
+        extend(run, walk, reviews, to=wanted, kept=image_filter.kept(run))
     places = pair_queue.places_to_send(want, walk.memory, range(start, start + FIRST), len(walk.queue))
 
     def pairs_of(wanted: Sequence[Any]) -> dict[Any, Pair]:
@@ -166,7 +181,7 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
     cards = [_card(scene, walk.queue[place], place, near, labels) for place in places]
     data |= {"cards": cards, "ended": ended(run, walk)}
     data |= {"verdicts": pair_queue.verdicts_at(run, keys, range(len(keys))), "confirmed": walk.memory.get("last")}
-    data |= {"at": walk.queue[start].name}
+    data |= {"at": walk.queue[start].name, "answered": [want.get("client"), want.get("asks")]}
     with st.container(key=f"{state.LIVE} pairs deck"):
         pair_deck.show(KEY_OF_DECK, data, on_said_change=said, on_want_change=pair_queue.nothing, on_at_change=moved)
 

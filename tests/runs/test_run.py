@@ -90,7 +90,7 @@ def test_a_stage_clears_away_what_a_killed_process_left(run):
     (run.path / "stage1" / "checkpoints").mkdir(parents=True)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    at_work = run.path / f".reviews.parquet.{os.getpid()}.tmp"  # of a reviewer, say
+    at_work = run.path / f".reviews.parquet.{gone.pid}.tmp"  # of a reviewer, perhaps on another machine
     for path in (run.path / "stage1" / "checkpoints" / ".step=2.ckpt.123.tmp", run.path / f".run.json.{gone.pid}.tmp"):
         path.write_bytes(b"half")
     at_work.write_bytes(b"half")

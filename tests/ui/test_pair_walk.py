@@ -102,3 +102,11 @@ def test_cards_are_sent_once():
     assert found == [[0, 1, 2], [], [3, 4], [], [3, 4]]  # with the page, then what is asked for, each time it is
     memory["fresh"] = True  # the whole page again
     assert pair_queue.places_to_send(ask | {"asks": 2}, memory, first, 2) == [0, 1]
+
+
+def test_only_images_of_a_selection_follow(run, ids):
+    scene, pairs = scene_of(run, ids[4])
+    walk, kept = walk_from(scene, pairs[0]), np.isin(np.arange(len(ids)), [9, 12])
+    pair_walk.extend(run, walk, read_reviews(run), to=10**6, kept=kept)
+    assert {step.pair.image_id for step in walk.queue} == {ids[4], ids[9], ids[12]}
+    assert pair_walk.ended(run, walk)
