@@ -132,8 +132,10 @@ def main() -> None:
     body += (
         "\n\nAll in seconds, medians and 95th percentiles of the picks. Answered: what was asked for is there, on RoI"
     )
-    body += " pairs the pictures and what a decision takes, on Compare the box by its name; elsewhere that is the whole"
-    body += " page. The last column is the processor time that the server took for a pick, median. "
+    body += (
+        " pairs the pictures and what a decision takes, on Compare and the object map the region by its name; elsewhere"
+    )
+    body += " that is the whole page. The last column is the processor time that the server took for a pick, median. "
     body += f"{run.count('images'):,} images, {run.count('regions'):,} regions, {run.count('pairs'):,} pairs; "
     body += f"{arguments.repeats} picks a page. Peak memory of the server: {memory / 2**20:.2f} GiB. "
     body += f"{drive.stuck} times nothing came within {LONGEST // 1000} s." if drive.stuck else ""
