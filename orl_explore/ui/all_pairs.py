@@ -20,7 +20,7 @@ from orl_explore.judging.pair_estimate import Estimate
 from orl_explore.judging.pair_facts import make_pair_facts
 from orl_explore.runs.pair_query import UNLABELED_CODE, AllPairs, Figures, PairQuery, facts_are_current, figures_of
 from orl_explore.runs.run import Run
-from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, state
+from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, state, tiles
 
 VIEWS = {"look": "Look", "one": "Judge one by one", "many": f"Judge {pair_queue.TOGETHER} at a time"}
 PAGE = pair_queue.TOGETHER
@@ -52,7 +52,7 @@ def render(run: Run) -> None:
     if view != "look":
         _judge(pairs, query, view, found, reviewer)
         return
-    left, right = st.columns([7, 4], gap="medium")
+    left, right = st.container(key="all pairs sides").columns([7, 4], gap="medium")
     with left:
         _grid(pairs, query, found)
     with right:
@@ -223,10 +223,12 @@ def _hubs(pairs: AllPairs, query: PairQuery) -> None:
         st.text("No box is shared by many of these pairs.")
         return
     st.caption("Boxes of neighbors that most of these pairs share. A button shows the pairs of one.")
-    columns = st.container(key=f"{state.EVEN} hubs").columns(3, gap="xsmall")
-    for number, (region, image_id, count, similarity) in enumerate(hubs.itertuples(index=False)):
-        with columns[number % len(columns)]:
-            box = state.region_of(pairs.run, int(region))[1]
+    boxes = [state.region_of(pairs.run, int(region))[1] for region in hubs.iloc[:, 0]]
+    places = tiles.places([box[2:] for box in boxes], "shared boxes", columns=3, gap="xsmall")
+    for place, box, (region, image_id, count, similarity) in zip(
+        places, boxes, hubs.itertuples(index=False), strict=True
+    ):
+        with place:
             with state.explained("shared box"):
                 crop = state.thumbnail(pairs.run, int(image_id), side=160, box=box)
                 st.image(crop, width="stretch", alt=f"region {region}")

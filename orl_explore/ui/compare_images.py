@@ -16,7 +16,7 @@ from orl_explore.judging import comparison
 from orl_explore.judging.comparison import Comparison, Source
 from orl_explore.maps import plane
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import chooser, state, tiles
 
 ASK_FROM = 5000
 """Images from which on embedding them takes so long that the reader is asked first."""
@@ -28,7 +28,7 @@ SHOWN = 10
 """Marked images shown as pictures at most."""
 
 CELL = 72
-"""Width of a neighbor's picture, pixels."""
+"""Width of a neighbor's picture, pixels; ten fit beside the sidebar of a small screen."""
 
 SIGNS = {
     "kept": ":blue-badge[:material/check: kept]",
@@ -185,14 +185,9 @@ def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
         _row(run, letter, neighbors, labels, row)
 
 
-def _cells(count: int, name: str) -> list[Any]:
-    """Places for small pictures in a row, ten of which fit beside the sidebar of a small screen."""
-    line = st.container(horizontal=True, gap="xsmall", key=f"{state.EVEN} compare {name}")
-    return [line.container(width=CELL, gap="xsmall") for _ in range(count)]
-
-
 def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | None, row: int) -> None:
-    columns = _cells(len(neighbors), letter)
+    sizes = state.sizes(run, neighbors["neighbor_id"].tolist())
+    columns = tiles.cells(sizes, f"compare {letter}", width=CELL)
     for rank, (column, neighbor) in enumerate(zip(columns, neighbors.itertuples(), strict=True)):
         number, position, sign = int(neighbor.neighbor_id), int(neighbor.row), str(neighbor.sign)  # type: ignore[arg-type]
         with column:
@@ -278,7 +273,9 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
         overlap = float(compared.overlap[marked].mean())
         st.caption(f"They keep {overlap:.1%} of their neighbors, all images {compared.mean_overlap:.1%}.")
         st.button("Clear", icon=":material/close:", key="compare clear", on_click=_clear, args=(run,))
-    for rank, (column, row) in enumerate(zip(_cells(min(SHOWN, len(marked)), "marked"), marked, strict=False)):
+    sizes = state.sizes(run, compared.image_ids[marked[:SHOWN]].tolist())
+    columns = tiles.cells(sizes, "compare marked", width=CELL)
+    for rank, (column, row) in enumerate(zip(columns, marked, strict=False)):
         number = int(compared.image_ids[row])
         with column:
             st.image(state.thumbnail(run, number), width="stretch", alt=f"marked image {rank + 1}")

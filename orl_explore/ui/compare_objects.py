@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from orl_explore.runs import region_embeddings as stored
 from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import RegionEmbeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import encoders, pair_alike, state
+from orl_explore.ui import encoders, pair_alike, state, tiles
 from orl_explore.ui.compare_images import SIGNS
 
 CELL = 72
@@ -293,7 +294,8 @@ def _moved(run: Run, near: Neighborhoods, category: str | None) -> int:
         words = [f"{k * a:.0f} → {k * b:.0f}" for a, b in zip(shown["alike_a"], shown["alike_b"], strict=True)]
     else:
         words = [f"{k * kept:.0f} of {k}" for kept in shown["kept"]]
-    for place, region, text in zip(cells(len(shown), "moved"), shown["region_id"].tolist(), words, strict=True):
+    regions = shown["region_id"].tolist()
+    for place, region, text in zip(cells(run, regions, "moved"), regions, words, strict=True):
         with place:
             crop(run, region, near.boxes)
             st.caption(text)
@@ -341,9 +343,9 @@ def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int
     for letter, title, own, other, cosines in zip("AB", titles, rows, rows[::-1], values, strict=True):
         st.markdown(f"**{letter}** · {state.plain(title)}")
         signs = np.where(np.isin(own, other), "kept", "lost" if letter == "A" else "gained")
-        for place, near_row, sign, cosine in zip(cells(len(own), letter), own, signs, cosines, strict=True):
-            if near_row < 0:
-                continue
+        there = own >= 0
+        places = cells(run, boxes.region_ids[own[there]].tolist(), letter)
+        for place, near_row, sign, cosine in zip(places, own[there], signs[there], cosines[there], strict=True):
             with place:
                 crop(run, int(boxes.region_ids[near_row]), boxes)
                 st.markdown(SIGNS[str(sign)])
@@ -360,10 +362,10 @@ def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int
     download(pd.concat(tables), f"nearest-of-{region}")
 
 
-def cells(count: int, name: str) -> list[Any]:
-    """Places for small pictures in a row."""
-    line = st.container(horizontal=True, gap="xsmall", key=f"{state.EVEN} objects {name}")
-    return [line.container(width=CELL, gap="xsmall") for _ in range(count)]
+def cells(run: Run, regions: Sequence[int], name: str) -> list[Any]:
+    """Places for the crops of some regions in a row."""
+    sizes = [state.region_of(run, region)[1][2:] for region in regions]
+    return tiles.cells(sizes, f"objects {name}", width=CELL)
 
 
 def why(first: int, second: int, name: str) -> None:

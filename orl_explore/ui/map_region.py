@@ -16,7 +16,7 @@ from orl_explore.maps import similar_regions
 from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import MINED, read_region_embeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import map_address, point_map, state
+from orl_explore.ui import map_address, point_map, state, tiles
 
 SIMILAR: Final = 6
 COLUMNS, ROWS = 10, 3
@@ -139,7 +139,7 @@ def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int) 
     image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
     picture = state.images(run).load(state.row_of(run, image_id))
     line = max(2, max(picture.size) // 120)
-    crop, whole = st.container(key=f"{state.EVEN} chosen").columns(2)
+    crop, whole = tiles.places([box[2:].tolist(), picture.size], "chosen", columns=2)
     crop.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
     boxed = drawing.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
     whole.image(boxed, width="stretch", alt=f"image {image_id}, region {region} framed")
@@ -175,10 +175,11 @@ def _similar(run: Run, regions: pd.DataFrame, region: int, encoder: str, choose:
     if found is None:
         st.caption(f"Region {region} is not in the sample that this encoder has embedded.")
         return
-    columns = st.container(key=f"{state.EVEN} similar {encoder}").columns(SIMILAR, gap="small")
-    for number, (other, similarity) in enumerate(found.itertuples(index=False)):
+    sizes = [state.region_of(run, int(other))[1][2:] for other in found["region_id"]]
+    places = tiles.places(sizes, f"similar {encoder}", columns=SIMILAR)
+    for number, (place, (other, similarity)) in enumerate(zip(places, found.itertuples(index=False), strict=True)):
         row = regions.iloc[int(other)]
-        with columns[number]:
+        with place:
             crop = state.thumbnail(run, int(row["image_id"]), side=180, box=row[BOX].to_numpy(int))
             st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
@@ -236,11 +237,11 @@ def _selection(
         if st.session_state.get(key, 1) > pages:
             st.session_state[key] = pages
         page = st.pagination(pages, key=key)
-    columns = st.container(key=f"{state.EVEN} selection").columns(COLUMNS)
     rows = table.iloc[(page - 1) * size : page * size]
     boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
-    for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
-        with columns[number % COLUMNS]:
+    places = tiles.places(boxes[:, 2:].tolist(), "selection", columns=COLUMNS)
+    for number, (place, region, image_id) in enumerate(zip(places, rows["region_id"], rows["image_id"], strict=True)):
+        with place:
             crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
             st.image(crop, width="stretch", alt=f"crop of region {region}")
             label = str(rows["label"].iloc[number]) if "label" in rows else ""

@@ -111,7 +111,7 @@ def pictures(scene: Scene, neighbor_id: int) -> tuple[figures.Picture, figures.P
         (scene.image_id, ""),
         (
             neighbor_id,
-            f" · neighbor {rank}, similarity {similarity_text(scene.neighbors['similarity'].iloc[rank - 1])}",
+            f"\nneighbor {rank}, similarity {similarity_text(scene.neighbors['similarity'].iloc[rank - 1])}",
         ),
     ):
         width, height = table[["width", "height"]].iloc[state.row_of(scene.run, image_id)].tolist()
@@ -120,7 +120,7 @@ def pictures(scene: Scene, neighbor_id: int) -> tuple[figures.Picture, figures.P
     return made[0], made[1]
 
 
-def _short(name: str, length: int = 36) -> str:
+def _short(name: str, length: int = 28) -> str:
     return name if len(name) <= length else "…" + name[1 - length :]
 
 

@@ -12,7 +12,7 @@ from orl_explore.figures import pairs as figures
 from orl_explore.judging.diagnostics import same_category
 from orl_explore.judging.verdicts import Rule
 from orl_explore.pairs import compare_pairs, pair_image
-from orl_explore.ui import pair_rule
+from orl_explore.ui import pair_rule, tiles
 from orl_explore.ui.pair_scene import SHOWN, Scene, categories_of, crop_table, has_embeddings, pictures, show_table
 
 
@@ -135,9 +135,12 @@ def _drawn(scene: Scene, neighbor_id: int, other: pd.DataFrame, gained: pd.DataF
         ].itertuples(index=False, name=None)
     ]
     own, other_boxes = (scene.boxes[slice(*scene.own(number))] for number in (scene.image_id, shown))
-    st.plotly_chart(
-        figures.joined(*pictures(scene, shown), own, other_boxes, links),
+    drawn = pictures(scene, shown)
+    tiles.chart(
+        figures.joined(*drawn, own, other_boxes, links),
+        (figures.aspect(*drawn), 1),
         key="what if pictures",
+        above=300,
         config={"displayModeBar": False, "scrollZoom": False},
         alt=f"{title(shown)}, drawn on the two images",
     )

@@ -9,7 +9,17 @@ import streamlit as st
 from orl_explore.figures import pairs as figures
 from orl_explore.runs.reviews import KEY, REJECTED, Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import cell_keys, chooser, pair_alike, pair_review, pair_rule, pair_scene, pair_what_if, state
+from orl_explore.ui import (
+    cell_keys,
+    chooser,
+    pair_alike,
+    pair_review,
+    pair_rule,
+    pair_scene,
+    pair_what_if,
+    state,
+    tiles,
+)
 from orl_explore.ui.pair_scene import SHOWN, Scene, crop_table, show_pair, show_table
 
 
@@ -147,13 +157,11 @@ def _pictures(
         all_boxes=st.session_state.get("pairs_all_boxes", False),
     )
     with st.container(key="pairs frame", gap=None):
-        st.html(
-            f"<style>.st-key-pairs-frame .stPlotlyChart {{ aspect-ratio: {figures.aspect(*pictures):.4f} }}</style>"
-        )
-        st.plotly_chart(
+        tiles.chart(
             figure,
+            (figures.aspect(*pictures), 1),
             key="pairs pictures",
-            height="stretch",
+            above=490,
             config={"displayModeBar": False, "scrollZoom": False},
             alt="image and neighbor, boxes of a pair joined by a line",
         )

@@ -30,7 +30,11 @@ def test_joined():
     links = [figures.Link(1, 1, 0, 0.9, strong=True), figures.Link(2, 1, 1, 0.8, dashed=True)]
     figure = figures.joined(left, right, boxes, boxes // (2, 1, 2, 1), links)
     texts = [annotation.text for annotation in figure.layout.annotations]
-    assert texts == ["&lt;i&gt;a&lt;/i&gt; &amp; b", "c", "<b>1 2</b>", "<b>1</b>", "<b>2</b>"]
+    assert texts == ["&lt;i&gt;a&lt;/i&gt; &amp; b", "c", "<b>1</b>", "<b>2</b>", "<b>1</b>", "<b>2</b>"]
+    tags = figure.layout.annotations[2:]
+    boxes_of = {trace.hovertemplate[:6]: trace.line.color for trace in figure.data if trace.hovertemplate}
+    assert [tag.bgcolor for tag in tags] == [boxes_of[f"pair {tag.text[3]}"] for tag in tags]  # of its pair's boxes
+    assert tags[0].xshift == 0 < tags[1].xshift  # two pairs of one box: beside each other
     lines = [trace for trace in figure.data if trace.hovertemplate and len(trace.x) == 2]
     # Pair 2 first, the strong one on top; both begin at the right edge of box 1 of a picture one wide, half as high.
     assert [line.x[0] for line in lines] == [1, 1]
@@ -38,6 +42,20 @@ def test_joined():
     assert lines[0].x[1] == pytest.approx(1 + figures.GAP + 0.25 + 0.5)
     assert [line.line.dash for line in lines] == ["dot", "solid"]
     assert len(figures.joined(left, right, boxes, boxes, [], all_boxes=True).data) == 2
+
+
+@pytest.mark.parametrize("sizes", [((400, 100), (400, 100)), ((100, 400), (300, 200)), ((50, 50), (400, 300))])
+def test_the_height_follows_the_pictures(sizes):
+    """At the aspect that is named, the pictures fill the height between the margins; titles have lines of their own."""
+    left, right = (figures.Picture(b"", size, title) for size, title in zip(sizes, ("a", "b\nc"), strict=True))
+    figure = figures.joined(left, right, np.zeros((0, 4)), np.zeros((0, 4)), [])
+    low, high = sorted(figure.layout.yaxis.range)
+    across = figure.layout.xaxis.range[1] - figure.layout.xaxis.range[0]
+    assert figures.aspect(left, right) == pytest.approx(across / (high - low))
+    tallest = max(picture.sizey for picture in figure.layout.images)
+    assert high - low == pytest.approx(tallest, abs=0.021)
+    assert figure.layout.margin.t >= 2 * figures.LINE
+    assert figure.layout.annotations[1].text == "b<br>c"
 
 
 def test_changes_are_drawn_without_numbers_and_the_gained_on_top():
