@@ -140,7 +140,7 @@ def _read(run_path: str, encoder: str, made_from: str, version: object, _found: 
     except OrlError:
         table = pd.DataFrame({"region_id": _found.region_ids})
     if "pca_x" not in table:
-        flat = plane(np.asarray(_found.vectors[_found.rows_of(table["region_id"].to_numpy())], np.float32))
+        flat = plane(_found.vectors[_found.rows_of(table["region_id"].to_numpy())])
         table = table.assign(pca_x=flat[:, 0], pca_y=flat[:, 1])
     return table
 

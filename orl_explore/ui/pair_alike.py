@@ -90,6 +90,11 @@ def _forget() -> None:
         st.query_params.pop(key, None)
 
 
+def chooser_key(run: Run) -> str:
+    """Key of the field that chooses the encoders."""
+    return f"alike encoders {run.path}"
+
+
 def _encoders(run: Run) -> dict[str, Source]:
     """Which encoders are asked, by name: the run's own at first."""
     found = encoders.sources(run, others=False)
@@ -99,7 +104,7 @@ def _encoders(run: Run) -> dict[str, Source]:
         list(found),
         default=own[-MOST:],
         format_func=encoders.title,
-        key=f"alike encoders {run.path}",
+        key=chooser_key(run),
         max_selections=MOST,
     )
     return {name: found[name] for name in sorted(names, key=list(found).index)}

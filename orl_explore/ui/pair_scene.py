@@ -17,12 +17,14 @@ from orl_explore.judging.diagnostics import BOX, UNLABELED, region_categories
 from orl_explore.pairs import region_slices, similarity_matrix, similarity_text
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import below, chooser, state
 
 SIDE = 560
 """Longer side of the two pictures, pixels."""
 SHOWN = 60
 """Rows of crops at most; the most similar pairs."""
+BELOW = "pairs below"
+"""Key of the part of the page below the decision."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ def show_pair(query_region: int, key_region: int, rank: int | None = None, *, by
             st.session_state[f"pairs_{kind}"] = st.session_state.get(f"pairs_{kind}", 0) + 1
     if by:
         st.session_state[f"pairs_{by}_clicked"] = True
+        below.changes_page(BELOW)
 
 
 def crop_table(scene: Scene, pairs: pd.DataFrame) -> pd.DataFrame:

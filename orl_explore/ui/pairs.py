@@ -10,6 +10,7 @@ from orl_explore.figures import pairs as figures
 from orl_explore.runs.reviews import KEY, REJECTED, Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import (
+    below,
     cell_keys,
     chooser,
     pair_alike,
@@ -36,13 +37,23 @@ def render(run: Run) -> None:
     chosen = _chosen(scene, neighbor_id, similarity)
     _pictures(scene, neighbor_id, reviews, chosen, similarity)
     pair_review.panel(scene, chosen, similarity, reviews)
+    below.show(
+        pair_scene.BELOW,
+        lambda: _below(scene, neighbor_id, chosen, similarity, reviews),
+        of=f"{run.path} {scene.image_id} {neighbor_id}",
+        height=900,
+        keep=[pair_alike.chooser_key(run)],
+    )
+
+
+def _below(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFrame | None) -> None:
     _matrix(scene, neighbor_id, chosen, similarity)
     state.tabs(
         {
             "Pairs with all neighbors": lambda: _list(scene, reviews),
             pair_alike.TITLE: lambda: pair_alike.show(scene, chosen),
             pair_rule.WHAT_IF: lambda: pair_what_if.show(scene, neighbor_id),
-            "Reviews": lambda: pair_review.export(run, reviews),
+            "Reviews": lambda: pair_review.export(scene.run, reviews),
         },
         key="pairs tab",
         parameter="tab",

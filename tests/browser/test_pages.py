@@ -131,6 +131,25 @@ def test_a_click_in_the_matrix_shows_that_pair(page, address, runs):
     shoot(page, "pairs-clicked")
 
 
+def test_what_lies_below_the_fold_is_drawn_when_it_is_seen(page, address, runs):
+    ids, matrix = ids_of(runs), page.locator(".st-key-pairs-matrix .js-plotly-plot")
+    visit(page, address, run="one", page="pairs", image=ids[3])
+    expect(matrix).to_have_count(1)  # all of the first image
+    page.keyboard.press("Shift+N")
+    page.wait_for_url(f"**image={ids[4]}*")
+    ready(page)
+    expect(matrix).to_have_count(0)
+    page.mouse.move(640, 500)
+    page.mouse.wheel(0, 800)
+    expect(matrix).to_be_in_viewport()
+    before = page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop")
+    page.keyboard.press("Shift+P")  # the place below is looked at: it follows, and stays where it is
+    page.wait_for_url(f"**image={ids[3]}*")
+    ready(page)
+    expect(matrix).to_be_in_viewport()
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == pytest.approx(before, abs=80)
+
+
 def test_other_settings_are_drawn(page, address):
     visit(page, address, run="one", page="pairs")
     expect(page.locator(".js-plotly-plot")).to_have_count(2)  # the pictures and the matrix
