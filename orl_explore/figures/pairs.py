@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orl_explore.figures import style
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 
 GAP = 0.12
 """Between the two pictures, in sides of a picture."""

@@ -18,6 +18,7 @@ from orl_explore.figures.report import report
 from orl_explore.images.image_source import whole
 from orl_explore.judging.pair_estimate import Estimate
 from orl_explore.judging.pair_facts import make_pair_facts
+from orl_explore.numbers import percent_text, similarity_text
 from orl_explore.runs.pair_query import UNLABELED_CODE, AllPairs, Figures, PairQuery, facts_are_current, figures_of
 from orl_explore.runs.run import Run
 from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, state, tiles
@@ -128,17 +129,13 @@ def _view() -> str:
     )
 
 
-def _share(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}%"
-
-
 def _sentence(found: Figures, whole: Figures) -> str:
     """The set against the whole, in a line of Markdown."""
-    words = [f"**{found.pairs:,}** of {whole.pairs:,} pairs ({_share(found.pairs / max(1, whole.pairs))})"]
+    words = [f"**{found.pairs:,}** of {whole.pairs:,} pairs ({percent_text(found.pairs / max(1, whole.pairs))})"]
     if not math.isnan(whole.similarity):
-        words.append(f"similarity **{found.similarity:.3f}** (run {whole.similarity:.3f})")
+        words.append(f"similarity **{similarity_text(found.similarity)}** (run {similarity_text(whole.similarity)})")
     if whole.same + whole.different:
-        words.append(f"two objects of one category **{_share(found.purity)}** (run {_share(whole.purity)})")
+        words.append(f"two objects of one category **{percent_text(found.purity)}** (run {percent_text(whole.purity)})")
     return " · ".join(words)
 
 
@@ -235,7 +232,7 @@ def _hubs(pairs: AllPairs, query: PairQuery) -> None:
             st.button(
                 f"{count:,} pairs",
                 key=f"hub {region}",
-                help=f"region {region} of image {image_id}; mean similarity {similarity:.3f}",
+                help=f"region {region} of image {image_id}; mean similarity {similarity_text(similarity)}",
                 on_click=pair_filters.change,
                 kwargs={"key": int(region)},
                 width="stretch",
@@ -294,8 +291,8 @@ def _estimate(pairs: AllPairs, query: PairQuery, stratified: bool) -> None:
             st.caption("Judge some pairs of this random queue: an estimate for all of them appears here.")
             return
         st.markdown(
-            f"Right: **{_share(made.value)}** of all these pairs, 95% interval {_share(made.low)} to"
-            f" {_share(made.high)}; from {made.judged} verdicts at random"
+            f"Right: **{percent_text(made.value)}** of all these pairs, 95 % interval {percent_text(made.low)} to"
+            f" {percent_text(made.high)}; from {made.judged} verdicts at random"
         )
 
 

@@ -16,6 +16,7 @@ from orl_explore.figures import compare_objects as pictures
 from orl_explore.judging import objects
 from orl_explore.judging.comparison import Source
 from orl_explore.judging.objects import Boxes, Change, Neighborhoods
+from orl_explore.numbers import similarity_text
 from orl_explore.runs import region_embeddings as stored
 from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import RegionEmbeddings
@@ -352,7 +353,7 @@ def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int
                 if boxes.labels is not None:
                     same = "=" if boxes.labels[near_row] == boxes.labels[row] else "≠"
                     st.caption(f"{same} {state.plain(str(boxes.labels[near_row]))}")
-                st.caption(f"{cosine:.3f}")
+                st.caption(similarity_text(cosine))
                 with st.container(horizontal=True, gap=None):
                     look(int(boxes.region_ids[near_row]), f"{letter} {near_row}")
                     why(region, int(boxes.region_ids[near_row]), f"{letter} {near_row}")

@@ -11,6 +11,7 @@ import streamlit as st
 from orl_explore.judging import comparison, objects
 from orl_explore.judging.comparison import Source
 from orl_explore.judging.objects import Boxes, Change
+from orl_explore.numbers import similarity_text
 from orl_explore.pairs import compare_pairs
 from orl_explore.runs.run import Run
 from orl_explore.ui import compare_images, encoders, pair_rule, state, tiles
@@ -92,7 +93,7 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
                         if boxes.labels is not None:
                             st.caption(state.plain(str(boxes.labels[boxes.rows_of(np.array([region]))[0]])))
                 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                    st.caption(f"{value:.3f}")
+                    st.caption(similarity_text(value))
                     why(query, key, f"{name} {query} {key}")
         download(rows, f"pairs-{name.lower()}")
 

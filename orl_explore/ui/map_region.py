@@ -13,6 +13,7 @@ import streamlit as st
 from orl_explore.boxes import BOX
 from orl_explore.figures import drawing, style
 from orl_explore.maps import similar_regions
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import MINED, read_region_embeddings
 from orl_explore.runs.run import Run
@@ -183,7 +184,7 @@ def _similar(run: Run, regions: pd.DataFrame, region: int, encoder: str, choose:
             crop = state.thumbnail(run, int(row["image_id"]), side=180, box=row[BOX].to_numpy(int))
             st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
-                f"{similarity:.2f}",
+                similarity_text(similarity),
                 key=f"object map similar {encoder} {number}",
                 help=f"Region {other}: choose it. The number is the cosine of the embeddings.",
                 on_click=choose,

@@ -13,7 +13,7 @@ from orl_explore import neighbors as library
 from orl_explore.figures import neighbors as figures
 from orl_explore.images.grouping import Groups
 from orl_explore.images.labels import Labels
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state, tiles
 
@@ -162,7 +162,7 @@ def _twins(run: Run) -> None:
     for start in range(0, len(rows), 3):
         for column, (first, second, similarity) in zip(st.columns(3), rows[start : start + 3], strict=False):
             with column.container(border=True, gap="xsmall"):
-                st.markdown(f"**{similarity:.4f}**")
+                st.markdown(f"**{similarity_text(similarity)}**")
                 sizes, name = state.sizes(run, [first, second]), f"twins {first} {second}"
                 halves = tiles.places(sizes, name, columns=2, gap="xsmall")
                 for half, other in zip(halves, (first, second), strict=True):

@@ -17,7 +17,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import style
 from orl_explore.figures.drawing import draw_boxes
 from orl_explore.judging import pair_estimate
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.pair_query import DOUBTS, AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, save_verdicts
 from orl_explore.runs.run import Run

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.errors import OrlError
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import (
     ACCEPTED,
     KEY,

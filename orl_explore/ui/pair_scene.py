@@ -14,7 +14,8 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.images.grouping import Slices
 from orl_explore.judging.diagnostics import BOX, UNLABELED, region_categories
-from orl_explore.pairs import region_slices, similarity_matrix, similarity_text
+from orl_explore.numbers import similarity_text
+from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import below, chooser, state

@@ -13,6 +13,7 @@ import streamlit as st
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
 from orl_explore.images.object_masks import from_rle
+from orl_explore.numbers import percent_text, points_text
 from orl_explore.runs.caps import caps
 from orl_explore.runs.masks import has_masks, masks_of_image
 from orl_explore.runs.run import Run
@@ -181,7 +182,7 @@ def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray, changed: dict[st
     with right:
         st.caption("Share of objects that a kept box meets: in this image, with the settings above")
         for limit, column in zip(THRESHOLDS, st.columns(2), strict=True):
-            value = f"{(best >= limit).mean():.0%}" if len(objects) else "-"
+            value = percent_text((best >= limit).mean() if len(objects) else None)
             column.metric(f"IoU ≥ {limit}", value, border=True)
         _all_images(run, changed)
 
@@ -199,8 +200,8 @@ def _all_images(run: Run, changed: dict[str, Any] | None) -> None:
         change = made.at[threshold] - stored.at[threshold]
         column.metric(
             f"IoU ≥ {threshold}",
-            f"{made.at[threshold]:.1%}",
-            delta=None if changed is None else f"{100 * change:+.1f} points",
+            percent_text(made.at[threshold]),
+            delta=None if changed is None else points_text(change),
             delta_color="off" if not change else "normal",
             border=True,
         )

@@ -13,8 +13,8 @@ from PIL import Image
 from orl_explore.boxes import iou
 from orl_explore.errors import OrlError
 from orl_explore.figures import drawing, style
+from orl_explore.numbers import similarity_text
 from orl_explore.orl import Sample
-from orl_explore.pairs import similarity_text
 from orl_explore.runs import replay
 from orl_explore.runs.checkpoints import named_checkpoints
 from orl_explore.runs.run import Run

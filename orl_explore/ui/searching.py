@@ -12,7 +12,7 @@ from PIL import Image
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import hash_file
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, picture_box, state, tiles

@@ -66,7 +66,7 @@ def test_similar_regions_by_both_encoders(run, tiny, visit):
     found = read_region_embeddings(run, "stage3")
     expected = similar_regions.most_similar(found.vectors, 4, count=map_region.SIMILAR)
     labels = [app.button(key=f"object map similar stage3 {number}").label for number in range(len(expected))]
-    assert labels == [f"{value:.2f}" for value in expected["similarity"]]
+    assert labels == [f"{value:.3f}" for value in expected["similarity"]]
     outside = next(region for region in range(100) if region not in ids)
     captions = [text.value for text in visit(encoder="stage1", region=outside).caption]
     assert f"Region {outside} is not in the sample that this encoder has embedded." in captions
