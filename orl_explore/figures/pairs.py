@@ -16,11 +16,14 @@ from PIL import Image
 
 from orl_explore.figures import style
 from orl_explore.numbers import similarity_text
+from orl_explore.runs.reviews import ACCEPTED, REJECTED
 
 GAP = 0.12
 """Between the two pictures, in sides of a picture."""
 LINE = 16
 """Height of a line of a title, pixels."""
+SIGNS = {ACCEPTED: " ✓", REJECTED: " ✗", "": ""}
+"""Of verdicts."""
 GRAY = style.PALETTE[-1]
 """Boxes without a pair; so no pair is gray."""
 DARK = ("#E69F00", "#56B4E9", "#F0E442")
@@ -73,10 +76,15 @@ class Link:
     """Of the two boxes."""
     strong: bool = False
     """Drawn heavier than the others."""
-    dashed: bool = False
-    """Drawn dashed, as a rejected one."""
+    verdict: str = ""
+    """What a person said of it, `accepted` or `rejected`: a sign behind its number. A rejected one is dotted."""
     change: str = ""
     """A key of `CHANGES`, drawn by that look and without a number; empty: not a comparison of settings."""
+
+    @property
+    def name(self) -> str:
+        """Its number, and the sign of its verdict."""
+        return f"{self.number}{SIGNS[self.verdict]}"
 
 
 def color(number: int | None) -> str:
@@ -144,7 +152,7 @@ def joined(
     ):  # on top last
         traces += _link(link, placed[0][link.query], placed[1][link.key])
     for side, every in enumerate(placed):
-        notes += _tags([(link.number, (link.query, link.key)[side]) for link in links if not link.change], every)
+        notes += _tags([(link, (link.query, link.key)[side]) for link in links if not link.change], every)
     made.add_traces(traces)
     made.update_layout(images=images, annotations=notes)
     made.update_xaxes(range=[-0.01, 2 + GAP + 0.01], visible=False, constrain="domain")
@@ -170,7 +178,7 @@ def _link(link: Link, query: NDArray, key: NDArray) -> list[dict[str, Any]]:
     line = {
         "color": color(link.number),
         "width": 5 if link.strong else 2.5,
-        "dash": "dot" if link.dashed or link.number is None else "solid",
+        "dash": "dot" if link.verdict == REJECTED or link.number is None else "solid",
     }
     if link.change:
         name = link.change
@@ -192,26 +200,29 @@ def _link(link: Link, query: NDArray, key: NDArray) -> list[dict[str, Any]]:
     return [*rims, *(_outline(box[None], line=line, **hover) for box in (query, key)), join]
 
 
-def _tags(numbered: Sequence[tuple[int | None, int]], boxes: NDArray) -> list[dict[str, Any]]:
+def _tags(numbered: Sequence[tuple[Link, int]], boxes: NDArray) -> list[dict[str, Any]]:
     """Annotations: numbers in the corner of each box, each in its pair's color; a box of several pairs has several."""
     taken: dict[int, int] = {}
     tags = []
-    for number, row in sorted((number, row) for number, row in numbered if number is not None):
+    for link, row in sorted(numbered, key=lambda item: item[0].number or 0):
+        if link.number is None:
+            continue
+        text = link.name
         tags.append(
             {
                 "x": boxes[row, 0],
                 "y": boxes[row, 1],
                 "xshift": taken.get(row, 0),
-                "text": f"<b>{number}</b>",
+                "text": f"<b>{text}</b>",
                 "showarrow": False,
                 "xanchor": "left",
                 "yanchor": "top",
-                "bgcolor": color(number),
-                "font": {"color": letters(color(number)), "size": 13},
+                "bgcolor": color(link.number),
+                "font": {"color": letters(color(link.number)), "size": 13},
                 "borderpad": 2,
             }
         )
-        taken[row] = taken.get(row, 0) + 6 + 8 * len(str(number))
+        taken[row] = taken.get(row, 0) + 6 + 8 * len(text)
     return tags
 
 
@@ -276,7 +287,7 @@ def matrix(
             {
                 "x": link.key + 1,
                 "y": link.query + 1,
-                "text": f"<b>{link.number}</b>",
+                "text": f"<b>{link.name}</b>",
                 "showarrow": False,
                 "bgcolor": color(link.number),
                 "bordercolor": "#FFFFFF",
