@@ -53,7 +53,7 @@ def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> Non
         if category is not None:
             _learned(near, category)
         first = _moved(run, near, category)
-    _one_box(run, boxes, titles, first)
+    _one_box(run, boxes, pair, first)
 
 
 # ---- what is compared ----------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def _moved(run: Run, near: Neighborhoods, category: str | None) -> int:
 
 
 @st.fragment
-def _one_box(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> None:
+def _one_box(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
     """The box that the address names, else the first of those that moved, and the boxes nearest to it by either.
 
     Drawn alone when another box is chosen in it: nothing above depends on that.
@@ -314,16 +314,16 @@ def _one_box(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> Non
     if state.is_leaving():
         st.rerun()
     with state.explained("comparison of boxes"):
-        _box_and_nearest(run, boxes, titles, first)
+        _box_and_nearest(run, boxes, pair, first)
 
 
-def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> None:
+def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
     st.markdown("#### One box")
     region = state.number(st.query_params.get("region"))
     row = -1 if region is None else int(boxes.rows_of(np.array([region]))[0])
     if row < 0:
         if region is not None:
-            st.caption(f"Region {region} is not among these boxes: another one is shown.")
+            st.caption(f"Region {region} is not among these boxes: another one is shown.{_more(run, boxes, pair)}")
         row = int(boxes.rows_of(np.array([first]))[0])
     region = int(boxes.region_ids[row])
     st.session_state["compare region"] = region
@@ -341,6 +341,7 @@ def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int
     rows, values = [part[0][0] for part in found], [part[1][0] for part in found]
     st.caption(f"{len(np.intersect1d(*rows)):,} of {objects.K} nearest boxes are kept from A to B.")
     tables = []
+    titles = [encoders.title(name) for name in pair]
     for letter, title, own, other, cosines in zip("AB", titles, rows, rows[::-1], values, strict=True):
         st.markdown(f"**{letter}** · {state.plain(title)}")
         signs = np.where(np.isin(own, other), "kept", "lost" if letter == "A" else "gained")
@@ -361,6 +362,13 @@ def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int
             pd.DataFrame({"by": letter, "region_id": boxes.region_ids[own], "cosine": cosines, "sign": signs})[own >= 0]
         )
     download(pd.concat(tables), f"nearest-of-{region}")
+
+
+def _more(run: Run, boxes: Boxes, pair: tuple[str, str]) -> str:
+    """How a sample becomes all boxes, in a sentence of Markdown."""
+    if len(boxes.region_ids) == run.count("regions"):
+        return ""
+    return f" They are a random sample: `{stored.command_for_all(run, pair)}` embeds all boxes of the run."
 
 
 def cells(run: Run, regions: Sequence[int], name: str) -> list[Any]:

@@ -13,6 +13,7 @@ from orl_explore.judging.comparison import Source
 from orl_explore.judging.objects import Boxes, Change
 from orl_explore.numbers import similarity_text
 from orl_explore.pairs import compare_pairs
+from orl_explore.runs.region_embeddings import command_for_all
 from orl_explore.runs.run import Run
 from orl_explore.ui import compare_images, encoders, pair_rule, state, tiles
 from orl_explore.ui.compare_objects import CELL, crop, download, figures_table, shared, why
@@ -31,7 +32,7 @@ def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> Non
     if len(boxes.region_ids) < FEW * images:
         st.info(
             f"The encoders have embedded {len(boxes.region_ids):,} boxes of {images:,} images: too few of an image to"
-            " say what stage 2 would pair. `orl embed-regions RUN --limit N` takes more of them."
+            f" say what stage 2 would pair. `{command_for_all(run, pair)}` embeds all of them."
         )
         return
     titles = (encoders.title(pair[0]), encoders.title(pair[1]))

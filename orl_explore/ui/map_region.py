@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,7 +16,7 @@ from orl_explore.figures import drawing, style
 from orl_explore.maps import similar_regions
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import csv_text
-from orl_explore.runs.region_embeddings import MINED, read_region_embeddings
+from orl_explore.runs.region_embeddings import MINED, command_for_all, read_region_embeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui import map_address, point_map, state, tiles
 
@@ -106,7 +107,7 @@ def panel(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequen
                         " most similar ones."
                     )
             else:
-                _details(run, regions, facts, region)
+                _details(run, regions, facts, region, mined=encoders[0] == MINED)
     with right, state.explained("crops like the region"):
         if region is not None:
             for encoder in encoders:
@@ -135,7 +136,7 @@ def _label(facts: pd.DataFrame, region: int) -> str | None:
     return str(facts["label"].iloc[row]) if there else None
 
 
-def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int) -> None:
+def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int, *, mined: bool) -> None:
     row = regions.iloc[region]
     image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
     picture = state.images(run).load(state.row_of(run, image_id))
@@ -150,6 +151,11 @@ def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int) 
         f"{box[2]} x {box[3]} px at ({box[0]}, {box[1]}) of image {image_id},"
         f" {state.plain(state.file_name(run, image_id))}"
     )
+    if region not in facts["region_id"].to_numpy():
+        more = f" `orl map {shlex.quote(str(run.path))} --limit {len(regions)}` puts all on it." if mined else ""
+        st.caption(
+            f"It is not on the map, which has a random sample of {len(facts):,} of {len(regions):,} regions.{more}"
+        )
     st.button(
         "Pairs of this image",
         icon=":material/join_inner:",
@@ -174,7 +180,11 @@ def _similar(run: Run, regions: pd.DataFrame, region: int, encoder: str, choose:
     made = str(read_region_embeddings(run, encoder).facts)
     found = _nearest(str(run.path), encoder, region, made)
     if found is None:
-        st.caption(f"Region {region} is not in the sample that this encoder has embedded.")
+        embedded = len(read_region_embeddings(run, encoder).region_ids)
+        st.caption(
+            f"Region {region} is not in the random sample of {embedded:,} of {len(regions):,} regions that this encoder"
+            f" has embedded. `{command_for_all(run, [encoder])}` embeds all of them."
+        )
         return
     sizes = [state.region_of(run, int(other))[1][2:] for other in found["region_id"]]
     places = tiles.places(sizes, f"similar {encoder}", columns=SIMILAR)

@@ -280,9 +280,9 @@ def _coloring(
     if color == "rank":
         return map_figures.coloring_of_values(region_facts.ranks_of(run, ids).astype(float), title)
     if color == "verdict":
-        return map_figures.coloring_of_groups(region_facts.verdicts_of(run, ids), title)
+        return map_figures.coloring_of_groups(region_facts.verdicts_of(run, ids), title, none=region_facts.NOT_REVIEWED)
     if color == "review-tag":
-        return map_figures.coloring_of_groups(region_facts.tags_of(run, ids), title)
+        return map_figures.coloring_of_groups(region_facts.tags_of(run, ids), title, none=region_facts.NO_TAG)
     if color == "kept":
         return map_figures.coloring_of_values(table["kept"].to_numpy(), title, limits=(0, 1))
     if color == "shared":
