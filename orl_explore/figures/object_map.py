@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -182,8 +183,10 @@ def marker_size(count: int) -> float:
     return float(np.clip(9 - 3.0 * np.log10(max(count, 1) / 400), 2.5, 9))
 
 
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (1 << 40, name)
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """So that 2 comes before 10, also in `cluster 2`."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(int(part), "") if part.isdecimal() else (1 << 40, part) for part in parts], name
 
 
 def _empty(height: int) -> go.Figure:

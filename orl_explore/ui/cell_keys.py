@@ -36,7 +36,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
         return { plot, cells, rows, columns };
     };
     const text = (cells, number, found) => {
-        if (cells.text?.[number]) return `${cells.text[number]}: ${found[2]} pairs`;
+        if (cells.text?.[number]) return `${cells.text[number]}: ${Number(found[2]).toLocaleString("en-US")} pairs`;
         return `box ${cells.y[number]} with the neighbor's box ${cells.x[number]}: ${Number(found[2]).toFixed(3)}`;
     };
     const custom = (cells, number) => [...cells.customdata[number]].map(Number);

@@ -110,7 +110,8 @@ function create(root) {
             }
             map.over.setAttribute('role', 'img');
             map.over.setAttribute('aria-label', `${data.alt}, ${data.mode === 'slide' ? 'sliding' : views[map.number].name}.`
-                + ' Click a point to choose it, draw around points to select them, arrow keys move, plus and minus zoom.');
+                + ' Click a point to choose it, draw around points to select them, arrow keys move, plus and minus zoom,'
+                + ' Enter chooses the point in the middle.');
             map.title.textContent = data.mode === 'beside' ? views[map.number].name : '';
         }
         draw();
@@ -259,6 +260,16 @@ function create(root) {
                 }
         return best === null ? null : ids[best];
     };
+    const central = map => {  // for the keyboard, which moves the map and not a pointer
+        let best = null, least = Infinity;
+        for (let point = 0; point < ids.length; point++) {
+            if (!shown(point)) continue;
+            const [x, y] = toScreen(map, ...place(map, point)), far = Math.hypot(x - map.width / 2, y - map.height / 2);
+            if (far < least) [best, least] = [point, far];
+        }
+        return best === null ? null : ids[best];
+    };
+    const choose = id => { if (id !== null) { hub.chosen = id; tell('clicked', id); } };
     const inside = (polygon, x, y) => {
         let odd = false;
         for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
@@ -318,8 +329,7 @@ function create(root) {
             if (!done?.pressed) return;
             if (!done.dragged) {
                 over.focus({ preventScroll: true });
-                const id = done.moves ? null : nearest(map, ...local(event));
-                if (id !== null) { hub.chosen = id; tell('clicked', id); }
+                choose(done.moves ? null : nearest(map, ...local(event)));
             } else if (done.lasso) {
                 const polygon = done.lasso.map(([x, y]) => toMap(map, x, y));
                 const found = [];
@@ -352,7 +362,8 @@ function create(root) {
                 ArrowLeft: () => pan(map, step, 0), ArrowRight: () => pan(map, -step, 0),
                 ArrowUp: () => pan(map, 0, step), ArrowDown: () => pan(map, 0, -step),
                 '+': () => zoomAt(map, 1.5), '=': () => zoomAt(map, 1.5), '-': () => zoomAt(map, 1 / 1.5),
-                0: () => reset(map), Escape: () => { hub.selected = null; tell('selected', []); draw(); },
+                0: () => reset(map), Enter: () => { choose(central(map)); maps.forEach(overlay); },
+                Escape: () => { hub.selected = null; tell('selected', []); draw(); },
             };
             if (!keys[event.key] || event.ctrlKey || event.metaKey) return;
             event.preventDefault();

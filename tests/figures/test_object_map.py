@@ -80,3 +80,10 @@ def test_values_and_images():
         "its neighbors (2)": [4, 5],
         "this image (2)": [2, 3],
     }
+
+
+def test_numbered_groups_are_in_the_order_of_their_numbers_and_what_is_in_none_is_gray():
+    column = pd.Series(["cluster 10", "cluster 2", "none", "cluster 1", "9", "none"])
+    made = map_figures.coloring_of_groups(column, "t", none="none")
+    assert made.names == ["9", "cluster 1", "cluster 2", "cluster 10", "none"]
+    assert made.colors[-1] == "#B9C0C6"
