@@ -11,6 +11,7 @@ from orl_explore.images.image_source import whole
 from orl_explore.judging import alike, comparison
 from orl_explore.judging.alike import FeatureMap
 from orl_explore.judging.comparison import Source
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import encoders, pair_places, state
@@ -181,11 +182,11 @@ def _seen(scene: Scene, regions: tuple[int, int], image_ids: list[int], name: st
     ]
     mined, enlarged = alike.cosine(maps[0].own, maps[1].own), alike.shares(*maps).cosine
     rows, columns = maps[0].cells.shape[:2]
-    facts = f"cosine {enlarged:.3f} at {maps[0].side} px, {rows} x {columns} cells"
+    facts = f"cosine {similarity_text(enlarged)} at {maps[0].side} px, {rows} x {columns} cells"
     if maps[0].side != maps[0].own_side:
-        facts += f"; {mined:.3f} as mined, at {maps[0].own_side} px"
+        facts += f"; {similarity_text(mined)} as mined, at {maps[0].own_side} px"
     elif maps[0].neglected:
-        facts += f"; {mined:.3f} as mined"
+        facts += f"; {similarity_text(mined)} as mined"
     return Seen(encoders.title(name), facts, (maps[0], maps[1]))
 
 

@@ -14,7 +14,8 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.images.grouping import Slices
 from orl_explore.judging.diagnostics import BOX, UNLABELED, region_categories
-from orl_explore.pairs import region_slices, similarity_matrix, similarity_text
+from orl_explore.numbers import similarity_text
+from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import below, chooser, state
@@ -113,7 +114,7 @@ def pictures(scene: Scene, neighbor_id: int) -> tuple[figures.Picture, figures.P
         (scene.image_id, ""),
         (
             neighbor_id,
-            f" · neighbor {rank}, similarity {similarity_text(scene.neighbors['similarity'].iloc[rank - 1])}",
+            f"\nneighbor {rank}, similarity {similarity_text(scene.neighbors['similarity'].iloc[rank - 1])}",
         ),
     ):
         width, height = table[["width", "height"]].iloc[state.row_of(scene.run, image_id)].tolist()
@@ -122,7 +123,7 @@ def pictures(scene: Scene, neighbor_id: int) -> tuple[figures.Picture, figures.P
     return made[0], made[1]
 
 
-def _short(name: str, length: int = 36) -> str:
+def _short(name: str, length: int = 28) -> str:
     return name if len(name) <= length else "…" + name[1 - length :]
 
 

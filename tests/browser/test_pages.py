@@ -20,6 +20,15 @@ from orl_explore.ui.shell import PAGES
 pytestmark = pytest.mark.slow
 
 
+NEEDED = {
+    "neighbors": ".st-key-tiles-100-walk-0",
+    "proposals": ".st-key-chart-boxes .stPlotlyChart",
+    "pairs": ".st-key-pairs-frame .stPlotlyChart",
+    "object_map": ".board",
+}
+"""What a page is looked at for, which is above the fold when it is opened."""
+
+
 @pytest.mark.parametrize("name", [page.name for page in PAGES])
 def test_every_page_has_a_link(page, address, name):
     visit(page, address, run="one", page=name)
@@ -28,6 +37,8 @@ def test_every_page_has_a_link(page, address, name):
     expect(page.get_by_test_id("stException")).to_have_count(0)
     assert f"/{name}?" in page.url or name == PAGES[0].name  # the start page has no name
     shoot(page, name)
+    if name in NEEDED:
+        expect(page.locator(NEEDED[name]).first).to_be_in_viewport(ratio=1)
     assert page.evaluate("[...document.querySelectorAll('.stMain img:not([alt])')].map(img => img.src)") == []
     for table in page.get_by_test_id("stDataFrame").all():  # its own download would not escape cells like =SUM(
         table.hover()
