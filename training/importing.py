@@ -251,7 +251,7 @@ class _Import:
         check_stage2(self.run, self.images)
         before = {key: manifest["stage2"].get(key) for key in ("seed", "finished", "versions", "git")}
         theirs = manifest["stage2"].get("imported") or {}
-        facts = {key: theirs[key] for key in ("info", "proposals") if key in theirs}
+        facts = {key: theirs[key] for key in ("info", "proposals", "pairs") if key in theirs}
         self.stages["stage2"] = {**facts, "files": [self.source(path, "bundle")], "made": before}
         mined = {key: value for key, value in manifest["stage2"]["config"].items() if key not in ("precision", "seed")}
         self.mined_with(mined, path)
