@@ -414,7 +414,9 @@ class _Import:
         stage = stage or fit.stage
         if stage in self.stages:
             raise OrlError(f"two of the files are weights of {stage}: import them one by one, each with its --stage")
-        training = dataclasses.replace(getattr(self.config, stage), encoder=encoder.settings)
+        own = getattr(self.config, stage)
+        shape = dataclasses.replace(encoder.settings, init=own.encoder.init)  # weights do not tell what they began as
+        training = dataclasses.replace(own, encoder=shape)
         self.config = dataclasses.replace(self.config, **{stage: training})
         file = self.run.encoder_file(stage)
         with atomic_write(file) as temporary:
