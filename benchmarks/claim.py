@@ -34,7 +34,7 @@ from orl_explore.byol import BYOL, TwinNetworks
 from orl_explore.embedding import embed_regions
 from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
-from orl_explore.judging import diagnostics
+from orl_explore.judging import controls, diagnostics
 from orl_explore.judging.remining import embed_run, remine
 from orl_explore.orl import ORL
 from orl_explore.pairs import pair_regions
@@ -171,19 +171,19 @@ class Seed:
         regions, neighbors, mined = run.read("regions"), run.read("neighbors"), run.read("pairs")
         if arm.boxes != "search":
             regions = (
-                claim_data.annotated_boxes(images)
+                controls.annotated_boxes(images)
                 if arm.boxes == "annotated"
-                else claim_data.random_boxes(images, regions, min_side=config.stage2.min_side, seed=config.seed)
+                else controls.random_boxes(images, regions, min_side=config.stage2.min_side, seed=config.seed)
             )
             encoder = Encoder.load(run.encoder_file("stage1"))
             options = embedding_options(config) | {"size": config.stage2.image_size}
             x = embed_regions(encoder, images, regions, **options)
             ids = images.table["image_id"].to_numpy()
             return regions, pair_regions(ids, neighbors, regions, x, config.stage2)
-        blind = partial(claim_data.random_pairs, images, regions, mined, seed=config.seed)
+        blind = partial(controls.random_pairs, images, regions, mined, seed=config.seed)
         ways: dict[str, Callable[[], pd.DataFrame]] = {
             "stage1": lambda: mined,
-            "oracle": lambda: claim_data.oracle_pairs(images, regions, seed=config.seed),
+            "oracle": lambda: controls.oracle_pairs(images, regions, seed=config.seed),
             "anywhere": lambda: blind(anywhere=True),
             "blind": lambda: blind(anywhere=False),
             "embedded": lambda: self.mined_by(load_embedded()),

@@ -1,4 +1,4 @@
-"""What benchmarks are made of: a large run, in small; the pairs, images and intervals of the claim."""
+"""What benchmarks are made of: a large run, in small; the images and intervals of the claim."""
 
 from __future__ import annotations
 
@@ -58,30 +58,6 @@ def sources(tmp_path_factory):
     return [
         make_scenes(folder / str(seed), count=12, size=64, seed=seed, instances=3, disguise=True) for seed in (3, 4)
     ]
-
-
-@pytest.fixture
-def scenes(sources):
-    return sources[0]
-
-
-def test_oracle_pairs_join_one_category_and_random_ones_any(claim, scenes):
-    data, images = claim["claim_data"], open_images([scenes])
-    regions = data.annotated_boxes(images)
-    assert (regions["image_id"].value_counts() == images.objects["image_id"].value_counts()).all()
-    oracle = data.oracle_pairs(images, regions, seed=0)
-    category = dict(zip(regions["region_id"], images.objects["category"], strict=True))
-    owner = regions.set_index("region_id")["image_id"]
-    assert len(oracle) > 5
-    for pairs in (oracle, *(data.random_pairs(images, regions, oracle, anywhere=how, seed=0) for how in (False, True))):
-        assert (owner[pairs["query_region"]].to_numpy() == pairs["image_id"]).all()
-        assert (owner[pairs["key_region"]].to_numpy() == pairs["neighbor_id"]).all()
-        assert (pairs["image_id"] != pairs["neighbor_id"]).all()
-    assert all(category[q] == category[k] for q, k in oracle[["query_region", "key_region"]].to_numpy())
-    boxes = data.random_boxes(images, regions, min_side=24, seed=0)
-    assert (boxes["image_id"].value_counts() == regions["image_id"].value_counts()).all()
-    assert boxes[["w", "h"]].min().min() >= 24 - 2  # of 64 px, an aspect of 3 leaves at least 64 / 3
-    assert (boxes[["x", "y"]].to_numpy() + boxes[["w", "h"]].to_numpy()).max() <= 64
 
 
 def test_photographs_are_held_out_and_small_boxes_do_not_count(claim, sources, tmp_path):

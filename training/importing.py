@@ -251,7 +251,7 @@ class _Import:
         check_stage2(self.run, self.images)
         before = {key: manifest["stage2"].get(key) for key in ("seed", "finished", "versions", "git")}
         theirs = manifest["stage2"].get("imported") or {}
-        facts = {key: theirs[key] for key in ("info", "proposals") if key in theirs}
+        facts = {key: theirs[key] for key in ("info", "proposals", "pairs") if key in theirs}
         self.stages["stage2"] = {**facts, "files": [self.source(path, "bundle")], "made": before}
         mined = {key: value for key, value in manifest["stage2"]["config"].items() if key not in ("precision", "seed")}
         self.mined_with(mined, path)
@@ -414,7 +414,9 @@ class _Import:
         stage = stage or fit.stage
         if stage in self.stages:
             raise OrlError(f"two of the files are weights of {stage}: import them one by one, each with its --stage")
-        training = dataclasses.replace(getattr(self.config, stage), encoder=encoder.settings)
+        own = getattr(self.config, stage)
+        shape = dataclasses.replace(encoder.settings, init=own.encoder.init)  # weights do not tell what they began as
+        training = dataclasses.replace(own, encoder=shape)
         self.config = dataclasses.replace(self.config, **{stage: training})
         file = self.run.encoder_file(stage)
         with atomic_write(file) as temporary:

@@ -181,7 +181,9 @@ def similarities(run: Run, image_id: int, *, neighbor: int = 0) -> go.Figure:
     return matrix(similarity, range(*query), range(*key), scene.links)
 
 
-def crops(run: Run, region_ids: Sequence[int], captions: Sequence[str], *, columns: int = 8) -> go.Figure:
+def crops(
+    run: Run, region_ids: Sequence[int], captions: Sequence[str], *, columns: int = 8, title: str = ""
+) -> go.Figure:
     """Boxes of a run cut out of their images, each with a caption.
 
     Args:
@@ -189,12 +191,13 @@ def crops(run: Run, region_ids: Sequence[int], captions: Sequence[str], *, colum
         region_ids: which boxes.
         captions: one each.
         columns: crops in a row.
+        title: above them.
     """
     images, regions = run.images(), run.read("regions").set_index("region_id")
     pictures = []
     for image_id, x, y, w, h in regions.loc[list(region_ids), ["image_id", *BOX]].to_numpy(np.int64).tolist():
         pictures.append(images.load(row_of(images, image_id)).crop((x, y, x + w, y + h)))
-    return gallery.gallery(pictures, captions, columns=columns)
+    return gallery.gallery(pictures, captions, columns=columns, title=title)
 
 
 def sample(run: Run, drawn: Sample, *, image_size: int = 224, patch_size: int = 96) -> go.Figure:

@@ -59,8 +59,14 @@ terms go on to hold. The tables are given without warranty by whoever made the b
 """
 
 
-def write_bundle(run: Run, path: Path) -> dict[str, Any]:
+def write_bundle(run: Run, path: Path, *, pairs: pd.DataFrame | None = None) -> dict[str, Any]:
     """Pack a run's mined tables; returns the manifest.
+
+    Args:
+        run: its stage 2 is finished.
+        path: the file to write.
+        pairs: pack these in place of those that stage 2 found, and as neighbors the images that they are with: columns
+            image_id, neighbor_id, query_region, key_region. The manifest says so, and so does a run that imports it.
 
     Raises:
         OrlError: stage 2 is not finished.
@@ -69,11 +75,30 @@ def write_bundle(run: Run, path: Path) -> dict[str, Any]:
         raise OrlError(f"stage 2 of {run.path} is not finished: run `orl stage2 {run.path}` first")
     record, images = run.stage("stage2"), run.manifest()["images"]
     files = {TABLES[name].file: run.require(name) for name in TABLE_NAMES} | {"config.yaml": run.path / "config.yaml"}
+    table = run.read("images", columns=list(TABLES["images"].columns))  # without the labels that the run may have
+    own = {"images": table}
+    if pairs is not None:
+        own |= _given(pairs, table["image_id"])
+        record = {**record, "imported": {**(record.get("imported") or {}), "pairs": "given"}}
     with tempfile.TemporaryDirectory() as folder:
-        files[TABLES["images"].file] = Path(folder) / "images.parquet"  # without the labels that the run may have
-        columns = TABLES["images"].columns
-        write_table(files[TABLES["images"].file], run.read("images", columns=list(columns)), columns)
+        for name, frame in own.items():
+            files[TABLES[name].file] = Path(folder) / f"{name}.parquet"
+            write_table(files[TABLES[name].file], frame, TABLES[name].columns)
         return _pack(run, path, files, record, images)
+
+
+def _given(pairs: pd.DataFrame, image_ids: pd.Series) -> dict[str, pd.DataFrame]:
+    """Tables of neighbors and pairs from pairs alone, in the order of the images; ranks as they come."""
+    place = pd.Index(image_ids).get_indexer(pd.Index(pairs["image_id"]))
+    pairs = pairs.iloc[np.argsort(place, kind="stable")]
+    met = pairs[["image_id", "neighbor_id"]].drop_duplicates()
+    met = met.assign(neighbor_rank=met.groupby("image_id").cumcount(), similarity=np.nan, place=np.arange(len(met)))
+    table = pairs.merge(met, on=["image_id", "neighbor_id"]).sort_values("place", kind="stable")
+    table["rank"] = table.groupby("place").cumcount()
+    return {
+        "neighbors": met.rename(columns={"neighbor_rank": "rank"}).drop(columns="place"),
+        "pairs": table.drop(columns="place"),
+    }
 
 
 def _pack(

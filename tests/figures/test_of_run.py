@@ -116,7 +116,8 @@ def test_a_training_sample_is_boxes_outside_and_views_inside(finished, image_id)
 
 def test_crops_have_the_shape_of_their_boxes(finished):
     region = finished.read("regions").iloc[3]
-    made = of_run.crops(finished, [3], ["a"])
+    made = of_run.crops(finished, [3], ["a"], title="one box")
+    assert made.layout.title.text == "one box"
     picture = made.layout.images[0]
     assert picture.sizex / picture.sizey == pytest.approx(region["w"] / region["h"], rel=0.02)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from authors_files import RAW, files_of, mined
 from bundle_files import repack
 from orl_explore.errors import OrlError
+from orl_explore.interchange.bundle import write_bundle
 from orl_explore.runs.tables import TABLES
 from training import stage3
 from training.exporting import export
@@ -28,6 +29,28 @@ def test_a_bundle_starts_stage_3_elsewhere(finished, images, annotations, tmp_pa
     stage3.run(run, tiny)
     # From the same images, regions, pairs and settings comes the same encoder, byte by byte.
     assert run.encoder_file("stage3").read_bytes() == finished.encoder_file("stage3").read_bytes()
+
+
+def test_other_pairs_take_the_place_of_those_of_stage_2(finished, annotations, tmp_path):
+    ids, regions = finished.images().table["image_id"].tolist(), finished.read("regions")
+    first = regions.groupby("image_id")["region_id"].min()
+    met = [(ids[2], ids[0]), (ids[1], ids[2]), (ids[2], ids[1]), (ids[2], ids[0])]  # in no order
+    columns = ["image_id", "neighbor_id", "query_region", "key_region"]
+    given = pd.DataFrame([(a, b, first[a] + (n == 3), first[b]) for n, (a, b) in enumerate(met)], columns=columns)
+    write_bundle(finished, tmp_path / "b.zip", pairs=given)
+    run = import_files(tmp_path / "run", [tmp_path / "b.zip"], images=[annotations])
+    found = run.read("pairs")
+    pd.testing.assert_frame_equal(found[columns], given.loc[[1, 0, 3, 2]].reset_index(drop=True))
+    assert found[["neighbor_rank", "rank"]].to_numpy().tolist() == [[0, 0], [0, 0], [0, 1], [1, 0]]
+    neighbors = run.read("neighbors")
+    assert neighbors[["image_id", "rank", "neighbor_id"]].to_numpy().tolist() == [
+        [ids[1], 0, ids[2]],
+        [ids[2], 0, ids[0]],
+        [ids[2], 1, ids[1]],
+    ]
+    assert found["similarity"].isna().all()
+    assert run.stage("stage2")["imported"]["pairs"] == "given"
+    pd.testing.assert_frame_equal(run.read("regions"), regions)
 
 
 @pytest.mark.parametrize(

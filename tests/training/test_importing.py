@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from authors_files import mined, neighbors
 from encoder_files import moco
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
 from orl_explore.settings import EncoderSettings
@@ -97,6 +99,14 @@ def test_a_run_needs_images_once(imported, photos, tmp_path, write):
     with pytest.raises(OrlError, match="is a folder, but no run"):
         import_files(tmp_path / "folder", [write(mined())], images=[photos])
     assert (tmp_path / "folder" / "thesis.txt").read_text() == "mine"
+
+
+def test_weights_leave_it_to_the_run_how_an_untrained_network_starts(imported, encoder_settings, tmp_path):
+    Encoder.random(encoder_settings, 1).save(tmp_path / "encoder.safetensors", stage="stage1", image_size=32)
+    start = ["--stage1.encoder.init=torchvision"]
+    run = import_files(imported.path, [tmp_path / "encoder.safetensors"], overrides=start)
+    found = load_config(run.path / "config.yaml").stage1.encoder
+    assert found == dataclasses.replace(encoder_settings, init="torchvision")
 
 
 def test_an_import_begins_stage_2(new_run, tmp_path, annotations, capsys):
