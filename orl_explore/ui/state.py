@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,9 @@ from orl_explore.runs.run import Run
 
 LIVE = "live"
 """Containers whose key begins with this word do not fade while the server works: it does so every second or two."""
+
+BEHIND = 2.0
+"""Seconds after a click on a tab in which the browser may still speak of the address as it was before."""
 
 MISSING = "-"
 """What tables show where there is no value."""
@@ -75,15 +80,22 @@ def tabs(
     """
     names = {tab_in_address(title): title for title in parts}
     wanted = None if parameter is None else st.query_params.get(parameter)
+    heard, clicked = f"{key} in address", f"{key} clicked"
     if wanted in names:
-        default = names[wanted]
+        # What the browser asks for just after a click it has sent before it heard what the click did to the address.
+        behind = time.monotonic() - st.session_state.get(clicked, -math.inf) < BEHIND
+        if key not in st.session_state or (wanted != st.session_state.get(heard) and not behind):
+            # Not as a default: tabs of another default are other tabs to Streamlit, and a click on these ones is lost.
+            st.session_state[key] = names[wanted]
+            st.session_state[heard] = wanted
     elif parameter is not None and wanted is not None:
         fall_back(f"There is no tab {wanted[:60]} here: {default or next(iter(parts))} is shown.")
         st.query_params.pop(parameter)
 
     def changed() -> None:
         if parameter is not None:
-            st.query_params[parameter] = tab_in_address(st.session_state[key])
+            st.query_params[parameter] = st.session_state[heard] = tab_in_address(st.session_state[key])
+            st.session_state[clicked] = time.monotonic()
 
     made = st.tabs(list(parts), default=default, key=key, on_change=changed)
     for tab, draw in zip(made, parts.values(), strict=True):

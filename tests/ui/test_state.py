@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from orl_explore.runs.run import Run
 from orl_explore.ui import state
@@ -121,6 +124,31 @@ def test_ids_that_javascript_cannot_hold_are_found(two_runs, visit):
         app = visit(run="two", page="neighbors")
         app.text_input(key="find image").input(str(image_id)).run()
         assert app.query_params["image"] in (str(image_id), [str(image_id)])
+
+
+def two_tabs():
+    import streamlit as st
+
+    from orl_explore.ui import state
+
+    state.tabs({"One": lambda: st.text("one"), "Two": lambda: st.text("two")}, key="k", parameter="tab")
+
+
+def test_a_tab_stays_open_where_the_browser_speaks_of_the_address_before_the_click():
+    """A part of the page that the browser has drawn anew just then does not take the click back."""
+    app = AppTest.from_function(two_tabs).run()
+    assert app.text[0].value == "one"
+    app.query_params["tab"] = "two"
+    assert app.run().text[0].value == "two"  # a link
+    del app.query_params["tab"]
+    assert app.run().text[0].value == "two"
+    app.query_params["tab"] = "one"
+    app.session_state["k clicked"] = time.monotonic()
+    assert app.run().text[0].value == "two"
+    app.session_state["k clicked"] = time.monotonic() - state.BEHIND
+    assert app.run().text[0].value == "one"  # the browser's way back
+    app.query_params["tab"] = "three"
+    assert "no tab three" in app.run().warning[0].value
 
 
 @pytest.mark.parametrize(
