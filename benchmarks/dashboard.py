@@ -24,6 +24,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,15 @@ DECK = """(function () {
 })()"""
 """The shadow root that the deck of pairs is in."""
 
+PLACES = """(function () {
+    const hosts = [...document.querySelectorAll('*')].filter(host => host.shadowRoot?.querySelector('canvas.a'));
+    return hosts.flatMap(host => [...host.shadowRoot.querySelectorAll('canvas.a')]);
+})()"""
+"""Pictures of the first of two boxes, one for each encoder that is asked why the two are alike."""
+
+SCROLLED = "document.querySelector('[data-testid=stMain]')"
+"""The part of the window that scrolls."""
+
 SENTENCE = "[data-testid=stMain] [data-testid=stAlert]"
 """What stands on a page in its place where the run lacks what it shows."""
 
@@ -83,16 +93,19 @@ MAIN = {
 """What a page has when it is there, besides its title."""
 
 NEXT = "the next image"
+BELOW, ALIKE = "pairs, below", "pairs, why alike"
 PICKS = {
     "neighbors": "an image found by its id",
     "proposals": "an image found by its id",
     "pairs": NEXT,
+    BELOW: "the matrix of the next image, scrolled to",
+    ALIKE: "another box, as each encoder of the run sees it",
     "sample": NEXT,
     "all_pairs": "the next 24 pairs",
     "object_map": "a click on a point",
     "compare": "a box and its nearest by both",
 }
-"""What a person does on a page, again and again."""
+"""What a person does on a page, again and again; two parts of a page that are further down have lines of their own."""
 
 
 def main() -> None:
@@ -131,11 +144,10 @@ def main() -> None:
     body = report.markdown_table([header, *rows])
     body += (
         "\n\nAll in seconds, medians and 95th percentiles of the picks. Answered: what was asked for is there, on RoI"
+        " pairs the pictures and what a decision takes (what lies below is drawn when it is seen), on Compare and the"
+        " object map the region by its name; elsewhere that is the whole page. The last column is"
+        " the processor time that the server took for a pick, median. "
     )
-    body += (
-        " pairs the pictures and what a decision takes, on Compare and the object map the region by its name; elsewhere"
-    )
-    body += " that is the whole page. The last column is the processor time that the server took for a pick, median. "
     body += f"{run.count('images'):,} images, {run.count('regions'):,} regions, {run.count('pairs'):,} pairs; "
     body += f"{arguments.repeats} picks a page. Peak memory of the server: {memory / 2**20:.2f} GiB. "
     body += f"{drive.stuck} times nothing came within {LONGEST // 1000} s." if drive.stuck else ""
@@ -176,23 +188,36 @@ class _Drive:
         from playwright.sync_api import sync_playwright
 
         rows: list[list[object]] = []
+        parts: list[list[object]] = []
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
             self.tab = browser.new_page(viewport={"width": 1280, "height": 800})
             self.tab.set_default_timeout(LONGEST)
             for number, page in enumerate(pages):
                 first = self._timed(lambda page=page, start=number == 0: self._open(page, start=start))[1]
-                picks = self._picks(page)
-                answered, done, used = zip(*picks, strict=True) if picks else ((), (), ())
-                found = [_percentiles(answered, 50, 95), _percentiles(done, 50, 95), _percentiles(used, 50)]
-                rows.append([page, f"{first:.2f}", "-", PICKS[page] if picks else "-", *itertools.chain(*found)])
+                rows.append(self._row(page, f"{first:.2f}", self._picks(page)))
                 print(*rows[-1], flush=True)
+                if page == "pairs" and "-" not in rows[-1][3:]:
+                    parts.append(self._row(BELOW, "-", [self._scroll_down() for _ in self.rows]))
+                    if self._open_alike():
+                        parts.append(self._row(ALIKE, "-", [self._timed(partial(self._alike, n)) for n in self.rows]))
+                    for part in parts:
+                        print(*part, flush=True)
             for number in [*range(1, len(pages)), 0]:
                 if len(pages) > 1:
                     again = self._timed(lambda number=number: self._open(pages[number], start=False))[1]
                     rows[number][2] = f"{again:.2f}"
             browser.close()
+        if parts:
+            place = pages.index("pairs") + 1
+            rows[place:place] = parts
         return rows
+
+    @staticmethod
+    def _row(name: str, first: str, picks: Sequence[tuple[float, float, float]]) -> list[object]:
+        answered, done, used = zip(*picks, strict=True) if picks else ((), (), ())
+        found = [_percentiles(answered, 50, 95), _percentiles(done, 50, 95), _percentiles(used, 50)]
+        return [name, first, "-", PICKS[name] if picks else "-", *itertools.chain(*found)]
 
     def _timed(self, action: Callable[[], str]) -> tuple[float, float, float]:
         """Seconds until what was asked for is there, and until all of the page is, and processor seconds of the server.
@@ -252,6 +277,36 @@ class _Drive:
                 return f"{address} && {DECK}?.querySelector('.deck').dataset.pair?.startsWith('{self.ids[place + 1]},')"
             return f"{address} && ({DONE})()"
         return self._find(self.ids[self.rows[number]])
+
+    def _scroll_down(self) -> tuple[float, float, float]:
+        """Go to the next image, then time how long its matrix takes that is not drawn before it is seen."""
+        self.tab.evaluate(f"{SCROLLED}.scrollTop = 0")
+        self._timed(lambda: self._pick("pairs", 0))
+
+        def down() -> str:
+            self.tab.evaluate(f"{SCROLLED}.scrollTop = 700")
+            return "document.querySelector('.st-key-pairs-matrix .js-plotly-plot .heatmaplayer image')"
+
+        return self._timed(down)
+
+    def _open_alike(self) -> bool:
+        """Open the tab that asks why two boxes are alike; whether there is an encoder to ask."""
+        from playwright.sync_api import TimeoutError as Stuck
+
+        self.tab.get_by_role("tab", name="Why are these two alike?").click()
+        try:
+            self.tab.wait_for_function(f"() => {PLACES}.length", timeout=LONGEST // 2)
+        except Stuck:
+            return False
+        return True
+
+    def _alike(self, number: int) -> str:
+        """Ask about another box of the run."""
+        self.tab.evaluate(f"{PLACES}.forEach(canvas => {{ canvas.orlSeen = true; }})")
+        field = self.tab.get_by_label("Box A, by its region_id", exact=True)
+        field.fill(str(self.regions[number % len(self.regions)]))
+        field.press("Enter")
+        return f"{PLACES}.some(canvas => !canvas.orlSeen)"
 
     def _find(self, wanted: int) -> str:
         field = self.tab.get_by_placeholder("id or part of a file name")

@@ -231,11 +231,6 @@ def compare_pairs(stored: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFra
     return other[~after.isin(before)], stored[~before.isin(after)]
 
 
-def similarity_text(value: float, digits: int = 3) -> str:
-    """A similarity as people read it; `unknown` for those that an imported run does not have (NaN)."""
-    return "unknown" if np.isnan(value) else f"{value:.{digits}f}"
-
-
 def _one_to_one(query_index: NDArray[np.int64], key_index: NDArray[np.int64]) -> list[int]:
     """Walk the pairs in order; positions of those whose two regions are both still free."""
     used_queries: set[int] = set()

@@ -47,8 +47,8 @@ def test_a_large_run_in_small(tmp_path, monkeypatch):
 def claim(monkeypatch):
     """The modules of the benchmark, by their bare names."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield {name: importlib.import_module(name) for name in ("claim_data", "claim_table", "claim")}
-    for name in ("claim", "claim_data", "claim_judging", "claim_table", "report"):
+    yield {name: importlib.import_module(name) for name in ("claim_data", "claim_table", "claim_figure", "claim")}
+    for name in ("claim", "claim_data", "claim_figure", "claim_judging", "claim_table", "report"):
         sys.modules.pop(name, None)
 
 
@@ -84,3 +84,25 @@ def test_the_gain_is_the_mean_over_seeds(claim, tmp_path):
     assert 0 < low < value < high < 0.3
     same = claim["claim_table"].gain(tmp_path, "full", "full", [1, 2], "knn/known")
     assert same == (0, 0, 0)
+
+
+def test_the_figure_shows_each_arm_with_its_seeds(claim, tmp_path):
+    """Of one seed 12 of 16 are right where stage 1 has 8, of the other 10: +25 and +12.5 points, 18.75 on average."""
+    for seed, right in ((1, 12), (2, 10)):
+        folder = tmp_path / "scenes" / f"seed{seed}" / "results"
+        folder.mkdir(parents=True)
+        for arm, count in (("stage1", 8), ("full", right)):
+            items = Scored.of(np.arange(16) < count)
+            figures = {
+                f"{key}/{test}": {"value": items.value()} for key in ("probe", "knn") for test in ("known", "new")
+            }
+            write_items(folder / f"{arm}.npz", dict.fromkeys(figures, items))
+            (folder / f"{arm}.json").write_text(json.dumps({"seed": seed, "figures": figures}))
+    made = claim["claim_figure"].draw(tmp_path)
+    assert list(made.layout.yaxis.ticktext) == ["stage 3"]
+    (mean, seeds) = [trace for trace in made.data if trace.y[0] > 1]  # the probe stands above the line
+    assert list(mean.x) == [18.75]
+    assert sorted(seeds.x) == [12.5, 25]
+    assert mean.error_x.array[0] > 0
+    with pytest.raises(SystemExit, match="no results"):
+        claim["claim_figure"].draw(tmp_path / "scenes")

@@ -6,62 +6,10 @@ import dataclasses
 
 import pytest
 
-from flat_settings import flat
 from orl_explore.errors import OrlError
 from orl_explore.nested import differing_keys
 from orl_explore.settings import Config, Stage1Settings, Stage2Settings, Stage3Settings, as_published
 from training.config import load_config
-
-PAPER = {
-    # Stage 1, and stage 3 where it repeats stage 1
-    "encoder.backbone": "resnet50",
-    "encoder.hidden": 4096,
-    "encoder.dim": 256,
-    "encoder.init": "paper",
-    "image_size": 224,
-    "epochs": 800,
-    "batch_size": 512,  # 8 x 64
-    "accumulate": 1,
-    "init": None,
-    "optimizer": "sgd",
-    "base_lr": 0.4,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "warmup_epochs": 4,
-    "schedule": "epoch",
-    "drop_last": False,
-    "ema": 0.99,
-    "views.crop_scale": [0.08, 1.0],
-    "views.crop_ratio": [3 / 4, 4 / 3],
-    "views.flip": 0.5,
-    "views.color_jitter": 0.8,
-    "views.brightness": 0.4,
-    "views.contrast": 0.4,
-    "views.saturation": 0.2,
-    "views.hue": 0.1,
-    "views.gray": 0.2,
-    "views.blur_sigma": [0.1, 2.0],
-    "views.blur": [1.0, 0.1],
-    "views.solarize": [0.0, 0.2],
-}
-PAPER_STAGE2 = {
-    "image_size": 224,
-    "neighbors": 10,
-    "min_side": 96,
-    "max_aspect": 3,
-    "max_iou": 0.5,
-    "max_boxes": 100,
-    "pair_ratio": 0.1,
-    # not in the paper, so off
-    "mutual": False,
-    "one_to_one": False,
-    "min_similarity": None,
-    "max_image_similarity": None,
-    "mask_outside": 0.0,
-    "max_side": None,
-}
-PAPER_STAGE2 |= {"encoder": None, "encoder_size": None}  # stage 1's
-PAPER_STAGE3 = {"patch_size": 96, "image_weight": 1, "intra_weight": 1, "inter_weight": 1}
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
@@ -84,22 +32,6 @@ def test_unknown_way_to_draw(changed):
 # ---- the paper ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("stage", "expected"),
-    [("stage1", PAPER), ("stage2", PAPER_STAGE2), ("stage3", {**PAPER, **PAPER_STAGE3})],
-)
-def test_defaults_are_the_papers(stage, expected):
-    found = dict(flat(Config().as_dict()[stage]))
-    # What says how the work is done, and next to nothing about the result.
-    computing = {"checkpoint_steps", "augment", "compile", "gradient_checkpointing", "knn_every", "keep_every"}
-    bookkeeping = {
-        "stage1": computing,
-        "stage2": {"batch_size", "shard_images", "proposals", "index"},
-        "stage3": {*computing, "reviews", "without"},
-    }
-    assert {key: value for key, value in found.items() if key not in bookkeeping[stage]} == expected
-
-
 def test_differences():
     # What the defaults do in another way than the authors did, to save time, and to within rounding.
     faster = {
@@ -110,6 +42,7 @@ def test_differences():
     }
     assert Config().differences() == faster
     assert as_published().differences() == {}
+    # Of which test_paper.py compares every number with the paper.
     assert load_config("coco_paper").differences() == {}
     assert load_config() == Config()
 

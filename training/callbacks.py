@@ -20,6 +20,7 @@ from orl_explore.byol import target_momentum
 from orl_explore.errors import OrlError
 from orl_explore.judging import diagnostics
 from orl_explore.judging.diagnostics import COLLAPSED
+from orl_explore.numbers import percent_text
 from orl_explore.runs.checkpoints import set_aside
 from orl_explore.runs.files import atomic_write, disk_trouble
 from orl_explore.runs.run import kept_encoder_file
@@ -101,7 +102,8 @@ class MetricsLog(Callback):
             if std < COLLAPSED:
                 console.print(
                     f"[bold red]The representation has collapsed[/]: in epoch {epoch} its standard deviation is"
-                    f" {std:.1%} of a spread-out one's. Lower base_lr, or raise ema; the loss says nothing about this."
+                    f" {percent_text(std)} of a spread-out one's. Lower base_lr, or raise ema; the loss says nothing"
+                    " about this."
                 )
         with disk_trouble(self.path):
             self.writer.writerow(row)
@@ -113,8 +115,9 @@ class MetricsLog(Callback):
         if std < COLLAPSED:
             self.said = True
             console.print(
-                f"[bold red]The representation is collapsing[/]: at step {step} its standard deviation is {std:.1%} of"
-                " a spread-out one's. Unless it recovers, what comes is of no use: stop it, and lower base_lr."
+                f"[bold red]The representation is collapsing[/]: at step {step} its standard deviation is"
+                f" {percent_text(std)} of a spread-out one's. Unless it recovers, what comes is of no"
+                " use: stop it, and lower base_lr."
             )
 
     def state_dict(self) -> dict[str, Any]:

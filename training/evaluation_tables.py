@@ -8,12 +8,14 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
+from orl_explore.numbers import percent_text
+
 # ---- on the console ------------------------------------------------------------------------------------------------
 
 ENCODER_ROWS: Final = (
-    ("object probe, accuracy", "object_probe", ".1%"),
-    ("object kNN, accuracy", "object_knn", ".1%"),
-    ("scene mAP", "scene_map", ".1%"),
+    ("object probe, accuracy", "object_probe", "%"),
+    ("object kNN, accuracy", "object_knn", "%"),
+    ("scene mAP", "scene_map", "%"),
     ("feature rank", "feature_rank", ".1f"),
     ("projection std (1 = spread out)", "std", ".2f"),
     ("projection rank", "rank", ".1f"),
@@ -24,23 +26,23 @@ ENCODER_ROWS: Final = (
 """Label, key and format of each row of the table of encoders."""
 
 MINING_ROWS: Final = (
-    ("neighbors of the same context", "context_agreement", ".1%", "the neighbor shows the same kind of scene"),
-    ("shared categories of neighbors", "category_overlap", ".1%", "shared / all categories of an image and a neighbor"),
+    ("neighbors of the same context", "context_agreement", "%", "the neighbor shows the same kind of scene"),
+    ("shared categories of neighbors", "category_overlap", "%", "shared / all categories of an image and a neighbor"),
     ("hubness", "hubness", ".2f", "far above 0: a few images are everybody's neighbors"),
     ("near-duplicate images", "near_duplicates", ",d", "pairs of images with a similarity above 0.98"),
     ("proposals", "proposals", ",d", "boxes that selective search found"),
     ("kept boxes", "regions", ",d", "left after the filter by size, aspect and overlap"),
-    ("recall at IoU 0.5", "recall_50", ".1%", "objects that some kept box fits roughly"),
-    ("recall at IoU 0.7", "recall_70", ".1%", "objects that some kept box fits well"),
-    ("images whose first box is on an object", "corloc", ".1%", "CorLoc, boxes in the order in which they were found"),
-    ("the same, by support of pairs", "corloc_support", ".1%", "boxes in the order of what their pairs add up to"),
-    ("kept boxes on objects", "object_regions", ".1%", "the others are unlabeled"),
+    ("recall at IoU 0.5", "recall_50", "%", "objects that some kept box fits roughly"),
+    ("recall at IoU 0.7", "recall_70", "%", "objects that some kept box fits well"),
+    ("images whose first box is on an object", "corloc", "%", "CorLoc, boxes in the order in which they were found"),
+    ("the same, by support of pairs", "corloc_support", "%", "boxes in the order of what their pairs add up to"),
+    ("kept boxes on objects", "object_regions", "%", "the others are unlabeled"),
     ("candidate pairs", "candidate_pairs", ",d", "every box of an image with every box of each neighbor"),
     ("accepted pairs", "pairs", ",d", "the most similar ones"),
-    ("pairs of two objects", "object_pairs", ".1%", "both boxes are on an object"),
-    ("pairs of unlabeled boxes", "unlabeled_pairs", ".1%", "neither box is on an object"),
-    ("purity", "purity", ".1%", "pairs of two objects that are of the same category"),
-    ("purity of blind matching", "purity_neighbor_chance", ".1%", "the same for random boxes of the same neighbors"),
+    ("pairs of two objects", "object_pairs", "%", "both boxes are on an object"),
+    ("pairs of unlabeled boxes", "unlabeled_pairs", "%", "neither box is on an object"),
+    ("purity", "purity", "%", "pairs of two objects that are of the same category"),
+    ("purity of blind matching", "purity_neighbor_chance", "%", "the same for random boxes of the same neighbors"),
 )
 """Label, key, format and meaning of each row of the table of stage 2."""
 
@@ -82,15 +84,16 @@ def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
                 table.add_row(label, _cell(mined[key], form), _cell(mined.get(f"{key}_chance"), form), meaning)
         captions = []
         if by_rank := mined.get("purity_by_rank"):
-            parts = [f"{one['purity']:.0%}" for one in by_rank]
+            parts = [percent_text(one["purity"]) for one in by_rank]
             low, high = mined["purity_interval"]
             captions.append(
-                f"Purity by rank, the most similar pairs first: {', '.join(parts)}; of all, {low:.1%} to {high:.1%}"
-                " (95 % over images)."
+                f"Purity by rank, the most similar pairs first: {', '.join(parts)}; of all,"
+                f" {percent_text(low)} to {percent_text(high)} (95 % over images)."
             )
         if intervals := mined.get("recall_at_boxes_interval"):
             parts = [
-                f"{count}: {mined['recall_at_boxes'][count]:.0%} ({low:.0%} to {high:.0%})"
+                f"{count}: {percent_text(mined['recall_at_boxes'][count])}"
+                f" ({percent_text(low)} to {percent_text(high)})"
                 for count, (low, high) in intervals.items()
             ]
             captions.append(f"Objects that one of the first N boxes meets at IoU 0.5, by N: {', '.join(parts)}.")
@@ -105,6 +108,8 @@ def summary_tables(summary: dict[str, Any]) -> list[RenderableType]:
 def _cell(value: Any, form: str) -> str:
     if value is None:
         return ""
+    if form == "%":
+        return percent_text(value)
     return sparkline(value) if form == "curve" else format(value, form)
 
 

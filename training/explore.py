@@ -18,6 +18,7 @@ from orl_explore.images.opening import open_images, report
 from orl_explore.maps import object_map
 from orl_explore.neighbors import require_faiss
 from orl_explore.nested import differing_keys
+from orl_explore.numbers import percent_text
 from orl_explore.runs.exploring import set_explored
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
@@ -161,7 +162,7 @@ def summary(run: Run) -> list[str]:
     ]
     if figures.get("purity") is not None and math.isfinite(figures["purity"]):
         lines.append(
-            f"of the pairs that join two labeled objects {figures['purity']:.0%} join the same kind"
-            f" (by chance {figures['purity_chance']:.0%})"
+            f"of the pairs that join two labeled objects {percent_text(figures['purity'])} join the same kind"
+            f" (by chance {percent_text(figures['purity_chance'])})"
         )
     return [*lines, f"next: `orl evaluate {run.path}` judges more, `orl run {run.path}` trains stages 1 and 3"]

@@ -23,6 +23,7 @@ from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.neighbors import BLOCK, DATABASE, nearest_neighbors
+from orl_explore.numbers import percent_text
 from orl_explore.orl import ORL
 from orl_explore.pairs import pair_regions
 from orl_explore.proposals import propose, regions_from
@@ -237,7 +238,7 @@ class Measurement:
         if stage.searches_lists(self.total):
             share = list_search_share(self.total)
             index = self.total * (2 * dim + 8)
-            rule = f"images squared, of which an index looks at what costs {share:.1%}"
+            rule = f"images squared, of which an index looks at what costs {percent_text(share)}"
         self.note(
             "neighbors",
             seconds * (self.total / known) ** 2 * share,

@@ -24,6 +24,7 @@ from orl_explore.judging import useless
 from orl_explore.judging.pair_facts import make_pair_facts
 from orl_explore.judging.useless import check_directions
 from orl_explore.neighbors import BLOCK, build_index, nearest_neighbors, open_index, recall
+from orl_explore.numbers import percent_text
 from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
 from orl_explore.proposals import Proposer, regions_from
@@ -238,8 +239,8 @@ def find_neighbors(run: Run, config: Config, shards: Shards) -> None:
             facts = {"lists": index.nlist, "probes": index.nprobe, "recall": round(found, 4)}
             run.note(STAGE, neighbor_index=facts)
             console.print(
-                f"neighbors by an index, looking into {index.nprobe} of {index.nlist:,} lists: it finds {found:.1%} of"
-                f" the {stage.neighbors} nearest images (`--stage2.index exact` finds all)"
+                f"neighbors by an index, looking into {index.nprobe} of {index.nlist:,} lists: it finds"
+                f" {percent_text(found)} of the {stage.neighbors} nearest images (`--stage2.index exact` finds all)"
             )
     shards.make(
         "neighbors",

@@ -13,6 +13,7 @@ from PIL import Image
 from orl_explore.figures import style
 from orl_explore.judging import alike
 from orl_explore.judging.alike import FeatureMap
+from orl_explore.numbers import similarity_text
 
 GAP: Final = 0.06
 """Between two crops, in sides of a crop."""
@@ -40,7 +41,7 @@ def similar_places(
     made.add_trace(_overlay(heat, 1, colorscale=style.SCALE, colorbar={"thickness": 10, "title": "cosine"}))
     for start, (x, y), name, symbol in (
         (0, place, "the place", "circle-cross-open"),
-        (1 + GAP, match, f"best match, {heat.max():.3f}", "circle-open"),
+        (1 + GAP, match, f"best match, {similarity_text(heat.max())}", "circle-open"),
     ):
         for color, width in (("#FFFFFF", 6), (style.REJECTED, 3)):
             marker = {"symbol": symbol, "size": 16, "color": color, "line": {"width": width}}
@@ -58,7 +59,7 @@ def shares(crops: Sequence[Image.Image], maps: Sequence[FeatureMap], *, title: s
     """
     found = alike.shares(maps[0], maps[1])
     most = max(float(np.abs(part).max()) for part in found[:2])
-    made = _crops(crops, title or f"shares of the cosine, {found.cosine:.3f}")
+    made = _crops(crops, title or f"shares of the cosine, {similarity_text(found.cosine)}")
     for number, part in enumerate(found[:2]):
         bar = {"colorbar": {"thickness": 10, "title": "share"}} if number else {"showscale": False}
         made.add_trace(_overlay(part, number, colorscale=DIVERGING, zmin=-most, zmax=most, **bar))

@@ -81,7 +81,8 @@ def image_with_boxes(
         overlay: drawn between the picture and the boxes, RGBA, of the picture's size.
         height: of the figure; by default what the picture needs where it is 640 pixels wide, 520 at most.
     """
-    margin = {"l": 0, "r": 0, "t": 32, "b": 40}
+    lines = -(-len(set(looks)) // 3)  # of the legend, where the figure is narrow
+    margin = {"l": 0, "r": 0, "t": 4, "b": 14 + 20 * max(1, lines)}
     height = height or min(520, margin["t"] + margin["b"] + round(640 * image.height / image.width))
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not len(boxes) == len(looks) == len(labels):

@@ -37,7 +37,7 @@ def loss(metrics: pd.DataFrame) -> go.Figure:
 def learning_rate(metrics: pd.DataFrame) -> go.Figure:
     """Learning rate, and the EMA momentum of the target network on a second axis, over steps."""
     made = style.figure(
-        title="Learning rate and EMA momentum",
+        title="Learning rate, momentum",
         xaxis_title="step",
         yaxis_title="learning rate",
         yaxis2={"title": "momentum", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"},

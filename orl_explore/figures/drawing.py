@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 
 PALETTE: Final = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")
 """Okabe and Ito's colors for the color-blind, those that are dark enough for lines on white."""
@@ -110,7 +110,7 @@ def couple(
     tag = _tag(number, color, font_size)
     canvas.paste(tag, (0, side + (caption - tag.height) // 2))
     draw_text(
-        draw, (tag.width + font_size // 2, side + caption // 2), similarity_text(similarity, 2), font_size, anchor="lm"
+        draw, (tag.width + font_size // 2, side + caption // 2), similarity_text(similarity), font_size, anchor="lm"
     )
     return canvas
 

@@ -47,21 +47,22 @@ class Coloring:
     limits: tuple[float, float] | None = None
 
 
-def coloring_of_groups(column: pd.Series, title: str) -> Coloring:
+def coloring_of_groups(column: pd.Series, title: str, *, none: str = UNLABELED) -> Coloring:
     """A color for each of up to twelve groups; of more, for the ten largest, and one gray for all others.
 
     Args:
-        column: text or whole numbers; `unlabeled` is gray, too, and none of the twelve.
+        column: text or whole numbers.
         title: what the groups are.
+        none: what belongs to none of them is called; it is gray, too, and none of the twelve.
     """
     names = column.astype(str)
     sizes = names.value_counts()  # largest first
-    proper = [name for name in sizes.index if name != UNLABELED]
+    proper = [name for name in sizes.index if name != none]
     own = sorted(proper[: LARGEST if len(proper) > len(COLORS) else len(COLORS)], key=_natural)
     code = {name: number for number, name in enumerate(own)}
     shown, colors = list(own), list(COLORS[: len(own)])
-    for name, gray in ((OTHERS, "#8A939B"), (UNLABELED, "#B9C0C6")):
-        members = set(proper) - set(own) if name == OTHERS else {UNLABELED} & set(sizes.index)
+    for name, gray in ((OTHERS, "#8A939B"), (none, "#B9C0C6")):
+        members = set(proper) - set(own) if name == OTHERS else {none} & set(sizes.index)
         if members:
             code |= dict.fromkeys(members, len(shown))
             shown.append(name)

@@ -18,6 +18,7 @@ from orl_explore.figures.pairs import Link, Picture, joined, matrix
 from orl_explore.images.image_set import ImageSet
 from orl_explore.judging.diagnostics import region_labels
 from orl_explore.maps.object_map import read_object_map
+from orl_explore.numbers import similarity_text
 from orl_explore.orl import Sample, render_sample
 from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.runs.run import Run
@@ -55,7 +56,7 @@ def neighbors(run: Run, image_id: int, *, table: pd.DataFrame | None = None, k: 
         table = run.read("neighbors", image_id=image_id)
     found = table[table["image_id"] == image_id].sort_values("rank").head(k)
     rows = [own, *(row_of(images, other) for other in found["neighbor_id"].tolist())]
-    captions = ["this image", *(f"similarity {value:.3f}" for value in found["similarity"])]
+    captions = ["this image", *(f"similarity {similarity_text(value)}" for value in found["similarity"])]
     frames: dict[int, str] = {}
     if "context" in images.table:
         contexts = images.table["context"].iloc[rows].tolist()

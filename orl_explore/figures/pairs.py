@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orl_explore.figures import style
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
+from orl_explore.runs.reviews import ACCEPTED, REJECTED
 
 GAP = 0.12
 """Between the two pictures, in sides of a picture."""
-TITLE = 0.07
-"""Room for the title above a picture, in sides of a picture."""
+LINE = 16
+"""Height of a line of a title, pixels."""
+SIGNS = {ACCEPTED: " ✓", REJECTED: " ✗", "": ""}
+"""Of verdicts."""
 GRAY = style.PALETTE[-1]
 """Boxes without a pair; so no pair is gray."""
 DARK = ("#E69F00", "#56B4E9", "#F0E442")
@@ -56,7 +59,7 @@ class Picture:
     size: tuple[int, int]
     """Width and height that the boxes are counted in."""
     title: str
-    """Plain text above it."""
+    """Plain text above it; several lines are parted by newlines."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,15 @@ class Link:
     """Of the two boxes."""
     strong: bool = False
     """Drawn heavier than the others."""
-    dashed: bool = False
-    """Drawn dashed, as a rejected one."""
+    verdict: str = ""
+    """What a person said of it, `accepted` or `rejected`: a sign behind its number. A rejected one is dotted."""
     change: str = ""
     """A key of `CHANGES`, drawn by that look and without a number; empty: not a comparison of settings."""
+
+    @property
+    def name(self) -> str:
+        """Its number, and the sign of its verdict."""
+        return f"{self.number}{SIGNS[self.verdict]}"
 
 
 def color(number: int | None) -> str:
@@ -115,7 +123,7 @@ def joined(
         showlegend=False,
         hovermode="closest",
         dragmode=False,
-        margin={"l": 0, "r": 0, "t": 4, "b": 4},
+        margin={"l": 0, "r": 0, "t": 4 + LINE * max(p.title.count("\n") + 1 for p in (left, right)), "b": 4},
     )
     pictures = ((left, left_boxes, 0.0), (right, right_boxes, 1 + GAP))
     placed: list[NDArray[np.float64]] = []
@@ -128,7 +136,12 @@ def joined(
         source = "data:image/jpeg;base64," + base64.b64encode(picture.jpeg).decode()
         place = {"x": x, "y": y, "sizex": width, "sizey": tall, "xref": "x", "yref": "y"}
         images.append({"source": source, **place, "sizing": "stretch", "layer": "below"})
-        title = {"text": style.escape(picture.title), "showarrow": False, "yanchor": "bottom", "yshift": 2}
+        title = {
+            "text": style.escape(picture.title).replace("\n", "<br>"),
+            "showarrow": False,
+            "yanchor": "bottom",
+            "yshift": 2,
+        }
         notes.append({"x": start + 0.5, "y": y, **title})
         placed.append(np.asarray(boxes, float).reshape(-1, 4) * scale + (x, y, 0, 0))
     if all_boxes:
@@ -139,19 +152,19 @@ def joined(
     ):  # on top last
         traces += _link(link, placed[0][link.query], placed[1][link.key])
     for side, every in enumerate(placed):
-        notes += _tags([(link.number, (link.query, link.key)[side]) for link in links if not link.change], every)
+        notes += _tags([(link, (link.query, link.key)[side]) for link in links if not link.change], every)
     made.add_traces(traces)
     made.update_layout(images=images, annotations=notes)
     made.update_xaxes(range=[-0.01, 2 + GAP + 0.01], visible=False, constrain="domain")
     half = _tallest(left, right) / 2
-    limits = [0.5 + half + 0.01, 0.5 - half - TITLE]
+    limits = [0.5 + half + 0.01, 0.5 - half - 0.01]
     made.update_yaxes(range=limits, visible=False, scaleanchor="x", constrain="domain", constraintoward="top")
     return made
 
 
 def aspect(left: Picture, right: Picture) -> float:
-    """Width of `joined` by its height, of a drawing that leaves nothing empty above and below."""
-    return (2 + GAP + 0.02) / (_tallest(left, right) + 0.01 + TITLE)
+    """Width of `joined` by its height within the margins, where nothing is to be empty above and below."""
+    return (2 + GAP + 0.02) / (_tallest(left, right) + 0.02)
 
 
 def _tallest(left: Picture, right: Picture) -> float:
@@ -165,7 +178,7 @@ def _link(link: Link, query: NDArray, key: NDArray) -> list[dict[str, Any]]:
     line = {
         "color": color(link.number),
         "width": 5 if link.strong else 2.5,
-        "dash": "dot" if link.dashed or link.number is None else "solid",
+        "dash": "dot" if link.verdict == REJECTED or link.number is None else "solid",
     }
     if link.change:
         name = link.change
@@ -187,26 +200,30 @@ def _link(link: Link, query: NDArray, key: NDArray) -> list[dict[str, Any]]:
     return [*rims, *(_outline(box[None], line=line, **hover) for box in (query, key)), join]
 
 
-def _tags(numbered: Sequence[tuple[int | None, int]], boxes: NDArray) -> list[dict[str, Any]]:
-    """Annotations: numbers in the corner of each box; a box of several pairs has several."""
-    of_box: dict[int, list[int]] = {}
-    for number, row in numbered:
-        if number is not None:
-            of_box.setdefault(row, []).append(number)
-    return [
-        {
-            "x": boxes[row, 0],
-            "y": boxes[row, 1],
-            "text": "<b>" + " ".join(map(str, sorted(numbers))) + "</b>",
-            "showarrow": False,
-            "xanchor": "left",
-            "yanchor": "top",
-            "bgcolor": color(numbers[0]),
-            "font": {"color": letters(color(numbers[0])), "size": 13},
-            "borderpad": 2,
-        }
-        for row, numbers in of_box.items()
-    ]
+def _tags(numbered: Sequence[tuple[Link, int]], boxes: NDArray) -> list[dict[str, Any]]:
+    """Annotations: numbers in the corner of each box, each in its pair's color; a box of several pairs has several."""
+    taken: dict[int, int] = {}
+    tags = []
+    for link, row in sorted(numbered, key=lambda item: item[0].number or 0):
+        if link.number is None:
+            continue
+        text = link.name
+        tags.append(
+            {
+                "x": boxes[row, 0],
+                "y": boxes[row, 1],
+                "xshift": taken.get(row, 0),
+                "text": f"<b>{text}</b>",
+                "showarrow": False,
+                "xanchor": "left",
+                "yanchor": "top",
+                "bgcolor": color(link.number),
+                "font": {"color": letters(color(link.number)), "size": 13},
+                "borderpad": 2,
+            }
+        )
+        taken[row] = taken.get(row, 0) + 6 + 8 * len(text)
+    return tags
 
 
 def matrix(
@@ -270,7 +287,7 @@ def matrix(
             {
                 "x": link.key + 1,
                 "y": link.query + 1,
-                "text": f"<b>{link.number}</b>",
+                "text": f"<b>{link.name}</b>",
                 "showarrow": False,
                 "bgcolor": color(link.number),
                 "bordercolor": "#FFFFFF",
@@ -350,6 +367,7 @@ def confusion(table: pd.DataFrame, categories: Sequence[str], *, height: int = 4
     )
     places = np.arange(0, len(names), -(-len(names) // 30))
     ticks = {"tickvals": places, "ticktext": [_short(shown[place]) for place in places], "showgrid": False}
+    ticks["tickfont"] = {"size": 12 if len(places) <= 16 else 9}  # names that overlap cannot be read
     made.update_xaxes(title="the neighbor's box is on", range=[-0.5, len(names) - 0.5], tickangle=-90, **ticks)
     made.update_yaxes(title="the image's box is on", range=[len(names) - 0.5, -0.5], **ticks)
     return made

@@ -12,10 +12,12 @@ from orl_explore.boxes import BOX
 from orl_explore.images.image_set import ImageSet
 from orl_explore.judging import diagnostics
 from orl_explore.proposals import is_kept
-from orl_explore.runs.reviews import ACCEPTED, REJECTED, read_reviews
+from orl_explore.runs import reviews
+from orl_explore.runs.reviews import ACCEPTED, KEY, REJECTED, read_reviews
 from orl_explore.runs.run import Run
 
 NOT_REVIEWED: Final = "not reviewed"
+NO_TAG: Final = "no tag"
 
 BOTH: Final = "both"
 """Verdict of a region that was accepted in one pair and rejected in another."""
@@ -70,13 +72,25 @@ def verdicts_of(run: Run, region_ids: NDArray[np.integer]) -> pd.Series:
     Raises:
         OrlError: the reviews are of other pairs, or damaged.
     """
-    reviews = read_reviews(run)
+    judged = read_reviews(run)
     found = pd.Series(NOT_REVIEWED, index=pd.Index(region_ids))
     said = {
-        verdict: set(reviews.loc[reviews["verdict"] == verdict, ["query_region", "key_region"]].to_numpy().ravel())
+        verdict: set(judged.loc[judged["verdict"] == verdict, ["query_region", "key_region"]].to_numpy().ravel())
         for verdict in (ACCEPTED, REJECTED)
     }
     for verdict, regions in said.items():
         found[found.index.isin(regions)] = verdict
     found[found.index.isin(said[ACCEPTED] & said[REJECTED])] = BOTH
     return found.reset_index(drop=True)
+
+
+def tags_of(run: Run, region_ids: NDArray[np.integer]) -> pd.Series:
+    """The tags of the reviewed pairs that each region is in, parted by spaces; `no tag` for the others.
+
+    Raises:
+        OrlError: the reviews are of other pairs, or damaged.
+    """
+    tags = reviews.tags_of(read_reviews(run))
+    both = pd.concat([tags[[side, "tag"]].set_axis(["region", "tag"], axis=1) for side in KEY[2:]])
+    words = both.drop_duplicates().sort_values("tag").groupby("region")["tag"].agg(" ".join)
+    return words.reindex(region_ids).fillna(NO_TAG).reset_index(drop=True)

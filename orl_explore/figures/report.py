@@ -22,7 +22,7 @@ from orl_explore.figures import object_map, style
 from orl_explore.figures.drawing import PALETTE, curve
 from orl_explore.images.image_set import ImageSet
 from orl_explore.maps.object_map import read_object_map
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import percent_text, similarity_text
 from orl_explore.runs.files import atomic_write
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.provenance import now
@@ -156,7 +156,7 @@ def _key_figures(run: Run) -> str:
 
 
 def _share(value: Any) -> str:
-    return f"{100 * value:.1f} %" if isinstance(value, int | float) and math.isfinite(value) else "-"
+    return percent_text(value if isinstance(value, int | float) and math.isfinite(value) else None)
 
 
 def _curves(run: Run) -> str:

@@ -43,8 +43,8 @@ def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": QUIET, "activecolor": PALETTE[1]},
         legend=LEGEND,
     )
-    made.update_xaxes(automargin=True, showgrid=False, zeroline=False)
-    made.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.2)", zeroline=False)
+    made.update_xaxes(automargin=True, showgrid=False, zeroline=False, separatethousands=True)
+    made.update_yaxes(automargin=True, gridcolor="rgba(128,128,128,0.2)", zeroline=False, separatethousands=True)
     made.update_layout(**layout)
     return made
 

@@ -28,7 +28,7 @@ from orl_explore.figures.drawing import (
     shorten,
 )
 from orl_explore.figures.summary_content import NEIGHBORS, QueryRow, best_pairs, choose_queries, gather_row
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.run import Run
 
 # The layout, in pixels of a picture 1600 wide; `_Scale` turns them into pixels of the picture at hand.
@@ -192,7 +192,7 @@ def _neighbor(row: QueryRow, place: int, colors: Mapping[int, str], scale: _Scal
         line=scale(3),
         font_size=scale(SMALL_FONT),
     )
-    text = similarity_text(row.similarities[place], 2)
+    text = similarity_text(row.similarities[place])
     label = row.neighbor_labels[place]
     if label is None or row.label is None:
         return _captioned(picture, scale(NEIGHBOR), text, scale)

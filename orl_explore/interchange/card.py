@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.numbers import percent_text
 from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.run import Run
 
@@ -142,7 +143,7 @@ def _figures(run: Run, stage: str) -> str:
         return f"Nobody has measured it yet: `orl evaluate {run.path.name}`."
     chance = summary.get("chance") or {}
     rows = [
-        f"| {label} | {summary[stage][key]:.1%} | {f'{chance[key]:.1%}' if key in chance else ''} |"
+        f"| {label} | {percent_text(summary[stage][key])} | {percent_text(chance[key]) if key in chance else ''} |"
         for key, label in (
             ("object_probe", "linear probe on object crops"),
             ("object_knn", "kNN on object crops"),

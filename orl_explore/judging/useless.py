@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
 from orl_explore.judging.diagnostics import effective_rank, representation_std
+from orl_explore.numbers import percent_text
 
 ALIKE: Final = 0.999
 """Mean cosine of two pictures from which on an encoder is said to take all pictures for the same."""
@@ -168,14 +169,16 @@ def of_summary(summary: Mapping[str, Any]) -> list[str]:
     for stage, title in (("stage1", "stage 1"), ("stage3", "stage 3")):
         figures = summary.get(stage, {})
         worse = [
-            f"{name} {figures[key]:.1%} against {untrained[key]:.1%}"
+            f"{name} {percent_text(figures[key])} against {percent_text(untrained[key])}"
             for key, name in SCORES.items()
             if key in figures and key in untrained and figures[key] < untrained[key] - margin(summary)
         ]
         if worse:
             said.append(f"{title} is worse than the untrained network: {', '.join(worse)}")
         elif figures.get("collapsed"):
-            said.append(f"{title} has collapsed: its projections have {figures['std']:.1%} of a spread-out one's std")
+            said.append(
+                f"{title} has collapsed: its projections have {percent_text(figures['std'])} of a spread-out one's std"
+            )
     return said
 
 

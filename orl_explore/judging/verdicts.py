@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orl_explore.numbers import similarity_text
 from orl_explore.pairs import choose_pairs
 
 
@@ -111,9 +112,9 @@ def judge(similarity: NDArray[np.float32], row: int, column: int, rule: Rule, *,
     share = f"{_percent(rule.ratio)} of {boxes} {'box' if boxes == 1 else 'boxes'}"
     words.append(f"{which}, {share}" if rule.ratio * boxes >= 1 else f"{which}, as {share} is less than one")
     if rank > keep:
-        words.append(f"the {ordinal(keep)} had {values[keep - 1]:.3f}, this one {value:.3f}")
+        words.append(f"the {ordinal(keep)} had {similarity_text(values[keep - 1])}, this one {similarity_text(value)}")
     elif len(values) > keep:
-        words.append(f"the {ordinal(keep + 1)} had {values[keep]:.3f}")
+        words.append(f"the {ordinal(keep + 1)} had {similarity_text(values[keep])}")
     return Verdict(rank <= keep, "; ".join(words), place, rank)
 
 
@@ -218,22 +219,24 @@ def _obstacle(
     """
     value = similarity[row, column]
     if rule.min_similarity is not None and value < rule.min_similarity:
-        return f"its similarity is {value:.3f}, and {rule.min_similarity:.3f} is the least that is accepted"
+        least = similarity_text(rule.min_similarity)
+        return f"its similarity is {similarity_text(value)}, and {least} is the least that is accepted"
     key, query = int(similarity[row].argmax()), int(similarity[:, column].argmax())
     if rule.mutual and key != column:
         return (
             f"only mutual best boxes are paired, and the neighbor's box {key + 1} is more similar to the image's:"
-            f" {similarity[row, key]:.3f} against {value:.3f}"
+            f" {similarity_text(similarity[row, key])} against {similarity_text(value)}"
         )
     if rule.mutual and query != row:
         return (
             f"only mutual best boxes are paired, and the image's box {query + 1} is more similar to the neighbor's:"
-            f" {similarity[query, column]:.3f} against {value:.3f}"
+            f" {similarity_text(similarity[query, column])} against {similarity_text(value)}"
         )
     queries, keys, values = left
     taken = np.flatnonzero((queries == row) | (keys == column))[0]
     whose = "the image's box" if queries[taken] == row else "the neighbor's box"
-    return f"a box is in one pair only, and {whose} is in a better one: {values[taken]:.3f} against {value:.3f}"
+    better = f"{similarity_text(values[taken])} against {similarity_text(value)}"
+    return f"a box is in one pair only, and {whose} is in a better one: {better}"
 
 
 def _percent(share: float) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from orl_explore.errors import OrlError
 from orl_explore.images.image_source import whole
 from orl_explore.runs.files import known_hash
-from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews
+from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, tags_of
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import selected
 
@@ -398,8 +398,8 @@ class AllPairs:
                 word = "not in" if query.verdict == "unreviewed" else "in"
                 conditions.append(f"(query_region, key_region) {word} (select (query_region, key_region) from judged)")
             if query.tag:
-                tags = reviews["note"].str.findall(r"#(\w+)")
-                views["tagged"] = reviews[[query.tag.lstrip("#") in found for found in tags]]
+                tags = tags_of(reviews)
+                views["tagged"] = tags[tags["tag"] == query.tag.lstrip("#")]
                 conditions.append("(query_region, key_region) in (select (query_region, key_region) from tagged)")
         if query.selection:
             views["chosen"] = pd.DataFrame({"region": selected(self.run, query.selection)})

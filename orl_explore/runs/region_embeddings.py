@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -92,6 +94,12 @@ def canonical(encoder: str) -> str:
     return "untrained" if encoder == "random" else encoder
 
 
+def command_for_all(run: Run, encoders: Iterable[str]) -> str:
+    """The command that embeds all regions of a run, and not a sample of them, by some encoders."""
+    names = shlex.join(dict.fromkeys(map(canonical, encoders)))
+    return f"orl embed-regions {shlex.quote(str(run.path))} --encoder {names} --limit {run.count('regions')}"
+
+
 def regions_fingerprint(run: Run) -> str:
     """Hash of the table of regions.
 
@@ -133,7 +141,7 @@ def read_region_embeddings(run: Run, encoder: str) -> RegionEmbeddings:
         return RegionEmbeddings(MINED, np.arange(len(vectors)), vectors, {"hash": digest, "of": len(vectors)})
     encoder = canonical(encoder)
     folder = folder_of(run, encoder)
-    command = f"orl embed-regions {run.path} --encoder {encoder}"
+    command = f"orl embed-regions {shlex.quote(str(run.path))} --encoder {shlex.quote(encoder)}"
     if not (folder / MANIFEST).exists() or not (folder / VECTORS).exists():
         raise OrlError(f"the regions of {run.path} are not embedded by {encoder} yet: run `{command}` first")
     facts = read_json(folder / MANIFEST)

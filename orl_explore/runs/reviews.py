@@ -197,6 +197,22 @@ def _similarity(run: Run, pairs: pd.DataFrame) -> np.ndarray:
     return ((query * key).sum(axis=1) / lengths).clip(-1, 1)
 
 
+def tags_of(reviews: pd.DataFrame) -> pd.DataFrame:
+    """The tags of reviews, words behind a `#` in their notes: `KEY`, verdict and tag; one row a pair and tag."""
+    found = reviews[[*KEY, "verdict"]].assign(tag=reviews["note"].str.findall(r"#(\w+)").map(dict.fromkeys).map(list))
+    return found.explode("tag").dropna(subset="tag").reset_index(drop=True)
+
+
+def count_tags(reviews: pd.DataFrame) -> pd.DataFrame:
+    """How many pairs have each tag, and how many of them were accepted and rejected: tag, pairs, accepted, rejected."""
+    tags = tags_of(reviews)
+    counts = {"pairs": tags.groupby("tag").size()} | {
+        verdict: (tags["verdict"] == verdict).groupby(tags["tag"]).sum() for verdict in (ACCEPTED, REJECTED)
+    }
+    table = pd.DataFrame(counts).rename_axis("tag").reset_index()
+    return table.sort_values(["pairs", "tag"], ascending=[False, True], ignore_index=True)
+
+
 def as_csv(reviews: pd.DataFrame) -> str:
     """Reviews as CSV text, of which a spreadsheet executes nothing."""
     return csv_text(reviews)

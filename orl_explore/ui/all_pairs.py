@@ -18,9 +18,10 @@ from orl_explore.figures.report import report
 from orl_explore.images.image_source import whole
 from orl_explore.judging.pair_estimate import Estimate
 from orl_explore.judging.pair_facts import make_pair_facts
+from orl_explore.numbers import percent_text, similarity_text
 from orl_explore.runs.pair_query import UNLABELED_CODE, AllPairs, Figures, PairQuery, facts_are_current, figures_of
 from orl_explore.runs.run import Run
-from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, state
+from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, state, tiles
 
 VIEWS = {"look": "Look", "one": "Judge one by one", "many": f"Judge {pair_queue.TOGETHER} at a time"}
 PAGE = pair_queue.TOGETHER
@@ -52,7 +53,7 @@ def render(run: Run) -> None:
     if view != "look":
         _judge(pairs, query, view, found, reviewer)
         return
-    left, right = st.columns([7, 4], gap="medium")
+    left, right = st.container(key="all pairs sides").columns([7, 4], gap="medium")
     with left:
         _grid(pairs, query, found)
     with right:
@@ -128,17 +129,13 @@ def _view() -> str:
     )
 
 
-def _share(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}%"
-
-
 def _sentence(found: Figures, whole: Figures) -> str:
     """The set against the whole, in a line of Markdown."""
-    words = [f"**{found.pairs:,}** of {whole.pairs:,} pairs ({_share(found.pairs / max(1, whole.pairs))})"]
+    words = [f"**{found.pairs:,}** of {whole.pairs:,} pairs ({percent_text(found.pairs / max(1, whole.pairs))})"]
     if not math.isnan(whole.similarity):
-        words.append(f"similarity **{found.similarity:.3f}** (run {whole.similarity:.3f})")
+        words.append(f"similarity **{similarity_text(found.similarity)}** (run {similarity_text(whole.similarity)})")
     if whole.same + whole.different:
-        words.append(f"two objects of one category **{_share(found.purity)}** (run {_share(whole.purity)})")
+        words.append(f"two objects of one category **{percent_text(found.purity)}** (run {percent_text(whole.purity)})")
     return " · ".join(words)
 
 
@@ -223,17 +220,19 @@ def _hubs(pairs: AllPairs, query: PairQuery) -> None:
         st.text("No box is shared by many of these pairs.")
         return
     st.caption("Boxes of neighbors that most of these pairs share. A button shows the pairs of one.")
-    columns = st.container(key=f"{state.EVEN} hubs").columns(3, gap="xsmall")
-    for number, (region, image_id, count, similarity) in enumerate(hubs.itertuples(index=False)):
-        with columns[number % len(columns)]:
-            box = state.region_of(pairs.run, int(region))[1]
+    boxes = [state.region_of(pairs.run, int(region))[1] for region in hubs.iloc[:, 0]]
+    places = tiles.places([box[2:] for box in boxes], "shared boxes", columns=3, gap="xsmall")
+    for place, box, (region, image_id, count, similarity) in zip(
+        places, boxes, hubs.itertuples(index=False), strict=True
+    ):
+        with place:
             with state.explained("shared box"):
                 crop = state.thumbnail(pairs.run, int(image_id), side=160, box=box)
                 st.image(crop, width="stretch", alt=f"region {region}")
             st.button(
                 f"{count:,} pairs",
                 key=f"hub {region}",
-                help=f"region {region} of image {image_id}; mean similarity {similarity:.3f}",
+                help=f"region {region} of image {image_id}; mean similarity {similarity_text(similarity)}",
                 on_click=pair_filters.change,
                 kwargs={"key": int(region)},
                 width="stretch",
@@ -292,8 +291,8 @@ def _estimate(pairs: AllPairs, query: PairQuery, stratified: bool) -> None:
             st.caption("Judge some pairs of this random queue: an estimate for all of them appears here.")
             return
         st.markdown(
-            f"Right: **{_share(made.value)}** of all these pairs, 95% interval {_share(made.low)} to"
-            f" {_share(made.high)}; from {made.judged} verdicts at random"
+            f"Right: **{percent_text(made.value)}** of all these pairs, 95 % interval {percent_text(made.low)} to"
+            f" {percent_text(made.high)}; from {made.judged} verdicts at random"
         )
 
 

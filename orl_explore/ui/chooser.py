@@ -13,7 +13,7 @@ from orl_explore.images.grouping import Groups
 from orl_explore.images.labels import Labels, labels_of
 from orl_explore.images.search import find_images
 from orl_explore.runs.run import Run
-from orl_explore.ui import image_filter, state
+from orl_explore.ui import image_filter, state, tiles
 
 GALLERY = 24
 """Thumbnails on a page of the gallery."""
@@ -60,6 +60,7 @@ def choose(run: Run, order: np.ndarray | None = None) -> int:
                 on_click=state.choose_image,
                 args=(int(ids[min(max(other, 0), len(ids) - 1)]),),
                 shortcut=shortcut,
+                help=shortcut and f"{label}: {shortcut.replace('+', ' + ')}",
             )
         st.button("Gallery", icon=":material/grid_view:", key="choose Gallery", on_click=_open_gallery)
     return image_id
@@ -136,20 +137,19 @@ def gallery(run: Run) -> None:
         if pages > 1:  # another search begins at the first page
             page = st.pagination(pages, key=f"gallery page {text} {run.path.as_posix()}")
     shown = rows[(page - 1) * GALLERY : page * GALLERY]
-    grid = st.container(key=f"{state.EVEN} gallery")
-    for start in range(0, len(shown), COLUMNS):
-        for column, row in zip(grid.columns(COLUMNS, gap="xsmall"), shown[start : start + COLUMNS], strict=False):
-            with column:
-                image_id = int(table["image_id"].to_numpy()[row])
-                picture(run, image_id, side=160)
-                st.button(
-                    str(image_id) if 0 <= image_id < 10**7 else f"…{str(image_id)[-5:]}",
-                    key=f"gallery {image_id}",
-                    help=state.plain(f"Image {image_id}: {table['file_name'].iat[row]}"),
-                    on_click=_pick,
-                    args=(image_id,),
-                    width="stretch",
-                )
+    ids = [int(table["image_id"].to_numpy()[row]) for row in shown]
+    places = tiles.places(state.sizes(run, ids), "gallery", columns=COLUMNS, gap="xsmall")
+    for place, row, image_id in zip(places, shown, ids, strict=True):
+        with place:
+            picture(run, image_id, side=160)
+            st.button(
+                str(image_id) if 0 <= image_id < 10**7 else f"…{str(image_id)[-5:]}",
+                key=f"gallery {image_id}",
+                help=state.plain(f"Image {image_id}: {table['file_name'].iat[row]}"),
+                on_click=_pick,
+                args=(image_id,),
+                width="stretch",
+            )
 
 
 def picture(run: Run, image_id: int, *, side: int = 240) -> None:

@@ -15,8 +15,9 @@ from orl_explore.images import labels
 from orl_explore.judging import comparison
 from orl_explore.judging.comparison import Comparison, Source
 from orl_explore.maps import plane
+from orl_explore.numbers import percent_text, points_text
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import chooser, state, tiles
 
 ASK_FROM = 5000
 """Images from which on embedding them takes so long that the reader is asked first."""
@@ -28,7 +29,7 @@ SHOWN = 10
 """Marked images shown as pictures at most."""
 
 CELL = 72
-"""Width of a neighbor's picture, pixels."""
+"""Width of a neighbor's picture, pixels; ten fit beside the sidebar of a small screen."""
 
 SIGNS = {
     "kept": ":blue-badge[:material/check: kept]",
@@ -139,8 +140,8 @@ def _figures(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
     with right:
         st.metric(
             "Neighbors that A and B share",
-            f"{compared.mean_overlap:.1%}",
-            help=f"of {k} neighbors, over all images; by chance {compared.chance:.1%}",
+            percent_text(compared.mean_overlap),
+            help=f"of {k} neighbors, over all images; by chance {percent_text(compared.chance)}",
             border=True,
         )
         labels = _labels(run)
@@ -152,10 +153,10 @@ def _figures(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
         for letter, title, figure in zip("AB", titles, judged, strict=True):
             st.metric(
                 f"Neighbors of one {name} by {letter}",
-                "-" if np.isnan(figure.value) else f"{figure.value:.1%}",
-                delta=f"{100 * (figure.value - judged[0].value):+.1f} points against A" if letter == "B" else None,
+                percent_text(figure.value),
+                delta=f"{points_text(figure.value - judged[0].value)} against A" if letter == "B" else None,
                 help=f"{state.plain(title)}: share of neighbors with the image's own {name};"
-                f" by chance {figure.chance:.1%}",
+                f" by chance {percent_text(figure.chance)}",
                 border=True,
             )
 
@@ -185,14 +186,9 @@ def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
         _row(run, letter, neighbors, labels, row)
 
 
-def _cells(count: int, name: str) -> list[Any]:
-    """Places for small pictures in a row, ten of which fit beside the sidebar of a small screen."""
-    line = st.container(horizontal=True, gap="xsmall", key=f"{state.EVEN} compare {name}")
-    return [line.container(width=CELL, gap="xsmall") for _ in range(count)]
-
-
 def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | None, row: int) -> None:
-    columns = _cells(len(neighbors), letter)
+    sizes = state.sizes(run, neighbors["neighbor_id"].tolist())
+    columns = tiles.cells(sizes, f"compare {letter}", width=CELL)
     for rank, (column, neighbor) in enumerate(zip(columns, neighbors.itertuples(), strict=True)):
         number, position, sign = int(neighbor.neighbor_id), int(neighbor.row), str(neighbor.sign)  # type: ignore[arg-type]
         with column:
@@ -276,9 +272,13 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{len(marked):,} images are marked.**")
         overlap = float(compared.overlap[marked].mean())
-        st.caption(f"They keep {overlap:.1%} of their neighbors, all images {compared.mean_overlap:.1%}.")
+        st.caption(
+            f"They keep {percent_text(overlap)} of their neighbors, all images {percent_text(compared.mean_overlap)}."
+        )
         st.button("Clear", icon=":material/close:", key="compare clear", on_click=_clear, args=(run,))
-    for rank, (column, row) in enumerate(zip(_cells(min(SHOWN, len(marked)), "marked"), marked, strict=False)):
+    sizes = state.sizes(run, compared.image_ids[marked[:SHOWN]].tolist())
+    columns = tiles.cells(sizes, "compare marked", width=CELL)
+    for rank, (column, row) in enumerate(zip(columns, marked, strict=False)):
         number = int(compared.image_ids[row])
         with column:
             st.image(state.thumbnail(run, number), width="stretch", alt=f"marked image {rank + 1}")

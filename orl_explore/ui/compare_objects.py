@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from orl_explore.figures import compare_objects as pictures
 from orl_explore.judging import objects
 from orl_explore.judging.comparison import Source
 from orl_explore.judging.objects import Boxes, Change, Neighborhoods
+from orl_explore.numbers import similarity_text
 from orl_explore.runs import region_embeddings as stored
 from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import RegionEmbeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import encoders, pair_alike, state
+from orl_explore.ui import encoders, pair_alike, state, tiles
 from orl_explore.ui.compare_images import SIGNS
 
 CELL = 72
@@ -51,7 +53,7 @@ def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> Non
         if category is not None:
             _learned(near, category)
         first = _moved(run, near, category)
-    _one_box(run, boxes, titles, first)
+    _one_box(run, boxes, pair, first)
 
 
 # ---- what is compared ----------------------------------------------------------------------------------------------
@@ -293,7 +295,8 @@ def _moved(run: Run, near: Neighborhoods, category: str | None) -> int:
         words = [f"{k * a:.0f} → {k * b:.0f}" for a, b in zip(shown["alike_a"], shown["alike_b"], strict=True)]
     else:
         words = [f"{k * kept:.0f} of {k}" for kept in shown["kept"]]
-    for place, region, text in zip(cells(len(shown), "moved"), shown["region_id"].tolist(), words, strict=True):
+    regions = shown["region_id"].tolist()
+    for place, region, text in zip(cells(run, regions, "moved"), regions, words, strict=True):
         with place:
             crop(run, region, near.boxes)
             st.caption(text)
@@ -303,7 +306,7 @@ def _moved(run: Run, near: Neighborhoods, category: str | None) -> int:
 
 
 @st.fragment
-def _one_box(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> None:
+def _one_box(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
     """The box that the address names, else the first of those that moved, and the boxes nearest to it by either.
 
     Drawn alone when another box is chosen in it: nothing above depends on that.
@@ -311,16 +314,16 @@ def _one_box(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> Non
     if state.is_leaving():
         st.rerun()
     with state.explained("comparison of boxes"):
-        _box_and_nearest(run, boxes, titles, first)
+        _box_and_nearest(run, boxes, pair, first)
 
 
-def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int) -> None:
+def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
     st.markdown("#### One box")
     region = state.number(st.query_params.get("region"))
     row = -1 if region is None else int(boxes.rows_of(np.array([region]))[0])
     if row < 0:
         if region is not None:
-            st.caption(f"Region {region} is not among these boxes: another one is shown.")
+            st.caption(f"Region {region} is not among these boxes: another one is shown.{_more(run, boxes, pair)}")
         row = int(boxes.rows_of(np.array([first]))[0])
     region = int(boxes.region_ids[row])
     st.session_state["compare region"] = region
@@ -338,19 +341,20 @@ def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int
     rows, values = [part[0][0] for part in found], [part[1][0] for part in found]
     st.caption(f"{len(np.intersect1d(*rows)):,} of {objects.K} nearest boxes are kept from A to B.")
     tables = []
+    titles = [encoders.title(name) for name in pair]
     for letter, title, own, other, cosines in zip("AB", titles, rows, rows[::-1], values, strict=True):
         st.markdown(f"**{letter}** · {state.plain(title)}")
         signs = np.where(np.isin(own, other), "kept", "lost" if letter == "A" else "gained")
-        for place, near_row, sign, cosine in zip(cells(len(own), letter), own, signs, cosines, strict=True):
-            if near_row < 0:
-                continue
+        there = own >= 0
+        places = cells(run, boxes.region_ids[own[there]].tolist(), letter)
+        for place, near_row, sign, cosine in zip(places, own[there], signs[there], cosines[there], strict=True):
             with place:
                 crop(run, int(boxes.region_ids[near_row]), boxes)
                 st.markdown(SIGNS[str(sign)])
                 if boxes.labels is not None:
                     same = "=" if boxes.labels[near_row] == boxes.labels[row] else "≠"
                     st.caption(f"{same} {state.plain(str(boxes.labels[near_row]))}")
-                st.caption(f"{cosine:.3f}")
+                st.caption(similarity_text(cosine))
                 with st.container(horizontal=True, gap=None):
                     look(int(boxes.region_ids[near_row]), f"{letter} {near_row}")
                     why(region, int(boxes.region_ids[near_row]), f"{letter} {near_row}")
@@ -360,10 +364,17 @@ def _box_and_nearest(run: Run, boxes: Boxes, titles: tuple[str, ...], first: int
     download(pd.concat(tables), f"nearest-of-{region}")
 
 
-def cells(count: int, name: str) -> list[Any]:
-    """Places for small pictures in a row."""
-    line = st.container(horizontal=True, gap="xsmall", key=f"{state.EVEN} objects {name}")
-    return [line.container(width=CELL, gap="xsmall") for _ in range(count)]
+def _more(run: Run, boxes: Boxes, pair: tuple[str, str]) -> str:
+    """How a sample becomes all boxes, in a sentence of Markdown."""
+    if len(boxes.region_ids) == run.count("regions"):
+        return ""
+    return f" They are a random sample: `{stored.command_for_all(run, pair)}` embeds all boxes of the run."
+
+
+def cells(run: Run, regions: Sequence[int], name: str) -> list[Any]:
+    """Places for the crops of some regions in a row."""
+    sizes = [state.region_of(run, region)[1][2:] for region in regions]
+    return tiles.cells(sizes, f"objects {name}", width=CELL)
 
 
 def why(first: int, second: int, name: str) -> None:

@@ -11,9 +11,11 @@ import streamlit as st
 from orl_explore.judging import comparison, objects
 from orl_explore.judging.comparison import Source
 from orl_explore.judging.objects import Boxes, Change
+from orl_explore.numbers import similarity_text
 from orl_explore.pairs import compare_pairs
+from orl_explore.runs.region_embeddings import command_for_all
 from orl_explore.runs.run import Run
-from orl_explore.ui import compare_images, encoders, pair_rule, state
+from orl_explore.ui import compare_images, encoders, pair_rule, state, tiles
 from orl_explore.ui.compare_objects import CELL, crop, download, figures_table, shared, why
 
 FEW = 2
@@ -30,7 +32,7 @@ def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> Non
     if len(boxes.region_ids) < FEW * images:
         st.info(
             f"The encoders have embedded {len(boxes.region_ids):,} boxes of {images:,} images: too few of an image to"
-            " say what stage 2 would pair. `orl embed-regions RUN --limit N` takes more of them."
+            f" say what stage 2 would pair. `{command_for_all(run, pair)}` embeds all of them."
         )
         return
     titles = (encoders.title(pair[0]), encoders.title(pair[1]))
@@ -66,11 +68,10 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
         " is written."
         + (" Only boxes of the sample are paired: compare A with B, not with the run's own pairs." if sampled else "")
     )
-    tiles = st.columns(4)
-    for tile, name, rows in zip(
-        tiles, ("Pairs by A", "Pairs by B", "Gained", "Lost"), (a, b, gained, lost), strict=True
+    for column, name, rows in zip(
+        st.columns(4), ("Pairs by A", "Pairs by B", "Gained", "Lost"), (a, b, gained, lost), strict=True
     ):
-        tile.metric(name, f"{len(rows):,}", border=True)
+        column.metric(name, f"{len(rows):,}", border=True)
     found = purities(boxes, a, b, gained, lost)
     if found:
         st.markdown(state.markdown_table(figures_table(found)))
@@ -81,17 +82,19 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
     for name, rows in (("Gained", gained), ("Lost", lost)):
         st.markdown(f"**{name}**, the most similar of {len(rows):,}")
         best = rows.sort_values("similarity", ascending=False, kind="stable").drop_duplicates("image_id").head(SHOWN)
-        line = st.container(horizontal=True, gap="small", key=f"{state.EVEN} pairs {name}")
+        line = st.container(horizontal=True, gap="small")
         regions, values = best[["query_region", "key_region"]].to_numpy(), best["similarity"]
         for (query, key), value in zip(regions.tolist(), values, strict=True):
             with line.container(border=True, width=2 * CELL + 40, gap="xsmall"):
-                for place, region in zip(st.container(horizontal=True).columns(2), (query, key), strict=True):
+                sizes = [state.region_of(run, region)[1][2:] for region in (query, key)]
+                places = tiles.places(sizes, f"pairs {name} {query} {key}", columns=2)
+                for place, region in zip(places, (query, key), strict=True):
                     with place:
                         crop(run, region, boxes)
                         if boxes.labels is not None:
                             st.caption(state.plain(str(boxes.labels[boxes.rows_of(np.array([region]))[0]])))
                 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                    st.caption(f"{value:.3f}")
+                    st.caption(similarity_text(value))
                     why(query, key, f"{name} {query} {key}")
         download(rows, f"pairs-{name.lower()}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -13,10 +14,11 @@ import streamlit as st
 from orl_explore.boxes import BOX
 from orl_explore.figures import drawing, style
 from orl_explore.maps import similar_regions
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import csv_text
-from orl_explore.runs.region_embeddings import MINED, read_region_embeddings
+from orl_explore.runs.region_embeddings import MINED, command_for_all, read_region_embeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import map_address, point_map, state
+from orl_explore.ui import map_address, point_map, state, tiles
 
 SIMILAR: Final = 6
 COLUMNS, ROWS = 10, 3
@@ -105,7 +107,7 @@ def panel(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequen
                         " most similar ones."
                     )
             else:
-                _details(run, regions, facts, region)
+                _details(run, regions, facts, region, mined=encoders[0] == MINED)
     with right, state.explained("crops like the region"):
         if region is not None:
             for encoder in encoders:
@@ -134,12 +136,12 @@ def _label(facts: pd.DataFrame, region: int) -> str | None:
     return str(facts["label"].iloc[row]) if there else None
 
 
-def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int) -> None:
+def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int, *, mined: bool) -> None:
     row = regions.iloc[region]
     image_id, box = int(row["image_id"]), row[BOX].to_numpy(int)
     picture = state.images(run).load(state.row_of(run, image_id))
     line = max(2, max(picture.size) // 120)
-    crop, whole = st.container(key=f"{state.EVEN} chosen").columns(2)
+    crop, whole = tiles.places([box[2:].tolist(), picture.size], "chosen", columns=2)
     crop.image(state.thumbnail(run, image_id, side=280, box=box), width="stretch", alt=f"crop of region {region}")
     boxed = drawing.draw_boxes(picture, [box], [""], [style.PALETTE[1]], line=line)
     whole.image(boxed, width="stretch", alt=f"image {image_id}, region {region} framed")
@@ -149,6 +151,11 @@ def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int) 
         f"{box[2]} x {box[3]} px at ({box[0]}, {box[1]}) of image {image_id},"
         f" {state.plain(state.file_name(run, image_id))}"
     )
+    if region not in facts["region_id"].to_numpy():
+        more = f" `orl map {shlex.quote(str(run.path))} --limit {len(regions)}` puts all on it." if mined else ""
+        st.caption(
+            f"It is not on the map, which has a random sample of {len(facts):,} of {len(regions):,} regions.{more}"
+        )
     st.button(
         "Pairs of this image",
         icon=":material/join_inner:",
@@ -173,16 +180,21 @@ def _similar(run: Run, regions: pd.DataFrame, region: int, encoder: str, choose:
     made = str(read_region_embeddings(run, encoder).facts)
     found = _nearest(str(run.path), encoder, region, made)
     if found is None:
-        st.caption(f"Region {region} is not in the sample that this encoder has embedded.")
+        embedded = len(read_region_embeddings(run, encoder).region_ids)
+        st.caption(
+            f"Region {region} is not in the random sample of {embedded:,} of {len(regions):,} regions that this encoder"
+            f" has embedded. `{command_for_all(run, [encoder])}` embeds all of them."
+        )
         return
-    columns = st.container(key=f"{state.EVEN} similar {encoder}").columns(SIMILAR, gap="small")
-    for number, (other, similarity) in enumerate(found.itertuples(index=False)):
+    sizes = [state.region_of(run, int(other))[1][2:] for other in found["region_id"]]
+    places = tiles.places(sizes, f"similar {encoder}", columns=SIMILAR)
+    for number, (place, (other, similarity)) in enumerate(zip(places, found.itertuples(index=False), strict=True)):
         row = regions.iloc[int(other)]
-        with columns[number]:
+        with place:
             crop = state.thumbnail(run, int(row["image_id"]), side=180, box=row[BOX].to_numpy(int))
             st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
-                f"{similarity:.2f}",
+                similarity_text(similarity),
                 key=f"object map similar {encoder} {number}",
                 help=f"Region {other}: choose it. The number is the cosine of the embeddings.",
                 on_click=choose,
@@ -236,11 +248,11 @@ def _selection(
         if st.session_state.get(key, 1) > pages:
             st.session_state[key] = pages
         page = st.pagination(pages, key=key)
-    columns = st.container(key=f"{state.EVEN} selection").columns(COLUMNS)
     rows = table.iloc[(page - 1) * size : page * size]
     boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
-    for number, (region, image_id) in enumerate(zip(rows["region_id"], rows["image_id"], strict=True)):
-        with columns[number % COLUMNS]:
+    places = tiles.places(boxes[:, 2:].tolist(), "selection", columns=COLUMNS)
+    for number, (place, region, image_id) in enumerate(zip(places, rows["region_id"], rows["image_id"], strict=True)):
+        with place:
             crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
             st.image(crop, width="stretch", alt=f"crop of region {region}")
             label = str(rows["label"].iloc[number]) if "label" in rows else ""

@@ -13,9 +13,9 @@ from orl_explore import neighbors as library
 from orl_explore.figures import neighbors as figures
 from orl_explore.images.grouping import Groups
 from orl_explore.images.labels import Labels
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import chooser, state, tiles
 
 COLUMNS = 5
 """Neighbors in a line."""
@@ -51,7 +51,7 @@ def render(run: Run) -> None:
     own = chooser.labels(run, image_id)
 
     query, others = st.columns([1, 3.6])
-    with query.container(gap="xsmall"):
+    with query.container(gap="xsmall", key="whole image"):
         st.markdown("**This image**")
         chooser.picture(run, image_id, side=400)
         _describe(own)
@@ -81,24 +81,21 @@ def render(run: Run) -> None:
 def _grid(run: Run, found: pd.DataFrame, own: Labels | None, *, key: str) -> None:
     """Neighbors in lines of `COLUMNS`, each with its labels and a button that walks on to it."""
     rows = list(zip(found["rank"].tolist(), found["neighbor_id"].tolist(), found["similarity"].tolist(), strict=True))
-    grid = st.container(key=f"{state.EVEN} {key}")
-    for start in range(0, len(rows), COLUMNS):
-        for column, (rank, neighbor_id, similarity) in zip(
-            grid.columns(COLUMNS, gap="small"), rows[start : start + COLUMNS], strict=False
-        ):
-            with column.container(gap="xsmall"):
-                chooser.picture(run, neighbor_id, side=240)
-                st.markdown(f"**{similarity_text(similarity)}** :gray[no. {rank + 1}]")
-                _describe(chooser.labels(run, neighbor_id), own)
-                st.button(
-                    "Walk on",
-                    icon=":material/arrow_forward:",
-                    key=f"{key} {rank}",
-                    on_click=state.choose_image,
-                    args=(neighbor_id,),
-                    help=state.plain(state.file_name(run, neighbor_id)),
-                    width="stretch",
-                )
+    sizes = state.sizes(run, [neighbor_id for _, neighbor_id, _ in rows])
+    places = tiles.places(sizes, key, columns=COLUMNS)
+    for place, (rank, neighbor_id, similarity) in zip(places, rows, strict=True):
+        with place:
+            chooser.picture(run, neighbor_id, side=240)
+            st.markdown(f"**{similarity_text(similarity)}** :gray[no. {rank + 1}]")
+            _describe(chooser.labels(run, neighbor_id), own)
+            st.button(
+                "Walk on",
+                key=f"{key} {rank}",
+                on_click=state.choose_image,
+                args=(neighbor_id,),
+                help=state.plain(state.file_name(run, neighbor_id)),
+                width="stretch",
+            )
 
 
 def _describe(labels: Labels, own: Labels | None = None) -> None:
@@ -115,8 +112,8 @@ def _describe(labels: Labels, own: Labels | None = None) -> None:
         lines.append(", ".join(named))
     elif labels.categories:
         lines.append(", ".join(map(state.plain, labels.categories)))
-    for line in lines:
-        st.caption(line)
+    if lines:
+        st.caption("  \n".join(lines))
 
 
 def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
@@ -129,9 +126,9 @@ def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
         " A few images that are everybody's neighbor make poor pairs."
     )
     top = counts[["image_id", "count"]].head(HUBS).to_numpy().tolist()
-    grid = st.container(key=f"{state.EVEN} hubs")
-    for column, (other, count) in zip(grid.columns(HUBS, gap="xsmall"), top, strict=False):
-        with column:
+    places = tiles.places(state.sizes(run, [other for other, _ in top]), "hubs", columns=HUBS, gap="xsmall")
+    for place, (other, count) in zip(places, top, strict=True):
+        with place:
             chooser.picture(run, other, side=160)
             st.button(
                 f"{count:,}",
@@ -162,12 +159,13 @@ def _twins(run: Run) -> None:
             page = st.pagination(pages, key=f"twins page {pages} {run.path.as_posix()}")
     shown = pairs.iloc[(page - 1) * PAIRS : page * PAIRS]
     rows = list(zip(*(shown[name].to_numpy().tolist() for name in ("first", "second", "similarity")), strict=True))
-    grid = st.container(key=f"{state.EVEN} twins")
     for start in range(0, len(rows), 3):
-        for column, (first, second, similarity) in zip(grid.columns(3), rows[start : start + 3], strict=False):
+        for column, (first, second, similarity) in zip(st.columns(3), rows[start : start + 3], strict=False):
             with column.container(border=True, gap="xsmall"):
-                st.markdown(f"**{similarity:.4f}**")
-                for half, other in zip(st.columns(2, gap="xsmall"), (first, second), strict=True):
+                st.markdown(f"**{similarity_text(similarity)}**")
+                sizes, name = state.sizes(run, [first, second]), f"twins {first} {second}"
+                halves = tiles.places(sizes, name, columns=2, gap="xsmall")
+                for half, other in zip(halves, (first, second), strict=True):
                     with half:
                         chooser.picture(run, other, side=200)
                         st.button(

@@ -20,6 +20,7 @@ from orl_explore.maps.layout import feature_neighbors
 from orl_explore.maps.object_map import MapSettings
 from orl_explore.maps.plane import plane
 from orl_explore.runs.region_embeddings import MINED, RegionEmbeddings, embedded_encoders, read_region_embeddings
+from orl_explore.runs.reviews import read_reviews, tags_of
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import read_selections, selected
 from orl_explore.ui import chooser, map_address, map_job, map_region, state, waiting
@@ -36,6 +37,7 @@ COLORS: Final = {
     "size": "size",
     "rank": "proposal rank",
     "verdict": "verdict",
+    "review-tag": "tag of reviews",
     "kept": "neighbors that the map keeps",
     "shared": "neighbors that both encoders have",
 }
@@ -58,7 +60,7 @@ def render(run: Run) -> None:
     encoders = _encoders(run)
     chooser.choose(run)
     regions = state.table(run, "regions")
-    columns = st.columns([5, 5, 6, 4, 3], vertical_alignment="bottom")
+    columns = st.container(key="object map view").columns([5, 5, 6, 4, 4], vertical_alignment="bottom")
     encoder, second, mode = _choose_view(run, encoders, columns)
     with columns[4].popover("Layout", width="stretch"):
         layout = map_address.choice(st, run, "layout", list(LAYOUTS), "umap", label="Layout", names=LAYOUTS.__getitem__)
@@ -140,7 +142,7 @@ def _read(run_path: str, encoder: str, made_from: str, version: object, _found: 
     except OrlError:
         table = pd.DataFrame({"region_id": _found.region_ids})
     if "pca_x" not in table:
-        flat = plane(np.asarray(_found.vectors[_found.rows_of(table["region_id"].to_numpy())], np.float32))
+        flat = plane(_found.vectors[_found.rows_of(table["region_id"].to_numpy())])
         table = table.assign(pca_x=flat[:, 0], pca_y=flat[:, 1])
     return table
 
@@ -177,6 +179,7 @@ def _choose_color(run: Run, table: pd.DataFrame, count: int, second: str | None,
         ("shared", second is not None),
         ("rank", run.file("proposals").exists()),
         ("verdict", run.file("reviews").exists()),
+        ("review-tag", _has_tags(run)),
     ):
         if not there:
             del offered[name]
@@ -185,6 +188,13 @@ def _choose_color(run: Run, table: pd.DataFrame, count: int, second: str | None,
     offered |= {name: name for name in further}
     default = next(iter(offered)) if count <= LABELS or "cluster" not in offered else "cluster"
     return map_address.choice(place, run, "color", list(offered), default, label="Color", names=offered.__getitem__)
+
+
+def _has_tags(run: Run) -> bool:
+    try:
+        return bool(len(tags_of(read_reviews(run))))
+    except OrlError:  # no pairs, or reviews of others, as RoI pairs says
+        return False
 
 
 def _selections(run: Run) -> list[str]:
@@ -211,7 +221,7 @@ def _data(
     image_id = state.chosen_image(run) if color == "image" else None
     version: list[object] = [waiting.version(object_map.map_file(run, name)) for name in names]
     version += [object_map.fingerprint(run, name) for name in names]
-    version += [state.version(run.file("reviews"))] if color == "verdict" else []
+    version += [state.version(run.file("reviews"))] if color in ("verdict", "review-tag") else []
     version += [state.version(run.file("selections"))] if color.startswith(SELECTION) else []
     key = str((str(run.path), names, layout, version))
     return _draw(key, mode, color, compared, image_id, hash(ids.tobytes()), run, tables, names, layout, ids)
@@ -270,7 +280,9 @@ def _coloring(
     if color == "rank":
         return map_figures.coloring_of_values(region_facts.ranks_of(run, ids).astype(float), title)
     if color == "verdict":
-        return map_figures.coloring_of_groups(region_facts.verdicts_of(run, ids), title)
+        return map_figures.coloring_of_groups(region_facts.verdicts_of(run, ids), title, none=region_facts.NOT_REVIEWED)
+    if color == "review-tag":
+        return map_figures.coloring_of_groups(region_facts.tags_of(run, ids), title, none=region_facts.NO_TAG)
     if color == "kept":
         return map_figures.coloring_of_values(table["kept"].to_numpy(), title, limits=(0, 1))
     if color == "shared":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import curves
 from orl_explore.images.findings import Findings
 from orl_explore.nested import from_dict
+from orl_explore.numbers import percent_text
 from orl_explore.runs.caps import caps
 from orl_explore.runs.run import Run
 from orl_explore.runs.states import StageState
@@ -204,23 +205,23 @@ def _tiles(summary: Mapping[str, Any]) -> None:
         chance = (summary.get("chance") or {}).get(key, (summary.get("stage2") or {}).get(f"{key}_chance"))
         columns[number % 3].metric(
             label,
-            f"{values[tile]:.1%}",
-            help=meaning + ("" if chance is None else f"; by chance {chance:.1%}"),
+            percent_text(values[tile]),
+            help=meaning + ("" if chance is None else f"; by chance {percent_text(chance)}"),
             border=True,
         )
 
 
 def _judged(summary: Mapping[str, Any]) -> None:
-    rows = {
-        "linear probe on object crops, accuracy": ("object_probe", ".1%"),
-        "kNN on object crops, accuracy": ("object_knn", ".1%"),
-        "categories of a scene, mAP": ("scene_map", ".1%"),
-        "spread of features (1 = spread out, 0 = collapsed)": ("feature_std", ".2f"),
-        "effective rank of features": ("feature_rank", ".0f"),
+    rows: dict[str, tuple[str, Callable[[float], str]]] = {
+        "linear probe on object crops, accuracy": ("object_probe", percent_text),
+        "kNN on object crops, accuracy": ("object_knn", percent_text),
+        "categories of a scene, mAP": ("scene_map", percent_text),
+        "spread of features (1 = spread out, 0 = collapsed)": ("feature_std", "{:.2f}".format),
+        "effective rank of features": ("feature_rank", "{:.0f}".format),
     }
     parts = {name: title for name, title in PARTS.items() if summary.get(name)}
     table = pd.DataFrame(
-        [[_text(summary[part].get(key), form) for part in parts] for key, form in rows.values()],
+        [[_text(summary[part].get(key), write) for part in parts] for key, write in rows.values()],
         index=list(rows),
         columns=list(parts.values()),
     )
@@ -230,8 +231,8 @@ def _judged(summary: Mapping[str, Any]) -> None:
         st.markdown(state.markdown_table(table))
 
 
-def _text(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _text(value: float | None, write: Callable[[float], str]) -> str:
+    return "" if value is None else write(value)
 
 
 def _funnel(run: Run, *, running: bool) -> None:

@@ -11,6 +11,7 @@ from orl_explore.images.image_source import whole
 from orl_explore.judging import alike, comparison
 from orl_explore.judging.alike import FeatureMap
 from orl_explore.judging.comparison import Source
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import encoders, pair_places, state
@@ -90,6 +91,11 @@ def _forget() -> None:
         st.query_params.pop(key, None)
 
 
+def chooser_key(run: Run) -> str:
+    """Key of the field that chooses the encoders."""
+    return f"alike encoders {run.path}"
+
+
 def _encoders(run: Run) -> dict[str, Source]:
     """Which encoders are asked, by name: the run's own at first."""
     found = encoders.sources(run, others=False)
@@ -99,7 +105,7 @@ def _encoders(run: Run) -> dict[str, Source]:
         list(found),
         default=own[-MOST:],
         format_func=encoders.title,
-        key=f"alike encoders {run.path}",
+        key=chooser_key(run),
         max_selections=MOST,
     )
     return {name: found[name] for name in sorted(names, key=list(found).index)}
@@ -176,11 +182,11 @@ def _seen(scene: Scene, regions: tuple[int, int], image_ids: list[int], name: st
     ]
     mined, enlarged = alike.cosine(maps[0].own, maps[1].own), alike.shares(*maps).cosine
     rows, columns = maps[0].cells.shape[:2]
-    facts = f"cosine {enlarged:.3f} at {maps[0].side} px, {rows} x {columns} cells"
+    facts = f"cosine {similarity_text(enlarged)} at {maps[0].side} px, {rows} x {columns} cells"
     if maps[0].side != maps[0].own_side:
-        facts += f"; {mined:.3f} as mined, at {maps[0].own_side} px"
+        facts += f"; {similarity_text(mined)} as mined, at {maps[0].own_side} px"
     elif maps[0].neglected:
-        facts += f"; {mined:.3f} as mined"
+        facts += f"; {similarity_text(mined)} as mined"
     return Seen(encoders.title(name), facts, (maps[0], maps[1]))
 
 

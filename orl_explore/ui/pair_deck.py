@@ -192,6 +192,7 @@ function make(host, id, first) {
     const press = event => {
         if (event.ctrlKey || event.metaKey || event.altKey || typing(event.composedPath()[0])) return;
         if (document.querySelector('[role=dialog]')) return;  // which lies over the deck
+        if (event.shiftKey && event.key.length === 1) return;  // Shift+N and Shift+P choose the image
         const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, action = KEYS[mode]?.[key];
         const target = event.composedPath()[0];
         if (!action || (key === 'Enter' && target.closest?.('button, a, [role=button], [role=tab]'))) return;

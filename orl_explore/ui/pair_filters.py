@@ -86,7 +86,7 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
     if problem := st.session_state.pop("all pairs problem", None):
         st.warning(state.sentence(problem))
     inline = st.container(key="all pairs inline")
-    first, second, third, more = inline.columns([3, 3, 2.4, 2], vertical_alignment="bottom", gap="small")
+    first, second, third, more = inline.columns([3, 3, 2.5, 2.5], vertical_alignment="bottom", gap="small")
     _usual(pairs, query, (first, second, third), "")
     hidden = len(set(query.words()) - {"sort", "relation", "verdict"})
     label = "More filters" + (f" ({hidden})" if hidden else "")

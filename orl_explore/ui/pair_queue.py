@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import style
 from orl_explore.figures.drawing import draw_boxes
 from orl_explore.judging import pair_estimate
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.pair_query import DOUBTS, AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, save_verdicts
 from orl_explore.runs.run import Run
@@ -92,11 +93,13 @@ def card(run: Run, row: pd.Series, place: int, *, whole: bool, labeled: bool) ->
     made |= sides(run, row, (style.color(0), style.color(1)), whole=whole, labeled=labeled)
     names = [made["query_name"], made["key_name"]]
     on = "" if not labeled else f" · {names[0]}" if names[0] == names[1] else f" · {names[0]} | {names[1]}"
-    made["caption"] = f"{similarity_text(row['similarity'])}{on}"
+    tags = "".join(f" #{tag}" for tag in re.findall(r"#(\w+)", row["note"]))
+    made["caption"] = f"{similarity_text(row['similarity'])}{on}{tags}"
     reasons = [name for bit, name in enumerate(DOUBTS) if int(row["doubts"]) & (1 << bit)]
     made["title"] = (
         f"{state.file_name(run, int(row['image_id']))} and its neighbor {int(row['neighbor_rank']) + 1},"
         f" {state.file_name(run, int(row['neighbor_id']))}. Reasons to doubt: {', '.join(reasons) or 'none'}."
+        + (f" Note: {row['note']}" if row["note"] else "")
     )
     return made
 

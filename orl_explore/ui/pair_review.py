@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.errors import OrlError
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
+from orl_explore.runs.files import csv_text
 from orl_explore.runs.reviews import (
     ACCEPTED,
     KEY,
@@ -17,8 +18,10 @@ from orl_explore.runs.reviews import (
     Pair,
     as_coco_text,
     as_csv,
+    count_tags,
     read_reviews,
     save_review,
+    tags_of,
 )
 from orl_explore.runs.run import Run
 from orl_explore.ui import pair_rule, pair_walk, state
@@ -114,3 +117,16 @@ def export(run: Run, reviews: pd.DataFrame | None) -> None:
             st.download_button(
                 label, make, name, key=f"download {label}", icon=":material/download:", on_click="ignore"
             )
+    tags = count_tags(reviews)
+    if not len(tags):
+        st.caption("A word behind a # in a note is a tag: tagged pairs are found by it on All pairs, and counted here.")
+        return
+    st.dataframe(tags, hide_index=True, width="content")
+    st.download_button(
+        "Tagged pairs as CSV",
+        lambda: csv_text(tags_of(read_reviews(run))).encode(),
+        "tags.csv",
+        key="download tags",
+        icon=":material/download:",
+        on_click="ignore",
+    )

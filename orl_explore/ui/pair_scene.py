@@ -14,15 +14,18 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.images.grouping import Slices
 from orl_explore.judging.diagnostics import BOX, UNLABELED, region_categories
-from orl_explore.pairs import region_slices, similarity_matrix, similarity_text
+from orl_explore.numbers import similarity_text
+from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import below, chooser, state
 
 SIDE = 560
 """Longer side of the two pictures, pixels."""
 SHOWN = 60
 """Rows of crops at most; the most similar pairs."""
+BELOW = "pairs below"
+"""Key of the part of the page below the decision."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def pictures(scene: Scene, neighbor_id: int) -> tuple[figures.Picture, figures.P
         (scene.image_id, ""),
         (
             neighbor_id,
-            f" · neighbor {rank}, similarity {similarity_text(scene.neighbors['similarity'].iloc[rank - 1])}",
+            f"\nneighbor {rank}, similarity {similarity_text(scene.neighbors['similarity'].iloc[rank - 1])}",
         ),
     ):
         width, height = table[["width", "height"]].iloc[state.row_of(scene.run, image_id)].tolist()
@@ -120,7 +123,7 @@ def pictures(scene: Scene, neighbor_id: int) -> tuple[figures.Picture, figures.P
     return made[0], made[1]
 
 
-def _short(name: str, length: int = 36) -> str:
+def _short(name: str, length: int = 28) -> str:
     return name if len(name) <= length else "…" + name[1 - length :]
 
 
@@ -159,6 +162,7 @@ def show_pair(query_region: int, key_region: int, rank: int | None = None, *, by
             st.session_state[f"pairs_{kind}"] = st.session_state.get(f"pairs_{kind}", 0) + 1
     if by:
         st.session_state[f"pairs_{by}_clicked"] = True
+        below.changes_page(BELOW)
 
 
 def crop_table(scene: Scene, pairs: pd.DataFrame) -> pd.DataFrame:

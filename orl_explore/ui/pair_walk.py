@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orl_explore.figures import pairs as figures
 from orl_explore.judging.diagnostics import UNLABELED
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import KEY, Pair, read_reviews
 from orl_explore.runs.run import Run
 from orl_explore.ui import image_filter, pair_deck, pair_queue, state

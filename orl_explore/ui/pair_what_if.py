@@ -11,8 +11,9 @@ from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.judging.diagnostics import same_category
 from orl_explore.judging.verdicts import Rule
+from orl_explore.numbers import percent_text, points_text
 from orl_explore.pairs import compare_pairs, pair_image
-from orl_explore.ui import pair_rule
+from orl_explore.ui import pair_rule, tiles
 from orl_explore.ui.pair_scene import SHOWN, Scene, categories_of, crop_table, has_embeddings, pictures, show_table
 
 
@@ -99,10 +100,10 @@ def _tiles(scene: Scene, other: pd.DataFrame, gained: pd.DataFrame, lost: pd.Dat
         purity, stored = same_category(other, categories), same_category(scene.pairs, categories)
     tiles[3].metric(
         "Of one category",
-        "-" if math.isnan(purity) else f"{purity:.0%}",
-        delta=None if math.isnan(purity - stored) or purity == stored else f"{(purity - stored) * 100:+.0f} points",
+        percent_text(purity),
+        delta=None if math.isnan(purity - stored) or purity == stored else points_text(purity - stored),
         help="Of the pairs that join two annotated objects, the share of one category; the stored pairs: "
-        + ("no labels" if math.isnan(stored) else f"{stored:.0%}"),
+        + ("no labels" if math.isnan(stored) else percent_text(stored)),
         border=True,
     )
 
@@ -135,9 +136,12 @@ def _drawn(scene: Scene, neighbor_id: int, other: pd.DataFrame, gained: pd.DataF
         ].itertuples(index=False, name=None)
     ]
     own, other_boxes = (scene.boxes[slice(*scene.own(number))] for number in (scene.image_id, shown))
-    st.plotly_chart(
-        figures.joined(*pictures(scene, shown), own, other_boxes, links),
+    drawn = pictures(scene, shown)
+    tiles.chart(
+        figures.joined(*drawn, own, other_boxes, links),
+        (figures.aspect(*drawn), 1),
         key="what if pictures",
+        above=300,
         config={"displayModeBar": False, "scrollZoom": False},
         alt=f"{title(shown)}, drawn on the two images",
     )

@@ -7,9 +7,20 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.figures import pairs as figures
-from orl_explore.runs.reviews import KEY, REJECTED, Pair
+from orl_explore.runs.reviews import KEY, Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import cell_keys, chooser, pair_alike, pair_review, pair_rule, pair_scene, pair_what_if, state
+from orl_explore.ui import (
+    below,
+    cell_keys,
+    chooser,
+    pair_alike,
+    pair_review,
+    pair_rule,
+    pair_scene,
+    pair_what_if,
+    state,
+    tiles,
+)
 from orl_explore.ui.pair_scene import SHOWN, Scene, crop_table, show_pair, show_table
 
 
@@ -26,13 +37,23 @@ def render(run: Run) -> None:
     chosen = _chosen(scene, neighbor_id, similarity)
     _pictures(scene, neighbor_id, reviews, chosen, similarity)
     pair_review.panel(scene, chosen, similarity, reviews)
-    _matrix(scene, neighbor_id, chosen, similarity)
+    below.show(
+        pair_scene.BELOW,
+        lambda: _below(scene, neighbor_id, chosen, similarity, reviews),
+        of=f"{run.path} {scene.image_id} {neighbor_id}",
+        height=900,
+        keep=[pair_alike.chooser_key(run)],
+    )
+
+
+def _below(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFrame | None) -> None:
+    _matrix(scene, neighbor_id, chosen, similarity, reviews)
     state.tabs(
         {
             "Pairs with all neighbors": lambda: _list(scene, reviews),
             pair_alike.TITLE: lambda: pair_alike.show(scene, chosen),
             pair_rule.WHAT_IF: lambda: pair_what_if.show(scene, neighbor_id),
-            "Reviews": lambda: pair_review.export(run, reviews),
+            "Reviews": lambda: pair_review.export(scene.run, reviews),
         },
         key="pairs tab",
         parameter="tab",
@@ -108,7 +129,7 @@ def _choose_neighbor(scene: Scene) -> int | None:
     return wanted
 
 
-def _link(scene: Scene, pair: Pair, similarity: float, chosen: Pair, rejected: set[Pair]) -> figures.Link:
+def _link(scene: Scene, pair: Pair, similarity: float, chosen: Pair, verdict: str) -> figures.Link:
     first, key_first = scene.own(scene.image_id)[0], scene.own(pair.neighbor_id)[0]
     return figures.Link(
         scene.number(pair),
@@ -116,21 +137,19 @@ def _link(scene: Scene, pair: Pair, similarity: float, chosen: Pair, rejected: s
         pair.key_region - key_first,
         similarity,
         strong=pair == chosen,
-        dashed=pair in rejected,
+        verdict=verdict,
     )
 
 
 def _links(
     scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFrame | None
 ) -> list[figures.Link]:
-    rejected = set()
-    if reviews is not None:
-        rejected = {pair for pair, verdict in pair_review.verdicts_of(reviews).items() if verdict == REJECTED}
+    verdicts = {} if reviews is None else pair_review.verdicts_of(reviews)
     stored = scene.pairs[scene.pairs["neighbor_id"] == neighbor_id]
     every = {Pair(*row[:4]): row[4] for row in stored[[*KEY, "similarity"]].itertuples(index=False, name=None)}
     if chosen not in every:
         every[chosen] = scene.value(chosen, similarity)
-    return [_link(scene, pair, value, chosen, rejected) for pair, value in every.items()]
+    return [_link(scene, pair, value, chosen, verdicts.get(pair, "")) for pair, value in every.items()]
 
 
 def _pictures(
@@ -147,19 +166,17 @@ def _pictures(
         all_boxes=st.session_state.get("pairs_all_boxes", False),
     )
     with st.container(key="pairs frame", gap=None):
-        st.html(
-            f"<style>.st-key-pairs-frame .stPlotlyChart {{ aspect-ratio: {figures.aspect(*pictures):.4f} }}</style>"
-        )
-        st.plotly_chart(
+        tiles.chart(
             figure,
+            (figures.aspect(*pictures), 1),
             key="pairs pictures",
-            height="stretch",
+            above=490,
             config={"displayModeBar": False, "scrollZoom": False},
             alt="image and neighbor, boxes of a pair joined by a line",
         )
 
 
-def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray) -> None:
+def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFrame | None) -> None:
     query, keys = scene.own(scene.image_id), scene.own(neighbor_id)
     if not pair_scene.has_embeddings(scene):
         with state.explained(f"matrix of {scene.run.path}"):  # only the pairs themselves are known
@@ -168,7 +185,7 @@ def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray
     st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the accepted pairs.")
     key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_matrix', 0)}"
     cell = chosen.query_region - query[0], chosen.key_region - keys[0]
-    links = _links(scene, neighbor_id, chosen, similarity, None)
+    links = _links(scene, neighbor_id, chosen, similarity, reviews)
     with st.container(key="pairs matrix", gap=None):
         st.plotly_chart(
             figures.matrix(similarity, range(*query), range(*keys), links, chosen=cell),
@@ -200,6 +217,8 @@ def _list(scene: Scene, reviews: pd.DataFrame | None) -> None:
         table["verdict"] = [
             pair_review.SIGNS[verdicts.get(Pair(*row), "")] for row in pairs[KEY].itertuples(index=False, name=None)
         ]
+        if len(noted := reviews[reviews["note"] != ""]):
+            table["note"] = pairs[KEY].merge(noted, on=KEY, how="left")["note"].fillna("").to_numpy()
     targets = [(Pair(*row), scene.rank_of(row[1])) for row in pairs[KEY].itertuples(index=False, name=None)]
     key = f"pairs list {scene.image_id} {st.session_state.get('pairs_list', 0)}"
     show_table(table, key=key, on_select=lambda: _picked(key, targets))

@@ -46,7 +46,7 @@ HTML = """
 
 CSS = """
 :host { display: block; position: relative; }
-.board { display: flex; gap: 8px; height: max(500px, 64vh); }
+.board { display: flex; gap: 8px; height: max(340px, 100vh - 440px); }
 .map { position: relative; flex: 1; min-width: 0; border: 1px solid var(--st-border-color); border-radius: 8px;
        overflow: hidden; }
 .map canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
@@ -73,6 +73,10 @@ button:focus-visible { outline: 2px solid var(--st-primary-color); }
 .ramp { width: 200px; height: 10px; border-radius: 5px; }
 .card { position: fixed; z-index: 1000; padding: 4px; border-radius: 6px; pointer-events: none; font-size: 0.8rem;
         background: var(--st-background-color); border: 1px solid var(--st-border-color); }
+@media (max-width: 700px) {
+    .board { flex-direction: column; height: auto; }
+    .map { flex: none; height: 340px; }
+}
 .card img { display: block; margin: 0 auto 2px; max-width: 140px; }
 """
 

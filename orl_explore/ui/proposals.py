@@ -13,10 +13,11 @@ import streamlit as st
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
 from orl_explore.images.object_masks import from_rle
+from orl_explore.numbers import percent_text, points_text
 from orl_explore.runs.caps import caps
 from orl_explore.runs.masks import has_masks, masks_of_image
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, proposers, state
+from orl_explore.ui import chooser, proposers, state, tiles
 
 if TYPE_CHECKING:  # torch comes with it, which takes seconds: first when something is judged
     from orl_explore.judging.diagnostics import Recall
@@ -117,6 +118,7 @@ def _kept(found: pd.DataFrame, reasons: np.ndarray, *, changed: bool) -> None:
 def _picture(
     run: Run, image_id: int, raw: np.ndarray, reasons: np.ndarray, objects: pd.DataFrame, counts: Mapping[str, int]
 ) -> None:
+    place = st.container()  # the picture comes first, what may be drawn on it below
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         shown = st.pills(
             "Also show dropped boxes",
@@ -155,7 +157,9 @@ def _picture(
         found = [from_rle(of_image[rank], picture.size) for rank in shown_ranks]
         overlay = figures.mask_overlay(found, picture.size)
     made = figures.image_with_boxes(picture, np.array(boxes).reshape(-1, 4), looks, labels, overlay=overlay)
-    st.plotly_chart(made, key="boxes", alt="the image with its boxes", config={"displaylogo": False})
+    with place:
+        alt = "the image with its boxes"
+        tiles.chart(made, picture.size, key="boxes", above=400, alt=alt, config={"displaylogo": False})
 
 
 def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray, changed: dict[str, Any] | None) -> None:
@@ -178,7 +182,7 @@ def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray, changed: dict[st
     with right:
         st.caption("Share of objects that a kept box meets: in this image, with the settings above")
         for limit, column in zip(THRESHOLDS, st.columns(2), strict=True):
-            value = f"{(best >= limit).mean():.0%}" if len(objects) else "-"
+            value = percent_text((best >= limit).mean() if len(objects) else None)
             column.metric(f"IoU ≥ {limit}", value, border=True)
         _all_images(run, changed)
 
@@ -196,8 +200,8 @@ def _all_images(run: Run, changed: dict[str, Any] | None) -> None:
         change = made.at[threshold] - stored.at[threshold]
         column.metric(
             f"IoU ≥ {threshold}",
-            f"{made.at[threshold]:.1%}",
-            delta=None if changed is None else f"{100 * change:+.1f} points",
+            percent_text(made.at[threshold]),
+            delta=None if changed is None else points_text(change),
             delta_color="off" if not change else "normal",
             border=True,
         )

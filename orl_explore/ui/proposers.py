@@ -10,7 +10,7 @@ import streamlit as st
 from orl_explore.boxes import BOX, KEPT, iou
 from orl_explore.figures import boxes as figures
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import chooser, state, tiles
 
 if TYPE_CHECKING:
     from orl_explore.judging.proposers import Proposer
@@ -76,10 +76,9 @@ def _picture(run: Run, image_id: int, proposer: Proposer, label: str) -> None:
         looks.append(figures.LOOKS["object" if met >= MET else "missed"])
         labels.append(f"object: {category}\nbest IoU {met:.2f}")
     picture = state.images(run).load(state.row_of(run, image_id))
-    made = figures.image_with_boxes(picture, np.array(boxes).reshape(-1, 4), looks, labels, height=420)
-    st.plotly_chart(
-        made, key=f"boxes {label}", alt=f"the image with the boxes of {label}", config={"displaylogo": False}
-    )
+    made = figures.image_with_boxes(picture, np.array(boxes).reshape(-1, 4), looks, labels)
+    alt = f"the image with the boxes of {label}"
+    tiles.chart(made, picture.size, key=f"boxes {label}", above=360, alt=alt, config={"displaylogo": False})
 
 
 def _figures(first: Proposer, second: Proposer) -> None:

@@ -55,7 +55,7 @@ def render(root: Path) -> None:
             "images": st.column_config.NumberColumn(format="localized", width=80),
             "settings that differ": st.column_config.TextColumn(width="large"),
             "created": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
-            **{name: st.column_config.NumberColumn(format="%.1f%%") for name in run_table.FIGURES},
+            **{name: st.column_config.NumberColumn(format="%.1f %%") for name in run_table.FIGURES},
         },
         alt="all runs, with state, data, encoder and key figures",
         placeholder=state.MISSING,

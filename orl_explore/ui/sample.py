@@ -13,8 +13,8 @@ from PIL import Image
 from orl_explore.boxes import iou
 from orl_explore.errors import OrlError
 from orl_explore.figures import drawing, style
+from orl_explore.numbers import similarity_text
 from orl_explore.orl import Sample
-from orl_explore.pairs import similarity_text
 from orl_explore.runs import replay
 from orl_explore.runs.checkpoints import named_checkpoints
 from orl_explore.runs.run import Run
@@ -33,7 +33,9 @@ def render(run: Run) -> None:
     samples = _samples(run)
     image_id = chooser.choose(run)
     row = state.row_of(run, image_id)
-    epoch = _choose_epoch(samples)
+    top = st.container(horizontal=True, vertical_alignment="bottom")
+    with top:
+        epoch = _choose_epoch(samples)
     if row not in samples.rows:
         raise OrlError(f"stage 2 found no pair for image {image_id}: stage 3 leaves it out; choose another image")
     sample = samples.sample(epoch, row)
@@ -42,7 +44,8 @@ def render(run: Run) -> None:
     drawn = replay.pictures(samples, epoch, row)
     patches = {name: Image.fromarray(view.permute(1, 2, 0).numpy()) for name, view in drawn.items()}
 
-    _where(run, samples, epoch, row)
+    with top:
+        _where(run, samples, epoch, row)
     losses = _losses(run, samples, epoch, row)
     size = f"{config.image_size} x {config.image_size}"
     _part(
@@ -117,7 +120,7 @@ def _where(run: Run, samples: ObjectViews, epoch: int, row: int) -> None:
         when = f"epoch {epoch + 1} leaves it out: {len(batch)} images do not fill a last batch"
     begun = "" if run.stage("stage3") else " Stage 3 has not begun: this is what it will see."
     name = state.plain(state.file_name(run, image_id))
-    st.caption(f"Image {image_id}, {name}; seed {samples.seed}, epoch {epoch + 1}: {when}.{begun}")
+    st.caption(f"Image {image_id}, {name}; seed {samples.seed}, epoch {epoch + 1}: {when}.{begun}", width="stretch")
 
 
 def _pair_text(run: Run, sample: Sample) -> str:
@@ -207,12 +210,12 @@ def _part(
             mean = f"mean over the batch {found.batch[name]:.3f}"
             figure.metric(f"loss, {name}", f"{found.image[name]:.3f}", help=mean)
             figure.caption(mean)
-        columns = st.columns([2, 1, 1] if len(originals) == 1 else [1, 1, 1, 1], gap="medium")
+        columns = st.columns([2, 1, 1] if len(originals) == 1 else [3, 3, 2, 2], gap="medium")
         for column, (picture, boxes, labels, colors) in zip(columns, originals, strict=False):
-            with column:
-                small = len(originals) > 1  # shown at a third of its size, so with larger numbers
-                marked = _marked(picture, boxes, labels, colors, font_size=40 if small else 18)
-                st.image(marked, width="stretch" if small else 360, alt=f"original with box {' and '.join(labels)}")
+            with column.container(key=f"whole original of {title}, {' and '.join(labels)}"):
+                small = len(originals) > 1  # shown at half of its size, so with larger numbers
+                marked = _marked(picture, boxes, labels, colors, font_size=30 if small else 18)
+                st.image(marked, width="stretch", alt=f"original with box {' and '.join(labels)}")
         for number, (patch, parameter) in enumerate(zip(patches, parameters, strict=True)):
             with columns[len(originals) + number]:
                 big = patch.resize((240, 240), Image.Resampling.NEAREST) if patch.width < 240 else patch

@@ -12,10 +12,10 @@ from PIL import Image
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
-from orl_explore.pairs import similarity_text
+from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import hash_file
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, picture_box, state
+from orl_explore.ui import chooser, picture_box, state, tiles
 
 IMAGES = 6
 REGIONS = 12
@@ -149,24 +149,22 @@ def _results(run: Run, picture: Image.Image, box: tuple[int, int, int, int] | No
 
 
 def _grid(run: Run, found: list[tuple[int, list[int] | None, float]], kind: str) -> None:
-    grid = st.container(key=f"{state.EVEN} search {kind}")
-    for start in range(0, len(found), COLUMNS):
-        places = grid.columns(COLUMNS, gap="xsmall")
-        for number, (column, (image_id, box, similarity)) in enumerate(
-            zip(places, found[start : start + COLUMNS], strict=False), start=start
-        ):
-            with column:
-                name = state.file_name(run, image_id)
-                alt = f"{kind} {number + 1} that is similar, of image {image_id}"
-                st.image(state.thumbnail(run, image_id, side=140, box=box), width="stretch", alt=alt)
-                st.button(
-                    similarity_text(similarity),
-                    key=f"search {kind} {number}",
-                    help=state.plain(f"Look at image {image_id}, {name}"),
-                    on_click=_look,
-                    args=(image_id,),
-                    width="stretch",
-                )
+    images = state.sizes(run, [image_id for image_id, _, _ in found])
+    sizes = [size if box is None else box[2:] for size, (_, box, _) in zip(images, found, strict=True)]
+    places = tiles.places(sizes, f"search {kind}", columns=COLUMNS, gap="xsmall")
+    for number, (place, (image_id, box, similarity)) in enumerate(zip(places, found, strict=True)):
+        with place:
+            name = state.file_name(run, image_id)
+            alt = f"{kind} {number + 1} that is similar, of image {image_id}"
+            st.image(state.thumbnail(run, image_id, side=140, box=box), width="stretch", alt=alt)
+            st.button(
+                similarity_text(similarity),
+                key=f"search {kind} {number}",
+                help=state.plain(f"Look at image {image_id}, {name}"),
+                on_click=_look,
+                args=(image_id,),
+                width="stretch",
+            )
 
 
 def _look(image_id: int) -> None:

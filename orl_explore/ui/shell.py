@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from orl_explore.ui import searching, state
+from orl_explore.ui import searching, state, tiles
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ SWITCH = 0.0005
 STYLE = f"""
 .stMainBlockContainer {{ padding: 2rem 3rem 3rem }}
 .stMain h1 {{ padding: 0 }}
-[class*=st-key-{state.EVEN}] img {{ aspect-ratio: 1; object-fit: contain }}
+{tiles.STYLE}
+[class*=st-key-whole] img {{ max-height: min(45vh, 380px); object-fit: contain; object-position: 0 0 }}
 [class*=st-key-{state.LIVE}], [class*=st-key-{state.LIVE}] [data-stale] {{
   opacity: 1 !important; transition: none !important
 }}
@@ -155,7 +156,7 @@ STYLE = f"""
 .st-key-pairs-neighbor button {{ min-height: 2rem; padding: 0 0.6rem }}
 .st-key-pairs-neighbor .stCheckbox {{ margin: 0.3rem 0 0 1rem }}
 .st-key-image-chooser button {{ min-height: 2.2rem; padding: 0.1rem 0.6rem }}
-.st-key-pairs-frame .stPlotlyChart {{ width: 100%; max-height: max(310px, 100vh - 490px) }}
+.st-key-image-chooser kbd {{ display: none }}
 [data-testid=stMetricValue] *, [data-testid=stMetricLabel] * {{ white-space: normal; overflow: visible }}
 [data-testid=stElementToolbarButton]:has([aria-label^="Download"]) {{ display: none }}
 [class*=st-key-compare-why] [data-testid=stMarkdownContainer],
@@ -170,19 +171,28 @@ STYLE = f"""
   [data-testid=stMetricValue] {{ font-size: 1.5rem }}
   .stMarkdown table {{ display: block; max-width: 100%; overflow-x: auto }}
   .stMarkdown td:not(:first-child) {{ white-space: nowrap }}
+  .stMarkdown td:first-child {{ min-width: 8rem }}
   .st-key-image-chooser {{ flex-wrap: nowrap; gap: 0.3rem }}
-  .st-key-image-chooser kbd {{ display: none }}
   .st-key-image-chooser button [data-testid=stMarkdownContainer] {{
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)
   }}
 }}
+@media (max-width: 1100px) and (min-width: 700px) {{
+  .st-key-all-pairs-sides > div > .stHorizontalBlock > .stColumn {{ flex: 1 1 0 }}
+  .st-key-all-pairs-sides > div > .stHorizontalBlock > .stColumn:first-child {{ flex: 1.2 1 0 }}
+}}
 @media (max-width: 700px) {{
+  .st-key-object-map-view > div > .stHorizontalBlock > .stColumn {{ min-width: 0; flex: 1 1 40% }}
   .st-key-all-pairs-inline [data-testid=stColumn]:not(:last-child) {{ display: none }}
   .st-key-all-pairs-folded {{ display: flex }}
+  .st-key-head .stTextInput {{ flex: 1 1 0; min-width: 8rem }}
+  .st-key-search-open [data-testid=stMarkdownContainer] {{
+    position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)
+  }}
 }}
 """
-"""Less white around the page, and room for the header on narrow screens; pictures of any shape line up in rows, each in
-the middle of a square; figures are never cut off. Streamlit's own download of tables is hidden, as a spreadsheet would
+"""Less white around the page, and room for the header on narrow screens; no picture is taller than half the screen;
+figures are never cut off. Streamlit's own download of tables is hidden, as a spreadsheet would
 execute cells of it: pages offer files of their own. Buttons that show an icon alone keep their name for screen readers.
 """
 

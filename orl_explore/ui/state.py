@@ -20,9 +20,6 @@ from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.run import Run
 
-EVEN = "even"
-"""Containers whose key begins with this word show all their pictures in squares."""
-
 LIVE = "live"
 """Containers whose key begins with this word do not fade while the server works: it does so every second or two."""
 
@@ -168,6 +165,13 @@ def row_of(run: Run, image_id: int) -> int:
 def file_name(run: Run, image_id: int) -> str:
     """File name of an image."""
     return str(images(run).table["file_name"].iloc[row_of(run, image_id)])
+
+
+def sizes(run: Run, image_ids: Sequence[int]) -> list[list[int]]:
+    """Width and height of images, pixels."""
+    table = images(run).table
+    found: list[list[int]] = table[["width", "height"]].iloc[[row_of(run, i) for i in image_ids]].to_numpy().tolist()
+    return found
 
 
 def region_of(run: Run, region: int) -> tuple[int, tuple[int, ...]]:

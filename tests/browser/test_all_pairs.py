@@ -180,7 +180,7 @@ def test_purity_from_a_random_queue(page, address, run):
     page.locator(".card").nth(1).click()
     page.keyboard.press("a")
     wait_for(run, 24)
-    expect(page.get_by_text("Right: 91.7% of all these pairs, 95% interval 74.2% to 97.7%")).to_be_visible()
+    expect(page.get_by_text("Right: 91.7 % of all these pairs, 95 % interval 74.2 % to 97.7 %")).to_be_visible()
     shoot(page, "all_pairs-estimate")
 
 

@@ -20,6 +20,15 @@ from orl_explore.ui.shell import PAGES
 pytestmark = pytest.mark.slow
 
 
+NEEDED = {
+    "neighbors": ".st-key-tiles-100-walk-0",
+    "proposals": ".st-key-chart-boxes .stPlotlyChart",
+    "pairs": ".st-key-pairs-frame .stPlotlyChart",
+    "object_map": ".board",
+}
+"""What a page is looked at for, which is above the fold when it is opened."""
+
+
 @pytest.mark.parametrize("name", [page.name for page in PAGES])
 def test_every_page_has_a_link(page, address, name):
     visit(page, address, run="one", page=name)
@@ -28,6 +37,8 @@ def test_every_page_has_a_link(page, address, name):
     expect(page.get_by_test_id("stException")).to_have_count(0)
     assert f"/{name}?" in page.url or name == PAGES[0].name  # the start page has no name
     shoot(page, name)
+    if name in NEEDED:
+        expect(page.locator(NEEDED[name]).first).to_be_in_viewport(ratio=1)
     assert page.evaluate("[...document.querySelectorAll('.stMain img:not([alt])')].map(img => img.src)") == []
     for table in page.get_by_test_id("stDataFrame").all():  # its own download would not escape cells like =SUM(
         table.hover()
@@ -118,6 +129,25 @@ def test_a_click_in_the_matrix_shows_that_pair(page, address, runs):
         page.wait_for_url(f"**pair={own[query]}-{other[key]}*")
         ready(page)
     shoot(page, "pairs-clicked")
+
+
+def test_what_lies_below_the_fold_is_drawn_when_it_is_seen(page, address, runs):
+    ids, matrix = ids_of(runs), page.locator(".st-key-pairs-matrix .js-plotly-plot")
+    visit(page, address, run="one", page="pairs", image=ids[3])
+    expect(matrix).to_have_count(1)  # all of the first image
+    page.keyboard.press("Shift+N")
+    page.wait_for_url(f"**image={ids[4]}*")
+    ready(page)
+    expect(matrix).to_have_count(0)
+    page.mouse.move(640, 500)
+    page.mouse.wheel(0, 800)
+    expect(matrix).to_be_in_viewport()
+    before = page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop")
+    page.keyboard.press("Shift+P")  # the place below is looked at: it follows, and stays where it is
+    page.wait_for_url(f"**image={ids[3]}*")
+    ready(page)
+    expect(matrix).to_be_in_viewport()
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == pytest.approx(before, abs=80)
 
 
 def test_other_settings_are_drawn(page, address):

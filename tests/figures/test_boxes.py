@@ -34,6 +34,19 @@ def test_boxes_lie_on_the_picture_and_labels_are_text():
     assert len(figures.image_with_boxes(image, [], [], []).data) == 1
 
 
+@pytest.mark.parametrize("size", [(640, 160), (640, 400), (640, 640), (400, 640), (160, 640)])
+def test_the_height_follows_the_picture(size):
+    """No hole below a landscape picture; a tall one is drawn smaller."""
+    made = figures.image_with_boxes(Image.new("RGB", size), [], [], [])
+    inner = made.layout.height - made.layout.margin.t - made.layout.margin.b
+    assert inner == pytest.approx(
+        min(640 * size[1] / size[0], 520 - made.layout.margin.t - made.layout.margin.b), abs=1
+    )
+    looks = list(figures.LOOKS.values())
+    many = figures.image_with_boxes(Image.new("RGB", size), [[0, 0, 9, 9]] * len(looks), looks, [""] * len(looks))
+    assert many.layout.margin.b > made.layout.margin.b  # a legend of several lines covers no picture
+
+
 def test_no_more_than_the_limit_is_drawn():
     count = figures.LIMIT + 5
     look = figures.LOOKS["iou"]

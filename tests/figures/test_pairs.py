@@ -11,14 +11,15 @@ from orl_explore.figures import pairs as figures
 
 def test_matrix():
     similarity = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
-    figure = figures.matrix(similarity, [10, 11], [20, 21, 22], [figures.Link(1, 1, 2, 0.6)], chosen=(0, 1))
+    link = figures.Link(1, 1, 2, 0.6, verdict="accepted")
+    figure = figures.matrix(similarity, [10, 11], [20, 21, 22], [link], chosen=(0, 1))
     heat, cells = figure.data
     np.testing.assert_array_equal(heat.z, similarity)
     at = dict(zip(zip(cells.x, cells.y, strict=True), cells.customdata, strict=True))
     assert at[3, 2].tolist() == [11, 22, 0.6]  # column 3, row 2
     assert at[1, 1].tolist() == [10, 20, 0.1]
     (mark,) = figure.layout.annotations
-    assert (mark.x, mark.y, mark.text) == (3, 2, "<b>1</b>")
+    assert (mark.x, mark.y, mark.text) == (3, 2, "<b>1 ✓</b>")
     frame = figure.layout.shapes[-1]
     assert (frame.x0, frame.x1, frame.y0, frame.y1) == (1.5, 2.5, 0.5, 1.5)
 
@@ -27,10 +28,14 @@ def test_joined():
     left = figures.Picture(b"", (200, 100), "<i>a</i> & b")
     right = figures.Picture(b"", (50, 100), "c")
     boxes = np.array([[0, 0, 100, 100], [100, 0, 100, 100]])
-    links = [figures.Link(1, 1, 0, 0.9, strong=True), figures.Link(2, 1, 1, 0.8, dashed=True)]
+    links = [figures.Link(1, 1, 0, 0.9, strong=True), figures.Link(2, 1, 1, 0.8, verdict="rejected")]
     figure = figures.joined(left, right, boxes, boxes // (2, 1, 2, 1), links)
     texts = [annotation.text for annotation in figure.layout.annotations]
-    assert texts == ["&lt;i&gt;a&lt;/i&gt; &amp; b", "c", "<b>1 2</b>", "<b>1</b>", "<b>2</b>"]
+    assert texts == ["&lt;i&gt;a&lt;/i&gt; &amp; b", "c", "<b>1</b>", "<b>2 ✗</b>", "<b>1</b>", "<b>2 ✗</b>"]
+    tags = figure.layout.annotations[2:]
+    boxes_of = {trace.hovertemplate[:6]: trace.line.color for trace in figure.data if trace.hovertemplate}
+    assert [tag.bgcolor for tag in tags] == [boxes_of[f"pair {tag.text[3]}"] for tag in tags]  # of its pair's boxes
+    assert tags[0].xshift == 0 < tags[1].xshift  # two pairs of one box: beside each other
     lines = [trace for trace in figure.data if trace.hovertemplate and len(trace.x) == 2]
     # Pair 2 first, the strong one on top; both begin at the right edge of box 1 of a picture one wide, half as high.
     assert [line.x[0] for line in lines] == [1, 1]
@@ -38,6 +43,20 @@ def test_joined():
     assert lines[0].x[1] == pytest.approx(1 + figures.GAP + 0.25 + 0.5)
     assert [line.line.dash for line in lines] == ["dot", "solid"]
     assert len(figures.joined(left, right, boxes, boxes, [], all_boxes=True).data) == 2
+
+
+@pytest.mark.parametrize("sizes", [((400, 100), (400, 100)), ((100, 400), (300, 200)), ((50, 50), (400, 300))])
+def test_the_height_follows_the_pictures(sizes):
+    """At the aspect that is named, the pictures fill the height between the margins; titles have lines of their own."""
+    left, right = (figures.Picture(b"", size, title) for size, title in zip(sizes, ("a", "b\nc"), strict=True))
+    figure = figures.joined(left, right, np.zeros((0, 4)), np.zeros((0, 4)), [])
+    low, high = sorted(figure.layout.yaxis.range)
+    across = figure.layout.xaxis.range[1] - figure.layout.xaxis.range[0]
+    assert figures.aspect(left, right) == pytest.approx(across / (high - low))
+    tallest = max(picture.sizey for picture in figure.layout.images)
+    assert high - low == pytest.approx(tallest, abs=0.021)
+    assert figure.layout.margin.t >= 2 * figures.LINE
+    assert figure.layout.annotations[1].text == "b<br>c"
 
 
 def test_changes_are_drawn_without_numbers_and_the_gained_on_top():

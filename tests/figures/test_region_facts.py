@@ -53,3 +53,16 @@ def test_verdicts(copy):
         save_review(copy, pair, verdict=verdict)
     asked = np.array([first["key_region"], first["query_region"], others.iloc[0]["key_region"]], np.int64)
     assert region_facts.verdicts_of(copy, asked).tolist() == ["accepted", "both", "rejected"]
+
+
+def test_tags(copy):
+    pairs = copy.read("pairs")
+    asked = np.arange(copy.count("regions"))
+    assert set(region_facts.tags_of(copy, asked)) == {"no tag"}
+    first, second = (Pair(*map(int, row)) for row in pairs[list(Pair._fields)].iloc[[0, 1]].to_numpy())
+    save_review(copy, first, note="a #hub, and #blur; # alone is none")
+    save_review(copy, second, note="#hub #hub")
+    found = region_facts.tags_of(copy, asked)
+    assert found[first.key_region] == "blur hub" != found[second.key_region]
+    assert found[second.key_region] == "hub"
+    assert (found != "no tag").sum() == len({*first[2:], *second[2:]})

@@ -12,7 +12,7 @@ from orl_explore.practice.contexts import CONTEXTS, make_background
 from orl_explore.practice.flat import SIDES
 from orl_explore.practice.placing import MIN_VISIBLE
 from orl_explore.practice.scenes import compose_scene, make_scenes
-from orl_explore.practice.shapes import SHAPES, DrawnObjects, draw, make_instance
+from orl_explore.practice.shapes import DrawnObjects
 
 
 @pytest.mark.skipif(cv2.__version__ != "5.0.0", reason="other releases of OpenCV may round otherwise")
@@ -65,21 +65,3 @@ def test_backgrounds_differ_between_scenes_and_are_faint():
         assert np.std([picture.mean(axis=(0, 1)) for picture in pictures], axis=0).max() > 0.02
     with pytest.raises(ValueError, match="no pattern lava"):
         contexts._pattern("lava", np.random.default_rng(0), 64)
-
-
-# -- shape tells categories apart, color does not
-
-
-def features():
-    """Mean colors (480, 3), silhouettes (480, 24 * 24) and categories (480,) of every drawn instance."""
-    colors, outlines, labels = [], [], []
-    for label, category in enumerate(SHAPES):
-        for number in range(40):
-            sprite = draw(make_instance(category, number), side=48, angle=0, flip=False, light=250)
-            solid = sprite.alpha >= 0.5
-            colors.append(sprite.rgb[solid].mean(axis=0))
-            ys, xs = np.nonzero(solid)
-            tight = sprite.alpha[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
-            outlines.append(cv2.resize(tight, (24, 24), interpolation=cv2.INTER_AREA).ravel())
-            labels.append(label)
-    return np.array(colors), np.array(outlines), np.array(labels)

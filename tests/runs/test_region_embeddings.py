@@ -28,6 +28,12 @@ def write(run, encoder, ids=(0, 2, 5), **facts):
     write_json(folder / stored.MANIFEST, known | facts)
 
 
+def test_the_command_for_all_regions(copy):
+    command = stored.command_for_all(Run(copy.path), ["random", "untrained", "a b"])
+    names = f"--encoder untrained 'a b' --limit {copy.count('regions')}"
+    assert command == f"orl embed-regions {copy.path} {names}"
+
+
 def test_a_sample_is_seeded_and_a_smaller_one_is_part_of_it():
     np.testing.assert_array_equal(sample(5, limit=5, seed=0), np.arange(5))
     chosen = sample(1000, limit=10, seed=3)

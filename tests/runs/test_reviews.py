@@ -22,10 +22,12 @@ from orl_explore.runs.reviews import (
     apply_reviews,
     as_coco,
     as_csv,
+    count_tags,
     read_disputes,
     read_reviews,
     save_review,
     save_verdicts,
+    tags_of,
 )
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
@@ -74,6 +76,15 @@ def test_verdict_and_note_are_kept_apart(mined):
     save_review(mined, pair, verdict="")
     assert read_reviews(mined)[["verdict", "note"]].iloc[0].tolist() == ["", "two cups"]
     assert len(save_review(mined, pair, note="")) == 0  # neither verdict nor note: no row
+
+
+def test_tags_are_words_of_notes(mined):
+    assert len(count_tags(read_reviews(mined))) == len(tags_of(read_reviews(mined))) == 0
+    save_review(mined, pair_at(mined, 0), verdict="rejected", note="#hub and #hub, #two")
+    save_review(mined, pair_at(mined, 1), note="#hub; an e#mail is one, too")
+    reviews = read_reviews(mined)
+    assert sorted(tags_of(reviews)["tag"]) == ["hub", "hub", "mail", "two"]
+    assert count_tags(reviews).to_numpy().tolist() == [["hub", 2, 0, 1], ["mail", 1, 0, 0], ["two", 1, 0, 1]]
 
 
 def test_types_on_disk(mined):

@@ -15,6 +15,7 @@ from rich.console import Console
 from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images
+from orl_explore.numbers import percent_text
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config, EncoderSettings, EvaluateSettings, Stage1Settings
@@ -202,7 +203,7 @@ def test_tables_on_the_console(full):
     text = shown(summary)
     for expected in ("random", "stage 1", "stage 3", "chance", "object probe", "purity", "recall at IoU 0.7"):
         assert expected in text
-    assert f"{summary['stage1']['object_probe']:.1%}" in text
+    assert percent_text(summary["stage1"]["object_probe"]) in text
     assert "collapsed" not in text
     assert "equal epochs" not in text
 

@@ -111,5 +111,5 @@ def test_neighbors_by_an_index_are_recorded(unfinished, changed, finished, capsy
     run = unfinished("stage2")
     stage2.run(run, changed("stage2", index="ivf"))
     assert run.stage("stage2")["neighbor_index"] == {"lists": 1, "probes": 1, "recall": 1.0}  # so few fill one list
-    assert "looking into 1 of 1 lists: it finds 100.0% of the 3 nearest images" in capsys.readouterr().err
+    assert "looking into 1 of 1 lists: it finds 100.0 % of the 3 nearest images" in capsys.readouterr().err
     assert outputs(run, "stage2") == outputs(finished, "stage2")

@@ -50,7 +50,7 @@ def test_a_finished_run(runs, visit):
     app = a.set_value("stage3").run()  # the same encoder twice
     assert sound(app), text(app)
     assert "A and B are the same encoder" in text(app)
-    assert app.metric[0].value == "100.0%"
+    assert app.metric[0].value == "100.0 %"
     assert "lost" not in text(app)
 
 

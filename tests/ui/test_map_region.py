@@ -8,6 +8,7 @@ from flat_maps import flat_layout
 from orl_explore.maps import object_map, similar_regions
 from orl_explore.runs.region_embeddings import read_region_embeddings
 from orl_explore.ui import map_address, map_region
+from training import cli
 from training.embed_regions import embed_regions_by
 
 PAGE = "object_map"
@@ -66,10 +67,16 @@ def test_similar_regions_by_both_encoders(run, tiny, visit):
     found = read_region_embeddings(run, "stage3")
     expected = similar_regions.most_similar(found.vectors, 4, count=map_region.SIMILAR)
     labels = [app.button(key=f"object map similar stage3 {number}").label for number in range(len(expected))]
-    assert labels == [f"{value:.2f}" for value in expected["similarity"]]
+    assert labels == [f"{value:.3f}" for value in expected["similarity"]]
     outside = next(region for region in range(100) if region not in ids)
-    captions = [text.value for text in visit(encoder="stage1", region=outside).caption]
-    assert f"Region {outside} is not in the sample that this encoder has embedded." in captions
+    captions = "".join(text.value for text in visit(encoder="stage1", region=outside).caption)
+    count = run.count("regions")
+    assert f"Region {outside} is not in the random sample of 60 of {count:,} regions" in captions
+    assert "It is not on the map" in captions
+    command = f"orl embed-regions {run.path} --encoder stage1 --limit {count}"
+    assert f"`{command}` embeds all of them." in captions
+    assert cli.main(command.split()[1:]) == 0
+    assert len(read_region_embeddings(run, "stage1").region_ids) == count
 
 
 def test_a_selection_is_in_the_address_listed_cleared_and_chosen_from(run, visit):

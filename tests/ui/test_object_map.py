@@ -84,7 +84,7 @@ def test_two_encoders(embedded, visit, drawn, view):
 def test_every_color_with_a_chosen_region(run, visit, drawn, color):
     first = run.read("pairs").iloc[0]
     pair = Pair(*(int(first[name]) for name in ("image_id", "neighbor_id", "query_region", "key_region")))
-    save_review(run, pair, verdict="accepted")
+    save_review(run, pair, verdict="accepted", note="#seen")
     app = visit(color=color, region=3)
     assert not app.warning, [box.value for box in app.warning]
     assert drawn[-1]["title"]

@@ -125,8 +125,8 @@ def test_the_summary_is_shown(runs, visit):
     (runs / "one" / "evaluation").mkdir(exist_ok=True)
     (runs / "one" / "evaluation" / "summary.json").write_text(json.dumps(summary))
     values = {tile.label: tile.value for tile in visit().metric}
-    assert values["Linear probe, stage 3"] == "50.0%"
-    assert values["Objects with a box"] == "75.0%"
+    assert values["Linear probe, stage 3"] == "50.0 %"
+    assert values["Objects with a box"] == "75.0 %"
     assert "Pairs of one category" not in values  # nobody has measured it
 
 

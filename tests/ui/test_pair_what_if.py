@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from orl_explore.judging.diagnostics import region_categories, same_category
+from orl_explore.numbers import percent_text
 from orl_explore.pairs import compare_pairs, pair_image, region_slices
 
 PAGE = "pairs"
@@ -41,7 +41,7 @@ def test_what_if(run, visit):
     assert [metric.value for metric in app.metric[:3]] == [str(len(other)), str(len(gained)), str(len(lost))]
     categories = region_categories(run.read("regions"), run.read("objects"))
     share = same_category(other, categories)
-    assert app.metric[3].value == ("-" if np.isnan(share) else f"{share:.0%}")
+    assert app.metric[3].value == percent_text(share)
     assert "could not be drawn" not in said(app)
     near, changes = run.read("neighbors", image_id=image_id)["neighbor_id"], pd.concat([gained, lost])["neighbor_id"]
     (shown,) = [box for box in app.selectbox if box.label == "Changes with"]

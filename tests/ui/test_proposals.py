@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orl_explore.boxes import filter_boxes
+from orl_explore.numbers import percent_text
 from orl_explore.runs.run import Run
 from orl_explore.ui import proposals as page
 
@@ -56,7 +57,7 @@ def test_recall_of_the_whole_run(runs, finished, visit):
 
     recall = proposal_recall(finished.read("objects"), finished.read("regions"))
     app = visit()
-    assert [metric.value for metric in app.metric][2:] == [f"{recall.at[t]:.1%}" for t in (0.5, 0.7)]
+    assert [metric.value for metric in app.metric][2:] == [percent_text(recall.at[t]) for t in (0.5, 0.7)]
 
 
 def test_recall_with_other_settings(run, finished, visit):
@@ -71,7 +72,7 @@ def test_recall_with_other_settings(run, finished, visit):
     assert not app.exception
     made = recall_with(proposals, objects, min_side=16, max_boxes=1)
     assert made.at[0.5] < stored.at[0.5]
-    assert [metric.value for metric in app.metric][2:] == [f"{made.at[t]:.1%}" for t in (0.5, 0.7)]
+    assert [metric.value for metric in app.metric][2:] == [percent_text(made.at[t]) for t in (0.5, 0.7)]
     assert app.metric[2].delta == f"{100 * (made.at[0.5] - stored.at[0.5]):+.1f} points"
     assert any("with the settings above; below" in box.value for box in app.caption)
 

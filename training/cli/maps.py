@@ -92,6 +92,7 @@ def _map(arguments: argparse.Namespace) -> None:
     from contextlib import contextmanager
 
     from orl_explore.maps import object_map
+    from orl_explore.numbers import percent_text
     from orl_explore.runs.run import Run
     from training.console import console, progress_bar
 
@@ -114,7 +115,8 @@ def _map(arguments: argparse.Namespace) -> None:
             of = run.path if encoder == object_map.MINED else f"{encoder} of {run.path}"
             console.print(f"the map of {of} is up to date: skipped", markup=False)
             continue
-        kept = f", which keeps {found.table['kept'].mean():.0%} of their nearest neighbors" if len(found.table) else ""
+        share = percent_text(found.table["kept"].mean())
+        kept = f", which keeps {share} of their nearest neighbors" if len(found.table) else ""
         console.print(f"{len(found.table):,} of {found.regions:,} regions are on the map{kept}: {file}", markup=False)
 
 

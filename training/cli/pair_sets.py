@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from orl_explore.errors import OrlError
+from orl_explore.numbers import percent_text
 from training.cli.arguments import Commands, add_json, add_run
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _pairs(arguments: argparse.Namespace) -> None:
     Console().print(table)
     for name, value in (("of one category", figures.purity), ("in the whole run", whole.purity)):
         if value == value:
-            Console().print(f"{value:.1%} of the pairs of two objects {name}", highlight=False)
+            Console().print(f"{percent_text(value)} of the pairs of two objects {name}", highlight=False)
 
 
 def prepared(path: Path, *, overwrite: bool = False) -> AllPairs:

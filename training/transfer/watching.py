@@ -12,6 +12,7 @@ from orl_explore.embedding import embed_regions
 from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.judging.probes import knn_accuracy
+from orl_explore.numbers import percent_text
 from orl_explore.runs.files import atomic_write
 from orl_explore.settings import Config, TrainSettings
 from training.console import console
@@ -60,4 +61,4 @@ class KnnWatch(Callback):
         self.rows.append({"step": step - 1, "epoch": epoch, "knn": f"{accuracy:.4f}"})
         with atomic_write(self.path) as temporary:
             pd.DataFrame(self.rows).to_csv(temporary, index=False)
-        console.print(f"epoch {epoch}: kNN accuracy on object crops {accuracy:.1%}")
+        console.print(f"epoch {epoch}: kNN accuracy on object crops {percent_text(accuracy)}")
