@@ -1,75 +1,116 @@
 """What lies below the fold of a page: drawn once it comes into view, so that what is above it is there sooner.
 
-With the page's first picture all of it is drawn. When the reader goes on to another one, the part below is left empty
-until the browser says that it is seen, which on a tall window is at once; only this part is drawn then.
+With the page's first picture all of it is drawn. When the reader goes on to another one while the part below is out of
+sight, it is left empty until the browser says that it is seen. While it is looked at, it is drawn with the page. It
+keeps its height until it is there again, so that nothing jumps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import streamlit as st
 
-from orl_explore.ui import state
-
 SCRIPT = """
 const PATIENCE = 1000;  // milliseconds after which an answer that has not come is asked for again
+const SETTLED = 1500;  // milliseconds after which what was drawn has its own height
+const PEEKING = 80;  // pixels of it that may be seen without it being looked at
 
 export default function ({ parentElement, data, setTriggerValue }) {
-    const room = parentElement.querySelector('.room');
-    room.style.height = `${data.height}px`;
-    const ask = () => setTriggerValue('seen', data.of);
-    const stop = () => { room.watch?.disconnect(); clearInterval(room.timer); };
-    stop();  // what was watched for the picture before
-    room.watch = new IntersectionObserver(found => {
-        clearInterval(room.timer);
-        if (!found.at(-1).isIntersecting) return;
-        ask();
-        room.timer = setInterval(ask, PATIENCE);
+    const host = parentElement.host ?? parentElement, frame = host.closest(`.st-key-${data.frame}`);
+    if (!frame) return;
+    const own = frame.orlBelow ??= { of: data.of, height: data.height, visible: null, scrolled: '' };
+    own.drawn = data.drawn;
+    own.tell = () => setTriggerValue('looked', { visible: own.visible });
+    const ask = () => {  // until it is there
+        clearInterval(own.timer);
+        if (own.visible && !own.drawn) own.timer = setInterval(own.tell, PATIENCE);
+    };
+
+    if (own.of !== data.of || !data.drawn) {
+        frame.style.minHeight = `${own.height}px`;
+        clearTimeout(own.release);
+        own.release = null;
+    }
+    own.of = data.of;
+    if (data.drawn && frame.style.minHeight) {
+        own.release ??= setTimeout(() => { frame.style.minHeight = ''; own.release = null; }, SETTLED);
+    }
+    own.sizes ??= new ResizeObserver(() => {
+        if (own.drawn && !frame.style.minHeight) own.height = Math.max(data.height, frame.offsetHeight);
     });
-    room.watch.observe(room);
-    return stop;
+    own.sizes.observe(frame);
+    own.watch ??= new IntersectionObserver(found => {
+        const visible = found.at(-1).isIntersecting;
+        if (visible !== own.visible) {
+            const first = own.visible === null;
+            own.visible = visible;
+            if (visible || !first) own.tell();  // it begins unseen
+        }
+        ask();
+    }, { rootMargin: `0px 0px -${PEEKING}px 0px` });
+    own.watch.observe(frame);
+    ask();
+    if (data.scroll && data.scroll !== own.scrolled) {
+        own.scrolled = data.scroll;
+        setTimeout(() => frame.scrollIntoView({ block: 'start' }), 0);
+    }
+    return () => {
+        if (frame.isConnected && frame.contains(host)) return;
+        for (const observer of [own.watch, own.sizes]) observer.disconnect();
+        clearInterval(own.timer);
+        clearTimeout(own.release);
+    };
 }
 """
-_room = st.components.v2.component("orl_below", html='<div class="room"></div>', js=SCRIPT)
+_watcher = st.components.v2.component("orl_below", html="<div></div>", js=SCRIPT)
 
 
-def show(key: str, draw: Callable[[], None], *, of: str, height: int, keep: Sequence[str] = ()) -> None:
+def show(key: str, draw: Callable[[], None], *, of: str, height: int) -> None:
     """Draw what lies below the fold, or leave room for it until it is seen.
 
     Args:
-        key: of this part.
-        draw: draws it, as a fragment: what is clicked in it runs no more than it. A callback that changes what stands
-            above calls `changes_page`.
+        key: of this part; letters and hyphens.
+        draw: draws it.
         of: what it is of. Another one than was drawn last is not drawn before it is seen.
-        height: of the room that is left, pixels.
-        keep: keys of widgets in it that keep their values while it is not drawn.
+        height: of the room that is left at first, pixels.
     """
-    _part(key, draw, of, height, tuple(keep))
+    drawn = _is_looked_at(key) or st.session_state.get(f"{key} drawn") in (None, of)
+    if drawn:
+        st.session_state[f"{key} drawn"] = of
+    with st.container(key=key):
+        _watch(key, of, height)
+        if drawn:
+            draw()
+
+
+def bring_into_view(key: str) -> None:
+    """Scroll to this part, and draw it, with the next run of the page. Made for callbacks."""
+    st.session_state[f"{key} looked at"] = True
+    st.session_state[f"{key} scroll"] = st.session_state.get(f"{key} scroll", 0) + 1
+
+
+def _is_looked_at(key: str) -> bool:
+    return st.session_state.get(f"{key} looked at", False)
 
 
 @st.fragment
-def _part(key: str, draw: Callable[[], None], of: str, height: int, keep: Sequence[str]) -> None:
-    if st.session_state.pop(f"{key} changes page", False):
-        st.session_state[f"{key} seen"] = None  # the reader looks at it: draw it with the page
+def _watch(key: str, of: str, height: int) -> None:
+    watcher = f"{key} watcher"
+
+    def looked() -> None:
+        said = st.session_state[watcher].get("looked")
+        if isinstance(said, dict):
+            st.session_state[f"{key} looked at"] = said.get("visible") is True
+
+    drawn = st.session_state[f"{key} drawn"] == of
+    if not drawn and _is_looked_at(key):
         st.rerun()
-    seen, room = f"{key} seen", f"{key} room"
-
-    def comes_into_view() -> None:
-        if st.session_state[room].get("seen") == of:  # not what a browser says of the one before
-            st.session_state[seen] = of
-
-    with state.explained(key):
-        if st.session_state.get(seen) in (None, of):
-            st.session_state[seen] = of
-            draw()
-            return
-        for name in keep:
-            if name in st.session_state:
-                st.session_state[name] = st.session_state[name]
-        _room(key=room, data={"of": of, "height": height}, on_seen_change=comes_into_view)
-
-
-def changes_page(key: str) -> None:
-    """Have the whole page drawn after a callback in this part; the part, which the reader looks at, with it."""
-    st.session_state[f"{key} changes page"] = True
+    data = {
+        "frame": key,
+        "of": of,
+        "drawn": drawn,
+        "height": height,
+        "scroll": st.session_state.get(f"{key} scroll", 0),
+    }
+    _watcher(key=watcher, data=data, on_looked_change=looked)

@@ -329,7 +329,7 @@ def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) 
     st.session_state["compare region"] = region
 
     def typed() -> None:
-        state.set_parameter("region", str(st.session_state["compare region"]))
+        state.set_parameters(region=str(st.session_state["compare region"]))
 
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width=96):
@@ -357,7 +357,7 @@ def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) 
                 st.caption(similarity_text(cosine))
                 with st.container(horizontal=True, gap=None):
                     look(int(boxes.region_ids[near_row]), f"{letter} {near_row}")
-                    why(region, int(boxes.region_ids[near_row]), f"{letter} {near_row}")
+                    why(run, region, int(boxes.region_ids[near_row]), f"{letter} {near_row}")
         tables.append(
             pd.DataFrame({"by": letter, "region_id": boxes.region_ids[own], "cosine": cosines, "sign": signs})[own >= 0]
         )
@@ -377,7 +377,7 @@ def cells(run: Run, regions: Sequence[int], name: str) -> list[Any]:
     return tiles.cells(sizes, f"objects {name}", width=CELL)
 
 
-def why(first: int, second: int, name: str) -> None:
+def why(run: Run, first: int, second: int, name: str) -> None:
     """A button that asks why two regions are alike."""
     st.button(
         f"Why are {first} and {second} alike?",
@@ -386,7 +386,7 @@ def why(first: int, second: int, name: str) -> None:
         help="Why are these two alike?",
         type="tertiary",
         on_click=pair_alike.open_boxes,
-        args=(first, second),
+        args=(run, first, second),
     )
 
 
@@ -405,6 +405,6 @@ def look(region: int, name: str) -> None:
         key=f"compare look at {name}",
         help=f"Look at region {region}",
         type="tertiary",
-        on_click=state.set_parameter,
-        args=("region", str(region)),
+        on_click=state.set_parameters,
+        kwargs={"region": str(region)},
     )

@@ -95,7 +95,7 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
                             st.caption(state.plain(str(boxes.labels[boxes.rows_of(np.array([region]))[0]])))
                 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                     st.caption(similarity_text(value))
-                    why(query, key, f"{name} {query} {key}")
+                    why(run, query, key, f"{name} {query} {key}")
         download(rows, f"pairs-{name.lower()}")
 
 

@@ -29,7 +29,7 @@ def show(run: Run) -> None:
         ["", *names],
         key="only images of",
         format_func=lambda name: f"only of {name}" if name else "all images",
-        on_change=lambda: state.set_parameter(PARAMETER, st.session_state["only images of"] or None),
+        on_change=lambda: state.set_parameters(**{PARAMETER: st.session_state["only images of"] or None}),
         label_visibility="collapsed",
         width=180,
     )
@@ -40,7 +40,7 @@ def chosen(run: Run) -> str | None:
     wanted = st.query_params.get(PARAMETER)
     if wanted is not None and wanted not in _names(run):
         state.fall_back(f"This run has no selection {wanted[:40]}: all images are shown.")
-        state.set_parameter(PARAMETER, None)
+        state.set_parameters(**{PARAMETER: None})
         return None
     return wanted
 

@@ -14,14 +14,17 @@ from orl_explore.judging.comparison import Source
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import encoders, pair_places, state
+from orl_explore.ui import below, encoders, pair_places, state
 from orl_explore.ui.pair_places import Place, Seen
-from orl_explore.ui.pair_scene import Scene
+from orl_explore.ui.pair_scene import BELOW, Scene
 
 TITLE = "Why are these two alike?"
 
 MOST = 4
 """Encoders side by side at most."""
+
+BY, LOOK = "by", "look"
+"""Parameters of the address: which encoders are asked, and what is shown of them."""
 
 
 def show(scene: Scene, chosen: Pair) -> None:
@@ -34,10 +37,12 @@ def show(scene: Scene, chosen: Pair) -> None:
     _shown(scene, regions, names)
 
 
-def open_boxes(first: int, second: int) -> None:
-    """Look at any two boxes here, from any page; the address follows. Made for callbacks."""
-    st.query_params["boxes"] = f"{first}-{second}"
+def open_boxes(run: Run, first: int, second: int) -> None:
+    """Look at any two boxes here, and the image of the first, from any page. Made for callbacks."""
+    image_id = state.region_of(run, first)[0]
     st.session_state["pairs tab"] = TITLE
+    state.choose_image(image_id, boxes=f"{first}-{second}", place=None, tab=state.tab_in_address(TITLE))
+    below.bring_into_view(BELOW)
     state.go("pairs")
 
 
@@ -58,16 +63,22 @@ def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
     if is_asked_for() and found is None:
         st.warning("The link names boxes that are not there: those of the pair are shown.")
     shown = found or pair
-    for letter, region in zip("AB", shown, strict=True):
-        st.session_state[f"alike {letter}"] = region
+    # Fields of their own for each pair: one that was for another pair would say its old value once more.
+    keys = [f"alike {letter} {pair}" for letter in "AB"]
+    for key, region in zip(keys, shown, strict=True):
+        st.session_state[key] = region
+
+    def typed() -> None:
+        state.set_parameters(boxes="-".join(str(st.session_state[key]) for key in keys), place=None)
+
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for letter in "AB":
+        for letter, key in zip("AB", keys, strict=True):
             st.number_input(
                 f"Box {letter}, by its region_id",
                 0,
                 count - 1,
-                key=f"alike {letter}",
-                on_change=_typed,
+                key=key,
+                on_change=typed,
                 width=180,
             )
         st.button(
@@ -80,35 +91,51 @@ def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
     return shown
 
 
-def _typed() -> None:
-    first, second = (st.session_state[f"alike {letter}"] for letter in "AB")
-    st.query_params["boxes"] = f"{first}-{second}"
-    st.query_params.pop("place", None)
-
-
 def _forget() -> None:
-    for key in ("boxes", "place"):
-        st.query_params.pop(key, None)
-
-
-def chooser_key(run: Run) -> str:
-    """Key of the field that chooses the encoders."""
-    return f"alike encoders {run.path}"
+    state.set_parameters(boxes=None, place=None)
 
 
 def _encoders(run: Run) -> dict[str, Source]:
-    """Which encoders are asked, by name: the run's own at first."""
+    """Which encoders are asked, by name: those that the address names, else the run's own."""
     found = encoders.sources(run, others=False)
     own = [name for name in encoders.OWN if name in found] or list(found)[:1]
+    default, key = own[-MOST:], f"alike encoders {run.path}"
+    wanted = st.query_params.get(BY)
+    if key not in st.session_state:  # the field keeps no value while it is not drawn; the address does
+        named = [name for name in (wanted or "").split(",") if name in found][:MOST]
+        if wanted and not named:
+            state.fall_back(f"This run has no encoder {wanted[:60]}: its own are asked.")
+        st.session_state[key] = named or default
+
+    def changed() -> None:
+        names = st.session_state[key]
+        state.set_parameters(**{BY: ",".join(names) if names and names != default else None})
+
     names = st.multiselect(
-        "Encoders",
-        list(found),
-        default=own[-MOST:],
-        format_func=encoders.title,
-        key=chooser_key(run),
-        max_selections=MOST,
+        "Encoders", list(found), format_func=encoders.title, key=key, max_selections=MOST, on_change=changed
     )
     return {name: found[name] for name in sorted(names, key=list(found).index)}
+
+
+def _view() -> str:
+    """What is shown of them: what the address names, else the places."""
+    wanted = st.query_params.get(LOOK)
+    if "alike view" not in st.session_state:
+        st.session_state["alike view"] = wanted if wanted in pair_places.VIEWS else next(iter(pair_places.VIEWS))
+
+    def changed() -> None:
+        state.set_parameters(**{LOOK: st.session_state["alike view"]})
+
+    chosen = st.segmented_control(
+        "View",
+        list(pair_places.VIEWS),
+        format_func=lambda name: pair_places.VIEWS[name],
+        required=True,
+        key="alike view",
+        label_visibility="collapsed",
+        on_change=changed,
+    )
+    return str(chosen)
 
 
 # ---- the pictures --------------------------------------------------------------------------------------------------
@@ -118,15 +145,7 @@ def _encoders(run: Run) -> dict[str, Source]:
 def _shown(scene: Scene, regions: tuple[int, int], names: dict[str, Source]) -> None:
     """A fragment: another place or view leaves the rest of the page as it is."""
     with state.explained("why two boxes are alike"):
-        view = st.segmented_control(
-            "View",
-            list(pair_places.VIEWS),
-            format_func=lambda name: pair_places.VIEWS[name],
-            default="places",
-            required=True,
-            key="alike view",
-            label_visibility="collapsed",
-        )
+        view = _view()
         image_ids = [_image_of(scene, region) for region in regions]
         size = comparison.image_size(scene.run)
         seen = [_seen(scene, regions, image_ids, name, source, size) for name, source in names.items()]

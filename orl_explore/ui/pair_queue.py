@@ -113,9 +113,9 @@ def look(pairs: AllPairs, page: pd.DataFrame, key: str) -> None:
         number = st.session_state[key].get("opened")
         if number in numbers:
             row = page.iloc[numbers.index(number)]
-            state.go("pairs", int(row["image_id"]))  # which forgets the pair of another image
-            state.set_parameter("rank", str(int(row["neighbor_rank"]) + 1))
-            state.set_parameter("pair", f"{int(row['query_region'])}-{int(row['key_region'])}")
+            state.go("pairs")
+            pair = f"{int(row['query_region'])}-{int(row['key_region'])}"
+            state.choose_image(int(row["image_id"]), rank=str(int(row["neighbor_rank"]) + 1), pair=pair)
 
     verdicts = [[place, row["verdict"]] for place, row in _rows(page)]
     data = {"queue": str(numbers), "mode": "look", "total": len(cards), "count": len(cards), "start": 0}

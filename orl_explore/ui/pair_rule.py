@@ -13,8 +13,8 @@ from orl_explore.judging import verdicts
 from orl_explore.judging.verdicts import Rule
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
-from orl_explore.ui.pair_scene import Scene, has_embeddings
+from orl_explore.ui import below, state
+from orl_explore.ui.pair_scene import BELOW, Scene, has_embeddings
 
 WHAT_IF = "What if stage 2 had other settings?"
 """Title of the tab that the switches lead to."""
@@ -129,3 +129,4 @@ def _place(scene: Scene, pair: Pair) -> tuple[int, int]:
 def _try(run: Run, rule: Rule) -> None:
     to_address(run, rule)
     st.session_state["pairs tab"], st.query_params["tab"] = WHAT_IF, state.tab_in_address(WHAT_IF)
+    below.bring_into_view(BELOW)

@@ -18,13 +18,13 @@ from orl_explore.numbers import similarity_text
 from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import below, chooser, state
+from orl_explore.ui import chooser, state
 
 SIDE = 560
 """Longer side of the two pictures, pixels."""
 SHOWN = 60
 """Rows of crops at most; the most similar pairs."""
-BELOW = "pairs below"
+BELOW = "pairs-below"
 """Key of the part of the page below the decision."""
 
 
@@ -149,20 +149,26 @@ def _labels(run_path: str, image_ids: tuple[int, ...], objects_stamp: object, bo
     return region_categories(pd.concat(parts, ignore_index=True), objects)
 
 
-def show_pair(query_region: int, key_region: int, rank: int | None = None, *, by: str = "") -> None:
-    """Look at a pair from now on; the address follows. Made for callbacks; `by` is the chart or table clicked in."""
-    state.set_parameter("pair", f"{query_region}-{key_region}")
-    for name in ("boxes", "place"):  # of the pair before
-        state.set_parameter(name, None)
+def show_pair(
+    query_region: int, key_region: int, rank: int | None = None, *, by: str = "", image_id: int | None = None
+) -> None:
+    """Look at a pair from now on, of this image or of another; the address follows. Made for callbacks.
+
+    `by` is the chart or table clicked in.
+    """
+    changes = {"pair": f"{query_region}-{key_region}", "boxes": None, "place": None}  # these are of the pair before
     if rank is not None:
-        state.set_parameter("rank", str(rank))
+        changes["rank"] = str(rank)
+    if image_id is None:
+        state.set_parameters(**changes)
+    else:
+        state.choose_image(image_id, **changes)
     # A chart or table keeps what was clicked in it last and would not tell of a click there again: begin a new one.
     for kind in ("matrix", "list"):
         if kind != by and st.session_state.pop(f"pairs_{kind}_clicked", False):
             st.session_state[f"pairs_{kind}"] = st.session_state.get(f"pairs_{kind}", 0) + 1
     if by:
         st.session_state[f"pairs_{by}_clicked"] = True
-        below.changes_page(BELOW)
 
 
 def crop_table(scene: Scene, pairs: pd.DataFrame) -> pd.DataFrame:

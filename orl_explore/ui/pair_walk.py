@@ -168,8 +168,7 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
         step = next((step for step in walk.queue if step.name == text), None)
         if step is not None and step.pair != walk.at:
             walk.at = step.pair
-            state.choose_image(step.pair.image_id)
-            show_pair(step.pair.query_region, step.pair.key_region, step.rank)
+            show_pair(step.pair.query_region, step.pair.key_region, step.rank, image_id=step.pair.image_id)
             st.session_state["pairs walked"] = True
 
     if walk.memory["problem"]:

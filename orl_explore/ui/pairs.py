@@ -42,7 +42,6 @@ def render(run: Run) -> None:
         lambda: _below(scene, neighbor_id, chosen, similarity, reviews),
         of=f"{run.path} {scene.image_id} {neighbor_id}",
         height=900,
-        keep=[pair_alike.chooser_key(run)],
     )
 
 
@@ -70,7 +69,7 @@ def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
         if query is not None and key is not None and first <= query < last and key_first <= key < key_last:
             return Pair(scene.image_id, neighbor_id, query, key)
         state.fall_back(f"Image and neighbor have no pair of boxes {wanted[:40]}: their best one is shown.")
-        state.set_parameter("pair", None)
+        state.set_parameters(pair=None)
     stored = scene.pairs[scene.pairs["neighbor_id"] == neighbor_id]
     if len(stored):
         return Pair(scene.image_id, neighbor_id, *map(int, stored.iloc[0][["query_region", "key_region"]]))
@@ -82,8 +81,7 @@ def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
 
 
 def _go_to_rank(rank: int) -> None:
-    state.set_parameter("rank", str(rank))
-    state.set_parameter("pair", None)
+    state.set_parameters(rank=str(rank), pair=None)
 
 
 def _clicked(key: str) -> None:
@@ -111,7 +109,7 @@ def _choose_neighbor(scene: Scene) -> int | None:
     wanted = state.number(st.query_params.get("rank", "1"))
     if wanted not in places:
         state.fall_back(f"This image has {len(places)} neighbors, not one of place {wanted}: the nearest is shown.")
-        state.set_parameter("rank", None)
+        state.set_parameters(rank=None)
         wanted = 1
     # Buttons, as they keep no value: a value that is set here could cross with one that the browser says.
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key="pairs neighbor"):

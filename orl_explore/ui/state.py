@@ -265,25 +265,30 @@ def chosen_image(run: Run) -> int:
     return value
 
 
-def set_parameter(key: str, value: str | None) -> None:
-    """Change a parameter of the address, and of what is taken along to other pages."""
-    kept = st.session_state.setdefault("address", {})
-    if value is None:
-        kept.pop(key, None)
-        st.query_params.pop(key, None)
-    else:
-        kept[key] = st.query_params[key] = value
+def set_parameters(**changes: str | None) -> None:
+    """Change parameters of the address, and of what is taken along to other pages; None takes one out.
+
+    All at once: each change by itself is a step of the browser's history, to which its Back button would go.
+    """
+    kept, address = st.session_state.setdefault("address", {}), st.query_params.to_dict()
+    for key, value in changes.items():
+        for known in (kept, address):
+            known.pop(key, None)
+            if value is not None:
+                known[key] = value
+    if address != st.query_params.to_dict():
+        st.query_params.from_dict(address)
 
 
-def choose_image(image_id: int) -> None:
-    """Look at another image from now on; the address follows. Made for `on_click`.
+def choose_image(image_id: int, **also: str | None) -> None:
+    """Look at another image from now on; the address follows, with what else is to change. Made for `on_click`.
 
     A rank, a pair, a region, two boxes and a place in them belong to the image before, and go.
     """
+    changes: dict[str, str | None] = {"image": str(image_id)}
     if st.query_params.get("image") != str(image_id):
-        for key in ("rank", "pair", "region", "boxes", "place"):
-            set_parameter(key, None)
-    set_parameter("image", str(image_id))
+        changes = dict.fromkeys(("rank", "pair", "region", "boxes", "place")) | changes
+    set_parameters(**changes | also)
 
 
 def component_key(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 
@@ -12,42 +13,42 @@ def page() -> None:
 
     st.text_input("Image", "1", key="image")
     st.text(f"picture {st.session_state['image']}")
+    st.button("Show below", on_click=below.bring_into_view, args=("part",))
+    below.show("part", lambda: st.text(f"matrix {st.session_state['image']}"), of=st.session_state["image"], height=300)
 
-    def draw() -> None:
-        st.text(f"matrix {st.session_state['image']}")
-        st.text_input("Kept", key="kept")
-        st.button("Choose", on_click=below.changes_page, args=("part",))
 
-    below.show("part", draw, of=st.session_state["image"], height=300, keep=["kept"])
+@pytest.fixture
+def app():
+    """The page on its first picture."""
+    return AppTest.from_function(page).run()
 
 
 def words(app: AppTest) -> list[str]:
     return [text.value for text in app.text]
 
 
-def say(app: AppTest, of: str) -> None:
-    """Tell the app what a browser does that sees the room that was left."""
-    app.session_state["part seen"] = of
-    app.run()
+def look(app: AppTest, image: str, *, below: bool) -> list[str]:
+    """Go on to a picture, while what is below is looked at or not, as the browser says."""
+    app.session_state["part looked at"] = below
+    app.text_input(key="image").input(image).run()
+    return words(app)
 
 
-def test_another_picture_is_drawn_below_once_that_is_seen():
-    app = AppTest.from_function(page).run()
+def test_another_picture_is_drawn_below_once_that_is_seen(app):
     assert words(app) == ["picture 1", "matrix 1"]  # the first one is drawn as a whole
-    app.text_input(key="kept").input("mine").run()
-    app.text_input(key="image").input("2").run()
+    assert look(app, "2", below=False) == ["picture 2"]
+    app.run()
     assert words(app) == ["picture 2"]
-    say(app, "1")  # too late, it is of the picture before
-    assert words(app) == ["picture 2"]
-    say(app, "2")
-    assert words(app) == ["picture 2", "matrix 2"]
-    assert app.text_input(key="kept").value == "mine"
+    assert look(app, "2", below=True) == ["picture 2", "matrix 2"]
+    assert look(app, "2", below=False) == ["picture 2", "matrix 2"]  # what is drawn stays when the reader scrolls up
 
 
-def test_what_is_chosen_below_draws_the_page_and_what_is_below():
-    app = AppTest.from_function(page).run()
+def test_while_it_is_looked_at_it_is_drawn_with_the_page(app):
+    assert look(app, "2", below=True) == ["picture 2", "matrix 2"]
+    assert look(app, "3", below=True) == ["picture 3", "matrix 3"]
+
+
+def test_what_is_brought_into_view_is_drawn(app):
+    assert look(app, "2", below=False) == ["picture 2"]
     app.button[0].click().run()
-    assert words(app) == ["picture 1", "matrix 1"]
-    app.session_state["part changes page"] = True  # as a callback says it that goes to another picture, too
-    app.text_input(key="image").input("2").run()
     assert words(app) == ["picture 2", "matrix 2"]
