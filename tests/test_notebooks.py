@@ -36,15 +36,13 @@ SMALL = [
 ]
 """Settings for a first notebook of seconds."""
 
-TINY = {"encoder.backbone": "timm:test_resnet", "encoder.hidden": 32, "encoder.dim": 16, "epochs": 2}
-
 WARMUP = ["--stage1.warmup_epochs", "1", "--stage3.warmup_epochs", "1"]
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "01_quickstart": {"SCENES": 24, "SETTINGS": SMALL},
     "02_stage1_byol": {"STEPS": 3, "IMAGES": 8, "SMALL": SMALL},
     "03_stage2_correspondence": {"NEIGHBORS": [1, 2], "RATIOS": [0.1, 0.5], "EPOCHS": 1},
-    "04_stage3_orl": {"SEEDS": [0, 1], "SMALL": TINY},
+    "04_stage3_orl": {"SEEDS": [0, 1], "EPOCHS": 2, "SCENES": 24},
     "05_explore_embeddings": {"LIMIT": 200, "CLUSTERS": 4},
     "06_debugging": {"SCENES": 32, "EPOCHS": 2},
     "07_your_own_images_and_coco": {
