@@ -63,20 +63,21 @@ def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
     if is_asked_for() and found is None:
         st.warning("The link names boxes that are not there: those of the pair are shown.")
     shown = found or pair
-    # Fields of their own for each pair: one that was for another pair would say its old value once more.
-    keys = [f"alike {letter} {pair}" for letter in "AB"]
-    for key, region in zip(keys, shown, strict=True):
-        st.session_state[key] = region
+    # Fields of their own for what is shown: one whose value is set from here would say it again as if it were typed.
+    keys = [f"alike {letter} {pair} {shown}" for letter in "AB"]
 
     def typed() -> None:
-        state.set_parameters(boxes="-".join(str(st.session_state[key]) for key in keys), place=None)
+        said = tuple(st.session_state[key] for key in keys)
+        if said != shown:  # Streamlit tells of a field that is new, too
+            state.set_parameters(boxes="-".join(map(str, said)), place=None)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for letter, key in zip("AB", keys, strict=True):
+        for letter, key, region in zip("AB", keys, shown, strict=True):
             st.number_input(
                 f"Box {letter}, by its region_id",
                 0,
                 count - 1,
+                region,
                 key=key,
                 on_change=typed,
                 width=180,

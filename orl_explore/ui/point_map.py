@@ -46,7 +46,7 @@ HTML = """
 
 CSS = """
 :host { display: block; position: relative; }
-.board { display: flex; gap: 8px; height: max(340px, 100vh - 440px); }
+.board { display: flex; gap: 8px; height: max(500px, 64vh); }
 .map { position: relative; flex: 1; min-width: 0; border: 1px solid var(--st-border-color); border-radius: 8px;
        overflow: hidden; }
 .map canvas { position: absolute; inset: 0; width: 100%; height: 100%; }

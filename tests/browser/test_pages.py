@@ -149,6 +149,23 @@ def test_what_lies_below_the_fold_is_drawn_when_it_is_seen(page, address, runs):
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == pytest.approx(before, abs=80)
 
 
+def test_a_step_is_one_step_of_the_history_and_takes_the_tab_along(page, address, runs):
+    ids = ids_of(runs)
+    visit(page, address, run="one", page="pairs", image=ids[3], tab="why-are-these-two-alike", look="colors")
+    box = page.get_by_label("Box A, by its region_id")
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    before = page.evaluate("history.length")
+    for number in (1, 2):
+        page.keyboard.press("n")
+        page.wait_for_function(f"history.length === {before + number}")
+        ready(page)
+        query = parse_qs(urlsplit(page.url).query)
+        assert "boxes" not in query  # those of the pair are shown, not of the one before
+        assert box.input_value() == query["pair"][0].split("-")[0]
+    expect(page.get_by_text("The first three principal components")).to_be_visible()
+
+
 def test_other_settings_are_drawn(page, address):
     visit(page, address, run="one", page="pairs")
     expect(page.locator(".js-plotly-plot")).to_have_count(2)  # the pictures and the matrix
