@@ -80,7 +80,7 @@ SENTENCE = "[data-testid=stMain] [data-testid=stAlert]"
 MAIN = {
     "runs": "[data-testid=stDataFrame]",
     "overview": ".js-plotly-plot",
-    "data": "[class*=st-key-even-gallery] img",
+    "data": "[class*=st-key-tiles] img",
     "stage1": ".js-plotly-plot",
     "neighbors": ".st-key-walk-0",
     "proposals": ".js-plotly-plot",
@@ -271,7 +271,7 @@ class _Drive:
         if PICKS[page] == NEXT:
             now = re.search(r"image=(\d+)", self.tab.url)
             place = self.ids.index(int(now[1])) if now else 0
-            self.tab.locator(".st-key-choose-Next button").click()
+            self.tab.get_by_role("button", name="Next image").first.click()
             address = _in_address("image", self.ids[place + 1])
             if page == "pairs":  # the two pictures come first, then the deck with the decision
                 return f"{address} && {DECK}?.querySelector('.deck').dataset.pair?.startsWith('{self.ids[place + 1]},')"
