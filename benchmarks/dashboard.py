@@ -180,7 +180,9 @@ class _Drive:
         self.address, self.server, self.stuck = address, server, 0
         self.ids = run.read("images", columns=["image_id"])["image_id"].tolist()
         embedded = embedded_encoders(run)
-        self.regions = read_region_embeddings(run, embedded[0]).region_ids if embedded else np.zeros(0, np.int64)
+        self.regions = (
+            read_region_embeddings(run, embedded[0]).region_ids if embedded else np.arange(run.count("regions"))
+        )
         # Never the same image twice, so that no picture of it lies ready.
         self.rows = np.linspace(1, len(self.ids) - 2, min(repeats, len(self.ids) - 2)).round().astype(int).tolist()
 
