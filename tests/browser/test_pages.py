@@ -163,7 +163,8 @@ def test_a_step_is_one_step_of_the_history_and_takes_the_tab_along(page, address
         ready(page)
         query = parse_qs(urlsplit(page.url).query)
         assert "boxes" not in query  # those of the pair are shown, not of the one before
-        assert box.input_value() == query["pair"][0].split("-")[0]
+        expect(box).to_have_count(1)  # the one before is gone
+        expect(box).to_have_value(query["pair"][0].split("-")[0])
     expect(page.get_by_text("The first three principal components")).to_be_visible()
 
 
