@@ -2,8 +2,8 @@
 
 Every seed has its own images and its own stages 1 and 2; every arm trains one more encoder on them. All encoders are
 judged on images that nothing was trained on: objects of known instances and, for practice scenes, of new ones. An arm
-that is done is one json; whatever is stopped goes on where it was when the command is typed again, also with more arms
-or seeds. Tables say which arms are missing.
+that is done is a json and an npz beside this file's tables, kept with them; whatever is stopped goes on where it was when
+the command is typed again, also with more arms or seeds. Tables say which arms are missing.
 
     python benchmarks/claim.py scenes                          practice scenes, the main arms, seeds 1 2 3
     python benchmarks/claim.py disguise                        drawings whose color and texture tell nothing
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,14 +79,15 @@ ARMS = {
     "init-paper": Arm("initialized as published", encoder=(("init", "paper"),)),
     "init-torchvision": Arm("initialized as torchvision does", encoder=(("init", "torchvision"),)),
 }
+RESULTS = Path(__file__).parent / "results" / "claim"
 MAIN = ("untrained", "stage1", "full", "oracle")
 
 
 class Seed:
     """The images, stages 1 and 2, and arms of one seed, in a folder of their own."""
 
-    def __init__(self, folder: Path, seed: int, data: Data, config: str, overrides: list[str]):
-        self.folder, self.data = folder, data
+    def __init__(self, folder: Path, results: Path, seed: int, data: Data, config: str, overrides: list[str]):
+        self.folder, self.results, self.data = folder, results, data
         self.run, self.config = pipeline.prepare(
             folder / "run",
             config=config,
@@ -101,7 +103,7 @@ class Seed:
 
     def result(self, name: str) -> Path:
         """Where the result of an arm is, or will be."""
-        return self.folder / "results" / f"{name}.json"
+        return self.results / f"{name}.json"
 
     def do(self, name: str) -> None:
         """Train and judge an arm, unless it is done."""
@@ -112,6 +114,9 @@ class Seed:
             self.mine()
         images = self.run.images()
         facts: dict[str, Any] = {"arm": name, "seed": self.config.seed, "config": self.config.as_dict()}
+        if arm.networks != "none":  # arms of one seed are to be compared if they build on the very same stage 1
+            weights = Encoder.load(self.run.encoder_file("stage1")).state_dict().values()
+            facts["stage1"] = hashlib.sha256(b"".join(one.numpy().tobytes() for one in weights)).hexdigest()[:16]
         if arm.networks == "none":
             encoder = Encoder.random(self.config.stage1.encoder, seed=self.config.seed)
         elif name == "stage1":
@@ -219,7 +224,8 @@ def main() -> None:
     parser.add_argument("--config", default="demo", help="default: demo")
     parser.add_argument("--scenes", type=int, default=1000, help="practice scenes to train on (default: 1000)")
     parser.add_argument("--work", type=Path, default=Path("runs/claim"), help="default: runs/claim")
-    parser.add_argument("--name", help="of the result file and of the folder (default: DATA)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="default: beside this file")
+    parser.add_argument("--name", help="of the result file and of the folders (default: DATA)")
     parser.add_argument("--table", action="store_true", help="train nothing: write the table of what is done")
     arguments, overrides = parser.parse_known_args()
     names = list(ARMS) if arguments.arms == ["all"] else arguments.arms
@@ -227,7 +233,8 @@ def main() -> None:
         parser.error(f"no such arm: {', '.join(unknown)}")
     if arguments.data == "photographs" and not arguments.images:
         parser.error("--images names the COCO jsons of the photographs")
-    work = arguments.work / (arguments.name or arguments.data)
+    called = arguments.name or arguments.data
+    work, results = arguments.work / called, arguments.results / called
     if not arguments.table:
         for seed in arguments.seeds:  # seed by seed, so that a benchmark stopped early has whole ones
             folder = work / f"seed{seed}"
@@ -236,12 +243,10 @@ def main() -> None:
             else:
                 kind = {"count": arguments.scenes, "disguise": arguments.data == "disguise"}
                 data = claim_data.scenes(folder / "images", seed=seed, **kind)
-            one = Seed(folder, seed, data, arguments.config, overrides)
+            one = Seed(folder, results / f"seed{seed}", seed, data, arguments.config, overrides)
             for name in names:
                 one.do(name)
-    claim_table.write(
-        work, {name: arm.title for name, arm in ARMS.items()}, f"claim-{arguments.name or arguments.data}"
-    )
+    claim_table.write(results, {name: arm.title for name, arm in ARMS.items()}, f"claim-{called}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The picture of the claim: what every arm gains on stage 1, for all data that `claim.py` has results of.
 
 python benchmarks/claim_figure.py
-python benchmarks/claim_figure.py --work runs/claim --output docs/images/claim.png
+python benchmarks/claim_figure.py --output docs/images/claim.png
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import plotly.graph_objects as go
-from claim import ARMS
+from claim import ARMS, RESULTS
 from claim_table import gain
 from plotly.subplots import make_subplots
 
@@ -23,17 +23,17 @@ NEWEST = ("new", "known")
 """Instances never seen in training, where there are some apart from the others; of photographs all are."""
 
 
-def gains(work: Path, measure: str) -> dict[str, tuple[float, float, float, list[float]]]:
+def gains(folder: Path, measure: str) -> dict[str, tuple[float, float, float, list[float]]]:
     """By arm: the mean gain over its seeds, its 95 % interval over images, and the gain of each seed."""
     found = {}
     for arm in ARMS:
-        files = sorted(work.glob(f"seed*/results/{arm}.json"))
+        files = sorted(folder.glob(f"seed*/{arm}.json"))
         known = {one["seed"]: one["figures"] for one in map(json.loads, (file.read_text() for file in files))}
-        seeds = [seed for seed in known if (work / f"seed{seed}/results/stage1.json").exists()]
+        seeds = [seed for seed in known if (folder / f"seed{seed}/stage1.json").exists()]
         if arm == "stage1" or not seeds:
             continue
         key = next(key for key in (f"{measure}/{test}" for test in NEWEST) if key in known[seeds[0]])
-        found[arm] = (*gain(work, "stage1", arm, seeds, key), [gain(work, "stage1", arm, [s], key)[0] for s in seeds])
+        found[arm] = (*gain(folder, "stage1", arm, seeds, key), [gain(folder, "stage1", arm, [s], key)[0] for s in seeds])
     return found
 
 
@@ -98,10 +98,10 @@ def draw(root: Path) -> go.Figure:
 def main() -> None:
     """Draw what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("runs/claim"), help="of claim.py (default: runs/claim)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="of claim.py (default: beside this file)")
     parser.add_argument("--output", type=Path, default=Path("docs/images/claim.png"), help="a png, svg or pdf")
     arguments = parser.parse_args()
-    draw(arguments.work).write_image(arguments.output, scale=2)
+    draw(arguments.results).write_image(arguments.output, scale=2)
     print(arguments.output)
 
 

@@ -17,16 +17,16 @@ COMPARED = (("untrained", "stage1"), ("untrained", "full"), ("stage1", "full"), 
 TESTS = {"known": "known instances", "new": "new instances"}
 
 
-def write(work: Path, titles: Mapping[str, str], name: str) -> None:
+def write(folder: Path, titles: Mapping[str, str], name: str) -> None:
     """Write benchmarks/results/NAME.md: every figure of every arm, and its difference to stage 1.
 
     A figure is the mean over seeds, with their standard deviation. A difference is the mean of the seeds' differences
     with its 95 % interval: of each seed, the same images are drawn for both arms, and seeds are taken as they are.
     """
-    results = {arm: _of_arm(work, arm) for arm in titles}
+    results = {arm: _of_arm(folder, arm) for arm in titles}
     done = {arm: of for arm, of in results.items() if of}
     if not done:
-        raise SystemExit(f"{work} has no results yet")
+        raise SystemExit(f"{folder} has no results yet")
     blocks = [
         "Figures in %: mean over seeds ± their standard deviation. In brackets: what the arm gains on stage 1,"
         " with the 95 % interval over images, for these seeds; **bold** where it does not hold 0."
@@ -37,7 +37,7 @@ def write(work: Path, titles: Mapping[str, str], name: str) -> None:
         figures = _measured(done, test)
         rows: list[list[object]] = [[f"{called}", "seeds", *figures.values()]]
         for arm, of in done.items():
-            cells = [_cell(work, arm, of, results["stage1"], f"{figure}/{test}") for figure in figures]
+            cells = [_cell(folder, arm, of, results["stage1"], f"{figure}/{test}") for figure in figures]
             rows.append([titles[arm], " ".join(str(seed) for seed in of), *cells])
         blocks.append(report.markdown_table(rows))
     figures = _measured(done, *TESTS)
@@ -49,7 +49,7 @@ def write(work: Path, titles: Mapping[str, str], name: str) -> None:
             cells = []
             for key in (f"{figure}/{test}" for figure in figures):
                 both = [seed for seed in seeds if all(key in results[arm][seed]["figures"] for arm in (first, second))]
-                cells.append(_shown(*gain(work, first, second, both, key)) if both else "")
+                cells.append(_shown(*gain(folder, first, second, both, key)) if both else "")
             rows.append([titles[second], titles[first], TESTS[test], *cells])
     if len(rows) > 1:
         blocks.append(report.markdown_table(rows))
@@ -73,14 +73,18 @@ def write(work: Path, titles: Mapping[str, str], name: str) -> None:
     missing = [titles[arm] for arm in titles if arm not in done]
     if missing:
         blocks.append(f"Not run: {'; '.join(missing)}.")
+    for seed in sorted({seed for of in done.values() for seed in of}):
+        built_on = {of[seed]["stage1"] for of in done.values() if "stage1" in of.get(seed, {})}
+        if len(built_on) > 1:
+            blocks.append(f"Arms of seed {seed} build on {len(built_on)} different stages 1: do not compare them.")
     hours = sum(one["core_seconds"] for of in done.values() for one in of.values()) / 3600
     blocks.append(f"{hours:.1f} core hours at least: of what was stopped and continued, only the last part counts.")
     report.save(name, "What decides whether stage 3 wins", "\n\n".join(blocks))
 
 
-def _of_arm(work: Path, arm: str) -> dict[int, dict[str, Any]]:
+def _of_arm(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
     """The results of an arm by seed."""
-    files = sorted(work.glob(f"seed*/results/{arm}.json"))
+    files = sorted(folder.glob(f"seed*/{arm}.json"))
     found = [json.loads(file.read_text()) for file in files]
     return {one["seed"]: one for one in found}
 
@@ -92,7 +96,7 @@ def _measured(done: Mapping[str, Mapping[int, dict[str, Any]]], *tests: str) -> 
 
 
 def _cell(
-    work: Path, arm: str, of: Mapping[int, dict[str, Any]], stage1: Mapping[int, dict[str, Any]], figure: str
+    folder: Path, arm: str, of: Mapping[int, dict[str, Any]], stage1: Mapping[int, dict[str, Any]], figure: str
 ) -> str:
     """One figure of an arm over its seeds; empty where it was not measured."""
     of, stage1 = ({seed: one for seed, one in some.items() if figure in one["figures"]} for some in (of, stage1))
@@ -104,7 +108,7 @@ def _cell(
     both = [seed for seed in of if seed in stage1]
     if arm == "stage1" or not both:
         return shown
-    return f"{shown} ({_shown(*gain(work, 'stage1', arm, both, figure))})"
+    return f"{shown} ({_shown(*gain(folder, 'stage1', arm, both, figure))})"
 
 
 def _shown(value: float, low: float, high: float) -> str:
@@ -113,11 +117,11 @@ def _shown(value: float, low: float, high: float) -> str:
     return f"**{text}**" if low > 0 or high < 0 else text
 
 
-def gain(work: Path, first: str, second: str, seeds: list[int], figure: str) -> tuple[float, float, float]:
+def gain(folder: Path, first: str, second: str, seeds: list[int], figure: str) -> tuple[float, float, float]:
     """What the second arm has over the first: the mean over seeds, and its interval over images."""
     value, values = [], []
     for seed in seeds:
-        a, b = (read_resampled(work / f"seed{seed}/results/{arm}.npz", figure) for arm in (first, second))
+        a, b = (read_resampled(folder / f"seed{seed}/{arm}.npz", figure) for arm in (first, second))
         assert a is not None
         assert b is not None
         value.append(b.value - a.value)

@@ -76,7 +76,7 @@ def test_the_gain_is_the_mean_over_seeds(claim, tmp_path):
     for seed, gained in ((1, 0.2), (2, 0.1)):
         right = rng.random(400)
         for arm, share in (("stage1", 0.5), ("full", 0.5 + gained)):
-            folder = tmp_path / f"seed{seed}" / "results"
+            folder = tmp_path / f"seed{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             write_items(folder / f"{arm}.npz", {"knn/known": Scored.of(right < share)})
     value, low, high = claim["claim_table"].gain(tmp_path, "stage1", "full", [1, 2], "knn/known")
@@ -89,7 +89,7 @@ def test_the_gain_is_the_mean_over_seeds(claim, tmp_path):
 def test_the_figure_shows_each_arm_with_its_seeds(claim, tmp_path):
     """Of one seed 12 of 16 are right where stage 1 has 8, of the other 10: +25 and +12.5 points, 18.75 on average."""
     for seed, right in ((1, 12), (2, 10)):
-        folder = tmp_path / "scenes" / f"seed{seed}" / "results"
+        folder = tmp_path / "scenes" / f"seed{seed}"
         folder.mkdir(parents=True)
         for arm, count in (("stage1", 8), ("full", right)):
             items = Scored.of(np.arange(16) < count)
