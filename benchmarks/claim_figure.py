@@ -33,7 +33,10 @@ def gains(folder: Path, measure: str) -> dict[str, tuple[float, float, float, li
         if arm == "stage1" or not seeds:
             continue
         key = next(key for key in (f"{measure}/{test}" for test in NEWEST) if key in known[seeds[0]])
-        found[arm] = (*gain(folder, "stage1", arm, seeds, key), [gain(folder, "stage1", arm, [s], key)[0] for s in seeds])
+        found[arm] = (
+            *gain(folder, "stage1", arm, seeds, key),
+            [gain(folder, "stage1", arm, [s], key)[0] for s in seeds],
+        )
     return found
 
 

@@ -2,8 +2,10 @@
 
 Tables and arrays have the sizes that the published settings give (118,287 images, K = 10, about 17 kept boxes and 85
 pairs an image); what is in them is random. Two things are smaller than in a real run: region embeddings are 64 wide
-instead of 2048, and there are 60 proposals an image (7 M rows). Images are a few hundred small JPEGs that many rows
-share. Ids are in no order, as in COCO's own files, and rows are grouped by image in the order of the images table.
+instead of 2048, and there are 60 proposals an image (7 M rows). A sample of the boxes is embedded and mapped by the
+untrained encoder, stage 1 and stage 3, as wide as a ResNet-18's features, for the pages that compare encoders. Images
+are a few hundred small JPEGs that many rows share. Ids are in no order, as in COCO's own files, and rows are grouped by
+image in the order of the images table.
 
     python benchmarks/make_large_run.py /tmp/large/coco
 """
@@ -23,7 +25,9 @@ from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
 from orl_explore.maps import object_map
 from orl_explore.practice.scenes import make_scenes
-from orl_explore.runs.files import hash_file, write_array, write_json
+from orl_explore.runs import region_embeddings
+from orl_explore.runs.encoders import run_encoders
+from orl_explore.runs.files import hash_file, known_hash, write_array, write_json
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
 from orl_explore.settings import Config, EncoderSettings, Stage1Settings, Stage2Settings, Stage3Settings
@@ -31,6 +35,7 @@ from orl_explore.settings import Config, EncoderSettings, Stage1Settings, Stage2
 COCO_IMAGES = 118_287
 SIZE = (640, 480)
 ENCODER = {"backbone": "timm:resnet18", "hidden": 1024, "dim": 256}
+FEATURES = 512  # of this backbone
 
 
 def make_large_run(
@@ -152,17 +157,42 @@ def make_large_run(
         write_array(run.file(name), vectors.astype(kind))
     _stages(run, images, seed)
     _map(run, rng, total)
+    for encoder in ("stage1", "untrained", "stage3"):  # the maps of the others lie on that of stage 1
+        _embed(run, encoder, rng, total, seed)
     return run
 
 
-def _map(run: Run, rng: np.random.Generator, regions: int) -> None:
+def _map(run: Run, rng: np.random.Generator, regions: int, encoder: str = region_embeddings.MINED) -> None:
     """A map of as many regions as `orl map` draws at most, at random places: laying them out takes UMAP long."""
-    rows = object_map.sample(regions, limit=object_map.LIMIT, seed=0)
+    rows = region_embeddings.sample(regions, limit=region_embeddings.LIMIT, seed=0)
     group = rng.integers(0, 12, len(rows))
     x, y = np.column_stack([np.cos(group), np.sin(group)]).T + rng.normal(0, 0.2, (2, len(rows)))
     table = pd.DataFrame({"region_id": rows, "x": x, "y": y, "cluster": group}).astype(TABLES["object_map"].columns)
-    made = object_map.ObjectMap(table, object_map.MapSettings(), regions)
-    object_map.write_object_map(run, made, object_map.fingerprint(run))
+    base = encoder in (region_embeddings.MINED, "stage1")
+    aligned = {} if base else {"encoder": "stage1", "hash": known_hash(object_map.map_file(run, "stage1"))}
+    made = object_map.ObjectMap(table, object_map.MapSettings(), regions, encoder, aligned)
+    object_map.write_object_map(run, made, object_map.fingerprint(run, encoder))
+
+
+def _embed(run: Run, encoder: str, rng: np.random.Generator, regions: int, seed: int) -> None:
+    """Embeddings of the sample that `orl embed-regions` takes, around 80 random directions, and a map of them."""
+    rows = region_embeddings.sample(regions, limit=region_embeddings.LIMIT, seed=seed)
+    centers = rng.standard_normal((80, FEATURES), dtype=np.float32)
+    vectors = centers[rng.integers(0, 80, len(rows))] + rng.standard_normal((len(rows), FEATURES), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    folder = region_embeddings.folder_of(run, encoder)
+    write_array(folder / region_embeddings.VECTORS, vectors.astype(np.float16))
+    write_array(folder / region_embeddings.IDS, rows)
+    facts = {
+        "encoder": encoder,
+        "hash": run_encoders(run)["random" if encoder == "untrained" else encoder].hash(),
+        "regions": region_embeddings.regions_fingerprint(run),
+        "sample": {"count": len(rows), "of": regions, "seed": seed if len(rows) < regions else None},
+        "size": 64,
+        "precision": "fp32",
+    }
+    write_json(folder / region_embeddings.MANIFEST, facts)
+    _map(run, rng, regions, encoder)
 
 
 def _boxes(rng: np.random.Generator, count: int) -> pd.DataFrame:

@@ -37,6 +37,8 @@ def test_a_large_run_in_small(tmp_path, monkeypatch):
     assert [run.finished(stage) for stage in ("stage1", "stage2", "stage3")] == [True] * 3
     assert len(run.read("pairs", image_id=int(ids[5]))) == 25
     assert len(object_map.read_object_map(run).table) == len(regions)
+    assert object_map.mapped_encoders(run) == ["untrained", "stage1", "stage3"]
+    assert object_map.read_object_map(run, "stage3").aligned["encoder"] == "stage1"
     json.loads((run.path / "evaluation" / "summary.json").read_text())
 
 
