@@ -10,6 +10,6 @@ if __name__ == "__main__":
 
     main()
 else:
-    from orl_explore.ui.server import lifespan
+    from orl_explore.ui.server import MIDDLEWARE, lifespan
 
-    app = st.App(__file__, lifespan=lifespan)
+    app = st.App(__file__, lifespan=lifespan, middleware=MIDDLEWARE)

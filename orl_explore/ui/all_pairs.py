@@ -110,18 +110,14 @@ def _ordered(run_path: str, text: str, block: int, stamps: object) -> NDArray[np
 
 
 def _view() -> str:
-    wanted = st.query_params.get("view", "look")
-    st.session_state["all pairs view"] = wanted if wanted in VIEWS else "look"
-
-    def changed() -> None:
-        st.query_params["view"] = st.session_state["all pairs view"]
-
+    key = "all pairs view"
+    changed = state.follow(key, "view", read=lambda text: text if text in VIEWS else next(iter(VIEWS)), write=str)
     return str(
         st.segmented_control(
             "View",
             list(VIEWS),
             format_func=VIEWS.__getitem__,
-            key="all pairs view",
+            key=key,
             on_change=changed,
             required=True,
             label_visibility="collapsed",
@@ -144,19 +140,17 @@ def _grid(pairs: AllPairs, query: PairQuery, found: Figures) -> None:
         st.info("No pair of this run is like that. Clear a filter.")
         return
     pages = math.ceil(found.pairs / PAGE)
-    start = min(max(whole(st.query_params.get("at")) or 1, 1), pages)
-    st.session_state["all pairs at"] = start
-
-    def turned() -> None:
-        st.query_params["at"] = str(st.session_state["all pairs at"])
-
+    key = pair_filters.PLACE
+    turned = state.follow(key, "at", read=lambda text: max(whole(text) or 1, 1), write=str)
+    if (start := st.session_state[key]) > pages:
+        start = st.session_state[key] = pages
     block, place = divmod(start - 1, BLOCK)
     numbers = _ordered(str(pairs.run.path), query.text(), block, _versions(pairs.run))
     page = pairs.rows(numbers[PAGE * place : PAGE * (place + 1)])
     with state.explained("grid of pairs"):
         pair_queue.look(pairs, page, key=state.component_key(f"all pairs grid {pairs.run.path}"))
     if pages > 1:
-        st.pagination(pages, key="all pairs at", on_change=turned)
+        st.pagination(pages, key=key, on_change=turned)
 
 
 def _share_view(run: Run, query: PairQuery) -> None:
@@ -244,15 +238,16 @@ def _hubs(pairs: AllPairs, query: PairQuery) -> None:
 
 def _reviewer(place: st.delta_generator.DeltaGenerator) -> str:
     """Who judges; the address keeps it, so that a reload does."""
-    st.session_state["reviewer"] = st.query_params.get("reviewer", "")
-
-    def changed() -> None:
-        st.query_params["reviewer"] = st.session_state["reviewer"]
-
     name = "Your name, kept with your verdicts"
+    changed = state.follow("reviewer", "reviewer", read=lambda text: text or "", write=lambda text: text or None)
     return str(
         place.text_input(
-            name, key="reviewer", placeholder=name, max_chars=80, label_visibility="collapsed", on_change=changed
+            name,
+            key="reviewer",
+            placeholder=name,
+            max_chars=80,
+            label_visibility="collapsed",
+            on_change=changed,
         )
     )
 

@@ -3,6 +3,9 @@
 With the page's first picture all of it is drawn. When the reader goes on to another one while the part below is out of
 sight, it is left empty until the browser says that it is seen. While it is looked at, it is drawn with the page. It
 keeps its height until it is there again, so that nothing jumps.
+
+Whether it is seen is a state of the component and no event: it goes along with all else that the browser says, so that
+it can come late but is never lost. The server tells what it believes, and the browser contradicts where that is wrong.
 """
 
 from __future__ import annotations
@@ -12,19 +15,22 @@ from collections.abc import Callable
 import streamlit as st
 
 SCRIPT = """
-const PATIENCE = 1000;  // milliseconds after which an answer that has not come is asked for again
+const PATIENCE = 1000;  // milliseconds after which what the server has not heard is said again
 const SETTLED = 1500;  // milliseconds after which what was drawn has its own height
 const PEEKING = 80;  // pixels of it that may be seen without it being looked at
 
-export default function ({ parentElement, data, setTriggerValue }) {
+export default function ({ parentElement, data, setStateValue }) {
     const host = parentElement.host ?? parentElement, frame = host.closest(`.st-key-${data.frame}`);
     if (!frame) return;
-    const own = frame.orlBelow ??= { of: data.of, height: data.height, visible: null, scrolled: '' };
+    const own = frame.orlBelow ??= { of: data.of, height: data.height, visible: false, said: 0, scrolled: '' };
+    own.host = host;
     own.drawn = data.drawn;
-    own.tell = () => setTriggerValue('looked', { visible: own.visible });
-    const ask = () => {  // until it is there
-        clearInterval(own.timer);
-        if (own.visible && !own.drawn) own.timer = setInterval(own.tell, PATIENCE);
+    own.believed = data.believed;
+    own.tell = () => setStateValue('looked', { visible: own.visible, said: own.said += 1 });
+    own.agree = () => {  // until the server knows what is seen, and what is seen is there
+        clearTimeout(own.timer);
+        if (own.visible === own.believed && (own.drawn || !own.visible)) return;
+        own.timer = setTimeout(() => { own.tell(); own.agree(); }, PATIENCE);
     };
 
     if (own.of !== data.of || !data.drawn) {
@@ -41,24 +47,20 @@ export default function ({ parentElement, data, setTriggerValue }) {
     });
     own.sizes.observe(frame);
     own.watch ??= new IntersectionObserver(found => {
-        const visible = found.at(-1).isIntersecting;
-        if (visible !== own.visible) {
-            const first = own.visible === null;
-            own.visible = visible;
-            if (visible || !first) own.tell();  // it begins unseen
-        }
-        ask();
+        own.visible = found.at(-1).isIntersecting;
+        if (own.visible !== own.believed) own.tell();
+        own.agree();
     }, { rootMargin: `0px 0px -${PEEKING}px 0px` });
     own.watch.observe(frame);
-    ask();
+    own.agree();
     if (data.scroll && data.scroll !== own.scrolled) {
         own.scrolled = data.scroll;
         setTimeout(() => frame.scrollIntoView({ block: 'start' }), 0);
     }
     return () => {
-        if (frame.isConnected && frame.contains(host)) return;
+        if (own.host !== host || (frame.isConnected && frame.contains(host))) return;  // drawn anew
         for (const observer of [own.watch, own.sizes]) observer.disconnect();
-        clearInterval(own.timer);
+        clearTimeout(own.timer);
         clearTimeout(own.release);
     };
 }
@@ -75,7 +77,7 @@ def show(key: str, draw: Callable[[], None], *, of: str, height: int) -> None:
         of: what it is of. Another one than was drawn last is not drawn before it is seen.
         height: of the room that is left at first, pixels.
     """
-    drawn = _is_looked_at(key) or st.session_state.get(f"{key} drawn") in (None, of)
+    drawn = is_looked_at(key) or st.session_state.get(f"{key} drawn") in (None, of)
     if drawn:
         st.session_state[f"{key} drawn"] = of
     with st.container(key=key):
@@ -86,31 +88,27 @@ def show(key: str, draw: Callable[[], None], *, of: str, height: int) -> None:
 
 def bring_into_view(key: str) -> None:
     """Scroll to this part, and draw it, with the next run of the page. Made for callbacks."""
-    st.session_state[f"{key} looked at"] = True
+    st.session_state.pop(f"{key} drawn", None)
     st.session_state[f"{key} scroll"] = st.session_state.get(f"{key} scroll", 0) + 1
 
 
-def _is_looked_at(key: str) -> bool:
-    return st.session_state.get(f"{key} looked at", False)
+def is_looked_at(key: str) -> bool:
+    """Whether the reader sees this part, as far as the browser has said."""
+    said = (st.session_state.get(f"{key} watcher") or {}).get("looked")
+    return isinstance(said, dict) and said.get("visible") is True
 
 
 @st.fragment
 def _watch(key: str, of: str, height: int) -> None:
-    watcher = f"{key} watcher"
-
-    def looked() -> None:
-        said = st.session_state[watcher].get("looked")
-        if isinstance(said, dict):
-            st.session_state[f"{key} looked at"] = said.get("visible") is True
-
-    drawn = st.session_state[f"{key} drawn"] == of
-    if not drawn and _is_looked_at(key):
+    drawn, believed = st.session_state.get(f"{key} drawn") == of, is_looked_at(key)
+    if not drawn and believed:
         st.rerun()
     data = {
         "frame": key,
         "of": of,
         "drawn": drawn,
+        "believed": believed,
         "height": height,
         "scroll": st.session_state.get(f"{key} scroll", 0),
     }
-    _watcher(key=watcher, data=data, on_looked_change=looked)
+    _watcher(key=f"{key} watcher", data=data, on_looked_change=lambda: None)

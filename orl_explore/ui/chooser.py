@@ -13,7 +13,7 @@ from orl_explore.images.grouping import Groups
 from orl_explore.images.labels import Labels, labels_of
 from orl_explore.images.search import find_images
 from orl_explore.runs.run import Run
-from orl_explore.ui import image_filter, state, tiles
+from orl_explore.ui import image_filter, state, steps, tiles
 
 GALLERY = 24
 """Thumbnails on a page of the gallery."""
@@ -37,21 +37,21 @@ def choose(run: Run, order: np.ndarray | None = None) -> int:
         among = kept[state.images(run).rows_of(ids)]
         place, after = int(among[:place].sum()), int(among[: place + 1].sum())
         ids = ids[among]
-    steps = (
-        ("Previous image", "chevron_left", place - 1, "Shift+P"),
-        ("Next image", "chevron_right", after, "Shift+N"),
+    targets = (
+        ("Previous image", "chevron_left", place - 1, "P"),
+        ("Next image", "chevron_right", after, "N"),
         ("Random image", "shuffle", int(np.random.default_rng().integers(len(ids))), None),
     )
     where = f"{place + 1:,} of {len(ids):,}" if after > place else f"none of the {len(ids):,}"
     where += "" if kept is None else " chosen"
-    with st.container(horizontal=True, vertical_alignment="center", key="image chooser", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", key="image-chooser", gap="small"):
         with st.container(width=64):
             picture(run, image_id, side=128)
         with st.container(width="stretch", gap=None):
             st.markdown(f"**{state.plain(str(table['file_name'].iat[row]))}**")
             size = f"{table['width'].iat[row]} × {table['height'].iat[row]} px"  # noqa: RUF001
             st.caption(f"Image {state.plain(str(image_id))} · {where} · {size}")
-        for label, icon, other, shortcut in steps:
+        for label, icon, other, letter in targets:
             st.button(
                 label,
                 icon=f":material/{icon}:",
@@ -59,9 +59,16 @@ def choose(run: Run, order: np.ndarray | None = None) -> int:
                 disabled=not 0 <= other < len(ids),
                 on_click=state.choose_image,
                 args=(int(ids[min(max(other, 0), len(ids) - 1)]),),
-                shortcut=shortcut,
-                help=shortcut and f"{label}: {shortcut.replace('+', ' + ')}",
+                help=letter and f"{label}: Shift + {letter}",
             )
+        steps.count(
+            "image-chooser",
+            {"choose Previous": (-1, "P"), "choose Next": (1, "N")},
+            previous=place - 1,
+            next=after,
+            of=len(ids),
+            on_step=lambda place: state.choose_image(int(ids[place])),
+        )
         st.button("Gallery", icon=":material/grid_view:", key="choose Gallery", on_click=_open_gallery)
     return image_id
 

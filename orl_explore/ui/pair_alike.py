@@ -101,17 +101,17 @@ def _encoders(run: Run) -> dict[str, Source]:
     found = encoders.sources(run, others=False)
     own = [name for name in encoders.OWN if name in found] or list(found)[:1]
     default, key = own[-MOST:], f"alike encoders {run.path}"
-    wanted = st.query_params.get(BY)
-    if key not in st.session_state:  # the field keeps no value while it is not drawn; the address does
-        named = [name for name in (wanted or "").split(",") if name in found][:MOST]
-        if wanted and not named:
-            state.fall_back(f"This run has no encoder {wanted[:60]}: its own are asked.")
-        st.session_state[key] = named or default
 
-    def changed() -> None:
-        names = st.session_state[key]
-        state.set_parameters(**{BY: ",".join(names) if names and names != default else None})
+    def read(text: str | None) -> list[str]:
+        named = [name for name in (text or "").split(",") if name in found][:MOST]
+        if text and not named:
+            state.fall_back(f"This run has no encoder {text[:60]}: its own are asked.")
+        return named or default
 
+    def write(names: list[str]) -> str | None:
+        return ",".join(names) if names and names != default else None
+
+    changed = state.follow(key, BY, read=read, write=write)
     names = st.multiselect(
         "Encoders", list(found), format_func=encoders.title, key=key, max_selections=MOST, on_change=changed
     )
@@ -120,19 +120,15 @@ def _encoders(run: Run) -> dict[str, Source]:
 
 def _view() -> str:
     """What is shown of them: what the address names, else the places."""
-    wanted = st.query_params.get(LOOK)
-    if "alike view" not in st.session_state:
-        st.session_state["alike view"] = wanted if wanted in pair_places.VIEWS else next(iter(pair_places.VIEWS))
-
-    def changed() -> None:
-        state.set_parameters(**{LOOK: st.session_state["alike view"]})
-
+    key = "alike view"
+    views = pair_places.VIEWS
+    changed = state.follow(key, LOOK, read=lambda text: text if text in views else next(iter(views)), write=str)
     chosen = st.segmented_control(
         "View",
-        list(pair_places.VIEWS),
-        format_func=lambda name: pair_places.VIEWS[name],
+        list(views),
+        format_func=views.__getitem__,
         required=True,
-        key="alike view",
+        key=key,
         label_visibility="collapsed",
         on_change=changed,
     )

@@ -16,6 +16,9 @@ from orl_explore.ui import state
 PARAMETER = "pairs"
 """Of the address: the query as `PairQuery` spells it."""
 
+PLACE = "all pairs at"
+"""Key of the page of the grid: other pairs begin at their first page."""
+
 SORT_NAMES = {
     "doubt": "most doubtful first",
     "similarity": "least similar first",
@@ -49,8 +52,8 @@ def current() -> PairQuery:
 
 def choose(query: PairQuery) -> None:
     """Ask for other pairs from now on; the address follows. Made for callbacks."""
-    st.query_params[PARAMETER] = query.text()
-    st.query_params.pop("at", None)
+    state.set_parameters(**{PARAMETER: query.text(), "at": None})
+    st.session_state.pop(PLACE, None)
 
 
 def change(**values: object) -> None:

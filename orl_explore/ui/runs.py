@@ -77,7 +77,7 @@ def render(root: Path) -> None:
 
 
 def _open(name: str) -> None:
-    state.set_parameters(run=name)
+    state.choose_run(name)
     state.go("overview")
 
 

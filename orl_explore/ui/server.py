@@ -1,4 +1,4 @@
-"""What the dashboard's server does before it answers: load what the first page needs, and open the browser."""
+"""The dashboard's server: it loads what the first page needs, opens the browser, and looks after its history."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import streamlit as st
+from starlette.middleware import Middleware
+
+from orl_explore.ui.history import OneStepAtATime
+
+MIDDLEWARE = (Middleware(OneStepAtATime),)
 
 WAIT = 0.5
 """Seconds after which the server surely answers."""

@@ -36,6 +36,9 @@ class Page:
     of_all: bool = False
     """Whether it shows all runs of the folder, not one."""
 
+    parameters: tuple[str, ...] = ()
+    """Of the address, which this page understands beside those of every page (`state.EVERYWHERE`)."""
+
     def render(self, shown: Run | Path) -> None:
         """Show the page, of a run; or of a folder of them."""
         importlib.import_module(f"orl_explore.ui.{self.name}").render(shown)
@@ -64,6 +67,7 @@ PAGES = (
         "What this run is, how far it is, and how good each stage turned out to be (paper sections 3 and 4).",
         RUN,
         image=False,
+        parameters=("tab",),
     ),
     Page(
         "data",
@@ -88,6 +92,7 @@ PAGES = (
         "The images that the stage 1 encoder finds most similar to one image: where its corresponding objects are"
         " looked for (paper section 3.2).",
         STAGE2,
+        parameters=("tab",),
     ),
     Page(
         "proposals",
@@ -95,6 +100,7 @@ PAGES = (
         ":material/crop_free:",
         "The boxes that selective search proposes as objects, and which of them the filter keeps (paper section 3.2).",
         STAGE2,
+        parameters=("tab",),
     ),
     Page(
         "pairs",
@@ -103,6 +109,10 @@ PAGES = (
         "Which boxes of an image and of its neighbor are taken to show the same kind of object: the most similar"
         " ones (paper section 3.2).",
         STAGE2,
+        parameters=(
+            *("rank", "pair", "tab", "boxes", "place", "by", "look", "reviewer"),
+            *("k", "ratio", "least", "mutual", "one"),
+        ),
     ),
     Page(
         "all_pairs",
@@ -111,6 +121,7 @@ PAGES = (
         "The accepted pairs of all images, doubtful ones first: what stage 3 learns from, to be looked at and judged.",
         STAGE2,
         image=False,
+        parameters=("pairs", "view", "at", "tab", "reviewer"),
     ),
     Page(
         "sample",
@@ -126,6 +137,7 @@ PAGES = (
         "Every kept box as one point: near points are boxes that look alike to the encoder, as in the search for pairs"
         " (paper section 3.2).",
         JUDGE,
+        parameters=("encoder", "versus", "view", "layout", "color", "region", "selected"),
     ),
     Page(
         "compare",
@@ -134,6 +146,7 @@ PAGES = (
         "Two encoders on the same boxes and images: what the second knows of objects that the first does not, and"
         " how surely (paper section 4).",
         JUDGE,
+        parameters=("a", "b", "tab", "part", "category", "region"),
     ),
 )
 
@@ -156,7 +169,6 @@ STYLE = f"""
 .st-key-pairs-neighbor button {{ min-height: 2rem; padding: 0 0.6rem }}
 .st-key-pairs-neighbor .stCheckbox {{ margin: 0.3rem 0 0 1rem }}
 .st-key-image-chooser button {{ min-height: 2.2rem; padding: 0.1rem 0.6rem }}
-.st-key-image-chooser kbd {{ display: none }}
 [data-testid=stMetricValue] *, [data-testid=stMetricLabel] * {{ white-space: normal; overflow: visible }}
 [data-testid=stElementToolbarButton]:has([aria-label^="Download"]) {{ display: none }}
 [class*=st-key-compare-why] [data-testid=stMarkdownContainer],
@@ -221,19 +233,21 @@ def _no_run(root: Path) -> None:
     wait()
 
 
-def _follow_link(key: str, options: list[str], otherwise: str) -> None:
-    """Let the address choose a widget's value when it changed by itself: a link, or the browser's way back.
+def _choose_run(root: Path, names: list[str]) -> str:
+    """The run that the address names; the reader can choose another."""
 
-    A widget's own `bind="query-params"` would write the icons of the page's titles into the address.
-    """
-    wanted = st.query_params.get(key)
-    if wanted is not None and wanted != st.session_state.get(f"{key} in address"):
-        if wanted in options:
-            st.session_state[key] = wanted
-        else:
-            st.warning(otherwise)
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = options[0]
+    def named(wanted: str | None) -> str:
+        if wanted in names:
+            return wanted
+        if wanted is not None:
+            st.warning("The link names a run that is not here; another one is shown.")
+        held = st.session_state.get("run")
+        return held if held in names else names[0]
+
+    changed = state.follow("run", "run", read=named, write=str)
+    if st.session_state["run"] not in names:
+        st.session_state["run"] = names[0]
+    return str(st.selectbox("Run", names, key="run", help=f"The runs in {root}", on_change=changed))
 
 
 _warmed_up = threading.Event()
@@ -276,7 +290,9 @@ def _navigate() -> Page:
     if wanted not in made:
         st.warning("The link names a page that does not exist.")
     elif wanted != current.name:
-        st.switch_page(made[wanted], query_params=st.query_params.to_dict())
+        target = next(page for page in PAGES if page.name == wanted)
+        kept = st.session_state.get("address", {})
+        st.switch_page(made[wanted], query_params=_parameters(target, kept | st.query_params.to_dict()))
     return current
 
 
@@ -287,11 +303,29 @@ def _streamlit_page(page: Page) -> Any:
     return st.Page(nothing, title=page.title, icon=page.icon, url_path=page.name, default=page is PAGES[0])
 
 
+def _parameters(page: Page, address: dict[str, str]) -> dict[str, str]:
+    """Those parameters that are the page's."""
+    own = () if page.of_all else (*state.EVERYWHERE, *page.parameters)
+    return {key: value for key, value in address.items() if key in own}
+
+
 def _take_along(page: Page) -> None:
-    """Streamlit's navigation opens a page without parameters: run and image, rank and pair come along."""
-    if "run" not in st.query_params and not page.of_all:
-        for key, value in st.session_state.get("address", {}).items():
-            st.query_params.setdefault(key, value)
+    """Streamlit's navigation opens a page without parameters: run, image, and what the page had before, come along."""
+    address = st.query_params.to_dict()
+    kept = {} if "run" in address else st.session_state.get("address", {})
+    if (wanted := _parameters(page, kept | address)) != address:
+        st.query_params.from_dict(wanted)
+
+
+def _keep(page: Page) -> None:
+    """Remember what the address names, for other pages and for a later visit to this one."""
+    address, kept = st.query_params.to_dict(), dict(st.session_state.get("address", {}))
+    gone = [*state.EVERYWHERE, *page.parameters]
+    if any(address.get(name) != kept.get(name) for name in ("run", "image")):
+        gone += state.OF_IMAGE
+    for name in gone:
+        kept.pop(name, None)
+    st.session_state["address"] = kept | {name: address[name] for name in state.KEPT if name in address}
 
 
 def main() -> None:
@@ -306,11 +340,11 @@ def main() -> None:
     page = _navigate()
     _take_along(page)
     with st.sidebar:
-        _follow_link("run", names, "The link names a run that is not here; another one is shown.")
-        name = st.selectbox("Run", names, key="run", help=f"The runs in {root}")
-    st.session_state["run in address"] = name
+        name = _choose_run(root, names)
     if not page.of_all:
-        st.query_params["run"] = name
+        st.session_state["run in address"] = name
+        if st.query_params.get("run") != name:
+            st.query_params["run"] = name
     st.session_state["page"] = page.name
     st.session_state["page looks at an image"] = page.image
     head = st.container(horizontal=True, vertical_alignment="center", key="head")
@@ -335,6 +369,5 @@ def main() -> None:
 
             waiting.wait(run, error)
         finally:
-            kept = {key: st.query_params[key] for key in state.SHARED if key in st.query_params}
-            st.session_state["address"] = kept
+            _keep(page)
             _warm_up(run)

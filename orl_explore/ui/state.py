@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from PIL import Image
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
@@ -26,7 +27,7 @@ LIVE = "live"
 """Containers whose key begins with this word do not fade while the server works: it does so every second or two."""
 
 BEHIND = 2.0
-"""Seconds after a click on a tab in which the browser may still speak of the address as it was before."""
+"""Seconds after a change in which the browser may still speak of the address as it was before."""
 
 MISSING = "-"
 """What tables show where there is no value."""
@@ -78,25 +79,16 @@ def tabs(
         default: title of the one to open, where the address names none.
         parameter: of the address, which names the tab that is open.
     """
-    names = {tab_in_address(title): title for title in parts}
+    names, usual = {tab_in_address(title): title for title in parts}, default or next(iter(parts))
     wanted = None if parameter is None else st.query_params.get(parameter)
-    heard, clicked = f"{key} in address", f"{key} clicked"
-    if wanted in names:
-        # What the browser asks for just after a click it has sent before it heard what the click did to the address.
-        behind = time.monotonic() - st.session_state.get(clicked, -math.inf) < BEHIND
-        if key not in st.session_state or (wanted != st.session_state.get(heard) and not behind):
-            # Not as a default: tabs of another default are other tabs to Streamlit, and a click on these ones is lost.
-            st.session_state[key] = names[wanted]
-            st.session_state[heard] = wanted
-    elif parameter is not None and wanted is not None:
-        fall_back(f"There is no tab {wanted[:60]} here: {default or next(iter(parts))} is shown.")
+    if parameter is not None and wanted is not None and wanted not in names:
+        fall_back(f"There is no tab {wanted[:60]} here: {usual} is shown.")
         st.query_params.pop(parameter)
-
-    def changed() -> None:
-        if parameter is not None:
-            st.query_params[parameter] = st.session_state[heard] = tab_in_address(st.session_state[key])
-            st.session_state[clicked] = time.monotonic()
-
+    changed: Any = "rerun"
+    if parameter is not None:
+        # Not as a default: tabs of another default are other tabs to Streamlit, and a click on these ones is lost.
+        changed = follow(key, parameter, read=lambda text: names.get(text or "", usual), write=tab_in_address)
+        default = None
     made = st.tabs(list(parts), default=default, key=key, on_change=changed)
     for tab, draw in zip(made, parts.values(), strict=True):
         if tab.open:
@@ -225,8 +217,14 @@ def custom_data(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     return [list(item.values()) if isinstance(item, dict) else np.ravel(item).tolist() for item in found]
 
 
-SHARED = ("run", "image", "rank", "pair", "region", "pairs", "view", "reviewer", "only")
-"""Parameters of the address that a reader takes along from page to page."""
+EVERYWHERE = ("run", "image", "only")
+"""Parameters in the address of every page of a run."""
+
+OF_IMAGE = ("rank", "pair", "region", "boxes", "place")
+"""Parameters that belong to an image, and go with it."""
+
+KEPT = (*EVERYWHERE, "rank", "pair", "region", "pairs", "view", "reviewer")
+"""Parameters that are kept while other pages are looked at."""
 
 _FITS = range(-(2**63), 2**63)
 """What an id can be."""
@@ -265,11 +263,52 @@ def chosen_image(run: Run) -> int:
     return value
 
 
-def set_parameters(**changes: str | None) -> None:
-    """Change parameters of the address, and of what is taken along to other pages; None takes one out.
+def follow(
+    key: str, parameter: str, *, read: Callable[[str | None], Any], write: Callable[[Any], str | None]
+) -> Callable[[], None]:
+    """Let a widget and the address follow each other: links, and the browser's way back, show the same again.
 
-    All at once: each change by itself is a step of the browser's history, to which its Back button would go.
+    The widget gets a value only where the address changed by itself. One that is set in every run would take back what
+    the reader has chosen meanwhile.
+
+    Args:
+        key: of the widget.
+        parameter: of the address.
+        read: makes a value of the parameter's text; of None where the address does not name it.
+        write: makes the text of a value; None: the address does not name it.
+
+    Returns:
+        The widget's `on_change`.
     """
+    wanted, heard, given, clicked = st.query_params.get(parameter), *(f"{key} {what}" for what in _FOLLOWED)
+    # What the browser asks for just after a change it has sent before it heard what that did to the address.
+    behind = time.monotonic() - st.session_state.get(clicked, -math.inf) < BEHIND and not is_step_of_history()
+    if key not in st.session_state or (wanted != st.session_state.get(heard) and not behind):
+        st.session_state[key] = st.session_state[given] = read(wanted)
+        st.session_state[heard] = wanted
+
+    def changed() -> None:
+        value = st.session_state.get(key)  # Streamlit tells of a widget that has just left with its page, too,
+        if value is None or (given in st.session_state and value == st.session_state.pop(given)):  # and of one set here
+            return
+        text = write(value)
+        st.session_state[heard], st.session_state[clicked] = text, time.monotonic()
+        set_parameters(**{parameter: text})
+
+    return changed
+
+
+_FOLLOWED = ("in address", "given", "clicked")
+
+
+def is_step_of_history() -> bool:
+    """Whether the reader went back or forward in the browser's history."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return context is not None and context.is_history_navigation
+
+
+def set_parameters(**changes: str | None) -> None:
+    """Change parameters of the address, and of what is kept for other pages; None takes one out."""
     kept, address = st.session_state.setdefault("address", {}), st.query_params.to_dict()
     for key, value in changes.items():
         for known in (kept, address):
@@ -280,6 +319,13 @@ def set_parameters(**changes: str | None) -> None:
         st.query_params.from_dict(address)
 
 
+def choose_run(name: str) -> None:
+    """Look at another run from now on, from its first image. Made for callbacks."""
+    if st.session_state.get("address", {}).get("run") != name:
+        st.session_state["address"] = {}
+    set_parameters(run=name)
+
+
 def choose_image(image_id: int, **also: str | None) -> None:
     """Look at another image from now on; the address follows, with what else is to change. Made for `on_click`.
 
@@ -287,7 +333,7 @@ def choose_image(image_id: int, **also: str | None) -> None:
     """
     changes: dict[str, str | None] = {"image": str(image_id)}
     if st.query_params.get("image") != str(image_id):
-        changes = dict.fromkeys(("rank", "pair", "region", "boxes", "place")) | changes
+        changes = dict.fromkeys(OF_IMAGE) | changes
     set_parameters(**changes | also)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from orl_explore.ui import below
+
 
 def page() -> None:
     import streamlit as st
@@ -23,32 +25,43 @@ def app():
     return AppTest.from_function(page).run()
 
 
+@pytest.fixture
+def seen(monkeypatch):
+    """What the browser says, as it can be told here."""
+    said = {"part": False}
+    monkeypatch.setattr(below, "is_looked_at", said.__getitem__)
+    return said
+
+
 def words(app: AppTest) -> list[str]:
     return [text.value for text in app.text]
 
 
-def look(app: AppTest, image: str, *, below: bool) -> list[str]:
-    """Go on to a picture, while what is below is looked at or not, as the browser says."""
-    app.session_state["part looked at"] = below
+def look(app: AppTest, image: str) -> list[str]:
+    """Go on to a picture."""
     app.text_input(key="image").input(image).run()
     return words(app)
 
 
-def test_another_picture_is_drawn_below_once_that_is_seen(app):
+def test_another_picture_is_drawn_below_once_that_is_seen(app, seen):
     assert words(app) == ["picture 1", "matrix 1"]  # the first one is drawn as a whole
-    assert look(app, "2", below=False) == ["picture 2"]
+    assert look(app, "2") == ["picture 2"]
     app.run()
     assert words(app) == ["picture 2"]
-    assert look(app, "2", below=True) == ["picture 2", "matrix 2"]
-    assert look(app, "2", below=False) == ["picture 2", "matrix 2"]  # what is drawn stays when the reader scrolls up
+    seen["part"] = True
+    assert look(app, "2") == ["picture 2", "matrix 2"]
+    seen["part"] = False
+    assert look(app, "2") == ["picture 2", "matrix 2"]  # what is drawn stays when the reader scrolls up
 
 
-def test_while_it_is_looked_at_it_is_drawn_with_the_page(app):
-    assert look(app, "2", below=True) == ["picture 2", "matrix 2"]
-    assert look(app, "3", below=True) == ["picture 3", "matrix 3"]
+def test_while_it_is_looked_at_it_is_drawn_with_the_page(app, seen):
+    seen["part"] = True
+    assert look(app, "2") == ["picture 2", "matrix 2"]
+    assert look(app, "3") == ["picture 3", "matrix 3"]
 
 
-def test_what_is_brought_into_view_is_drawn(app):
-    assert look(app, "2", below=False) == ["picture 2"]
+def test_what_is_brought_into_view_is_drawn(app, seen):
+    assert look(app, "2") == ["picture 2"]
     app.button[0].click().run()
     assert words(app) == ["picture 2", "matrix 2"]
+    assert look(app, "3") == ["picture 3"]
