@@ -126,10 +126,11 @@ def _what(run: Run, images: ImageSet) -> str:
         backbone = (config.get("encoder") or {}).get("backbone") if number != 2 else config.get("encoder")
         settings = [f"encoder {backbone}"] if backbone else []
         for key in ("epochs", "batch_size", "neighbors", "min_side", "pair_ratio"):
-            settings += [f"{key} {config[key]}"] if key in config else []
+            chose = not (run.given() and key in ("neighbors", "pair_ratio"))
+            settings += [f"{key} {config[key]}"] if key in config and chose else []
         seconds = f"{record['seconds']:,.0f}" if "seconds" in record else "-"
         rows.append([f"{number}: {what}", record.get("state", "not begun"), seconds, ", ".join(settings)])
-    return text + _table(rows)
+    return text + _table(rows) + (f"<p>{html.escape(run.given())}</p>" if run.given() else "")
 
 
 def _key_figures(run: Run) -> str:

@@ -68,13 +68,13 @@ def make_pair_facts(run: Run, *, progress: Callable[[int, int], None] | None = N
     hub = max(HUB_LEAST, int(np.ceil(np.quantile(used, 1 - HUBS)))) if len(used) else HUB_LEAST
     del similarity, known
     of_neighbors = Slices(read_ids(run.require("neighbors")))
-    rng = np.random.default_rng(run.stage("stage2").get("seed", 0))
+    rng, given = np.random.default_rng(run.stage("stage2").get("seed", 0)), bool(run.given())
 
     def parts() -> Iterator[pd.DataFrame]:
         first = 0
         for pairs in _whole_images(run):
             near = read_rows(run.file("neighbors"), *of_neighbors.span(pairs["image_id"].unique()))
-            facts = _facts(pairs, near, codes=codes, shares=shares, counts=counts, weak=weak, hub=hub)
+            facts = _facts(pairs, near, codes=codes, shares=shares, counts=counts, weak=weak, hub=hub, given=given)
             facts.insert(0, "pair", np.arange(first, first + len(facts)))
             first += len(facts)
             if progress:
@@ -135,13 +135,14 @@ def _facts(
     counts: NDArray[np.int64],
     weak: float,
     hub: int,
+    given: bool,
 ) -> pd.DataFrame:
-    """Facts of the pairs of some images, in their order."""
+    """Facts of the pairs of some images, in their order; of `given` ones nothing is known that takes similarities."""
     query, key = pairs["query_region"].to_numpy(), pairs["key_region"].to_numpy()
     between = pairs.groupby(["image_id", "neighbor_id"], sort=False)
     margin = pairs["similarity"] - between["similarity"].transform("min")
-    # Accepted pairs are the most similar ones of all: where no better one of the two images shares a box with it, the
-    # two boxes are each other's most similar ones.
+    # Pairs that stage 2 accepted are the most similar ones of all: where no better one of the two images shares a box
+    # with it, the two boxes are each other's most similar ones.
     order = pairs.sort_values("rank", kind="stable")
     mutual = ~(
         order.duplicated(["image_id", "neighbor_id", "query_region"])
@@ -155,7 +156,7 @@ def _facts(
         "near the cut": several & (margin <= NEAR_CUT),
         "weak": pairs["similarity"] <= weak,
         "hub": counts[key] >= hub,
-        "not mutual": ~mutual,
+        "not mutual": ~mutual & (not given),
         "labels differ": (codes[query] >= 0) & (codes[key] >= 0) & (codes[query] != codes[key]),
         "near-duplicates": image_similarity > NEAR_DUPLICATE,
     }

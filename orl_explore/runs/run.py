@@ -142,6 +142,18 @@ class Run:
         record = self.stage(name)
         return record.get("state") == "finished" and not self._missing(name, record)
 
+    def given(self) -> str:
+        """That its pairs were given with a mining bundle, as a sentence; empty where stage 2's rule chose them."""
+        if (self.stage("stage2").get("imported") or {}).get("pairs") != "given":
+            return ""
+        known = "unknown"
+        if self.file("region_embeddings").exists():
+            known = "those of the embeddings that were made of the boxes afterwards"
+        return (
+            "The pairs of this run, and with them the neighbors of its images, were given with a mining bundle: the rule"
+            f" of stage 2 did not choose them. Similarities of boxes are {known}."
+        )
+
     def imported(self, name: str) -> bool:
         """Whether a stage's results came from elsewhere (`orl import`), so that there is nothing to do.
 

@@ -56,7 +56,8 @@ def render(run: Run) -> None:
         chooser.picture(run, image_id, side=400)
         _describe(own)
     with others:
-        st.markdown(f"**Its {len(found)} nearest neighbors**, the most similar first")
+        words = "neighbors**, as they were given" if run.given() else "nearest neighbors**, the most similar first"
+        st.markdown(f"**Its {len(found)} {words}")
         if not len(found):
             st.info(
                 "This image has no neighbors: all that are near it count as near-duplicates in this run's settings."

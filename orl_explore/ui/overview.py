@@ -119,7 +119,7 @@ def show_stage(run: Run, stage: StageState, images: int) -> None:
         progress_of_parts(run, stage.name)
         _progress(run, stage, images=images)
     if stage.name == "stage2" and stage.begun:
-        for sentence in caps(record.get("config", {})):
+        for sentence in filter(None, (run.given(), *caps(record.get("config", {})))):
             st.caption(state.plain(sentence))
     if stage.state in ("absent", "waiting", "incomplete"):
         st.caption(state.sentence(stage.sentence))
@@ -240,7 +240,7 @@ def _funnel(run: Run, *, running: bool) -> None:
         counts = {
             "boxes proposed": run.count("proposals"),
             "boxes kept": run.count("regions"),
-            "pairs accepted": run.count("pairs"),
+            "pairs given" if run.given() else "pairs accepted": run.count("pairs"),
         }
     except OrlError as error:
         later = "The counts of boxes and pairs stand here when all are there."

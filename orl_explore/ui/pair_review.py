@@ -72,7 +72,7 @@ def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFr
 
 def _why(scene: Scene, chosen: Pair, similarity: np.ndarray) -> None:
     number, value = scene.number(chosen), scene.value(chosen, similarity)
-    words = "**Not accepted by stage 2**" if number is None else f"**Pair {number}**, accepted by stage 2"
+    words = f"**{scene.origin(None)}**" if number is None else f"**Pair {number}**, {scene.origin(number)}"
     why = pair_rule.reason(scene, chosen, similarity)
     st.markdown(f"{words}: similarity {similarity_text(value)}.  \n{state.plain(why)}")
     pair_rule.switches(scene, chosen, similarity)

@@ -82,7 +82,7 @@ def _lies(text: str, low: float) -> bool:
 
 def reason(scene: Scene, chosen: Pair, similarity: np.ndarray) -> str:
     """Why the pair was accepted or not, as a sentence; empty where nothing is known of it."""
-    if not has_embeddings(scene):
+    if scene.run.given() or not has_embeddings(scene):
         return ""
     verdict = verdicts.judge(similarity, *_place(scene, chosen), rule_of(scene.run))
     text = f"{verdict.reason[0].upper()}{verdict.reason[1:]}."
@@ -94,7 +94,7 @@ def reason(scene: Scene, chosen: Pair, similarity: np.ndarray) -> str:
 
 def switches(scene: Scene, chosen: Pair, similarity: np.ndarray) -> None:
     """What each setting would do to the pair, with a button that tries it."""
-    if not has_embeddings(scene):
+    if scene.run.given() or not has_embeddings(scene):
         return
     rank = scene.rank_of(chosen.neighbor_id) - 1
     found = verdicts.switches(

@@ -59,6 +59,12 @@ class Scene:
         found = table["number"][(table["query_region"] == pair.query_region) & (table["key_region"] == pair.key_region)]
         return int(found.iloc[0]) if len(found) else None
 
+    def origin(self, number: int | None) -> str:
+        """Where the pair of a number comes from; of None, that it is no pair of the run."""
+        if self.run.given():
+            return "given with the bundle" if number else "Not among the given pairs"
+        return "accepted by stage 2" if number else "Not accepted by stage 2"
+
 
 def _version(run: Run, name: str) -> tuple[str, int, int]:
     return state.version(run.require(name))

@@ -195,7 +195,7 @@ def _card(scene: Scene, step: Step, place: int, near: Sequence[int], labels: pd.
         row["query_name"], row["key_name"] = of_both.tolist()
     color = figures.color(step.number)
     made = pair_queue.sides(scene.run, row, (color, color), whole=False, labeled=names is not None)
-    words = "Not accepted by stage 2" if step.number is None else f"Pair {step.number} of {step.of}"
+    words = scene.origin(None) if step.number is None else f"Pair {step.number} of {step.of}"
     return made | {
         "place": place,
         "pair": step.name,

@@ -47,13 +47,16 @@ def render(run: Run) -> None:
 
 def _below(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFrame | None) -> None:
     _matrix(scene, neighbor_id, chosen, similarity, reviews)
+    parts = {
+        "Pairs with all neighbors": lambda: _list(scene, reviews),
+        pair_alike.TITLE: lambda: pair_alike.show(scene, chosen),
+        pair_rule.WHAT_IF: lambda: pair_what_if.show(scene, neighbor_id),
+        "Reviews": lambda: pair_review.export(scene.run, reviews),
+    }
+    if scene.run.given():
+        del parts[pair_rule.WHAT_IF]  # no settings have led to them
     state.tabs(
-        {
-            "Pairs with all neighbors": lambda: _list(scene, reviews),
-            pair_alike.TITLE: lambda: pair_alike.show(scene, chosen),
-            pair_rule.WHAT_IF: lambda: pair_what_if.show(scene, neighbor_id),
-            "Reviews": lambda: pair_review.export(scene.run, reviews),
-        },
+        parts,
         key="pairs tab",
         parameter="tab",
         default=pair_alike.TITLE if pair_alike.is_asked_for() else None,
@@ -154,7 +157,8 @@ def _pictures(
     scene: Scene, neighbor_id: int, reviews: pd.DataFrame | None, chosen: Pair, similarity: np.ndarray
 ) -> None:
     if not len(scene.pairs):
-        st.info("Stage 2 accepted no pair of this image: its switches left none.")
+        chosen_none = "Stage 2 accepted no pair of this image: its switches left none."
+        st.info("No pair of this image was given." if scene.run.given() else chosen_none)
     pictures = pair_scene.pictures(scene, neighbor_id)
     figure = figures.joined(
         *pictures,
@@ -180,7 +184,7 @@ def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray
         with state.explained(f"matrix of {scene.run.path}"):  # only the pairs themselves are known
             scene.run.require("region_embeddings")
         return
-    st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the accepted pairs.")
+    st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the pairs.")
     key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_matrix', 0)}"
     cell = chosen.query_region - query[0], chosen.key_region - keys[0]
     links = _links(scene, neighbor_id, chosen, similarity, reviews)

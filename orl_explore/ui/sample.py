@@ -37,7 +37,7 @@ def render(run: Run) -> None:
     with top:
         epoch = _choose_epoch(samples)
     if row not in samples.rows:
-        raise OrlError(f"stage 2 found no pair for image {image_id}: stage 3 leaves it out; choose another image")
+        raise OrlError(f"there is no pair for image {image_id}: stage 3 leaves it out; choose another image")
     sample = samples.sample(epoch, row)
     image, neighbor = (state.images(run).load(state.row_of(run, i)) for i in (image_id, sample.neighbor_id))
     config = samples.config
@@ -124,7 +124,7 @@ def _where(run: Run, samples: ObjectViews, epoch: int, row: int) -> None:
 
 
 def _pair_text(run: Run, sample: Sample) -> str:
-    text = f"A box of the image, and the box of its neighbor, image {sample.neighbor_id}, that stage 2 paired with it"
+    text = f"A box of the image, and the box of its neighbor, image {sample.neighbor_id}, that is paired with it"
     pairs = run.read("pairs", image_id=sample.image_id)
     pairs = pairs[pairs["neighbor_id"] == sample.neighbor_id]
     regions = state.table(run, "regions")

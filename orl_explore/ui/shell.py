@@ -36,6 +36,9 @@ class Page:
     of_all: bool = False
     """Whether it shows all runs of the folder, not one."""
 
+    of_rule: bool = False
+    """Whether its sentence is about the pairs that stage 2's rule chooses, and untrue of given ones."""
+
     parameters: tuple[str, ...] = ()
     """Of the address, which this page understands beside those of every page (`state.EVERYWHERE`)."""
 
@@ -92,6 +95,7 @@ PAGES = (
         "The images that the stage 1 encoder finds most similar to one image: where its corresponding objects are"
         " looked for (paper section 3.2).",
         STAGE2,
+        of_rule=True,
         parameters=("tab",),
     ),
     Page(
@@ -109,6 +113,7 @@ PAGES = (
         "Which boxes of an image and of its neighbor are taken to show the same kind of object: the most similar"
         " ones (paper section 3.2).",
         STAGE2,
+        of_rule=True,
         parameters=(
             *("rank", "pair", "tab", "boxes", "place", "by", "look", "reviewer"),
             *("k", "ratio", "least", "mutual", "one"),
@@ -121,6 +126,7 @@ PAGES = (
         "The accepted pairs of all images, doubtful ones first: what stage 3 learns from, to be looked at and judged.",
         STAGE2,
         image=False,
+        of_rule=True,
         parameters=("pairs", "view", "at", "tab", "reviewer"),
     ),
     Page(
@@ -349,13 +355,16 @@ def main() -> None:
     st.session_state["page looks at an image"] = page.image
     head = st.container(horizontal=True, vertical_alignment="center", key="head")
     head.title(page.title, anchor=False)
-    st.caption(page.sentence)
+    about = st.empty()
+    about.caption(page.sentence)
     if page.of_all:
         with state.explained(f"page {page.name}"):
             page.render(root)
         return
     with state.explained(f"page {page.name} of {name}"):
         run = state.open_run(root, name)
+        if page.of_rule and (given := run.given()):
+            about.caption(given)
         with head, suppress(OrlError):  # without images there is nothing to find, as the page says
             searching.bar(run)
         with suppress(OrlError):  # likewise

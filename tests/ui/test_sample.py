@@ -22,9 +22,7 @@ def test_reviews_are_heeded_as_stage_3_does(run, visit):
     run.clear("stage3")
     image_id = int(run.images().table["image_id"].iloc[5])
     pairs = run.read("pairs", image_id=image_id).sort_values("similarity", ignore_index=True)  # the least similar stays
-    shown = (
-        f"image {pairs['neighbor_id'].iloc[0]}, that stage 2 paired with it: cosine {pairs['similarity'].iloc[0]:.3f},"
-    )
+    shown = f"image {pairs['neighbor_id'].iloc[0]}, that is paired with it: cosine {pairs['similarity'].iloc[0]:.3f},"
     visit(image=image_id)  # before the reviews: what the page holds in memory must not outlive them
     for pair in pairs[KEY].iloc[1:].itertuples(index=False, name=None):
         save_review(run, Pair(*map(int, pair)), verdict="rejected")
