@@ -150,8 +150,8 @@ class Run:
         if self.file("region_embeddings").exists():
             known = "those of the embeddings that were made of the boxes afterwards"
         return (
-            "The pairs of this run, and with them the neighbors of its images, were given with a mining bundle: the rule"
-            f" of stage 2 did not choose them. Similarities of boxes are {known}."
+            "The pairs of this run, and with them the neighbors of its images, were given with a mining bundle: the"
+            f" rule of stage 2 did not choose them. Similarities of boxes are {known}."
         )
 
     def imported(self, name: str) -> bool:

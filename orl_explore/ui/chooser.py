@@ -67,6 +67,7 @@ def choose(run: Run, order: np.ndarray | None = None) -> int:
             previous=place - 1,
             next=after,
             of=len(ids),
+            says=f"Image {image_id}, {where}",
             on_step=lambda place: state.choose_image(int(ids[place])),
         )
         st.button("Gallery", icon=":material/grid_view:", key="choose Gallery", on_click=_open_gallery)

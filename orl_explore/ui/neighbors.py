@@ -90,7 +90,7 @@ def _grid(run: Run, found: pd.DataFrame, own: Labels | None, *, key: str) -> Non
             st.markdown(f"**{similarity_text(similarity)}** :gray[no. {rank + 1}]")
             _describe(chooser.labels(run, neighbor_id), own)
             st.button(
-                "Walk on",
+                f"Walk on to {neighbor_id}",
                 key=f"{key} {rank}",
                 on_click=state.choose_image,
                 args=(neighbor_id,),
@@ -132,7 +132,7 @@ def _hubs(run: Run, whole: _Whole, image_id: int) -> None:
         with place:
             chooser.picture(run, other, side=160)
             st.button(
-                f"{count:,}",
+                f"{count:,} times",
                 key=f"hub {other}",
                 help=state.plain(state.file_name(run, other)),
                 on_click=state.choose_image,

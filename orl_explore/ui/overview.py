@@ -278,7 +278,7 @@ def show_data(run: Run) -> None:
     skipped = pd.DataFrame(facts.get("skipped", []), columns=["file_name", "reason"])
     st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
     if len(skipped):
-        st.dataframe(skipped, hide_index=True, placeholder=state.MISSING)
+        st.dataframe(skipped, hide_index=True, placeholder=state.MISSING, alt="files that were left out, and why")
     for line in Findings.from_dict(facts).lines():
         st.markdown(state.plain(line.strip()))
 
@@ -292,7 +292,10 @@ def _opened(key: str, title: str, icon: str) -> Any:
 def _differences(run: Run) -> None:
     rows = [(key, str(paper), str(own)) for key, (paper, own) in run.config().differences().items()]
     st.dataframe(
-        pd.DataFrame(rows, columns=["setting", "paper", "this run"]), hide_index=True, placeholder=state.MISSING
+        pd.DataFrame(rows, columns=["setting", "paper", "this run"]),
+        hide_index=True,
+        placeholder=state.MISSING,
+        alt="settings of the paper and of this run",
     )
 
 

@@ -121,7 +121,7 @@ def export(run: Run, reviews: pd.DataFrame | None) -> None:
     if not len(tags):
         st.caption("A word behind a # in a note is a tag: tagged pairs are found by it on All pairs, and counted here.")
         return
-    st.dataframe(tags, hide_index=True, width="content")
+    st.dataframe(tags, hide_index=True, width="content", alt="tags, with the pairs that have each")
     st.download_button(
         "Tagged pairs as CSV",
         lambda: csv_text(tags_of(read_reviews(run))).encode(),

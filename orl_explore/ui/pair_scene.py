@@ -217,7 +217,7 @@ def _crop_uris(run_path: str, image_id: int, regions: tuple[int, ...], stamp: tu
     return figures.crop_uris(image, _regions(run_path, stamp)[1][list(regions)], side=112)
 
 
-def show_table(table: pd.DataFrame, *, key: str, on_select: Any = "ignore") -> None:
+def show_table(table: pd.DataFrame, *, key: str, alt: str, on_select: Any = "ignore") -> None:
     """Show a table of crops."""
     st.dataframe(
         table,
@@ -235,4 +235,5 @@ def show_table(table: pd.DataFrame, *, key: str, on_select: Any = "ignore") -> N
             "similarity": st.column_config.NumberColumn(format="%.3f"),
         },
         placeholder=state.MISSING,
+        alt=alt,
     )

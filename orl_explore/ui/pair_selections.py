@@ -48,6 +48,7 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
         selection_mode="multi-row",
         height=min(240, 40 + 36 * len(found)),
         placeholder=state.MISSING,
+        alt="named selections of boxes",
     )
     names = [found["name"].iloc[row] for row in chosen["selection"]["rows"] if row < len(found)]
     if not names:

@@ -36,7 +36,9 @@ def show(scene: Scene, neighbor_id: int) -> None:
             table = st.expander(f"{title}: {len(rows)} pairs{some}", key=f"what if {title} open", on_change="rerun")
             if table.open:
                 with table:
-                    show_table(crop_table(scene, rows.head(SHOWN)), key=f"what if {title}")
+                    show_table(
+                        crop_table(scene, rows.head(SHOWN)), key=f"what if {title}", alt=f"pairs {title.lower()}"
+                    )
 
 
 def _pair_again(scene: Scene) -> pd.DataFrame:

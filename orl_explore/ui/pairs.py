@@ -223,4 +223,4 @@ def _list(scene: Scene, reviews: pd.DataFrame | None) -> None:
             table["note"] = pairs[KEY].merge(noted, on=KEY, how="left")["note"].fillna("").to_numpy()
     targets = [(Pair(*row), scene.rank_of(row[1])) for row in pairs[KEY].itertuples(index=False, name=None)]
     key = f"pairs list {scene.image_id} {st.session_state.get('pairs_list', 0)}"
-    show_table(table, key=key, on_select=lambda: _picked(key, targets))
+    show_table(table, key=key, alt="pairs of this image with all neighbors", on_select=lambda: _picked(key, targets))

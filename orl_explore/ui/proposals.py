@@ -176,6 +176,7 @@ def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray, changed: dict[st
                 hide_index=True,
                 column_config={"best IoU": st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1)},
                 placeholder=state.MISSING,
+                alt="annotated objects, and how well the best kept box meets each",
             )
         else:
             st.caption("This image has no annotated objects.")

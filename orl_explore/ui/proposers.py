@@ -85,7 +85,7 @@ def _figures(first: Proposer, second: Proposer) -> None:
     from orl_explore.judging.proposers import side_by_side_text
 
     table = side_by_side_text(first, second)
-    st.dataframe(table, hide_index=True, placeholder=state.MISSING)
+    st.dataframe(table, hide_index=True, placeholder=state.MISSING, alt="the two proposers, judged")
     st.caption(
         "With 95 % intervals over images. Both went through the run's filter; pairs join each image with the nearest"
         " ones among those judged."

@@ -18,6 +18,8 @@ export default function ({ parentElement, data, setStateValue }) {
     const host = parentElement.host ?? parentElement, frame = host.closest(`.st-key-${data.frame}`);
     if (!frame) return;
     const own = frame.orlSteps ??= { client: crypto.randomUUID?.() ?? String(Math.random()), presses: 0, to: null };
+    const says = parentElement.querySelector('[role=status]');
+    if (own.presses) says.textContent = data.says;  // where the presses have led, for those who do not see it
     if (data.heard[0] === own.client && data.heard[1] === own.presses) own.to = null;  // the server is there
     own.host = host;
     own.step = by => {
@@ -51,7 +53,9 @@ export default function ({ parentElement, data, setStateValue }) {
     };
 }
 """
-_counter = st.components.v2.component("orl_steps", html="<div></div>", js=SCRIPT)
+HTML = '<div role="status" aria-live="polite"></div>'
+CSS = "div { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }"
+_counter = st.components.v2.component("orl_steps", html=HTML, css=CSS, js=SCRIPT)
 
 
 def count(
@@ -61,6 +65,7 @@ def count(
     previous: int,
     next: int,
     of: int,
+    says: str,
     on_step: Callable[[int], None],
 ) -> None:
     """Count the presses of buttons that stand in the same container, in place of Streamlit.
@@ -71,6 +76,7 @@ def count(
         previous: place to which one step back leads.
         next: place to which one step on leads.
         of: number of places; a step beyond the first or the last one leads there.
+        says: what is shown now, which screen readers are told after a step.
         on_step: is called with the place where the presses lead.
     """
     name = f"{key} steps"
@@ -92,6 +98,7 @@ def count(
         "previous": previous,
         "next": next,
         "count": of,
+        "says": says,
         "heard": [said().get("client"), said().get("presses")],
     }
     _counter(key=name, data=data, on_to_change=stepped)
