@@ -51,6 +51,15 @@ def choose(run: Run, order: np.ndarray | None = None) -> int:
             st.markdown(f"**{state.plain(str(table['file_name'].iat[row]))}**")
             size = f"{table['width'].iat[row]} × {table['height'].iat[row]} px"  # noqa: RUF001
             st.caption(f"Image {state.plain(str(image_id))} · {where} · {size}")
+            steps.count(
+                "image-chooser",
+                {"choose Previous": (-1, "P"), "choose Next": (1, "N")},
+                previous=place - 1,
+                next=after,
+                of=len(ids),
+                says=f"Image {image_id}, {where}",
+                on_step=lambda place: state.choose_image(int(ids[place])),
+            )
         for label, icon, other, letter in targets:
             st.button(
                 label,
@@ -61,15 +70,6 @@ def choose(run: Run, order: np.ndarray | None = None) -> int:
                 args=(int(ids[min(max(other, 0), len(ids) - 1)]),),
                 help=letter and f"{label}: Shift + {letter}",
             )
-        steps.count(
-            "image-chooser",
-            {"choose Previous": (-1, "P"), "choose Next": (1, "N")},
-            previous=place - 1,
-            next=after,
-            of=len(ids),
-            says=f"Image {image_id}, {where}",
-            on_step=lambda place: state.choose_image(int(ids[place])),
-        )
         st.button("Gallery", icon=":material/grid_view:", key="choose Gallery", on_click=_open_gallery)
     return image_id
 

@@ -46,6 +46,8 @@ button.on { background: var(--st-primary-color); color: #fff; }
 .text { font-size: 12px; line-height: 1.3; padding: 2px 2px 0; overflow-wrap: anywhere; }
 .one .text { font-size: 14px; }
 @media (max-width: 700px) {
+  .bar .said { flex: 1 0 100%; }
+  button { padding: 4px 8px; }
   .one { grid-template-columns: 1fr; }
   .one .whole { height: 30vh; } .one .crop { height: 15vh; }
 }
@@ -236,8 +238,10 @@ function make(host, id, first) {
     };
     const bar = () => {
         const end = at >= total, done = ended ? 'That was the last one.' : 'Looking for the next pair ...';
-        const one = mode === 'page' ? cards.get(at)?.name ?? 'Fetching the pair' : `Pair ${at + 1} of ${total}`;
-        const shown = end ? done : single ? one : `Pairs ${at + 1} to ${Math.min(at + step, total)} of ${total}`;
+        const text = number => number.toLocaleString('en-US');
+        const one = mode === 'page' ? cards.get(at)?.name ?? 'Fetching the pair' : `Pair ${text(at + 1)} of ${text(total)}`;
+        const several = `Pairs ${text(at + 1)} to ${text(Math.min(at + step, total))} of ${text(total)}`;
+        const shown = end ? done : single ? one : several;
         const count = kind => [...verdicts.values()].filter(verdict => verdict === kind).length;
         const said = element('span', { className: 'said' });
         said.append(`${shown} · ${count('accepted')} accepted, ${count('rejected')} rejected here`

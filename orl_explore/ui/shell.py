@@ -182,6 +182,7 @@ STYLE = f"""
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)
 }}
 .st-key-all-pairs-folded {{ display: none }}
+[class*=st-key-walk-] button * {{ white-space: normal }}
 [data-testid=stSidebarNav] a {{ min-height: 1.7rem }}
 @media (max-width: 1100px) {{
   .stMainBlockContainer {{ padding: 4rem 1.2rem 2rem }}
