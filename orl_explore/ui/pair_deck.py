@@ -239,7 +239,8 @@ function make(host, id, first) {
     const bar = () => {
         const end = at >= total, done = ended ? 'That was the last one.' : 'Looking for the next pair ...';
         const text = number => number.toLocaleString('en-US');
-        const one = mode === 'page' ? cards.get(at)?.name ?? 'Fetching the pair' : `Pair ${text(at + 1)} of ${text(total)}`;
+        const named = cards.get(at)?.name ?? 'Fetching the pair';
+        const one = mode === 'page' ? named : `Pair ${text(at + 1)} of ${text(total)}`;
         const several = `Pairs ${text(at + 1)} to ${text(Math.min(at + step, total))} of ${text(total)}`;
         const shown = end ? done : single ? one : several;
         const count = kind => [...verdicts.values()].filter(verdict => verdict === kind).length;
