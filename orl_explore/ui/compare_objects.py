@@ -41,7 +41,7 @@ def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> Non
         _figures(found)
         category = _categories(run, pair, table)
         if category is not None:
-            _learned(near, table.set_index("category", drop=False).loc[category])
+            _learned(near, table[table["category"] == category].iloc[0])
         first = compare_boxes.moved(run, near, category)
     compare_boxes.one_box(run, boxes, pair, first)
 
