@@ -33,7 +33,7 @@ from orl_explore.boxes import BOX, iou, jitter_box
 from orl_explore.byol import learning_rate_factor, target_momentum
 from orl_explore.figures import boxes, gallery, lines, of_run, style
 from orl_explore.runs import replay
-from orl_explore.runs.region_embeddings import embedded_encoders
+from orl_explore.runs.region_embeddings import MINED, embedded_encoders, read_region_embeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
 from orl_explore.views import parameters, pillow
@@ -145,7 +145,11 @@ def screenshots(
 
     from orl_explore.ui.pair_alike import TITLE
 
-    region = int(run.read("pairs", image_id=image_id)["query_region"].iloc[0])
+    encoders = embedded_encoders(run)
+    two = {"stage1", "stage3"} <= set(encoders)
+    shown = read_region_embeddings(run, encoders[-1] if encoders else MINED).region_ids  # of large runs, a sample
+    queries = run.read("pairs", image_id=image_id)["query_region"]
+    region = int((queries[queries.isin(shown)] if queries.isin(shown).any() else queries).iloc[0])
     with dashboard(run) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         tab = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
@@ -154,13 +158,7 @@ def screenshots(
             tab.goto(f"{address}/?run={run.path.name}&page={page.name}&image={image_id}")
             tab.wait_for_function(DONE)
             if page.name == "object_map":
-                if {"stage1", "stage3"} <= set(embedded_encoders(run)):
-                    tab.goto(f"{tab.url}&encoder=stage1&versus=stage3")
-                    tab.wait_for_function(DONE)
-                field = tab.get_by_label("Region", exact=True)
-                field.fill(str(region))
-                field.press("Enter")
-                tab.wait_for_timeout(1000)
+                tab.goto(f"{tab.url}&region={region}{'&encoder=stage1&versus=stage3' if two else ''}")
                 tab.wait_for_function(DONE)
             tab.wait_for_timeout(3000)  # Plotly draws after the page is done
             yield page.name, Image.open(io.BytesIO(tab.screenshot()))

@@ -13,8 +13,8 @@ from orl_explore.numbers import percent_text
 # ---- on the console ------------------------------------------------------------------------------------------------
 
 ENCODER_ROWS: Final = (
-    ("object probe, accuracy", "object_probe", "%"),
-    ("object kNN, accuracy", "object_knn", "%"),
+    ("linear probe on annotated objects", "object_probe", "%"),
+    ("kNN on annotated objects", "object_knn", "%"),
     ("scene mAP", "scene_map", "%"),
     ("feature rank", "feature_rank", ".1f"),
     ("projection std (1 = spread out)", "std", ".2f"),

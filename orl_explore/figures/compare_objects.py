@@ -7,6 +7,9 @@ import plotly.graph_objects as go
 
 from orl_explore.figures import style
 
+LONGEST = 24
+"""Letters of a name on the axis at most."""
+
 MOST = 12
 """Categories with bars of their own at most: those that changed most."""
 
@@ -39,6 +42,7 @@ def company(table: pd.DataFrame, category: str) -> go.Figure:
             marker={"color": style.color(number), "pattern": {"shape": pattern}},
             hovertemplate=f"{letter}: %{{x:.1f}} % of the nearest boxes are %{{y}}<extra></extra>",
         )
-    made.update_xaxes(title="percent of the nearest boxes")
-    made.update_yaxes(autorange="reversed", showgrid=False)
+    made.update_xaxes(title="percent")
+    ticks = [style.escape(style.short(name, LONGEST)) for name in shown["nearest"]]
+    made.update_yaxes(type="category", tickvals=names, ticktext=ticks, autorange="reversed", showgrid=False)
     return made

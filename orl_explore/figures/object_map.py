@@ -62,8 +62,11 @@ def coloring_of_groups(column: pd.Series, title: str, *, none: str = UNLABELED) 
     own = sorted(proper[: LARGEST if len(proper) > len(COLORS) else len(COLORS)], key=_natural)
     code = {name: number for number, name in enumerate(own)}
     shown, colors = list(own), list(COLORS[: len(own)])
-    for name, gray in ((OTHERS, "#8A939B"), (none, "#B9C0C6")):
-        members = set(proper) - set(own) if name == OTHERS else {none} & set(sizes.index)
+    others = OTHERS if OTHERS not in own else f"{OTHERS} than these"
+    for name, members, gray in (
+        (others, set(proper) - set(own), "#8A939B"),
+        (none, {none} & set(sizes.index), "#B9C0C6"),
+    ):
         if members:
             code |= dict.fromkeys(members, len(shown))
             shown.append(name)

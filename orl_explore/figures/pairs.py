@@ -366,15 +366,15 @@ def confusion(table: pd.DataFrame, categories: Sequence[str], *, height: int = 4
         name="cells",
     )
     places = np.arange(0, len(names), -(-len(names) // 30))
-    ticks = {"tickvals": places, "ticktext": [_short(shown[place]) for place in places], "showgrid": False}
+    ticks = {
+        "tickvals": places,
+        "ticktext": [style.escape(style.short(names[place], 14)) for place in places],
+        "showgrid": False,
+    }
     ticks["tickfont"] = {"size": 12 if len(places) <= 16 else 9}  # names that overlap cannot be read
     made.update_xaxes(title="the neighbor's box is on", range=[-0.5, len(names) - 0.5], tickangle=-90, **ticks)
     made.update_yaxes(title="the image's box is on", range=[len(names) - 0.5, -0.5], **ticks)
     return made
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else name[:13] + "…"
 
 
 def _tick(count: int) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from orl_explore.figures.object_map import Coloring
+
+OUTSIDE: Final = 0xFFFF
+"""Group of the points that stay far back, as the reader has asked for others."""
 
 Mode = Literal["one", "beside", "slide"]
 
@@ -35,6 +38,7 @@ def point_map(
     views: Sequence[View],
     coloring: Coloring,
     *,
+    passing: NDArray[np.bool_] | None = None,
     mode: Mode = "one",
     labels: pd.Series | None = None,
     alt: str,
@@ -45,18 +49,23 @@ def point_map(
     Args:
         region_ids: (R,), below 2^31.
         views: one, or two for the modes `beside` and `slide`.
-        coloring: of the same regions.
+        coloring: of the same regions, or of those that pass.
+        passing: (R,) which regions stand out; the others stay far back. Default: all.
         mode: one map, two side by side, or one whose points slide from the first view to the second.
         labels: (R,), what is said of the point under the mouse besides its number.
         alt: what the map shows, in words.
         key: another key is another map, which is shown as a whole again.
     """
+    own = np.arange(len(region_ids)) if passing is None else np.flatnonzero(passing)
+    groups = np.full(len(region_ids), OUTSIDE, np.uint16)
+    groups[own] = coloring.codes
     data = {
         "key": key,
         "mode": mode,
         "alt": alt,
         "ids": packed(region_ids, "<i4"),
-        "groups": packed(coloring.codes, "<u2"),
+        "groups": packed(groups, "<u2"),
+        "outside": len(region_ids) - len(own),
         "views": [{"name": view.name, "x": packed(view.x, "<f4"), "y": packed(view.y, "<f4")} for view in views],
         "title": coloring.title,
         "names": coloring.names,
@@ -67,10 +76,10 @@ def point_map(
     }
     if coloring.limits is not None:  # the highest are drawn last
         data["scale"] = [f"{value:.3g}" for value in coloring.limits]
-        data["order"] = packed(np.argsort(coloring.codes, kind="stable"), "<i4")
-    elif coloring.names:  # small groups over large ones
+        data["order"] = packed(own[np.argsort(coloring.codes, kind="stable")], "<i4")
+    else:  # small groups over large ones
         size = np.bincount(coloring.codes, minlength=len(coloring.names))
-        data["order"] = packed(np.argsort(-size[coloring.codes], kind="stable"), "<i4")
+        data["order"] = packed(own[np.argsort(-size[coloring.codes], kind="stable")], "<i4")
     if labels is not None:
         codes, names = pd.factorize(labels.astype(str))
         data |= {"label_of": packed(codes, "<u2"), "labels": [str(name) for name in names]}

@@ -38,8 +38,8 @@ SIDE: Final = 140
 """Longer side of a crop, pixels."""
 
 FIGURES: Final = (
-    ("object_probe", "linear probe on object crops"),
-    ("object_knn", "kNN on object crops"),
+    ("object_probe", "linear probe on annotated objects"),
+    ("object_knn", "kNN on annotated objects"),
     ("scene_map", "categories in whole images, mAP"),
 )
 STYLE: Final = """

@@ -49,6 +49,11 @@ def figure(*traces: Any, height: int = 320, **layout: Any) -> go.Figure:
     return made
 
 
+def short(text: str, length: int) -> str:
+    """A text of so many letters at most; shorten before escaping."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
 def escape(text: str) -> str:
     """Plotly reads a little HTML in its texts, and hover templates read braces; names of files and labels mean none."""
     plain = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -145,8 +145,8 @@ def _figures(run: Run, stage: str) -> str:
     rows = [
         f"| {label} | {percent_text(summary[stage][key])} | {percent_text(chance[key]) if key in chance else ''} |"
         for key, label in (
-            ("object_probe", "linear probe on object crops"),
-            ("object_knn", "kNN on object crops"),
+            ("object_probe", "linear probe on annotated objects"),
+            ("object_knn", "kNN on annotated objects"),
             ("scene_map", "categories of a scene, mAP"),
         )
         if key in (summary.get(stage) or {})

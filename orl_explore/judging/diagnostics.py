@@ -395,8 +395,18 @@ def same_category(pairs: pd.DataFrame, categories: pd.Series) -> float:
 UNLABELED: Final = "unlabeled"
 """Label of a region that is on no annotated object."""
 
+NAMELESS: Final = "(no name)"
+"""Label of a region on an object whose category has an empty name."""
+
 
 # ---- what the points are -------------------------------------------------------------------------------------------
+
+
+def label_names(categories: pd.Series) -> pd.Series:
+    """Categories as labels: one without a name has one, and none is what regions on no object are called."""
+    names = categories.astype(str)
+    names = names.where(names.str.strip() != "", NAMELESS)
+    return names.where(names != UNLABELED, f"{UNLABELED} (a category)")
 
 
 def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:
@@ -412,8 +422,7 @@ def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:
     objects = images.objects
     if not len(objects):
         return None
-    names = objects["category"].where(objects["category"] != UNLABELED, f"{UNLABELED} (a category)")
-    category = pd.Series(names.to_numpy(object), index=objects["object_id"].to_numpy())
+    category = pd.Series(label_names(objects["category"]).to_numpy(object), index=objects["object_id"].to_numpy())
     found = on_object(regions, objects)
     return found.map(category).fillna(UNLABELED).astype(str).rename("label")
 

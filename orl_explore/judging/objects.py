@@ -39,6 +39,10 @@ ITEMS: Final = 3000
 
 BLOCK: Final = 16_384
 
+NEAREST: Final = "nearest boxes of the same category"
+KNN, PROBE = "kNN on proposal boxes, accuracy", "linear probe on proposal boxes, accuracy"
+"""What the figures of two encoders are called; `results.ENCODER_ROWS` are on annotated objects, and other ones."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -173,7 +177,7 @@ class Neighborhoods:
             raise ValueError("without labels no box is of a category")
         labels = self.boxes.labels
         own = labels[self.queries, None]
-        shares = [((labels[rows] == own) & (rows >= 0)).sum(axis=1) / self.a.shape[1] for rows in (self.a, self.b)]
+        shares = [((labels[rows] == own) * _weights(rows)).sum(axis=1) for rows in (self.a, self.b)]
         return shares[0], shares[1]
 
     def moved(self) -> pd.DataFrame:
@@ -198,19 +202,25 @@ class Neighborhoods:
         """What the nearest boxes of a category's boxes are on, by A and by B.
 
         Returns:
-            `nearest` (a category or `UNLABELED`), `a`, `b` and `change`: shares of all nearest boxes; by change, the
-            largest rise first.
+            `nearest` (a category or `UNLABELED`), `a`, `b` and `change`: mean shares of a box's nearest boxes, that of
+            the category itself as `by_category` has it; by change, the largest rise first.
         """
         labels = self.boxes.labels
         if labels is None:
             raise ValueError("without labels no box is of a category")
         own = labels[self.queries] == category
         shares = [
-            pd.Series(labels[rows[own][rows[own] >= 0]]).value_counts(normalize=True) for rows in (self.a, self.b)
+            pd.Series(_weights(rows[own]).ravel()).groupby(labels[rows[own]].ravel()).sum() / own.sum()
+            for rows in (self.a, self.b)
         ]
-        found = pd.DataFrame({"a": shares[0], "b": shares[1]}).fillna(0.0)
+        found = pd.DataFrame({"a": shares[0], "b": shares[1]}).fillna(0.0)[lambda table: (table > 0).any(axis=1)]
         found = found.assign(change=found["b"] - found["a"]).rename_axis("nearest").reset_index()
         return found.sort_values("change", ascending=False, kind="stable", ignore_index=True)
+
+
+def _weights(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each nearest box counts, (Q, K): those of one box are 1 together; places without one count nothing."""
+    return (rows >= 0) / np.maximum((rows >= 0).sum(axis=1, keepdims=True), 1)
 
 
 def neighborhoods(
@@ -348,7 +358,7 @@ def figures(near: Neighborhoods, probed: Probed | None) -> dict[str, Change]:
     """The figures of two encoders on the same boxes; none without labels.
 
     Returns:
-        `nearest boxes of the same category`, `object kNN accuracy`, `object linear probe`.
+        `NEAREST`, `KNN` and `PROBE`.
     """
     boxes = near.boxes
     if boxes.labels is None or not len(near.queries):
@@ -358,10 +368,10 @@ def figures(near: Neighborhoods, probed: Probed | None) -> dict[str, Change]:
     names, counts = np.unique(boxes.labels.astype(str), return_counts=True)
     share = dict(zip(names.tolist(), (counts / counts.sum()).tolist(), strict=True))
     chance = float(np.mean([share[name] for name in boxes.labels[near.queries].tolist()]))
-    found = {"nearest boxes of the same category": change(*alike, chance=chance)}
+    found = {NEAREST: change(*alike, chance=chance)}
     if probed is not None:
         unit = boxes.image_ids[probed.rows]
-        for name, right in (("object kNN accuracy", probed.knn), ("object linear probe", probed.linear)):
+        for name, right in ((KNN, probed.knn), (PROBE, probed.linear)):
             found[name] = change(*(Scored.of(one, unit=unit) for one in right), chance=probed.chance)
     return found
 
@@ -370,8 +380,8 @@ def by_category(near: Neighborhoods, probed: Probed | None) -> pd.DataFrame:
     """The same figures for each category: clear changes first, of more than two standard errors, the largest first.
 
     Returns:
-        `category`, `boxes`, and for each figure its value by A and by B, the change, and the change's standard error
-        over images: `nearest_a`, `nearest_b`, `nearest_change`, `nearest_error`, `knn_a`, ..., `linear_error`.
+        `category`, `boxes`, `asked` (how many of them are queries), and for each figure its value by A and by B, the
+        change, and the change's standard error over images: `nearest_a`, `nearest_b`, ..., `linear_error`.
     """
     boxes = near.boxes
     if boxes.labels is None:
@@ -380,6 +390,7 @@ def by_category(near: Neighborhoods, probed: Probed | None) -> pd.DataFrame:
     if probed is not None:
         parts |= {"knn": (probed.rows, tuple(probed.knn)), "linear": (probed.rows, tuple(probed.linear))}
     table = pd.Series(boxes.labels[boxes.on_objects]).value_counts().rename("boxes").rename_axis("category").to_frame()
+    table["asked"] = pd.Series(boxes.labels[near.queries]).value_counts().reindex(table.index, fill_value=0)
     for name, (rows, scores) in parts.items():
         labels, unit = boxes.labels[rows], boxes.image_ids[rows]
         a, b = (Scored.of(score, unit=unit, group=labels) for score in scores)

@@ -24,8 +24,8 @@ TITLES: Final = STAGES | {"supervised": "supervised"}
 """What tables call encoders; others have their own name."""
 
 ENCODER_ROWS: Final = {
-    "object_probe": "Linear probe on object crops, accuracy",
-    "object_knn": "kNN on object crops, accuracy",
+    "object_probe": "Linear probe on annotated objects, accuracy",
+    "object_knn": "kNN on annotated objects, accuracy",
     "scene_map": "Categories of a scene, mAP",
     "feature_std": "Spread of features",
     "feature_rank": "Effective rank of features",

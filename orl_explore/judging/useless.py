@@ -27,7 +27,7 @@ STRANGERS: Final = 3.5
 LOST: Final = 0.5
 """Share of the untrained network's spread or rank below which training has lost something."""
 
-SCORES: Final = {"object_knn": "kNN of object crops", "object_probe": "linear probe of object crops"}
+SCORES: Final = {"object_knn": "kNN on annotated objects", "object_probe": "linear probe on annotated objects"}
 """Figures by labels that a trained encoder should have higher than an untrained one."""
 
 

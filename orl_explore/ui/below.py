@@ -55,7 +55,10 @@ export default function ({ parentElement, data, setStateValue }) {
     own.agree();
     if (data.scroll && data.scroll !== own.scrolled) {
         own.scrolled = data.scroll;
-        setTimeout(() => frame.scrollIntoView({ block: 'start' }), 0);
+        setTimeout(() => {
+            const { top, bottom } = frame.getBoundingClientRect();
+            if (top < 0 || bottom > innerHeight) frame.scrollIntoView({ block: 'start' });
+        }, 0);
     }
     return () => {
         if (own.host !== host || (frame.isConnected && frame.contains(host))) return;  // drawn anew

@@ -101,6 +101,7 @@ def _judged(run: Run) -> None:
         st.info(state.sentence(str(error)))
     else:
         st.markdown(state.markdown_table(table.map(_number)))
+        st.caption("Probe and kNN are asked about annotated objects here, and about proposal boxes under *Objects*.")
         if "chance" in table and table["chance"].isna().all():
             st.caption("Without annotations nothing can be judged by labels.")
     transfer = results.text_table(results.read_results(run), run)

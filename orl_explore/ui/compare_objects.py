@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -16,19 +14,11 @@ from orl_explore.figures import compare_objects as pictures
 from orl_explore.judging import objects
 from orl_explore.judging.comparison import Source
 from orl_explore.judging.objects import Boxes, Change, Neighborhoods
-from orl_explore.numbers import similarity_text
 from orl_explore.runs import region_embeddings as stored
-from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import RegionEmbeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import encoders, pair_alike, state, tiles
-from orl_explore.ui.compare_images import SIGNS
-
-CELL = 72
-"""Width of a crop, pixels."""
-
-MOVED = 10
-"""Boxes that moved most, shown at a time."""
+from orl_explore.ui import compare_boxes, encoders, map_address, map_filter, state
+from orl_explore.ui.compare_boxes import download
 
 
 def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> None:
@@ -45,15 +35,15 @@ def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> Non
     )
     if boxes.labels is None:
         st.info("These images have no annotations, so that nothing says which encoder is right; only what changed.")
-        first = _moved(run, near, None)
+        first = compare_boxes.moved(run, near, None)
     else:
         found, table = _judged(key, run, near)
         _figures(found)
-        category = _categories(table)
+        category = _categories(run, pair, table)
         if category is not None:
-            _learned(near, category)
-        first = _moved(run, near, category)
-    _one_box(run, boxes, pair, first)
+            _learned(near, table[table["category"] == category].iloc[0])
+        first = compare_boxes.moved(run, near, category)
+    compare_boxes.one_box(run, boxes, pair, first)
 
 
 # ---- what is compared ----------------------------------------------------------------------------------------------
@@ -152,21 +142,9 @@ def _figures(found: dict[str, Change]) -> None:
 def _explain_figures() -> None:
     st.caption(
         "Percent, ± one standard error over images. A change of less than two of its standard errors is none. Its error"
-        " is smaller than those of A and B, as both are judged on the same boxes.",
+        " is smaller than those of A and B, as both are judged on the same boxes. They are boxes that stage 2 proposed;"
+        " *What each encoder is worth* is asked about annotated objects.",
         width="stretch",
-    )
-
-
-def download(table: pd.DataFrame, name: str, *, index: bool = False) -> None:
-    """A button that offers a table as CSV."""
-    st.download_button(
-        "CSV",
-        lambda: csv_text(table.reset_index() if index else table).encode(),
-        f"{name}.csv",
-        key=f"compare download {name}",
-        icon=":material/download:",
-        type="tertiary",
-        on_click="ignore",
     )
 
 
@@ -174,7 +152,7 @@ FIGURES = {"nearest": "nearest", "knn": "kNN", "linear": "linear"}
 """Figures of a category -> what the table calls them."""
 
 
-def _categories(table: pd.DataFrame) -> str | None:
+def _categories(run: Run, pair: tuple[str, str], table: pd.DataFrame) -> str | None:
     """The table of categories; returns the one that is looked at."""
     names = table["category"].tolist()
     if not names:
@@ -208,7 +186,9 @@ def _categories(table: pd.DataFrame) -> str | None:
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
-            "*nearest*: percent of the nearest boxes that are of the box's own category. Click a row.", width="stretch"
+            "*nearest*: percent of the nearest boxes that are of the box's own category. *kNN*, *linear*: as above, on"
+            " proposal boxes. Click a row.",
+            width="stretch",
         )
         download(table, "categories")
     wanted = st.query_params.get("category")
@@ -222,23 +202,51 @@ def _categories(table: pd.DataFrame) -> str | None:
         st.query_params["category"] = st.session_state["compare category"]
         st.session_state["compare categories turn"] = st.session_state.get("compare categories turn", 0) + 1
 
-    return st.selectbox("Category", names, key="compare category", on_change=chosen, width=320)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        category = st.selectbox("Category", names, key="compare category", on_change=chosen, width=320)
+        _map_link(run, pair, category)
+    return category
 
 
-def sentence(near: Neighborhoods, category: str) -> str:
-    """What changed of a category from A to B, in words."""
-    moved = near.moved()
-    own = moved[moved["category"] == category]
-    unit = own["image_id"].to_numpy()
-    scored = [objects.Scored.of(own[name].to_numpy(), unit=unit) for name in ("alike_a", "alike_b")]
-    found = objects.change(*scored)
-    difference = found.b - found.a
-    clear = abs(difference) > 2 * found.error
-    verb = "knows as well as A" if not clear else "knows better than A" if difference > 0 else "knows less well than A"
+def _map_link(run: Run, pair: tuple[str, str], category: str) -> None:
+    """To the boxes of a category on the maps by both encoders."""
+    embedded = stored.embedded_encoders(run)
+    names = [name if name in embedded else stored.MINED for name in map(stored.canonical, pair)]
+    state.link(
+        "object_map",
+        "See on the map",
+        icon=":material/scatter_plot:",
+        help="Object map by both encoders, side by side, with all other boxes far back.",
+        encoder=names[0],
+        versus=names[1] if names[1] != names[0] else None,
+        color="label",
+        show=map_address.listed([map_filter.of_category(category)]),
+    )
+
+
+def sentence(near: Neighborhoods, row: pd.Series) -> str:
+    """What changed of a category from A to B, in words.
+
+    Args:
+        near: the nearest boxes by both.
+        row: the category's in `objects.by_category`, so that a figure is the same in the table and here.
+    """
+    category, k = str(row["category"]), near.a.shape[1]
+    a, b, difference, error = (float(row[f"nearest_{name}"]) for name in ("a", "b", "change", "error"))
+    count = (
+        f"{row['asked']:,} boxes" if row["asked"] == row["boxes"] else f"{row['asked']:,} of its {row['boxes']:,} boxes"
+    )
+    if math.isnan(difference):
+        return f"None of the {row['boxes']:,} boxes on {category} is among those whose nearest boxes were found."
+    if math.isnan(error):
+        verdict = f"The boxes on {category} are of one image, from which nothing follows about others"
+    else:
+        clear = abs(difference) > 2 * error
+        how = "as well as A" if not clear else "better than A" if difference > 0 else "less well than A"
+        verdict = f"B knows {category} {how}"
     text = (
-        f"B {verb} what a {category} is: of the {near.a.shape[1]} nearest boxes of one,"
-        f" {near.a.shape[1] * found.a:.1f} are {category} by A and {near.b.shape[1] * found.b:.1f} by B, a change of"
-        f" {percent(difference, found.error, signed=True)} points, over {len(own):,} boxes."
+        f"{verdict}: of the {k} nearest boxes of one, {k * a:.1f} are {category} by A and {k * b:.1f} by B, a change of"
+        f" {percent(difference, error, signed=True)} points, over {count}."
     )
     company = near.company(category)
     others = company[company["nearest"] != category]
@@ -253,9 +261,12 @@ def sentence(near: Neighborhoods, category: str) -> str:
     return f"{text} Of the nearest boxes, {'; '.join(changes)}." if changes else text
 
 
-def _learned(near: Neighborhoods, category: str) -> None:
+def _learned(near: Neighborhoods, row: pd.Series) -> None:
+    category = str(row["category"])
     st.markdown(f"#### What changed about {state.plain(category)}")
-    st.markdown(state.plain(sentence(near, category)))
+    st.markdown(state.plain(sentence(near, row)))
+    if not row["asked"]:
+        return
     company = near.company(category)
     st.plotly_chart(
         pictures.company(company, category),
@@ -264,147 +275,3 @@ def _learned(near: Neighborhoods, category: str) -> None:
         alt=f"what the nearest boxes of {category} are on, by A and by B",
     )
     download(company, f"nearest-of-{category}")
-
-
-# ---- boxes ---------------------------------------------------------------------------------------------------------
-
-
-ORDERS = {"most gained": "change", "most lost": "-change", "fewest nearest boxes kept": "kept"}
-
-
-def _moved(run: Run, near: Neighborhoods, category: str | None) -> int:
-    """The boxes of a category, or all, that moved most; returns the first of them."""
-    st.markdown(f"#### What moved most{'' if category is None else ': ' + state.plain(category)}")
-    table = near.moved()
-    if category is not None:
-        table = table[table["category"] == category]
-    labeled = "change" in table
-    order = "kept"
-    if labeled:
-        chosen = st.segmented_control(
-            "Order", list(ORDERS), default="most gained", required=True, key="compare order of boxes",
-            label_visibility="collapsed",
-        )  # fmt: skip
-        order = ORDERS[str(chosen)]
-        st.caption("Below each: how many of its nearest boxes are of its own category by A, and by B.")
-    else:
-        st.caption(f"Below each: how many of its {near.a.shape[1]} nearest boxes are kept from A to B.")
-    table = table.sort_values(order.removeprefix("-"), ascending=order != "change", kind="stable")
-    k, shown = near.a.shape[1], table.head(MOVED)
-    if labeled:
-        words = [f"{k * a:.0f} → {k * b:.0f}" for a, b in zip(shown["alike_a"], shown["alike_b"], strict=True)]
-    else:
-        words = [f"{k * kept:.0f} of {k}" for kept in shown["kept"]]
-    regions = shown["region_id"].tolist()
-    for place, region, text in zip(cells(run, regions, "moved"), regions, words, strict=True):
-        with place:
-            crop(run, region, near.boxes)
-            st.caption(text)
-            look(region, f"moved {region}")
-    download(table, "moved")
-    return int(table["region_id"].iloc[0])
-
-
-@st.fragment
-def _one_box(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
-    """The box that the address names, else the first of those that moved, and the boxes nearest to it by either.
-
-    Drawn alone when another box is chosen in it: nothing above depends on that.
-    """
-    if state.is_leaving():
-        st.rerun()
-    with state.explained("comparison of boxes"):
-        _box_and_nearest(run, boxes, pair, first)
-
-
-def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
-    st.markdown("#### One box")
-    region = state.number(st.query_params.get("region"))
-    row = -1 if region is None else int(boxes.rows_of(np.array([region]))[0])
-    if row < 0:
-        if region is not None:
-            st.caption(f"Region {region} is not among these boxes: another one is shown.{_more(run, boxes, pair)}")
-        row = int(boxes.rows_of(np.array([first]))[0])
-    region = int(boxes.region_ids[row])
-    st.session_state["compare region"] = region
-
-    def typed() -> None:
-        state.set_parameters(region=str(st.session_state["compare region"]))
-
-    with st.container(horizontal=True, vertical_alignment="center"):
-        with st.container(width=96):
-            crop(run, region, boxes)
-        st.number_input("Region", 0, int(boxes.region_ids[-1]), key="compare region", on_change=typed, width=160)
-        label = "" if boxes.labels is None else f" · {state.plain(str(boxes.labels[row]))}"
-        st.markdown(f"**Region {region}**{label}")
-    found = [objects.nearest(vectors, boxes.image_ids, np.array([row])) for vectors in (boxes.a, boxes.b)]
-    rows, values = [part[0][0] for part in found], [part[1][0] for part in found]
-    st.caption(f"{len(np.intersect1d(*rows)):,} of {objects.K} nearest boxes are kept from A to B.")
-    tables = []
-    titles = [encoders.title(name) for name in pair]
-    for letter, title, own, other, cosines in zip("AB", titles, rows, rows[::-1], values, strict=True):
-        st.markdown(f"**{letter}** · {state.plain(title)}")
-        signs = np.where(np.isin(own, other), "kept", "lost" if letter == "A" else "gained")
-        there = own >= 0
-        places = cells(run, boxes.region_ids[own[there]].tolist(), letter)
-        for place, near_row, sign, cosine in zip(places, own[there], signs[there], cosines[there], strict=True):
-            with place:
-                crop(run, int(boxes.region_ids[near_row]), boxes)
-                st.markdown(SIGNS[str(sign)])
-                if boxes.labels is not None:
-                    same = "=" if boxes.labels[near_row] == boxes.labels[row] else "≠"
-                    st.caption(f"{same} {state.plain(str(boxes.labels[near_row]))}")
-                st.caption(similarity_text(cosine))
-                with st.container(horizontal=True, gap=None):
-                    look(int(boxes.region_ids[near_row]), f"{letter} {near_row}")
-                    why(run, region, int(boxes.region_ids[near_row]), f"{letter} {near_row}")
-        tables.append(
-            pd.DataFrame({"by": letter, "region_id": boxes.region_ids[own], "cosine": cosines, "sign": signs})[own >= 0]
-        )
-    download(pd.concat(tables), f"nearest-of-{region}")
-
-
-def _more(run: Run, boxes: Boxes, pair: tuple[str, str]) -> str:
-    """How a sample becomes all boxes, in a sentence of Markdown."""
-    if len(boxes.region_ids) == run.count("regions"):
-        return ""
-    return f" They are a random sample: `{stored.command_for_all(run, pair)}` embeds all boxes of the run."
-
-
-def cells(run: Run, regions: Sequence[int], name: str) -> list[Any]:
-    """Places for the crops of some regions in a row."""
-    sizes = [state.region_of(run, region)[1][2:] for region in regions]
-    return tiles.cells(sizes, f"objects {name}", width=CELL)
-
-
-def why(run: Run, first: int, second: int, name: str) -> None:
-    """A button that asks why two regions are alike."""
-    st.button(
-        f"Why are {first} and {second} alike?",
-        icon=":material/question_mark:",
-        key=f"compare why {name}",
-        help="Why are these two alike?",
-        type="tertiary",
-        on_click=pair_alike.open_boxes,
-        args=(run, first, second),
-    )
-
-
-def crop(run: Run, region: int, boxes: Boxes) -> None:
-    """The picture of a region."""
-    image_id, box = state.region_of(run, region)
-    label = "" if boxes.labels is None else f", {boxes.labels[boxes.rows_of(np.array([region]))[0]]}"
-    st.image(state.thumbnail(run, image_id, side=144, box=box), width="stretch", alt=f"region {region}{label}")
-
-
-def look(region: int, name: str) -> None:
-    """A button that looks at a region."""
-    st.button(
-        f"Look at region {region}",
-        icon=":material/visibility:",
-        key=f"compare look at {name}",
-        help=f"Look at region {region}",
-        type="tertiary",
-        on_click=state.set_parameters,
-        kwargs={"region": str(region)},
-    )

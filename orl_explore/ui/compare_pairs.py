@@ -16,7 +16,8 @@ from orl_explore.pairs import compare_pairs
 from orl_explore.runs.region_embeddings import command_for_all
 from orl_explore.runs.run import Run
 from orl_explore.ui import compare_images, encoders, pair_rule, state, tiles
-from orl_explore.ui.compare_objects import CELL, crop, download, figures_table, shared, why
+from orl_explore.ui.compare_boxes import CELL, crop, download, why
+from orl_explore.ui.compare_objects import figures_table, shared
 
 FEW = 2
 """Boxes of an image, on average, below which a sample says nothing about pairs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ def key_of(run: Run, name: str) -> str:
 def choice(
     place: Any, run: Run, name: str, options: Sequence[str], default: str, *, label: str, names: Callable[[str], str]
 ) -> str:
-    """A box of choices that follows the address, and which the address follows; the default is not written there."""
+    """A box of choices that follows the address, and which the address follows; the default only stays there."""
     key = key_of(run, name)
 
     def read(text: str) -> str | None:
@@ -37,12 +38,12 @@ def choice(
     if st.session_state.get(key) not in options:
         st.session_state[key] = default
     chosen = place.selectbox(label, options, format_func=names, key=key)
-    write(run, name, None if chosen == default else chosen)
+    write(run, name, None if chosen == default != st.query_params.get(name) else chosen)
     return str(chosen)
 
 
-def follow(run: Run, name: str, read: Callable[[str], Any]) -> None:
-    """Take a value from the address where that has changed by itself."""
+def follow(run: Run, name: str, read: Callable[[str], Any]) -> bool:
+    """Take a value from the address where that has changed by itself; whether it has."""
     text = st.query_params.get(name)
     lost = text is not None and key_of(run, name) not in st.session_state  # as after a visit to another page
     if lost or text != st.session_state.get(f"{key_of(run, name)} in address"):
@@ -50,6 +51,8 @@ def follow(run: Run, name: str, read: Callable[[str], Any]) -> None:
         value = None if text is None else read(text)
         if value is not None or text is None:
             st.session_state[key_of(run, name)] = value
+        return True
+    return False
 
 
 def write(run: Run, name: str, text: str | None) -> None:
@@ -59,6 +62,16 @@ def write(run: Run, name: str, text: str | None) -> None:
     elif st.query_params.get(name) != text:
         st.query_params[name] = text
     st.session_state[f"{key_of(run, name)} in address"] = text
+
+
+def listed(names: Sequence[str]) -> str | None:
+    """Names as one text, commas between them, a backslash before commas within them; None for none."""
+    return ",".join(re.sub(r"[\\,]", r"\\\g<0>", name) for name in names) if names else None
+
+
+def names_in(text: str) -> list[str]:
+    """Names from `listed`."""
+    return [re.sub(r"\\(.)", r"\1", part, flags=re.S) for part in re.findall(r"((?:[^\\,]|\\.)*),", text + ",", re.S)]
 
 
 def packed(regions: Sequence[int]) -> str | None:

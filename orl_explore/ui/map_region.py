@@ -18,10 +18,15 @@ from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import MINED, command_for_all, read_region_embeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import map_address, point_map, state, tiles
+from orl_explore.ui import below, map_address, map_legend, point_map, state, tiles
+from orl_explore.ui.map_legend import Legend
 
 SIMILAR: Final = 6
 COLUMNS, ROWS = 10, 3
+
+CHOSEN: Final = "object-map-chosen"
+"""Container of the chosen region, which comes into view when it is chosen from a list."""
+
 ORDERS: Final = {"typical": "most typical first", "label": "category", "size": "size", "image": "image"}
 
 
@@ -59,7 +64,9 @@ def selected(run: Run, count: int) -> list[int]:
 
 
 @st.fragment
-def panel(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequence[str], recolors: bool) -> None:
+def panel(
+    run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequence[str], legend: Legend, recolors: bool
+) -> None:
     """What is chosen and selected on the map; a click there runs nothing but this.
 
     Args:
@@ -67,6 +74,7 @@ def panel(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequen
         regions: its table of regions.
         facts: of the regions on the map.
         encoders: whose map is shown, one or two.
+        legend: of the map.
         recolors: whether the map's colors depend on what is chosen, so that a choice has to run the whole page.
     """
     if st.session_state.pop(map_address.key_of(run, "leave"), False):
@@ -85,38 +93,56 @@ def panel(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequen
         map_address.write(run, "selected", map_address.packed(found))
 
     region, picked = chosen(run, len(regions)), selected(run, len(regions))
-    left, right = st.columns([2, 3], gap="medium")
-    with left:
-        st.number_input(
-            "Region",
-            min_value=0,
-            max_value=len(regions) - 1,
-            value=None,
-            step=1,
-            key=map_address.key_of(run, "region"),
-            placeholder="click a point",
-            on_change=lambda: choose(chosen_now(run)),
-            help="The region whose crop is shown: click a point of the map, or type its number.",
-        )
-        with state.explained("region of the object map"):
-            if region is None:
-                with st.container(border=True):
-                    st.markdown(":material/ads_click: **Nothing is chosen yet**")
-                    st.write(
-                        "Rest on a point: its crop appears beside the mouse. Click it: the crop stays here, beside the"
-                        " most similar ones."
-                    )
-            else:
-                _details(run, regions, facts, region, mined=encoders[0] == MINED)
-    with right, state.explained("crops like the region"):
-        if region is not None:
-            for encoder in encoders:
-                _similar(run, regions, region, encoder, choose)
+
+    def bring(region: int) -> None:
+        choose(region)
+        below.bring_into_view(CHOSEN)
+
+    def draw() -> None:
+        left, right = st.columns([2, 3], gap="medium")
+        with left:
+            st.number_input(
+                "Region",
+                min_value=0,
+                max_value=len(regions) - 1,
+                value=None,
+                step=1,
+                key=map_address.key_of(run, "region"),
+                placeholder="click a point",
+                on_change=lambda: choose(chosen_now(run)),
+                help="The region whose crop is shown: click a point of the map, or type its number.",
+            )
+            with state.explained("region of the object map"):
+                if region is None:
+                    with st.container(border=True):
+                        st.markdown(":material/ads_click: **Nothing is chosen yet**")
+                        st.write(
+                            "Rest on a point: its crop appears beside the mouse. Click it: the crop stays here, beside"
+                            " the most similar ones."
+                        )
+                else:
+                    _details(run, regions, facts, region, mined=encoders[0] == MINED)
+        with right, state.explained("crops like the region"):
+            if region is not None:
+                for encoder in encoders:
+                    _similar(run, regions, region, encoder, bring)
+
+    below.show(CHOSEN, draw, of=str(run.path), height=0)
     with state.explained("the selection on the object map"):
         if picked:
-            _selection(run, facts, picked, encoders[0], choose, select)
+            _selection(run, facts, picked, encoders[0], bring, select)
     with state.explained("the mouse on the object map"):
-        point_map.answer(run, regions, chosen=region, selected=picked, on_click=choose, on_select=select)
+        point_map.answer(
+            run,
+            regions,
+            chosen=region,
+            selected=picked,
+            legend=legend.key,
+            hidden=map_legend.hidden(run, legend),
+            on_click=choose,
+            on_select=select,
+            on_hide=lambda numbers: map_legend.hide(run, legend, numbers),
+        )
 
 
 def chosen_now(run: Run) -> int | None:
@@ -125,9 +151,9 @@ def chosen_now(run: Run) -> int | None:
     return None if found is None else int(found)
 
 
-def _open_pairs(run: Run, image_id: int) -> None:
+def _open(run: Run, page: str, image_id: int) -> None:
     st.session_state[map_address.key_of(run, "leave")] = True
-    state.go("pairs", image_id)
+    state.go(page, image_id)
 
 
 def _label(facts: pd.DataFrame, region: int) -> str | None:
@@ -156,13 +182,15 @@ def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int, 
         st.caption(
             f"It is not on the map, which has a random sample of {len(facts):,} of {len(regions):,} regions.{more}"
         )
-    st.button(
-        "Pairs of this image",
-        icon=":material/join_inner:",
-        key="object map pairs",
-        on_click=_open_pairs,
-        args=(run, image_id),
-    )
+    with st.container(horizontal=True):
+        for page, icon in (("pairs", ":material/join_inner:"), ("proposals", ":material/crop_free:")):
+            st.button(
+                f"{page.capitalize()} of this image",
+                icon=icon,
+                key=f"object map {page}",
+                on_click=_open,
+                args=(run, page, image_id),
+            )
 
 
 @st.cache_data(max_entries=200, show_spinner=False)

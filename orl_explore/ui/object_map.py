@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
 from orl_explore.figures import object_map as map_figures
@@ -23,8 +25,9 @@ from orl_explore.runs.region_embeddings import MINED, RegionEmbeddings, embedded
 from orl_explore.runs.reviews import read_reviews, tags_of
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import read_selections, selected
-from orl_explore.ui import chooser, map_address, map_job, map_region, state, waiting
+from orl_explore.ui import chooser, map_address, map_filter, map_job, map_legend, map_region, state, waiting
 from orl_explore.ui import point_map as component
+from orl_explore.ui.map_legend import Legend
 
 LABELS: Final = 20_000
 """Points of more regions than this are looked up in the annotations only when the map is colored by category."""
@@ -60,9 +63,9 @@ def render(run: Run) -> None:
     encoders = _encoders(run)
     chooser.choose(run)
     regions = state.table(run, "regions")
-    columns = st.container(key="object map view").columns([5, 5, 6, 4, 4], vertical_alignment="bottom")
+    columns = st.container(key="object map view").columns([5, 4.5, 6, 6, 5, 4], vertical_alignment="bottom")
     encoder, second, mode = _choose_view(run, encoders, columns)
-    with columns[4].popover("Layout", width="stretch"):
+    with columns[5].popover("Layout", width="stretch"):
         layout = map_address.choice(st, run, "layout", list(LAYOUTS), "umap", label="Layout", names=LAYOUTS.__getitem__)
         _settings(run, encoder)
     names = [name for name in (encoder, second) if name]
@@ -80,13 +83,17 @@ def render(run: Run) -> None:
         ids = np.intersect1d(ids, tables[second]["region_id"].to_numpy(), assume_unique=True)
     region = map_region.chosen(run, len(regions))
     color = _choose_color(run, tables[encoder], len(ids), second, columns[2])
-    st.markdown(_title(run, names, layout, len(ids), len(regions)))
-    data = _data(run, tables, names, mode, layout, color, region, ids)
+    only = map_filter.choose(columns[3], run)
+    facts = _facts(run, ids, len(ids) <= LABELS or color == "label" or map_filter.needs_labels(only))
+    passing = map_filter.passing(run, only, facts)
+    st.markdown(_title(run, names, layout, len(ids), len(regions), only, passing))
+    data = _data(run, tables, names, mode, layout, color, region, facts, passing)
+    legend = Legend(data["legend_key"], color, data["names"])
+    map_legend.hidden(run, legend)  # here, so that a link to what it lacks is answered at the top
     component.show(data, key=f"object map drawing {run.path}")
     hint = " **Click the region to compare with.**" if color == "similarity" and region is None else ""
     st.caption(HELP + hint)
-    facts = _facts(run, ids, len(ids) <= LABELS or color == "label")
-    map_region.panel(run, regions, facts, names, color in ("similarity", "image"))
+    map_region.panel(run, regions, facts, names, legend, color in ("similarity", "image"))
 
 
 # ---- what is shown -------------------------------------------------------------------------------------------------
@@ -114,17 +121,27 @@ def _choose_view(run: Run, encoders: list[str], places: list[Any]) -> tuple[str,
         others,
         "",
         label="Beside it",
-        names=lambda name: map_region.name_of(run, name) if name else "no other encoder",
+        names=lambda name: map_region.name_of(run, name) if name else "none",
     )
     if not second:
         return encoder, None, "one"
-    mode = map_address.choice(places[3], run, "view", list(MODES), "beside", label="View", names=MODES.__getitem__)
+    mode = map_address.choice(places[4], run, "view", list(MODES), "beside", label="View", names=MODES.__getitem__)
     return encoder, second, mode
 
 
-def _title(run: Run, names: list[str], layout: str, count: int, of: int) -> str:
+def _title(
+    run: Run,
+    names: list[str],
+    layout: str,
+    count: int,
+    of: int,
+    only: Sequence[str],
+    passing: NDArray[np.bool_] | None,
+) -> str:
     shown = " and by ".join(map_region.name_of(run, name) for name in names)
     how_many = f"{count:,} regions" if count == of else f"a random sample of {count:,} of {of:,} regions"
+    if passing is not None:
+        how_many = f"{passing.sum():,} of {state.plain(map_filter.in_words(only))} among {how_many}"
     return f"**The objects as seen by {state.plain(shown)}** · {how_many}, {LAYOUTS[layout]}"
 
 
@@ -215,8 +232,10 @@ def _data(
     layout: str,
     color: str,
     region: int | None,
-    ids: np.ndarray,
+    facts: pd.DataFrame,
+    passing: NDArray[np.bool_] | None,
 ) -> dict[str, Any]:
+    ids = facts["region_id"].to_numpy()
     compared = region if color == "similarity" else None
     image_id = state.chosen_image(run) if color == "image" else None
     version: list[object] = [waiting.version(object_map.map_file(run, name)) for name in names]
@@ -224,7 +243,8 @@ def _data(
     version += [state.version(run.file("reviews"))] if color in ("verdict", "review-tag") else []
     version += [state.version(run.file("selections"))] if color.startswith(SELECTION) else []
     key = str((str(run.path), names, layout, version))
-    return _draw(key, mode, color, compared, image_id, hash(ids.tobytes()), run, tables, names, layout, ids)
+    which = hash((ids.tobytes(), b"" if passing is None else passing.tobytes(), "label" in facts))
+    return _draw(key, mode, color, compared, image_id, which, run, tables, names, layout, facts, passing)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -239,15 +259,23 @@ def _draw(
     _tables: dict[str, pd.DataFrame],
     _names: list[str],
     _layout: str,
-    _ids: np.ndarray,
+    _facts: pd.DataFrame,
+    _passing: NDArray[np.bool_] | None,
 ) -> dict[str, Any]:
     x, y = ("x", "y") if _layout == "umap" else ("pca_x", "pca_y")
-    rows = {name: _tables[name].set_index("region_id").loc[_ids] for name in _names}
+    ids = _facts["region_id"].to_numpy()
+    rows = {name: _tables[name].set_index("region_id").loc[ids] for name in _names}
     views = [View(map_region.name_of(_run, name), rows[name][x], rows[name][y]) for name in _names]
-    facts = _facts(_run, _ids, len(_ids) <= LABELS or color == "label")
-    coloring = _coloring(_run, _names, rows[_names[0]], facts, color, region, image_id)
-    alt = f"map of {len(_ids)} regions, colored by {coloring.title}"
-    return point_map(_ids, views, coloring, mode=mode, labels=facts.get("label"), alt=alt, key=key + mode)
+    facts, table = _facts, rows[_names[0]]
+    if color == "shared":
+        table = table.assign(shared=_shared((key, hash(ids.tobytes())), _run, _names, ids))
+    if _passing is not None:
+        facts, table = facts[_passing].reset_index(drop=True), table[_passing]
+    coloring = _coloring(_run, _names, table, facts, color, region, image_id)
+    alt = f"map of {len(facts)} regions, colored by {coloring.title}"
+    return point_map(
+        ids, views, coloring, passing=_passing, mode=mode, labels=_facts.get("label"), alt=alt, key=key + mode
+    )
 
 
 def _coloring(
@@ -273,8 +301,9 @@ def _coloring(
         return map_figures.coloring_of_image(facts["image_id"], image_id, near)
     if color.startswith(SELECTION):
         name = color.removeprefix(SELECTION)
-        inside = np.isin(ids, selected(run, name))
-        return map_figures.coloring_of_groups(pd.Series(np.where(inside, name, map_figures.OTHERS)), "selection")
+        inside, others = np.isin(ids, selected(run, name)), f"not in {name}"
+        column = pd.Series(np.where(inside, name, others), dtype=object)
+        return map_figures.coloring_of_groups(column, "selection", none=others)
     if color == "size":
         return map_figures.coloring_of_values(facts["share"].to_numpy(), "% of the image")
     if color == "rank":
@@ -286,7 +315,7 @@ def _coloring(
     if color == "kept":
         return map_figures.coloring_of_values(table["kept"].to_numpy(), title, limits=(0, 1))
     if color == "shared":
-        return map_figures.coloring_of_values(_shared(run, names, ids), title, limits=(0, 1))
+        return map_figures.coloring_of_values(table["shared"].to_numpy(), title, limits=(0, 1))
     column = table[color] if color in table else facts[color]
     if pd.api.types.is_float_dtype(column):
         return map_figures.coloring_of_values(column.to_numpy(), title)
@@ -295,12 +324,13 @@ def _coloring(
     return map_figures.coloring_of_groups(column.reset_index(drop=True), title)
 
 
-def _shared(run: Run, names: list[str], ids: np.ndarray) -> np.ndarray:
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _shared(key: object, _run: Run, _names: list[str], _ids: np.ndarray) -> np.ndarray:
     """Share of each region's 15 nearest by the first encoder that are among its 50 nearest by the second."""
     nearest = []
-    for name, count in zip(names, (NEAR, AMONG), strict=True):
-        found = _embeddings(run, name)
-        nearest.append(feature_neighbors(found.vectors[found.rows_of(ids)], count)[0])
+    for name, count in zip(_names, (NEAR, AMONG), strict=True):
+        found = _embeddings(_run, name)
+        nearest.append(feature_neighbors(found.vectors[found.rows_of(_ids)], count)[0])
     return found_again(*nearest)
 
 

@@ -24,7 +24,12 @@ from orl_explore.ui import state
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
 
 TILES = (
-    ("random", "object_probe", "Linear probe, untrained", "share of object crops named right by a linear classifier"),
+    (
+        "random",
+        "object_probe",
+        "Linear probe, untrained",
+        "share of annotated objects named right by a linear classifier",
+    ),
     (
         "pretrained",
         "object_probe",
@@ -213,8 +218,8 @@ def _tiles(summary: Mapping[str, Any]) -> None:
 
 def _judged(summary: Mapping[str, Any]) -> None:
     rows: dict[str, tuple[str, Callable[[float], str]]] = {
-        "linear probe on object crops, accuracy": ("object_probe", percent_text),
-        "kNN on object crops, accuracy": ("object_knn", percent_text),
+        "linear probe on annotated objects, accuracy": ("object_probe", percent_text),
+        "kNN on annotated objects, accuracy": ("object_knn", percent_text),
         "categories of a scene, mAP": ("scene_map", percent_text),
         "spread of features (1 = spread out, 0 = collapsed)": ("feature_std", "{:.2f}".format),
         "effective rank of features": ("feature_rank", "{:.0f}".format),

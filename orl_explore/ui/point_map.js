@@ -5,6 +5,7 @@
 
 const FEW = 60, TILE = 46;  // points in view below which crops stand in their places; side of those, pixels
 const CLICK = 4, REACH = 12;  // pixels: a press that moved less is a click; how near a point has to be to be meant
+const OUTSIDE = 0xFFFF, BACK = [128, 136, 144], FAR = 0.22;  // group, color and opacity of points that stay far back
 const LASSO = '#D55E00';
 
 const meet = () => window.orlMap ??= Object.assign(new EventTarget(), { crops: new Map(), chosen: null, selected: null });
@@ -24,15 +25,15 @@ function create(root) {
     const board = root.querySelector('.board'), legend = root.querySelector('.legend');
     const card = root.querySelector('.card'), slider = root.querySelector('.slider'), bar = root.querySelector('.bar');
     const hub = meet();
-    let data, ids, groups, labels, colors, views = [], maps = [], row = new Map(), hidden = new Set(), size = 3;
+    let data, ids, groups, labels, colors, views = [], maps = [], row = new Map(), hidden = new Set();
     let under = null, pointer = null, share = 0, asked = new Set(), frame = 0;
 
     // ---- what is sent ---------------------------------------------------------------------------------------------
 
     const update = sent => {
         const first = !data || data.key !== sent.key;
-        if (!data || data.legend_key !== sent.legend_key) hidden = new Set();
         data = sent;
+        heed();
         maps.forEach(map => { map.order = null; });
         ids = unpack(sent.ids, Int32Array);
         groups = unpack(sent.groups, Uint16Array);
@@ -40,7 +41,6 @@ function create(root) {
         colors = sent.colors.map(rgb);
         row = new Map(Array.from(ids, (id, place) => [id, place]));
         views = sent.views.map(view => ({ ...view, x: unpack(view.x, Float32Array), y: unpack(view.y, Float32Array) }));
-        size = Math.min(9, Math.max(3, 9 - 3 * Math.log10(Math.max(ids.length, 1) / 400)));
         const count = sent.mode === 'beside' ? 2 : 1;
         if (first || maps.length !== count) {
             maps.forEach(map => map.remove());
@@ -62,7 +62,13 @@ function create(root) {
         const [a, b] = views;
         return [a.x[point] * (1 - share) + b.x[point] * share, a.y[point] * (1 - share) + b.y[point] * share];
     };
-    const shown = point => !hidden.has(groups[point]);
+    const shown = point => groups[point] !== OUTSIDE && !hidden.has(groups[point]);
+    const heed = () => {  // what the server knows of the legend
+        const { legend: of, entries } = hub.hidden ?? {};
+        hidden = new Set(of === data.legend_key ? entries : []);
+    };
+    const sizeOf = count => Math.min(9, Math.max(3, 9 - 3 * Math.log10(Math.max(count, 1) / 400)));
+    const countShown = () => data.counts.reduce((sum, count, group) => hidden.has(group) ? sum : sum + count, 0);
 
     // ---- one canvas -----------------------------------------------------------------------------------------------
 
@@ -134,13 +140,32 @@ function create(root) {
         if (!wide || !tall) return;
         const pen = picture.getContext('2d');
         const image = pen.createImageData(wide, tall), pixels = image.data;
-        const dpr = devicePixelRatio, radius = size * Math.min(2, Math.sqrt(map.zoom)) / 2 * dpr;
-        const stamp = disc(radius), chosen = hub.selected && new Set(hub.selected);
+        const dpr = devicePixelRatio, grown = Math.min(2, Math.sqrt(map.zoom)) / 2 * dpr;
+        const stamp = disc(sizeOf(countShown()) * grown), chosen = hub.selected && new Set(hub.selected);
         map.inView = [];
         map.at = new Map();  // cells of 16 pixels: which points are in them
+        const spot = point => {
+            const [sx, sy] = toScreen(map, ...place(map, point));
+            return sx > -9 && sy > -9 && sx < map.width + 9 && sy < map.height + 9 ? [sx, sy] : null;
+        };
+        const putBack = (point, dots) => {  // one flat ground, however many lie on each other
+            const at = spot(point);
+            if (!at) return;
+            const left = Math.round(at[0] * dpr), top = Math.round(at[1] * dpr);
+            for (const [dx, dy, cover] of dots) {
+                const px = left + dx, py = top + dy;
+                if (px < 0 || py < 0 || px >= wide || py >= tall) continue;
+                const first = (py * wide + px) * 4;
+                pixels[first] = BACK[0];
+                pixels[first + 1] = BACK[1];
+                pixels[first + 2] = BACK[2];
+                pixels[first + 3] = Math.max(pixels[first + 3], 255 * cover * FAR);
+            }
+        };
         const put = point => {
-            const [x, y] = place(map, point), [sx, sy] = toScreen(map, x, y);
-            if (!(sx > -9 && sy > -9 && sx < map.width + 9 && sy < map.height + 9)) return;
+            const at = spot(point);
+            if (!at) return;
+            const [sx, sy] = at;
             map.inView.push(point);
             const cell = (sx >> 4) + ',' + (sy >> 4);
             map.at.has(cell) ? map.at.get(cell).push(point) : map.at.set(cell, [point]);
@@ -149,19 +174,20 @@ function create(root) {
             for (const [dx, dy, cover] of stamp) {
                 const px = left + dx, py = top + dy;
                 if (px < 0 || py < 0 || px >= wide || py >= tall) continue;
-                const at = (py * wide + px) * 4, alpha = cover * faint, before = pixels[at + 3] / 255 * (1 - alpha);
+                const on = (py * wide + px) * 4, alpha = cover * faint, before = pixels[on + 3] / 255 * (1 - alpha);
                 const after = alpha + before;
-                pixels[at] = (red * alpha + pixels[at] * before) / after;
-                pixels[at + 1] = (green * alpha + pixels[at + 1] * before) / after;
-                pixels[at + 2] = (blue * alpha + pixels[at + 2] * before) / after;
-                pixels[at + 3] = 255 * after;
+                pixels[on] = (red * alpha + pixels[on] * before) / after;
+                pixels[on + 1] = (green * alpha + pixels[on + 1] * before) / after;
+                pixels[on + 2] = (blue * alpha + pixels[on + 2] * before) / after;
+                pixels[on + 3] = 255 * after;
             }
         };
-        const order = data.order ? (map.order ??= unpack(data.order, Int32Array)) : null;
-        for (let number = 0; number < ids.length; number++) {
-            const point = order ? order[number] : number;
-            if (shown(point) && !chosen?.has(ids[point])) put(point);
+        if (data.outside) {
+            const dots = disc(sizeOf(data.outside) * grown);
+            for (let point = 0; point < ids.length; point++) if (groups[point] === OUTSIDE) putBack(point, dots);
         }
+        for (const point of map.order ??= unpack(data.order, Int32Array))
+            if (shown(point) && !chosen?.has(ids[point])) put(point);
         if (chosen) for (const id of chosen) if (row.has(id) && shown(row.get(id))) put(row.get(id));  // on top
         pen.putImageData(image, 0, 0);
         map.tiles = map.inView.length <= FEW && map.zoom > 1;
@@ -180,6 +206,7 @@ function create(root) {
     };
     const tiles = (map, pen, dpr) => {
         want(map.inView.map(point => ids[point]));
+        map.crops = [];
         for (const point of map.inView) {
             const crop = hub.crops.get(ids[point]);
             if (!crop?.complete || !crop.naturalWidth) continue;
@@ -189,6 +216,7 @@ function create(root) {
             pen.fillStyle = data.colors[groups[point]];
             pen.fillRect((x - w / 2 - 2) * dpr, (y - h / 2 - 2) * dpr, (w + 4) * dpr, (h + 4) * dpr);
             pen.drawImage(crop, (x - w / 2) * dpr, (y - h / 2) * dpr, w * dpr, h * dpr);
+            map.crops.push({ point, x, y, w, h });
         }
     };
     const overlay = map => {  // rings and the lasso, over the points
@@ -241,7 +269,7 @@ function create(root) {
         image.hidden = !crop;
         if (crop && image.src !== crop.src) image.src = crop.src;
         const named = labels ? ` · ${data.labels[labels[point]]}` : '';
-        const group = data.groups_named ? ` · ${data.names[groups[point]]}` : '';
+        const group = data.groups_named && groups[point] !== OUTSIDE ? ` · ${data.names[groups[point]]}` : '';
         card.querySelector('span').textContent = `region ${under}${named}${group}`;
         const { width, height } = card.getBoundingClientRect();
         card.style.left = Math.max(4, Math.min(pointer?.x - width / 2, innerWidth - width - 4)) + 'px';
@@ -251,7 +279,10 @@ function create(root) {
     // ---- mouse and keys -------------------------------------------------------------------------------------------
 
     const nearest = (map, x, y) => {
-        let best = null, reach = map.tiles ? TILE / 2 : REACH;
+        const on = map.tiles && map.crops.findLast(crop => 2 * Math.abs(x - crop.x) <= crop.w + 4
+            && 2 * Math.abs(y - crop.y) <= crop.h + 4);
+        if (on) return ids[on.point];  // the one on top
+        let best = null, reach = REACH;
         for (let column = (x - 24) >> 4; column <= (x + 24) >> 4; column++)
             for (let line = (y - 24) >> 4; line <= (y + 24) >> 4; line++)
                 for (const point of map.at?.get(column + ',' + line) ?? []) {
@@ -302,6 +333,7 @@ function create(root) {
         on('pointerdown', event => {
             if (event.button > 2) return;
             over.setPointerCapture(event.pointerId);
+            over.dataset.pressed = '';  // a key after that calls for no frame, though browsers think so
             const [x, y] = local(event), moves = event.button !== 0 || event.shiftKey;
             pointer = { map, from: [x, y], last: [x, y], moves, pressed: true, x: event.clientX, y: event.clientY };
         });
@@ -342,6 +374,7 @@ function create(root) {
             maps.forEach(overlay);
         });
         on('pointerleave', () => { under = null; card.hidden = true; maps.forEach(overlay); });
+        on('blur', () => { delete over.dataset.pressed; });
         on('pointercancel', () => { pointer = null; overlay(map); });
         on('contextmenu', event => event.preventDefault());
         on('dblclick', event => event.preventDefault());
@@ -367,6 +400,8 @@ function create(root) {
             };
             if (!keys[event.key] || event.ctrlKey || event.metaKey) return;
             event.preventDefault();
+            under = null;  // the map moves, the mouse does not
+            card.hidden = true;
             keys[event.key]();
         });
         return () => { stop.abort(); map.box.remove(); };
@@ -390,10 +425,12 @@ function create(root) {
             entry.type = 'button';
             entry.className = 'entry';
             entry.setAttribute('aria-pressed', String(!hidden.has(group)));
-            entry.title = 'Click: hide or show. Double click, or click with Shift: show this one alone, or all again.';
+            entry.title = `${name}\nClick: hide or show. Double click, or click with Shift: show this one alone, or all again.`;
             const dot = document.createElement('i');
             dot.style.background = data.colors[group];
-            entry.append(dot, `${name} (${data.counts[group].toLocaleString('en')})`);
+            const words = document.createElement('span');
+            words.textContent = name;
+            entry.append(dot, words, `(${data.counts[group].toLocaleString('en')})`);
             const toggle = () => hidden.has(group) ? hidden.delete(group) : hidden.add(group);
             const isolate = () => {
                 const alone = hidden.size === data.names.length - 1 && !hidden.has(group);
@@ -407,10 +444,15 @@ function create(root) {
             return entry;
         });
         const redraw = () => {
-            entries.forEach((entry, group) => entry.setAttribute('aria-pressed', String(!hidden.has(group))));
-            draw();
+            tell('hidden', { legend: data.legend_key, entries: [...hidden] });
+            press();
         };
         legend.replaceChildren(...entries);
+    };
+    const press = () => {
+        if (!data.scale) [...legend.children].forEach((entry, group) =>
+            entry.setAttribute('aria-pressed', !hidden.has(group)));
+        draw();
     };
     const buttons = { in: map => zoomAt(map, 1.5), out: map => zoomAt(map, 1 / 1.5), all: reset };
     for (const [name, act] of Object.entries(buttons)) root.querySelector('.' + name).onclick = () => maps.forEach(act);
@@ -430,7 +472,7 @@ function create(root) {
 
     const resized = new ResizeObserver(() => data && measure());
     resized.observe(board);
-    const again = () => draw();
+    const again = () => { if (data) { heed(); press(); } };
     hub.addEventListener('crops', arrived);
     hub.addEventListener('state', again);
     const screen = (number, id) => {

@@ -27,6 +27,9 @@ SIDE: Final = 120
 CROPS: Final = 80
 """Crops sent at once at most."""
 
+LEGEND: Final = 100
+"""Entries of a legend at most."""
+
 HTML = """
 <div class="board"></div>
 <div class="tools">
@@ -53,6 +56,7 @@ CSS = """
 .map .over { touch-action: none; cursor: crosshair; }
 .map .over:focus { outline: none; }
 .map:focus-within { border-color: var(--st-primary-color); }
+.map:has(.over:focus-visible:not([data-pressed])) { box-shadow: 0 0 0 2px var(--st-primary-color); }
 .title { position: absolute; top: 6px; left: 10px; font-weight: 600; pointer-events: none; }
 .hint { position: absolute; bottom: 10px; left: 0; right: 0; margin: auto; width: max-content; padding: 4px 10px;
         border-radius: 6px; background: #000c; color: #fff; pointer-events: none; }
@@ -67,12 +71,14 @@ button:focus-visible { outline: 2px solid var(--st-primary-color); }
 .bar .play { padding: 2px 12px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px; align-items: center; padding: 8px 0 0; font-size: 0.875rem; }
 .entry { display: inline-flex; gap: 6px; align-items: center; padding: 1px 8px; border-radius: 12px;
-         user-select: none; }
-.entry i { width: 10px; height: 10px; border-radius: 50%; }
+         user-select: none; max-width: 100%; }
+.entry span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 22rem; }
+.entry i { flex: none; width: 10px; height: 10px; border-radius: 50%; }
 .entry[aria-pressed=false] { opacity: 0.4; text-decoration: line-through; }
 .ramp { width: 200px; height: 10px; border-radius: 5px; }
 .card { position: fixed; z-index: 1000; padding: 4px; border-radius: 6px; pointer-events: none; font-size: 0.8rem;
-        background: var(--st-background-color); border: 1px solid var(--st-border-color); }
+        background: var(--st-background-color); border: 1px solid var(--st-border-color);
+        max-width: 260px; overflow-wrap: anywhere; }
 @media (max-width: 700px) {
     .board { flex-direction: column; height: auto; }
     .map { flex: none; height: 340px; }
@@ -84,6 +90,7 @@ ANSWERS = """
 export default function ({ data, setStateValue, setTriggerValue }) {
     const hub = window.orlMap ??= Object.assign(new EventTarget(), { crops: new Map(), chosen: null, selected: null });
     if (hub.run !== data.run || hub.crops.size > 3000) {
+        if (hub.run !== data.run) hub.turn = 0;
         hub.run = data.run;
         hub.crops.clear();
     }
@@ -96,6 +103,8 @@ export default function ({ data, setStateValue, setTriggerValue }) {
     }
     hub.chosen = data.chosen;
     hub.selected = data.selected;
+    if (hub.turn === data.turn) hub.turn = 0;
+    if (!hub.turn) hub.hidden = { legend: data.legend, entries: data.hidden };
     hub.dispatchEvent(new Event('state'));
 
     // What goes to the server before it has answered a click would carry the field of the region as it was before that.
@@ -117,11 +126,19 @@ export default function ({ data, setStateValue, setTriggerValue }) {
         setTriggerValue(name, detail);
     };
     const clicked = act('clicked'), selected = act('selected');
+    hub.tellHidden = () => setTriggerValue('hidden', { turn: hub.turn, ...hub.hidden });
+    const hide = ({ detail }) => {  // told after the second click of two; until that is heard, the server is behind
+        hub.turn = Date.now();
+        hub.hidden = detail;
+        clearTimeout(hub.hiding);
+        hub.hiding = setTimeout(() => hub.tellHidden(), 400);
+    };
     soon();
     const stop = new AbortController(), options = { signal: stop.signal };
     hub.addEventListener('want', want, options);
     hub.addEventListener('clicked', clicked, options);
     hub.addEventListener('selected', selected, options);
+    hub.addEventListener('hidden', hide, options);
     return () => { clearTimeout(waiting); stop.abort(); };
 }
 """
@@ -143,8 +160,11 @@ def answer(
     *,
     chosen: int | None,
     selected: Sequence[int],
+    legend: str,
+    hidden: Sequence[int],
     on_click: Callable[[int], None],
     on_select: Callable[[list[int]], None],
+    on_hide: Callable[[list[int]], None],
 ) -> None:
     """Hear what is done on the map, and send it crops. Made for a fragment.
 
@@ -153,6 +173,8 @@ def answer(
         regions: its table of regions.
         chosen: the region that has a ring.
         selected: those that stand out.
+        legend: which legend is meant by `hidden`.
+        hidden: numbers of its entries that are hidden.
         on_click: is called with a region whose point was clicked.
         on_select: is called with the regions that were drawn around, none of them to clear.
 
@@ -166,6 +188,8 @@ def answer(
 
     acts = f"{key} acts"  # makes each answer another one: the browser is not told of what has not changed
 
+    turn = f"{key} turn"  # of what the legend hides, the last that was heard
+
     def clicked() -> None:
         st.session_state[acts] = st.session_state.get(acts, 0) + 1
         region = _numbers([heard("clicked")], len(regions))
@@ -176,6 +200,13 @@ def answer(
         st.session_state[acts] = st.session_state.get(acts, 0) + 1
         on_select(_numbers(heard("selected"), len(regions)))
 
+    def hid() -> None:
+        said = heard("hidden")
+        if isinstance(said, dict):
+            st.session_state[turn] = said.get("turn")
+            if said.get("legend") == legend:
+                on_hide(_numbers(said.get("entries"), LEGEND))
+
     crops, trouble = {}, None
     for region in _numbers(heard("wanted"), len(regions))[:CROPS]:
         try:
@@ -183,6 +214,7 @@ def answer(
         except OrlError as error:
             trouble = error
     data = {"run": str(run.path), "crops": crops, "chosen": chosen, "selected": list(selected) or None, "most": CROPS}
+    data |= {"legend": legend, "hidden": list(hidden), "turn": st.session_state.get(turn)}
     data["acts"] = st.session_state.get(acts, 0)
     _answers(
         key=key,
@@ -190,6 +222,7 @@ def answer(
         on_wanted_change=_nothing,
         on_clicked_change=clicked,
         on_selected_change=drawn,
+        on_hidden_change=hid,
     )
     if trouble is not None:
         raise trouble

@@ -286,6 +286,7 @@ def _load_pages(run: Run) -> None:
 def _navigate() -> Page:
     """The page that the address names, by Streamlit's own navigation; old links (`?page=pairs`) lead there, too."""
     made = {page.name: _streamlit_page(page) for page in PAGES}
+    st.session_state["pages"] = made
     sections: dict[str, list[Any]] = {}
     for page in PAGES:
         sections.setdefault(page.section, []).append(made[page.name])

@@ -352,3 +352,12 @@ def go(page: str, image_id: int | None = None) -> None:
     st.session_state["go to"] = page
     if image_id is not None:
         choose_image(image_id)
+
+
+def link(page: str, label: str, *, icon: str, help: str, **shown: str | None) -> None:
+    """A link to another page of the same run, with what it is to show by the parameters of its address.
+
+    They follow those of this page: Streamlit gives this page the new address first, which is where Back leads.
+    """
+    address = st.query_params.to_dict() | {key: value for key, value in shown.items() if value is not None}
+    st.page_link(st.session_state["pages"][page], label=label, icon=icon, help=help, query_params=address)

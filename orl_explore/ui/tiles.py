@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 KEY = "tiles"
 """Containers whose key begins with this word are rows of pictures; the number that follows is their shape."""
 
+BUTTON = ".stElementContainer:has(.stButton)"
+
 STEP, WIDEST = 5, 600
 """Shapes are counted in steps of so many percent, up to the widest."""
 
@@ -25,6 +27,11 @@ STYLE = "\n".join(
 [class*=st-key-{KEY}] img {{ object-fit: contain; object-position: 50% 100% }}
 [class*=st-key-{KEY}] [data-testid=stColumn] > [data-testid=stVerticalBlock] {{ height: 100%; gap: 0.4rem }}
 [class*=st-key-{KEY}] button {{ min-height: 2rem; padding: 0 0.3rem }}
+[class*=st-key-{KEY}] .stVerticalBlock:has(.stButton) {{ position: relative }}
+[class*=st-key-{KEY}] .stVerticalBlock:has(.stButton) .stElementToolbar {{ display: none }}
+[class*=st-key-{KEY}] {BUTTON} {{ position: static }}
+[class*=st-key-{KEY}] {BUTTON}:not({BUTTON} ~ *) button::after {{ content: ""; position: absolute; inset: 0 }}
+[class*=st-key-{KEY}] {BUTTON} ~ {BUTTON} {{ position: relative; z-index: 1 }}
 [class*=st-key-{KEY}] [data-testid=stColumn] > [data-testid=stVerticalBlock] > :last-child:not(:only-child) {{
   margin-top: auto
 }}
@@ -35,7 +42,7 @@ STYLE = "\n".join(
 """
 )
 """Pictures of a row have one height and stand on their captions, and what comes last stands in line; a narrow screen
-has three in a line."""
+has three in a line. A click on a picture is one on the first button below it."""
 
 
 def shape(sizes: Sequence[Sequence[int]]) -> int:

@@ -37,6 +37,14 @@ def test_a_category_and_its_boxes(page, address):
     expect(page.get_by_role("heading", name=f"What changed about {name}")).to_be_visible()
     assert re.search(rf"category={name}", page.url)
     shoot(page, "compare-category")
+    page.get_by_role("link", name="See on the map").click()
+    expect(page.get_by_role("heading", name="Object map", level=1)).to_be_visible()
+    expect(page.locator(".entry")).to_have_text(re.compile(rf"^{name}"))  # and no other
+    expect(page.locator(".over")).to_have_count(2)
+    ready(page)
+    shoot(page, "object_map-category")
+    page.go_back()
+    expect(page.get_by_role("heading", name=f"What changed about {name}")).to_be_visible()
 
 
 def test_one_box_and_why_it_is_alike_to_another(page, address, embedded):

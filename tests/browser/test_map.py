@@ -14,6 +14,8 @@ from playwright.sync_api import Page, expect
 from browser_pages import ready, shoot, visit
 from orl_explore.maps.object_map import map_file, read_object_map
 from orl_explore.runs.run import Run
+from orl_explore.runs.selections import save_selection
+from orl_explore.ui.map_address import packed
 
 pytestmark = pytest.mark.slow
 
@@ -248,6 +250,58 @@ def test_the_legend_hides_and_isolates(page, address, runs):
     expect(page.get_by_role("heading", name=f"Selection: {size} regions")).to_be_visible()  # of what is shown
     entries.first.dblclick()
     expect(over).to_have_attribute("data-in-view", str(everything))
+
+
+def test_what_the_legend_hides_is_in_the_address(page, address):
+    open_map(page, address, color="cluster")
+    over, entries = page.locator(".over"), page.locator(".entry")
+    everything = over.get_attribute("data-in-view")
+    entries.first.dblclick()
+    page.wait_for_url("**legend=*")
+    shown = over.get_attribute("data-in-view")
+    assert shown != everything
+    page.reload()
+    expect(over).to_have_attribute("data-in-view", shown)
+    ready(page)
+    entries.first.dblclick()
+    expect(over).to_have_attribute("data-in-view", everything)
+    page.wait_for_url(lambda url: "legend=" not in url)
+    ready(page)
+    page.go_back()
+    expect(over).to_have_attribute("data-in-view", shown)
+
+
+def test_only_some_regions_answer(page, address, runs):
+    region = ends(runs)[0]
+    save_selection(Run(runs / "one"), "an end", [region])
+    open_map(page, address, show="selection:an%20end")
+    expect(page.locator(".over")).to_have_attribute("data-in-view", "1")
+    assert click(page, region) == region
+    lasso(page)
+    expect(page.get_by_role("heading", name="Selection: 1 regions")).to_be_visible()
+
+
+def test_a_click_on_a_picture_is_one_on_its_button(page, address, runs):
+    open_map(page, address, region=ends(runs)[0], selected=packed(ends(runs)))
+    button = page.locator(".st-key-object-map-selected-1 button").first
+    wanted = button.inner_text()
+    page.get_by_alt_text(f"crop of region {wanted}").last.click(force=True)  # the button lies over it
+    expect(page.get_by_role("spinbutton", name="Region")).to_have_value(wanted)
+    expect(page.locator(".st-key-object-map-chosen")).to_be_in_viewport()
+    ready(page)
+    page.get_by_role("button", name="Proposals of this image").click()
+    expect(page.get_by_role("heading", name="Proposals", level=1)).to_be_visible()
+
+
+def test_a_frame_for_those_who_come_by_keyboard(page, address, runs):
+    open_map(page, address)
+    frame = "map => getComputedStyle(map).boxShadow"
+    click(page, ends(runs)[0])
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".map").evaluate(frame) == "none"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    assert page.locator(".map").evaluate(frame) != "none"
 
 
 def test_a_map_colored_by_similarity_follows_the_click(page, address, runs):

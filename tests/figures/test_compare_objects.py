@@ -18,3 +18,12 @@ def test_what_changed_most_has_bars_and_the_category_is_on_top():
     assert len(made.data[0].y) == compare_objects.MOST
     assert "kind 10" not in made.data[0].y  # which did not change
     assert made.data[1].x[0] == 40
+
+
+def test_names_that_are_numbers_or_long():
+    names = ["1", "2", "a" * 40 + "1", "a" * 40 + "2"]
+    table = pd.DataFrame({"nearest": names, "a": 0.2, "b": 0.3, "change": 0.1})
+    made = compare_objects.company(table, "1")
+    assert made.layout.yaxis.type == "category"
+    assert len(set(made.data[0].y)) == 4
+    assert max(map(len, made.layout.yaxis.ticktext)) == compare_objects.LONGEST

@@ -55,6 +55,13 @@ def test_of_many_groups_the_ten_largest_and_all_others():
     assert [coloring.names[code] for code in coloring.codes[-50:]] == ["unlabeled"] * 50
 
 
+def test_a_category_that_is_called_other():
+    labels = ["other"] * 50 + [f"kind {number}" for number in range(40)]
+    coloring = map_figures.coloring_of_groups(pd.Series(labels), "category")
+    assert len(set(coloring.names)) == len(coloring.names)
+    assert np.bincount(coloring.codes)[coloring.names.index("other")] == 50
+
+
 def test_a_scale_of_values():
     coloring = map_figures.coloring_of_values(np.array([0.0, 0.5, 1.0, 7.0, -1.0]), "similarity", limits=(0, 1))
     assert coloring.codes.tolist() == [0, 32, 63, 63, 0]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from orl_explore.figures.object_map import coloring_of_groups, coloring_of_values
-from orl_explore.figures.point_map import View, point_map
+from orl_explore.figures.point_map import OUTSIDE, View, point_map
 
 IDS = np.array([3, 8, 20])
 VIEWS = [View("stage 1", [0.0, 1.0, 2.0], [5.0, 6.0, 7.0])]
@@ -28,6 +28,17 @@ def test_groups():
     assert numbers(data["order"], "<i4")[-1] == 2  # the smaller group lies on top
     assert [data["labels"][code] for code in numbers(data["label_of"], "<u2")] == ["mug", "key", "mug"]
     assert "scale" not in data
+
+
+def test_those_that_do_not_pass_stay_back():
+    coloring = coloring_of_groups(pd.Series(["mug", "key"]), "category")
+    data = point_map(IDS, VIEWS, coloring, passing=np.array([True, False, True]), alt="map", key="k")
+    assert numbers(data["groups"], "<u2") == [1, OUTSIDE, 0]
+    assert sorted(numbers(data["order"], "<i4")) == [0, 2]
+    assert (data["outside"], data["names"], data["counts"]) == (1, ["key", "mug"], [1, 1])
+    nobody = coloring_of_groups(pd.Series([], dtype=object), "category")
+    data = point_map(IDS, VIEWS, nobody, passing=np.zeros(3, bool), alt="map", key="k")
+    assert (data["outside"], data["counts"], data["order"]) == (3, [], "")
 
 
 def test_a_scale():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orl_explore.judging import objects
+from orl_explore.judging import objects, results, useless
 from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.judging.objects import Boxes
 from orl_explore.pairs import pair_regions, pairing
@@ -72,7 +72,7 @@ def test_what_changed(boxes):
 def test_figures_and_categories(boxes):
     near, probed = objects.neighborhoods(boxes), objects.probe(boxes)
     found = objects.figures(near, probed)
-    assert list(found) == ["nearest boxes of the same category", "object kNN accuracy", "object linear probe"]
+    assert list(found) == [objects.NEAREST, objects.KNN, objects.PROBE]
     for figure in found.values():
         assert figure.b > figure.a + 3 * figure.error
         assert figure.b > figure.chance + 3 * figure.error_b
@@ -85,8 +85,25 @@ def test_figures_and_categories(boxes):
     mug = table.set_index("category").loc["mug"]
     assert abs(mug["nearest_change"]) < 0.1
     assert table["category"].iloc[-1] == "mug"
+    assert table["asked"].tolist() == table["boxes"].tolist()
     held_out = set(boxes.image_ids[probed.rows])
     assert len(held_out) <= 12
+
+
+def test_a_figure_is_the_same_wherever_it_is_told(boxes):
+    few = Boxes(*(getattr(boxes, name)[:20] for name in ("region_ids", "image_ids", "labels", "a", "b")))
+    for near in (objects.neighborhoods(boxes, limit=80), objects.neighborhoods(few, k=17)):  # of 17, two are missing
+        for row in objects.by_category(near, None).dropna().itertuples():
+            own = near.company(row.category).set_index("nearest").loc[row.category]
+            assert (own["a"], own["b"]) == pytest.approx((row.nearest_a, row.nearest_b), abs=1e-6)
+            moved = near.moved().query("category == @row.category")
+            assert (len(moved), moved["alike_a"].mean()) == (row.asked, pytest.approx(row.nearest_a, abs=1e-6))
+
+
+def test_figures_on_boxes_and_on_objects_have_names_that_say_so():
+    here, there = {objects.KNN, objects.PROBE}, {results.ENCODER_ROWS[key] for key in ("object_knn", "object_probe")}
+    assert all("on proposal boxes" in name for name in here)
+    assert all("on annotated objects" in name for name in [*there, *useless.SCORES.values()])
 
 
 def test_samples_are_the_same_every_time(boxes):

@@ -87,7 +87,10 @@ def summary(**stages):
     [
         (summary(stage1={"object_knn": 0.6}), []),
         (summary(stage1={"object_knn": 0.46}), []),  # within two standard errors, 5 %
-        (summary(stage3={"object_knn": 0.44}), ["stage 3 is worse than the untrained network: kNN of object crops"]),
+        (
+            summary(stage3={"object_knn": 0.44}),
+            ["stage 3 is worse than the untrained network: kNN on annotated objects"],
+        ),
         (summary(stage1={"collapsed": True, "std": 0.01}), ["stage 1 has collapsed"]),
         (summary() | {"counts": {"images": 64, "exact_duplicates": 63}}, ["all 64 pictures are copies of one"]),
         (summary() | {"counts": {"images": 64, "exact_duplicates": 29}}, ["29 of 64 pictures are copies of others"]),

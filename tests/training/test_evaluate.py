@@ -201,7 +201,15 @@ def test_probes_are_fitted_on_the_training_part(full, scenes, monkeypatch):
 def test_tables_on_the_console(full):
     _, summary = full
     text = shown(summary)
-    for expected in ("random", "stage 1", "stage 3", "chance", "object probe", "purity", "recall at IoU 0.7"):
+    for expected in (
+        "random",
+        "stage 1",
+        "stage 3",
+        "chance",
+        "probe on annotated",
+        "purity",
+        "recall at IoU 0.7",
+    ):
         assert expected in text
     assert percent_text(summary["stage1"]["object_probe"]) in text
     assert "collapsed" not in text

@@ -40,7 +40,7 @@ def test_a_finished_run(runs, visit):
     a, b = app.main.selectbox[0], app.main.selectbox[1]
     assert (a.value, b.value) == ("stage1", "stage3")
     worth = visit(WORTH)
-    assert "| Linear probe on object crops, accuracy | 0\\.500 | 0\\.500 | 0\\.500 | 0\\.100 |" in text(worth)
+    assert "| Linear probe on annotated objects, accuracy | 0\\.500 | 0\\.500 | 0\\.500 | 0\\.100 |" in text(worth)
     assert "not measured here" in text(worth)
     (published,) = worth.dataframe
     assert published.value["benchmark"].iloc[0] == "VOC07, linear SVM"

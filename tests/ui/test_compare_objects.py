@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import parse_qs
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from orl_explore.judging import objects
 from orl_explore.judging.objects import Boxes
-from orl_explore.ui import compare_objects
+from orl_explore.ui import compare_objects, map_address, map_filter
 from training.embed_regions import embed_regions_by
 
 PAGE = "compare"
@@ -33,11 +36,11 @@ def test_objects_come_first(embedded, visit):
     shown = text(app)
     count = len(embedded.read("regions"))
     assert f"{count:,} boxes that both have embedded. A: stage 1, images. B: stage 3, objects." in shown
-    for figure in ("nearest boxes of the same category", "object kNN accuracy", "object linear probe"):
+    for figure in (objects.NEAREST, objects.KNN, objects.PROBE):
         assert f"| {figure} |" in shown
     (table,) = app.dataframe
     assert set(table.value["category"]) <= set(embedded.read("objects")["category"])
-    assert "what a " in shown
+    assert re.search("B knows .* than A|B knows .* as well as A", shown)
     assert "nearest boxes are kept from A to B" in shown
     names = {button.label for button in app.get("download_button")} if app.get("download_button") else set()
     assert names <= {"CSV"}
@@ -87,12 +90,48 @@ def test_words():
     a = rng.normal(size=(400, 8))
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
     near = objects.neighborhoods(Boxes(np.arange(400), np.arange(400) // 4, labels, a, b))
-    said = compare_objects.sentence(near, "mug")
-    assert said.startswith("B knows better than A what a mug is: of the 10 nearest boxes of one,")
+    mug = objects.by_category(near, None).set_index("category", drop=False).loc["mug"]
+    said = compare_objects.sentence(near, mug)
+    assert said.startswith("B knows mug better than A: of the 10 nearest boxes of one,")
+    change = compare_objects.percent(mug["nearest_change"], mug["nearest_error"], signed=True)
+    assert f"a change of {change} points, over 200 boxes." in said  # as the table has it
     assert "10.0 by B" in said
     assert "fewer are vase (" in said
     same = objects.neighborhoods(Boxes(np.arange(400), np.arange(400) // 4, labels, a, a))
-    assert compare_objects.sentence(same, "mug").startswith("B knows as well as A what a mug is")
+    mug = objects.by_category(same, None).set_index("category", drop=False).loc["mug"]
+    assert compare_objects.sentence(same, mug).startswith("B knows mug as well as A")
+    for change, words in (
+        ({"asked": 30}, "over 30 of its 200 boxes"),
+        ({"nearest_error": np.nan}, "The boxes on mug are of one image"),
+        ({"nearest_change": np.nan, "asked": 0}, "None of the 200 boxes on mug is among those"),
+    ):
+        assert words in compare_objects.sentence(same, pd.Series({**mug, **change}))
+
+
+NAMES = ("background", "=SUM(1)", "<b>x</b>", "$x$", "a" * 60, "🚢", "", "other", "a,b", "1", "unlabeled")
+
+
+def test_categories_of_any_name(embedded, visit):
+    table = embedded.read("objects")
+    codes = pd.factorize(table["category"])[0]
+    embedded.write("objects", table.assign(category=[NAMES[code % len(NAMES)] for code in codes]))
+    categories = visit().dataframe[0].value["category"].tolist()
+    assert "" not in categories
+    for category in categories:
+        app = visit(category=category)
+        shown = text(app)
+        assert f"#### What changed about {category}" in shown
+        assert "No box is on" not in shown
+        (link,) = app.get("page_link")
+        query = parse_qs(link.proto.query_string)
+        assert map_address.names_in(query["show"][0]) == [map_filter.of_category(category)]
+        assert (query["encoder"], query["versus"], query["color"]) == (["stage1"], ["stage3"], ["label"])
+
+
+def test_a_category_of_which_no_box_was_asked(embedded, visit, monkeypatch):
+    monkeypatch.setattr(objects, "some_boxes", lambda boxes, **limits: boxes.on_objects[:1])
+    table = visit().dataframe[0].value
+    assert "None of the" in text(visit(category=table["category"].iloc[-1]))
 
 
 def test_figures_as_text():

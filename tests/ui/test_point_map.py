@@ -17,7 +17,8 @@ def heard(run, monkeypatch):
 
     def hear(said, **options):
         monkeypatch.setattr(point_map.st, "session_state", {key: said})
-        defaults = {"chosen": None, "selected": [], "on_click": None, "on_select": None}
+        defaults = {"chosen": None, "selected": [], "legend": "k", "hidden": [2]}
+        defaults |= dict.fromkeys(["on_click", "on_select", "on_hide"])
         point_map.answer(run, run.read("regions"), **(defaults | options))
         return calls[-1]
 
@@ -33,13 +34,20 @@ def test_crops_of_what_is_asked_for(heard):
     assert heard({})["data"]["selected"] is None
 
 
-def test_clicks_and_selections(heard):
-    clicked, selected = [], []
-    options = {"on_click": clicked.append, "on_select": selected.append}
-    call = heard({"clicked": 4, "selected": [1, 2]}, **options)
-    call["on_clicked_change"]()
-    call["on_selected_change"]()
-    assert (clicked, selected) == ([4], [[1, 2]])
+def test_clicks_selections_and_the_legend(heard):
+    clicked, selected, hidden = [], [], []
+    options = {"on_click": clicked.append, "on_select": selected.append, "on_hide": hidden.append}
+    call = heard(
+        {"clicked": 4, "selected": [1, 2], "hidden": {"turn": 7, "legend": "k", "entries": [0, "x", 5000]}}, **options
+    )
+    assert (call["data"]["legend"], call["data"]["hidden"]) == ("k", [2])
+    for name in ("clicked", "selected", "hidden"):
+        call[f"on_{name}_change"]()
+    assert (clicked, selected, hidden) == ([4], [[1, 2]], [[0]])
+    assert call["data"]["turn"] is None
+    assert 7 in point_map.st.session_state.values()
+    heard({"hidden": {"turn": 8, "legend": "another", "entries": [1]}}, **options)["on_hidden_change"]()
+    assert hidden == [[0]]
     heard({"clicked": None, "selected": []}, **options)["on_clicked_change"]()
     assert clicked == [4]
 
@@ -47,8 +55,9 @@ def test_clicks_and_selections(heard):
 @pytest.mark.parametrize("said", [10**9, -1, "3", None, 2.5, {}])
 def test_the_browser_is_not_trusted(heard, said):
     clicked = []
-    call = heard({"wanted": [said], "clicked": said}, on_click=clicked.append)
+    call = heard({"wanted": [said], "clicked": said, "hidden": said}, on_click=clicked.append)
     call["on_clicked_change"]()
+    call["on_hidden_change"]()
     assert (clicked, call["data"]["crops"]) == ([], {})
 
 

@@ -61,4 +61,4 @@ class KnnWatch(Callback):
         self.rows.append({"step": step - 1, "epoch": epoch, "knn": f"{accuracy:.4f}"})
         with atomic_write(self.path) as temporary:
             pd.DataFrame(self.rows).to_csv(temporary, index=False)
-        console.print(f"epoch {epoch}: kNN accuracy on object crops {percent_text(accuracy)}")
+        console.print(f"epoch {epoch}: kNN accuracy on annotated objects {percent_text(accuracy)}")
