@@ -87,10 +87,12 @@ button:focus-visible { outline: 2px solid var(--st-primary-color); }
 """
 
 ANSWERS = """
+const PATIENCE = 10000;  // milliseconds after which an answer is waited for no longer
+
 export default function ({ data, setStateValue, setTriggerValue }) {
     const hub = window.orlMap ??= Object.assign(new EventTarget(), { crops: new Map(), chosen: null, selected: null });
     if (hub.run !== data.run || hub.crops.size > 3000) {
-        if (hub.run !== data.run) hub.turn = 0;
+        if (hub.run !== data.run) hub.turn = hub.act = 0;
         hub.run = data.run;
         hub.crops.clear();
     }
@@ -101,18 +103,21 @@ export default function ({ data, setStateValue, setTriggerValue }) {
         image.src = source;
         hub.crops.set(Number(region), image);
     }
-    hub.chosen = data.chosen;
-    hub.selected = data.selected;
+    // The last click that the server has not answered yet. What it says meanwhile is of before that, and what goes to it
+    // would carry the field of the region as it was before that, too, and undo the click.
+    if (hub.act === data.act || Date.now() - hub.act > PATIENCE) hub.act = 0;
+    if (!hub.act) {
+        hub.chosen = data.chosen;
+        hub.selected = data.selected;
+    }
     if (hub.turn === data.turn) hub.turn = 0;
     if (!hub.turn) hub.hidden = { legend: data.legend, entries: data.hidden };
     hub.dispatchEvent(new Event('state'));
 
-    // What goes to the server before it has answered a click would carry the field of the region as it was before that.
-    hub.busy = false;
     hub.wanted ??= [];
     let waiting = 0;
     const send = () => {
-        if (hub.busy || !hub.wanted.length) return;
+        if ((hub.act && Date.now() - hub.act < PATIENCE) || !hub.wanted.length) return;
         setStateValue('wanted', hub.wanted);
         hub.wanted = [];
     };
@@ -122,8 +127,9 @@ export default function ({ data, setStateValue, setTriggerValue }) {
         soon();
     };
     const act = name => ({ detail }) => {
-        hub.busy = true;
-        setTriggerValue(name, detail);
+        hub.act = Date.now();
+        setTriggerValue(name, { act: hub.act, regions: [detail].flat() });
+        setTimeout(send, PATIENCE);
     };
     const clicked = act('clicked'), selected = act('selected');
     hub.tellHidden = () => setTriggerValue('hidden', { turn: hub.turn, ...hub.hidden });
@@ -186,19 +192,25 @@ def answer(
     def heard(name: str) -> Any:
         return (st.session_state.get(key) or {}).get(name)
 
-    acts = f"{key} acts"  # makes each answer another one: the browser is not told of what has not changed
+    act = f"{key} act"  # the last that was heard: it tells the browser which of its clicks this answers
+    turn = f"{key} turn"  # the same of what the legend hides
 
-    turn = f"{key} turn"  # of what the legend hides, the last that was heard
+    def acted(name: str) -> list[int] | None:
+        said = heard(name)
+        if not isinstance(said, dict):
+            return None
+        st.session_state[act] = said.get("act")
+        return _numbers(said.get("regions"), len(regions))
 
     def clicked() -> None:
-        st.session_state[acts] = st.session_state.get(acts, 0) + 1
-        region = _numbers([heard("clicked")], len(regions))
+        region = acted("clicked")
         if region:
             on_click(region[0])
 
     def drawn() -> None:
-        st.session_state[acts] = st.session_state.get(acts, 0) + 1
-        on_select(_numbers(heard("selected"), len(regions)))
+        found = acted("selected")
+        if found is not None:
+            on_select(found)
 
     def hid() -> None:
         said = heard("hidden")
@@ -215,7 +227,7 @@ def answer(
             trouble = error
     data = {"run": str(run.path), "crops": crops, "chosen": chosen, "selected": list(selected) or None, "most": CROPS}
     data |= {"legend": legend, "hidden": list(hidden), "turn": st.session_state.get(turn)}
-    data["acts"] = st.session_state.get(acts, 0)
+    data["act"] = st.session_state.get(act)
     _answers(
         key=key,
         data=data,
@@ -237,7 +249,8 @@ def crop(run: Run, regions: pd.DataFrame, region: int) -> str:
 
 def _numbers(values: Any, count: int) -> list[int]:
     """Numbers of regions; the browser is not to be trusted with them."""
-    return [value for value in values or [] if isinstance(value, int) and 0 <= value < count]
+    values = values if isinstance(values, list) else []
+    return [value for value in values if isinstance(value, int) and 0 <= value < count]
 
 
 def _nothing() -> None:

@@ -102,6 +102,27 @@ def test_a_click_chooses_and_the_map_stays(page, address, runs):
     expect(page.get_by_role("heading", name="RoI pairs", level=1)).to_be_visible()
 
 
+def test_crops_asked_for_around_a_click_do_not_undo_it(page, address, runs):
+    """What asks for crops carries the field of the region as the browser knows it: as it was before the click."""
+    open_map(page, address)
+    want = "region => window.orlMap.dispatchEvent(new CustomEvent('want', { detail: [region] }))"
+    others = iter(range(8, 100))
+    for region in [*ends(runs)] * 4:
+        place = at(page, region)
+        page.mouse.move(*place)
+        page.evaluate(want, next(others))
+        page.wait_for_timeout(80)  # asked for and not answered yet
+        page.mouse.click(*place)
+        page.evaluate(want, next(others))
+        field = page.get_by_role("spinbutton", name="Region")
+        expect(field).not_to_have_value("")
+        page.wait_for_timeout(1500)
+        ready(page)
+        chosen = int(field.input_value())
+        assert np.hypot(*np.subtract(at(page, chosen), place)) < 12
+        assert f"region={chosen}" in page.url
+
+
 def test_a_lasso_and_a_click_without_modes_and_clear(page, address, runs):
     open_map(page, address)
     lasso(page)

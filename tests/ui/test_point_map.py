@@ -38,25 +38,33 @@ def test_clicks_selections_and_the_legend(heard):
     clicked, selected, hidden = [], [], []
     options = {"on_click": clicked.append, "on_select": selected.append, "on_hide": hidden.append}
     call = heard(
-        {"clicked": 4, "selected": [1, 2], "hidden": {"turn": 7, "legend": "k", "entries": [0, "x", 5000]}}, **options
+        {
+            "clicked": {"act": 5, "regions": [4]},
+            "selected": {"act": 6, "regions": [1, 2]},
+            "hidden": {"turn": 7, "legend": "k", "entries": [0, "x", 5000]},
+        },
+        **options,
     )
     assert (call["data"]["legend"], call["data"]["hidden"]) == ("k", [2])
     for name in ("clicked", "selected", "hidden"):
         call[f"on_{name}_change"]()
     assert (clicked, selected, hidden) == ([4], [[1, 2]], [[0]])
-    assert call["data"]["turn"] is None
-    assert 7 in point_map.st.session_state.values()
+    assert (call["data"]["act"], call["data"]["turn"]) == (None, None)
+    assert {6, 7} <= {value for value in point_map.st.session_state.values() if isinstance(value, int)}
     heard({"hidden": {"turn": 8, "legend": "another", "entries": [1]}}, **options)["on_hidden_change"]()
     assert hidden == [[0]]
-    heard({"clicked": None, "selected": []}, **options)["on_clicked_change"]()
-    assert clicked == [4]
+    call = heard({"clicked": None, "selected": None}, **options)
+    call["on_clicked_change"]()
+    call["on_selected_change"]()
+    assert (clicked, selected) == ([4], [[1, 2]])
 
 
 @pytest.mark.parametrize("said", [10**9, -1, "3", None, 2.5, {}])
 def test_the_browser_is_not_trusted(heard, said):
     clicked = []
-    call = heard({"wanted": [said], "clicked": said, "hidden": said}, on_click=clicked.append)
-    call["on_clicked_change"]()
+    for answer in (said, {"act": 1, "regions": said}, {"act": 1, "regions": [said]}):
+        heard({"clicked": answer}, on_click=clicked.append)["on_clicked_change"]()
+    call = heard({"wanted": [said], "hidden": said}, on_click=clicked.append)
     call["on_hidden_change"]()
     assert (clicked, call["data"]["crops"]) == ([], {})
 
