@@ -394,6 +394,11 @@ class Config:
         if self.devices != "auto" and self.devices < 1:
             raise OrlError(f"devices is {self.devices}: it must be at least 1, or auto")
 
+    @property
+    def region_dtype(self) -> Literal["float16", "float32"]:
+        """How embeddings of regions are stored."""
+        return "float32" if self.precision == "paper" else "float16"
+
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, as YAML and JSON hold them (tuples as lists)."""
         return listed(dataclasses.asdict(self))

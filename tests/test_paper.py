@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
 import math
 import re
 from pathlib import Path
@@ -11,6 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from orl_explore import settings as settings_module
+from orl_explore.boxes import jitter_box
 from orl_explore.byol import BYOL, learning_rate_at, target_momentum
 from orl_explore.encoder import Encoder
 from orl_explore.orl import ORL
@@ -186,6 +191,20 @@ def test_torchvisions_start_is_another():
         assert deviations[0] / deviations[1] == pytest.approx(factor, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "alike"), [("timm:test_convnext", True), ("timm:test_vit", True), ("timm:test_resnet", False)]
+)
+def test_no_resnet_starts_as_timm_draws_it(backbone, alike):
+    ours, theirs = (
+        Encoder.random(EncoderSettings(backbone, 0, 0, init), seed=0).state_dict() for init in ("paper", "torchvision")
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours) == alike
+
+
+def test_a_box_is_jittered_up_to_200_times():
+    assert inspect.signature(jitter_box).parameters["tries"].default == 200
+
+
 @pytest.mark.parametrize(("networks", "predictors"), [(BYOL, 1), (ORL, 3)])
 def test_predictors_and_optimizer(networks, predictors):
     made = networks(EncoderSettings("timm:test_resnet", hidden=4096, dim=256))
@@ -232,3 +251,16 @@ def test_every_claim_of_equality_names_tests_that_exist():
         assert names, line
         for name in names:
             assert f"def {name}(" in written, name
+
+
+def test_everything_added_is_on_the_page():
+    page = (ROOT / "docs/differences.md").read_text(encoding="utf-8")
+    stages = {"TrainSettings": ("stage1", "stage3"), "Stage2Settings": ("stage2",), "Stage3Settings": ("stage3",)}
+    added = []
+    for each in ast.parse(inspect.getsource(settings_module)).body:
+        for field, after in itertools.pairwise(getattr(each, "body", ())):
+            said = getattr(getattr(after, "value", None), "value", None)
+            if isinstance(field, ast.AnnAssign) and isinstance(said, str) and said.startswith("Not in the paper"):
+                added += [f"{stage}.{field.target.id}" for stage in stages[each.name]]
+    assert {"stage1.accumulate", "stage2.max_side", "stage3.without"} <= set(added)
+    assert [name for name in (*added, "stage2.index") if name not in page] == []

@@ -193,4 +193,4 @@ def _embedded(
             device="cuda" if torch.cuda.is_available() else "cpu",
             progress=progress,
             **options,
-        ).astype(np.float16)
+        ).astype(config.region_dtype)

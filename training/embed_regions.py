@@ -127,7 +127,9 @@ def _take_mined(run: Run, name: str, facts: dict[str, Any], ids: np.ndarray) -> 
     if not same or not run.finished("stage2") or not run.file("region_embeddings").exists():
         return False
     _begin(run, name, facts, overwrite=True)
-    write_array(stored.folder_of(run, name) / stored.VECTORS, run.read_array("region_embeddings")[ids])
+    write_array(
+        stored.folder_of(run, name) / stored.VECTORS, run.read_array("region_embeddings")[ids].astype(np.float16)
+    )
     _record(run, name, facts, ids)
     console.print(f"stage 2 mined with {name}: its embeddings are taken", markup=False)
     return True

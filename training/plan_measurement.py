@@ -292,16 +292,17 @@ class Measurement:
 
         seconds, looked = self.timed(crop, range(count))
         loading = seconds * looked / sum(len(boxes[i]) for i in ids[:looked])
-        vectors = round(kept * encoder.width * 2)
+        kind = np.dtype(self.config.region_dtype)
+        vectors = round(kept * encoder.width * kind.itemsize)
         part_vectors = vectors * part / self.total
         self.note(
             "region embeddings",
             kept * self.combined(forward, loading),
-            known_of_each + round(5 * part_vectors),  # float32 in batches and joined, then float16
+            known_of_each + round((1 + 8 / kind.itemsize) * part_vectors),  # float32 in batches and joined, then stored
             2 * vectors,
             f"{crops} crops embedded, {1 / forward:.3g}/s; regions of {looked} images cropped,"
             f" {loading * 1000:.1f} ms of a core each",
-            f"{kept:,.0f} regions; float16 x {encoder.width}, on disk twice, as parts and whole; in memory those of"
+            f"{kept:,.0f} regions; {kind} x {encoder.width}, on disk twice, as parts and whole; in memory those of"
             f" {part} images",
         )
 
@@ -313,7 +314,7 @@ class Measurement:
                 "one image took all the time that there is: give --stage2.max_side, or wait for an idle machine"
             )
         found: list[pd.DataFrame] = []
-        random = rng.standard_normal((len(regions), encoder.width), np.float32).astype(np.float16)
+        random = rng.standard_normal((len(regions), encoder.width), np.float32).astype(kind)
         seconds, paired = self.timed(
             lambda row: found.append(pair_regions(ids[row : row + 1], few, regions, random, stage)), range(count)
         )

@@ -305,7 +305,7 @@ def embed_all_regions(
         if masks is not None:
             faded = [counts for some in runs for counts in masks.of(some)]
             options.update(masks=faded, mask_outside=config.stage2.mask_outside)
-        vectors = embed_regions(encoder, images, regions, progress=progress, **options).astype(np.float16)
+        vectors = embed_regions(encoder, images, regions, progress=progress, **options).astype(config.region_dtype)
         if zero := check_directions(vectors, "boxes"):
             console.print(f"careful: the encoder answers zero for {zero:,} of {len(vectors):,} boxes", markup=False)
         return vectors

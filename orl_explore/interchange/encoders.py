@@ -39,7 +39,7 @@ from orl_explore.pretrained import (
 from orl_explore.runs.encoders import RunEncoder, run_encoders
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.run import Run
-from orl_explore.settings import Config, EncoderSettings
+from orl_explore.settings import Config
 
 UNTRAINED: Final = ("random", "untrained")
 
@@ -255,7 +255,7 @@ def load_pretrained(
         encoder.inputs = dataclasses.replace(encoder.inputs, size=size)
     image_dim, region_dim = embedding_widths(encoder, name, image_size)
     if not encoder.settings.hidden:
-        encoder.settings = EncoderSettings(encoder.settings.backbone, hidden=0, dim=region_dim)
+        encoder.settings = dataclasses.replace(encoder.settings, dim=region_dim)
     if named.of_run is not None and run is not None and named.of_run.is_of(run):
         differs = [f"stage 2 mined with {name} of this run and not with the last encoder of stage 1"]
     else:

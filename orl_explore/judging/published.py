@@ -17,7 +17,7 @@ HUMMINGBIRD: Final = (
     " 2306.01667)"
 )
 UNIVIP: Final = "UniVIP (arXiv 2203.06965), its table of linear classification: as measured there"
-MLS: Final = "MLS, Table 1: as measured there"
+MLS: Final = "MLS (arXiv 2308.03286), Table 1: as measured there"
 
 LINEAR: Final = "linear classifier on the frozen backbone"
 FCN: Final = "FCN, fine-tuned"

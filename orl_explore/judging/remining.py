@@ -57,10 +57,12 @@ def embed_run(run: Run, encoder: Encoder, stage: Stage2Settings, *, progress: Pr
     if stage.mask_outside:
         masks = RegionMasks(run).of(images.table["image_id"].to_numpy())
         fading = {"masks": masks, "mask_outside": stage.mask_outside}
+    stored = run.file("region_embeddings")
+    kind = run.read_array("region_embeddings").dtype if stored.exists() else np.float16
     common: dict[str, Any] = {"size": stage.image_size, "batch_size": stage.batch_size, "progress": progress}
     return Embedded(
         embed_images(encoder, images, **common),
-        embed_regions(encoder, images, regions, **fading, **common).astype(np.float16),  # as the run stores them
+        embed_regions(encoder, images, regions, **fading, **common).astype(kind),
     )
 
 

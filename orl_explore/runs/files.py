@@ -112,13 +112,17 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def write_array_parts(path: Path, parts: Sequence[np.ndarray]) -> None:
-    """Write the rows of several arrays as one .npy file, atomically; memory-mapped parts are not read into memory."""
+    """Write the rows of several arrays as one .npy file, atomically; memory-mapped parts are not read into memory.
+
+    Of float16 and float32 parts, as of a stage that an older version began, all become float32.
+    """
+    kind = np.result_type(*parts)
     shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
-    header = {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
-            np.ascontiguousarray(part).tofile(file)
+            np.ascontiguousarray(part, kind).tofile(file)
 
 
 def csv_text(frame: pd.DataFrame) -> str:

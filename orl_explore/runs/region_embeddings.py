@@ -41,13 +41,13 @@ class RegionEmbeddings:
     Attributes:
         encoder: its name; see `orl_explore.interchange.encoders`. `mined` is the one that stage 2 mined with.
         region_ids: (R,) int64, ascending.
-        vectors: (R, D) float16, memory-mapped; row i is region `region_ids[i]`, of length 1.
+        vectors: (R, D) float16, of `mined` also float32, memory-mapped; row i is region `region_ids[i]`, of length 1.
         facts: what they were made from: `encoder`, `hash`, `regions`, `of`, `size`, `precision`, ...
     """
 
     encoder: str
     region_ids: NDArray[np.int64]
-    vectors: NDArray[np.float16]
+    vectors: NDArray[np.floating]
     facts: dict[str, Any]
 
     def rows_of(self, region_ids: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -212,3 +212,10 @@ def test_orl_run_leaves_stage_1_out(mined, monkeypatch, capsys):
     pipeline.run_all(run, config)
     assert done == ["stage2", "stage3"]
     assert "stage 1 is left out: stage 2 uses timm:test_resnet@" in capsys.readouterr().err
+
+
+def test_what_an_encoder_began_as_is_kept(tmp_path):
+    shape = EncoderSettings(RESNET, hidden=0, dim=0, init="torchvision")
+    Encoder.random(shape, seed=8).save(tmp_path / "bare.safetensors")
+    loaded = load_pretrained(str(tmp_path / "bare.safetensors"), image_size=32).encoder.settings
+    assert loaded == EncoderSettings(RESNET, hidden=0, dim=96, init="torchvision")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 from PIL import Image
 
+from export_files import coco, pictures
 from orl_explore.images.object_masks import from_rle
 from orl_explore.images.opening import open_images
+from orl_explore.practice.benchmark_folders import LAYOUTS
 from training import cli
 
 
@@ -53,3 +56,33 @@ def test_label_maps_are_the_masks_of_the_objects(practice):
     assert ((values > 0) == np.any([mask for _, mask in masks], axis=0)).all()
     for name, mask in masks:  # visible parts only: no two objects have a pixel in common
         assert (values[mask] == classes.index(name)).all()
+
+
+def test_shares_of_the_layouts(practice):
+    images = 90
+    lists = practice / "VOC2012" / "ImageSets" / "Segmentation"
+    assert len((lists / "val.txt").read_text().split()) == round(0.3 * images)
+    content = json.loads((practice / "annotations.json").read_text())
+    image_of = {thing["id"]: thing["image_id"] for thing in content["annotations"]}
+    held_out, used = (
+        {image_of[int(file.stem)] for file in (practice / "imagefolder" / part).rglob("*.jpg")}
+        for part in ("val", "train")
+    )
+    assert (len(held_out), len(used)) == (round(0.3 * images), images - round(0.3 * images))
+    assert not held_out & used
+    for percent in (1, 10):
+        listed = Counter(line.split("/")[0] for line in (practice / "imagefolder" / f"{percent}percent.txt").open())
+        counts = {folder.name: len(list(folder.iterdir())) for folder in (practice / "imagefolder" / "train").iterdir()}
+        assert listed == {name: max(1, round(count * percent / 100)) for name, count in counts.items()}
+
+
+def test_any_coco_json_will_do(tmp_path):
+    names = [f"{name}.jpg" for name in "abcd"]
+    pictures(*(tmp_path / name for name in names))
+    annotations = coco(tmp_path / "some.json", *names)  # boxes alone
+    for write in LAYOUTS.values():
+        write(annotations, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"VOC2007", "VOC2012", "imagefolder"}
+    assert len(list((tmp_path / "out" / "imagefolder").glob("*/cup/*.jpg"))) == 4
+    with Image.open(tmp_path / "out" / "VOC2012" / "SegmentationClass" / "000001.png") as picture:
+        assert set(np.unique(np.array(picture))) == {0, 255}  # what has no mask is ignored

@@ -142,3 +142,11 @@ def test_a_part_that_cannot_be_read_leaves_no_file(tmp_path):
     with pytest.raises(OSError, match="gone"):
         write_table_parts(tmp_path / "joined", parts(), {"image_id": "int64"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_two_types_become_the_wider_one(tmp_path):
+    parts = [np.full((2, 3), 0.1, np.float16), np.full((1, 3), 0.1, np.float32)]
+    write_array_parts(tmp_path / "joined.npy", parts)
+    joined = np.load(tmp_path / "joined.npy")
+    assert (joined.dtype, joined.shape) == (np.float32, (3, 3))
+    assert (joined == np.concatenate(parts)).all()

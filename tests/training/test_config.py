@@ -142,7 +142,10 @@ def test_recipes_by_hand(name, images, steps, rate, passes, hours):
         last = (1 + math.cos(math.pi * (1 - 1 / stage.epochs))) / 2  # of the last epoch, to its last step
         assert learning_rate_at(stage, steps - per_epoch, images) == pytest.approx(rate * last)
         assert learning_rate_at(stage, steps - 1, images) == pytest.approx(rate * last)
-    assert f"# Hours:    {hours} / (images/s)" in (CONFIGS / f"{name}.yaml").read_text()
+    text = " ".join((CONFIGS / f"{name}.yaml").read_text().replace("#", " ").split())
+    assert f"Hours: {hours} / (images/s) for stage 1" in text
+    assert f": {config.stage1.epochs} epochs of {images:,} images, by 3600." in text
+    assert round(config.stage1.epochs * images / 3600) == hours
 
 
 @pytest.mark.parametrize(
@@ -177,6 +180,37 @@ def test_recipes_have_the_papers_settings(name):
     objects = config.stage3
     assert (objects.patch_size, objects.image_weight, objects.intra_weight, objects.inter_weight) == (96, 1, 1, 1)
     assert objects.reviews is None
+
+
+TRAINED_IN_SMALL = {"encoder.backbone", "encoder.hidden", "encoder.init", "views.blur_sigma", "image_size", "epochs"}
+TRAINED_IN_SMALL |= {"batch_size", "warmup_epochs", "checkpoint_steps"}
+
+
+@pytest.mark.parametrize(
+    ("name", "training", "mining"),
+    [
+        ("demo", {"base_lr", "ema"}, {"image_size", "min_side", "shard_images"}),
+        ("tiny", set(), {"image_size", "max_side", "shard_images"}),
+        (
+            "explore",
+            set(),
+            {
+                "image_size",
+                "max_side",
+                "shard_images",
+                "encoder",
+                "encoder_size",
+                "max_boxes",
+                "neighbors",
+                "batch_size",
+            },
+        ),
+    ],
+)
+def test_small_configs_depart_in_what_docs_differences_says(name, training, mining):
+    keys = {f"{stage}.{key}" for stage in ("stage1", "stage3") for key in TRAINED_IN_SMALL | training}
+    assert changes(load_config(name)).keys() == keys | {f"stage2.{key}" for key in mining} | {"stage3.patch_size"}
+    assert load_config(name).stage1.encoder.init == "torchvision"
 
 
 def test_photos():

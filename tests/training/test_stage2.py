@@ -8,6 +8,7 @@ import pytest
 from orl_explore.boxes import filter_boxes
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
+from orl_explore.judging.remining import embed_run
 from orl_explore.runs import files, tables
 from orl_explore.runs import run as run_module
 from stage_runs import outputs
@@ -113,3 +114,17 @@ def test_neighbors_by_an_index_are_recorded(unfinished, changed, finished, capsy
     assert run.stage("stage2")["neighbor_index"] == {"lists": 1, "probes": 1, "recall": 1.0}  # so few fill one list
     assert "looking into 1 of 1 lists: it finds 100.0 % of the 3 nearest images" in capsys.readouterr().err
     assert outputs(run, "stage2") == outputs(finished, "stage2")
+
+
+def test_region_embeddings_are_float32_as_published(unfinished, changed, finished):
+    assert finished.read_array("region_embeddings").dtype == np.float16
+    run = unfinished("stage2")
+    stage2.run(run, changed(precision="paper"))
+    vectors, pairs = run.read_array("region_embeddings"), run.read("pairs")
+    assert vectors.dtype == np.float32
+    similarity = (vectors[pairs["query_region"]] * vectors[pairs["key_region"]]).sum(axis=1)
+    np.testing.assert_allclose(pairs["similarity"], similarity, atol=1e-6)
+    encoder = Encoder.load(run.mining_encoder_file())
+    again = embed_run(run, encoder, changed(precision="paper").stage2).regions
+    assert again.dtype == np.float32
+    np.testing.assert_allclose(again, vectors, atol=1e-6)

@@ -22,7 +22,7 @@ from orl_explore.runs.checkpoints import latest_checkpoint
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import StepSampler
 from stage_runs import STAGES, metrics, outputs
-from training import stage1
+from training import stage1, trainer
 from training.config import save_config
 from training.twin_training import TwinTraining
 
@@ -318,3 +318,12 @@ def test_two_processes_through_torchrun(two_processes, images, unfinished, tiny_
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     out = two_processes(launcher, "stage3", run.path, "--config", tiny_yaml, "--devices", 2)
     check_two(run, out, images, "stage3")
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_batch_statistics_are_of_all_gpus(gpu, tiny, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(trainer.lightning, "Trainer", lambda **options: given.update(options))
+    trainer.make_trainer(tiny, tmp_path, precision="fp32")
+    assert given["sync_batchnorm"] is gpu

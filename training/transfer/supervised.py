@@ -14,7 +14,7 @@ from PIL import Image
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.runs.files import atomic_write
-from orl_explore.settings import EncoderSettings, ViewSettings
+from orl_explore.settings import ViewSettings
 from training.console import console
 from training.machine import is_main_process
 from training.transfer.fitting import LabeledViews, fit_heads
@@ -69,11 +69,10 @@ def supervised_file(setup: Setup, settings: SupervisedSettings) -> Path:
         OrlError: the run has no annotated objects.
     """
     data = read_objects(dataclasses.replace(setup, data=()))
-    shape = EncoderSettings(backbone=setup.config.stage1.encoder.backbone, hidden=0)
+    shape = dataclasses.replace(setup.config.stage1.encoder, hidden=0)
     size = setup.config.stage1.image_size
-    key = fingerprint(
-        [data.fingerprint, dataclasses.asdict(settings), shape.backbone, size, setup.seed, dataclasses.asdict(VIEWS)]
-    )[:10]
+    drawn = [shape.backbone, shape.init, size, setup.seed, dataclasses.asdict(VIEWS)]
+    key = fingerprint([data.fingerprint, dataclasses.asdict(settings), *drawn])[:10]
     file = setup.folder / f"supervised-{key}.safetensors"
     if file.exists():
         return file

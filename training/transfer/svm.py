@@ -51,7 +51,7 @@ class VocSettings:
     """Images of trainval with only difficult objects of a class: negative, or left out. In test they are left out."""
 
     def __post_init__(self):
-        check_costs("voc07", self.costs)
+        object.__setattr__(self, "costs", checked_costs("voc07", self.costs))
         if self.folds < 2:
             raise OrlError(f"voc07.folds is {self.folds}: it must be at least 2")
 
@@ -79,15 +79,16 @@ class LowShotSettings:
     """When it stops at the latest."""
 
     def __post_init__(self):
-        check_costs("voc07-lowshot", self.costs)
+        object.__setattr__(self, "costs", checked_costs("voc07-lowshot", self.costs))
         if not self.k or min(self.k) < 1 or self.samples < 1:
             raise OrlError(f"voc07-lowshot needs k and samples of 1 or more, not {self.k} and {self.samples}")
 
 
-def check_costs(name: str, costs: Sequence[float]) -> None:
-    """Refuse what is no list of costs."""
+def checked_costs(name: str, costs: Sequence[float]) -> tuple[float, ...]:
+    """Costs in order, so that the smallest of equally good ones is taken; what is no list of costs is refused."""
     if not costs or not all(0 < cost < float("inf") for cost in costs):
         raise OrlError(f"{name}.costs is {list(costs)}: it must list numbers above 0")
+    return tuple(sorted(costs))
 
 
 # ---- all of trainval -----------------------------------------------------------------------------------------------

@@ -51,6 +51,12 @@ def test_average_precision_by_size_and_category():
     assert figures["mask_ap_by_category"] == pytest.approx({"mug": 1.0, "key": 0.0})
 
 
+@pytest.mark.parametrize(("before", "ap"), [(99, 0.01), (100, 0.0)])
+def test_no_more_than_100_detections_of_an_image_count(before, ap):
+    wrong = [found(1, APART, 0.9 - number / 1000) for number in range(before)]
+    assert average_precision(truth((1, BOX, 0)), [*wrong, found(1, BOX, 0.1)])["box_ap"] == pytest.approx(ap)
+
+
 def made_up(seed):
     """Ten images, three categories, objects, crowds and detections that hit more or less."""
     rng = np.random.default_rng(seed)

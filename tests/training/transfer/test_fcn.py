@@ -12,7 +12,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.label_map import IGNORED
-from orl_explore.settings import EncoderSettings
+from orl_explore.settings import EncoderSettings, InputSettings
 from training.transfer import fcn
 from training.transfer.fcn import RECIPES, Fcn, SegmentationSettings, SegmentationTraining
 
@@ -93,6 +93,17 @@ def test_the_loss_counts_all_pixels_and_learns_from_labeled_ones():
     scores = torch.zeros(1, 2, 1, 4)  # ln 2 at every pixel
     labels = torch.tensor([[[0, 1, IGNORED, IGNORED]]])
     assert fcn.pixel_loss(scores, labels).item() == pytest.approx(0.5 * 0.693147)
+
+
+@pytest.mark.parametrize(("preset", "weight"), [("voc12", 0.0), ("voc12-d8", 0.4)])
+def test_the_loss_of_the_small_head_counts_less(preset, weight):
+    model = nn.Module()
+    model.inputs, model.recipe = InputSettings(), RECIPES[preset]
+    uniform = torch.zeros(1, 2, 1, 4)
+    model.forward = lambda images: (uniform, uniform if weight else None)
+    training = SegmentationTraining(model, SegmentationSettings(preset=preset), seed=0)
+    batch = (torch.zeros(1, 3, 1, 4, dtype=torch.uint8), torch.zeros(1, 1, 4, dtype=torch.int64), [0])
+    assert training.training_step(batch, 0).item() == pytest.approx((1 + weight) * 0.693147)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,19 @@ def fit_head(setup, encoder_settings, epochs, *, layers="last", folder="fit", se
     return probe, before, found
 
 
+def test_an_incomplete_last_batch_is_left_out(setup, encoder_settings):
+    seen = []
+    views = squares(count=7)
+    load = views.load
+    views.load = lambda row: seen.append(row) or load(row)
+    probe = linear.LinearProbe(Encoder.random(encoder_settings, 0), 2, "last", size=16)
+    groups = [{"params": list(probe.heads.parameters()), "lr": 0.1}]
+    options = {"groups": groups, "factor": lambda epoch: 1.0, "sgd": {}, "setup": setup, "precision": "fp32"}
+    fit_heads(probe, views, None, epochs=2, batch_size=3, folder=setup.folder / "fit", **options)
+    assert len(seen) == 2 * 6
+    assert all(len(set(epoch)) == 6 for epoch in (seen[:6], seen[6:]))
+
+
 def test_a_linear_probe_learns_and_leaves_the_backbone_alone(setup, encoder_settings):
     probe, before, found = fit_head(setup, encoder_settings, 10, layers="all")
     assert set(found) == {"res1", "res2", "res3", "res4", "res5"}

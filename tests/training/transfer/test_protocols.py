@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from orl_explore.encoder import Encoder
 from training.cli import judging
-from training.transfer import fcn, linear
+from training.transfer import fcn, linear, semi
+from training.transfer.folders import Folders, Labeled
 from training.transfer.protocols import PROTOCOLS
 
 COSTS = (
@@ -104,6 +108,10 @@ def test_defaults_are_those_of_the_literature(name):
     assert {key: defaults[key] for key in left} == LITERATURE[name]
 
 
+def test_a_hundredth_of_the_patches_is_remembered():
+    assert PROTOCOLS["in-context"].settings().memory * 100 == 10_240_000
+
+
 @pytest.mark.parametrize(
     ("preset", "epochs", "steps", "colors"),
     [
@@ -149,3 +157,45 @@ def test_command_knows_every_protocol():
     assert set(PROTOCOLS) == {*LITERATURE, "retrieval"}  # retrieval follows no paper
     for name in PROTOCOLS:
         assert f"\n  {name} " in judging.PROTOCOLS
+
+
+class Stopped(Exception):
+    """Instead of a training."""
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "sgd", "rates", "factors"),
+    [
+        (
+            linear,
+            linear.LinearSettings(image_size=32),
+            {"momentum": 0.9, "weight_decay": 1e-4, "nesterov": True},
+            [0.01],
+            {7: 1, 8: 0.1, 24: 0.001},
+        ),
+        (
+            semi,
+            semi.SemiSettings(image_size=32),
+            {"momentum": 0.9, "weight_decay": 0.0},
+            [0.01, 1.0],
+            {11: 1, 12: 0.2, 16: 0.04},
+        ),
+    ],
+)
+def test_optimizers_of_linear_and_semi(module, settings, sgd, rates, factors, setup, encoder_settings, monkeypatch):
+    given = {}
+
+    def fit(network, train, val, **options):
+        given.update(options)
+        raise Stopped
+
+    monkeypatch.setattr(module, "fit_heads", fit)
+    part = Labeled([], np.zeros(0, int))
+    folders = Folders(Path(), ["cup", "mug"], part, part)
+    data = folders if module is linear else semi.SemiData(folders, {"1percent": part})
+    with pytest.raises(Stopped):
+        module.judge(Encoder.random(encoder_settings, 0), data, settings, setup)
+    assert given["sgd"] == sgd
+    assert [group["lr"] for group in given["groups"]] == rates
+    assert {epoch: given["factor"](epoch) for epoch in factors} == pytest.approx(factors)
+    assert (given["batch_size"], given["precision"]) == (256, "fp32")

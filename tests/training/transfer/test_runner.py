@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import types
 
 import pytest
 
+from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.judging import results
 from training import cli
 from training.cli import judging
 from training.transfer import fcn, in_context, knn, linear, retrieval, semi, svm
 from training.transfer import runner as transfer
+from training.transfer.encoders import JudgedEncoder
 from training.transfer.protocols import PROTOCOLS
+from training.transfer.setup import Setup
 
 # ---- from end to end -----------------------------------------------------------------------------------------------
 
@@ -93,6 +97,37 @@ def test_a_result_of_other_code_is_told(copy, tiny, capsys, monkeypatch):
     assert "judged by other code; --overwrite judges it anew" in capsys.readouterr().err
     assert judge(overwrite=True)[0]["code"] == "0123456789"
     assert judge()[0]["code"] == "0123456789"
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_sizes_are_those_of_the_run(copy, changed, monkeypatch, size):
+    asked = {}
+    monkeypatch.setattr(
+        transfer, "_judge", lambda name, _, __, ___, settings, *____, **_____: asked.update({name: settings})
+    )
+    transfer.evaluate(copy, changed("stage1", image_size=size), ["knn", "in-context"], encoders=["random"])
+    assert {name: settings.image_size for name, settings in asked.items()} == {
+        "knn": size,
+        "in-context": round(512 / 224 * size),
+    }
+    without = {name for name, protocol in PROTOCOLS.items() if not hasattr(protocol.settings(), "image_size")}
+    assert without == {"segmentation", "detection"}
+
+
+def test_whatever_a_result_depends_on_makes_another_file(copy, tiny, encoder_settings, tmp_path):
+    made = dataclasses.replace(PROTOCOLS["knn"], judge=lambda *_: {"accuracy": 0.5})
+    encoder = Encoder.random(encoder_settings, 0)
+
+    def judged(*, protocol="knn", k=5, data="one", weights="1", seed=0):
+        which = JudgedEncoder("random", encoder, None, weights)
+        place = Setup(copy, dataclasses.replace(tiny, seed=seed), (), "", tmp_path)
+        read = types.SimpleNamespace(fingerprint=data, facts={})
+        transfer._judge(protocol, made, which, read, knn.KnnSettings(k=(k,)), place, overwrite=False)
+        return {file.name for file in (copy.path / results.TRANSFER).glob("*.json")}
+
+    assert len(judged()) == len(judged()) == 1
+    changes = [{"protocol": "other"}, {"k": 6}, {"data": "two"}, {"weights": "2"}, {"seed": 1}]
+    assert [len(judged(**change)) for change in changes] == [2, 3, 4, 5, 6]
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------

@@ -90,3 +90,18 @@ def test_colors_are_distorted_in_their_range():
     turned = [segmentation_images.distorted(red, rng)[0, 0] for _ in range(100)]
     assert any(color[1] > 40 for color in turned)  # towards yellow
     assert any(color[2] > 40 for color in turned)  # towards magenta
+
+
+def test_sizes_are_spread_from_half_to_double(monkeypatch):
+    ratios = []
+
+    def resized(pixels, labels, size, ratio):
+        ratios.append(ratio)
+        return pixels, labels
+
+    monkeypatch.setattr(segmentation_images, "resized", resized)
+    for epoch in range(400):
+        images(0)[epoch, 0]
+    counts = np.histogram(ratios, bins=6, range=(0.5, 2.0))[0]
+    assert counts.sum() == 400  # none outside
+    assert counts.min() > 40  # of 67 expected; deviation 7.5

@@ -18,7 +18,9 @@ from training.transfer.supervised import Crops, SupervisedSettings, supervised_f
 def fits(monkeypatch):
     """Data and options of every training, none of which is done."""
     found = []
-    monkeypatch.setattr(supervised, "fit_heads", lambda network, data, test, **options: found.append((data, options)))
+    monkeypatch.setattr(
+        supervised, "fit_heads", lambda network, data, test, **options: found.append((data, options, network))
+    )
     return found
 
 
@@ -38,7 +40,7 @@ def test_it_is_trained_once_and_never_on_what_is_held_out(setup, fits, monkeypat
     assert file == supervised_file(setup, SupervisedSettings())
     assert len(fits) == 1
     data = read_objects(setup)
-    views, _ = fits[0]
+    views = fits[0][0]
     assert len(views.labels) == (~data.test).sum() < len(data.crops)
     held_out = set(data.crops["image_id"][data.test])
     ids = data.images.table["image_id"].to_numpy()
@@ -46,6 +48,18 @@ def test_it_is_trained_once_and_never_on_what_is_held_out(setup, fits, monkeypat
     encoder = Encoder.load(file)
     assert encoder.settings.backbone == setup.config.stage1.encoder.backbone
     assert encoder.settings.hidden == 0
+
+
+@pytest.mark.parametrize("init", ["paper", "torchvision"])
+def test_it_begins_as_the_runs_untrained_network(setup, fits, init):
+    own = dataclasses.replace(setup.config.stage1.encoder, init=init)
+    config = dataclasses.replace(setup.config, stage1=dataclasses.replace(setup.config.stage1, encoder=own))
+    file = supervised_file(dataclasses.replace(setup, config=config), SupervisedSettings())
+    begun, untrained = fits[0][2].backbone.state_dict(), Encoder.random(own, config.seed).backbone.state_dict()
+    assert begun.keys() == untrained.keys()
+    assert all((begun[name] == untrained[name]).all() for name in begun)
+    assert Encoder.load(file).settings.init == init
+    assert (file == supervised_file(setup, SupervisedSettings())) == (init == setup.config.stage1.encoder.init)
 
 
 @pytest.mark.parametrize("change", [{"epochs": 3}, {"lr": 0.2}, {"weight_decay": 0.0}])
@@ -59,6 +73,7 @@ def test_the_rate_falls_to_0_along_a_cosine(setup, fits):
     supervised_file(setup, SupervisedSettings(epochs=4))
     factor = fits[0][1]["factor"]
     assert [factor(epoch) for epoch in (0, 2, 4)] == pytest.approx([1, 0.5, 0])
+    assert fits[0][1]["precision"] == setup.config.precision
 
 
 def test_one_category_teaches_nothing(setup, fits, monkeypatch):

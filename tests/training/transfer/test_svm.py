@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from hypothesis import strategies as st
 
 from orl_explore.encoder import Encoder
 from orl_explore.judging import intervals
+from orl_explore.practice.benchmark_folders import write_voc
+from orl_explore.practice.scenes import make_scenes
 from training.transfer import svm
 from training.transfer.svm import average_precision, chance, sample_labels
 from training.transfer.voc import read_voc
@@ -108,6 +113,27 @@ def test_cost_is_the_one_that_cross_validates_best(setup):
     assert figures["items"]["map"].value() == pytest.approx(figures["map"])
 
 
+@pytest.mark.parametrize("kind", [svm.VocSettings, svm.LowShotSettings])
+def test_costs_are_in_order(kind):
+    assert kind(costs=(10.0, 0.1, 1.0)).costs == (0.1, 1.0, 10.0)
+
+
+def test_the_smallest_of_equally_good_costs_is_taken(setup):
+    y = np.array([1, -1] * 8, np.int8)
+    settings = svm.VocSettings(image_size=32, costs=(10.0, 0.1, 1.0))
+    figures = svm.judge(None, made_up(y[:, None] * np.ones((16, 2)), y, 10), settings, setup)  # any cost tells them
+    assert figures["cost"] == {"thing": 0.1}
+
+
+def test_folds_are_judged_without_the_envelope():
+    # Two folds: the first two images of each class, and the last two. Scores grow with the number. In the first fold
+    # wrong, right, right, wrong: 1/2 and 2/3, where the envelope would raise the first; the second fold is right.
+    x = np.array([0.9, 0.5, 1.0, -5, 1.0, 0.8, -1, -1])[:, None]
+    y = np.array([1, 1, -1, -1, 1, 1, -1, -1], np.int8)
+    found = svm.cross_validated(x, y, 1.0, svm.VocSettings(folds=2), 0)
+    assert found == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1) / 2)
+
+
 def test_difficult_images_are_negatives_in_training_unless_asked(setup):
     # The difficult image lies where the positives are: as a negative, it turns the order of the two test images, that
     # differ in the second number only.
@@ -153,3 +179,13 @@ def test_low_shot_scores_the_largest_k_and_has_the_interval_of_each(setup, pract
         assert items.value() == pytest.approx(value)
         low, high = intervals.interval(intervals.resampled(items, resamples=100), items.value())
         assert low < value < high
+
+
+@pytest.mark.slow  # half a minute: the scenes are drawn as the page has them
+def test_the_printed_low_shot_command_has_images_enough(setup, tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "transfer.md").read_text(encoding="utf-8")
+    count, seed = map(int, re.findall(r"^orl scenes data/practice --count (\d+) --seed (\d+) ", page, re.MULTILINE)[0])
+    k = json.loads(re.findall(r"--voc07-lowshot\.k '(.+?)' --data data/practice", page)[0])
+    write_voc(make_scenes(tmp_path, count=count, seed=seed), tmp_path)
+    setup = dataclasses.replace(setup, data=(tmp_path,))
+    assert len(svm.read_lowshot(setup, svm.LowShotSettings(k=tuple(k))).classes) == 24
