@@ -153,7 +153,7 @@ def summary(run: Run) -> list[str]:
 
     images = run.images()
     figures = mining_figures(run, images)
-    seconds = run.stage("stage2").get("seconds", 0.0)
+    seconds = run.state("stage2").seconds
     lines = [
         f"{len(images):,} pictures, {figures['regions']:,} boxes of {figures['proposals']:,} kept,"
         f" {figures['pairs']:,} pairs of boxes: stage 2 took {seconds:.0f} s",

@@ -121,15 +121,15 @@ def _what(run: Run, images: ImageSet) -> str:
     text += f" report of {now()[:10]}.</p>"
     rows = [["stage", "state", "seconds", "settings"]]
     for number, what in enumerate(("image-level training", "mining of pairs", "object-level training"), start=1):
-        record = run.stage(f"stage{number}")
-        config = record.get("config", {})
+        state = run.state(f"stage{number}")
+        config = state.record.get("config", {})
         backbone = (config.get("encoder") or {}).get("backbone") if number != 2 else config.get("encoder")
         settings = [f"encoder {backbone}"] if backbone else []
         for key in ("epochs", "batch_size", "neighbors", "min_side", "pair_ratio"):
             chose = not (run.given() and key in ("neighbors", "pair_ratio"))
             settings += [f"{key} {config[key]}"] if key in config and chose else []
-        seconds = f"{record['seconds']:,.0f}" if "seconds" in record else "-"
-        rows.append([f"{number}: {what}", record.get("state", "not begun"), seconds, ", ".join(settings)])
+        seconds = f"{state.seconds:,.0f}" if state.seconds else "-"
+        rows.append([f"{number}: {what}", state.word, seconds, ", ".join(settings)])
     return text + _table(rows) + (f"<p>{html.escape(run.given())}</p>" if run.given() else "")
 
 

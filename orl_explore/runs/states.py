@@ -53,6 +53,11 @@ class StageState:
         return bool(self.record)
 
     @property
+    def word(self) -> str:
+        """The state in a word or two."""
+        return {"absent": "not begun", "waiting": "to come"}.get(self.state, self.state)
+
+    @property
     def sentence(self) -> str:
         """The state in a few words, with what to type."""
         words = {

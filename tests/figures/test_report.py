@@ -83,6 +83,13 @@ def test_the_map_moves_only_where_it_fits(run, monkeypatch):
     assert 'alt="object map"' in text
 
 
+def test_a_stage_that_was_killed_is_not_running(run):
+    run.note("stage3", state="running", started="2026-01-01T00:00:00+00:00")
+    shown = Tags(report(run)).text
+    assert "object-level trainingstopped" in shown
+    assert "running" not in shown
+
+
 def test_texts_are_escaped(run):
     images = run.read("images")
     run.write("images", images.assign(context=EVIL))
