@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images, report
 from orl_explore.maps import object_map
@@ -165,4 +165,7 @@ def summary(run: Run) -> list[str]:
             f"of the pairs that join two labeled objects {percent_text(figures['purity'])} join the same kind"
             f" (by chance {percent_text(figures['purity_chance'])})"
         )
-    return [*lines, f"next: `orl evaluate {run.path}` judges more, `orl run {run.path}` trains stages 1 and 3"]
+    return [
+        *lines,
+        f"next: `{typed('evaluate', run.path)}` judges more, `{typed('run', run.path)}` trains stages 1 and 3",
+    ]

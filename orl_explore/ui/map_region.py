@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,11 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.boxes import BOX
+from orl_explore.errors import typed
 from orl_explore.figures import drawing, style
 from orl_explore.maps import similar_regions
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import csv_text
-from orl_explore.runs.region_embeddings import MINED, command_for_all, read_region_embeddings
+from orl_explore.runs.region_embeddings import MINED, command_for_all, name_of, read_region_embeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui import below, map_address, map_legend, point_map, state, tiles
 from orl_explore.ui.map_legend import Legend
@@ -28,17 +27,6 @@ CHOSEN: Final = "object-map-chosen"
 """Container of the chosen region, which comes into view when it is chosen from a list."""
 
 ORDERS: Final = {"typical": "most typical first", "label": "category", "size": "size", "image": "image"}
-
-
-def name_of(run: Run, encoder: str) -> str:
-    """What an encoder is called on the page."""
-    if encoder == MINED:
-        used = (run.stage("stage2").get("pretrained") or {}).get("encoder") or "what stage 2 mined with"
-        return "the embedded encoder" if used == "embedded" else str(used)
-    stage = re.fullmatch(r"stage([123])(?:@(\d+))?", encoder)
-    if stage is None:
-        return "the untrained network" if encoder == "untrained" else encoder
-    return f"stage {stage[1]}" + (f" after {stage[2]} epochs" if stage[2] else "")
 
 
 def chosen(run: Run, count: int) -> int | None:
@@ -178,7 +166,7 @@ def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int, 
         f" {state.plain(state.file_name(run, image_id))}"
     )
     if region not in facts["region_id"].to_numpy():
-        more = f" `orl map {shlex.quote(str(run.path))} --limit {len(regions)}` puts all on it." if mined else ""
+        more = f" `{typed('map', run.path, '--limit', len(regions))}` puts all on it." if mined else ""
         st.caption(
             f"It is not on the map, which has a random sample of {len(facts):,} of {len(regions):,} regions.{more}"
         )
