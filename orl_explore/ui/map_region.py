@@ -207,7 +207,7 @@ def _similar(run: Run, regions: pd.DataFrame, region: int, encoder: str, choose:
     for number, (place, (other, similarity)) in enumerate(zip(places, found.itertuples(index=False), strict=True)):
         row = regions.iloc[int(other)]
         with place:
-            crop = state.thumbnail(run, int(row["image_id"]), side=180, box=row[BOX].to_numpy(int))
+            crop = state.tile(run, int(row["image_id"]), side=180, box=row[BOX].to_numpy(int))
             st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
                 similarity_text(similarity),
@@ -267,10 +267,14 @@ def _selection(
     rows = table.iloc[(page - 1) * size : page * size]
     boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
     places = tiles.places(boxes[:, 2:].tolist(), "selection", columns=COLUMNS)
-    for number, (place, region, image_id) in enumerate(zip(places, rows["region_id"], rows["image_id"], strict=True)):
+    crops = [
+        state.tile(run, image_id, side=140, box=box) for image_id, box in zip(rows["image_id"], boxes, strict=True)
+    ]
+    if unread := crops.count(state.unreadable(140)):
+        st.caption(f"Crops of pictures that cannot be read any more: {unread} of {len(crops)}.")
+    for number, (place, region) in enumerate(zip(places, rows["region_id"], strict=True)):
         with place:
-            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
-            st.image(crop, width="stretch", alt=f"crop of region {region}")
+            st.image(crops[number], width="stretch", alt=f"crop of region {region}")
             label = str(rows["label"].iloc[number]) if "label" in rows else ""
             st.button(
                 str(region),
