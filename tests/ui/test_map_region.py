@@ -108,6 +108,6 @@ def test_crops_of_lost_images_are_tiles(run, visit, monkeypatch):
 
     monkeypatch.setattr(state, "thumbnail", read)
     assert state.tile(run, int(lost)) == state.unreadable(200)
-    app = visit(selected="3,4,100")
+    app = visit(selected=map_address.packed([3, 4, 30]))
     assert not app.exception
     assert any("cannot be read any more: 1 of" in text.value for text in app.caption)
