@@ -100,7 +100,8 @@ def coloring_of_values(values: ArrayLike, title: str, *, limits: tuple[float, fl
 
 def _numbers(values: ArrayLike) -> NDArray[np.float64]:
     """Numbers of any type, missing ones as NaN."""
-    return pd.Series(values).to_numpy(np.float64, na_value=np.nan)
+    found: NDArray[np.float64] = np.asarray(pd.Series(values).to_numpy(np.float64, na_value=np.nan), np.float64)
+    return found
 
 
 def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
