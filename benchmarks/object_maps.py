@@ -12,11 +12,20 @@ many are among its 50 nearest on its map.
 
     orl embed-regions runs/demo --limit 10000
     python benchmarks/object_maps.py runs/demo
+
+How long does one wait? `--times` measures it in seconds, when what is compiled once is compiled: the map of all boxes
+by what stage 2 mined with; the map's first picture, which are two principal components; and the last step
+of `orl run`, which embeds boxes by three encoders and makes three maps. On a copy of the run: nothing is changed.
+
+    python benchmarks/object_maps.py runs/demo --times
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -26,8 +35,9 @@ import numpy as np
 import report
 from numpy.typing import NDArray
 
-from orl_explore.maps import layout
+from orl_explore.maps import layout, object_map
 from orl_explore.maps.alignment import NEAR, moved, neighbors_kept, neighbors_shared, procrustes
+from orl_explore.maps.plane import plane
 from orl_explore.runs.region_embeddings import read_region_embeddings
 from orl_explore.runs.run import Run
 
@@ -75,10 +85,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--times", action="store_true", help="how long one waits, instead")
     parser.add_argument("--without", nargs="*", default=[], help="encoders to leave out")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     run, seed = Run.open(arguments.run), arguments.seed
+    if arguments.times:
+        times(run)
+        return
     features = {
         name: np.asarray(read_region_embeddings(run, name).vectors, np.float32)
         for name in ("stage1", "stage3", "untrained")
@@ -104,6 +118,45 @@ def main() -> None:
         rows.append([name, "AlignedUMAP", *figures(other, points, nearest), f"{seconds:.1f} for both maps"])
     body = f"{len(base):,} regions, {base.shape[1]} numbers each; seed {seed}.\n\n{report.markdown_table(rows)}"
     report.save("object_maps", "Maps of two encoders on each other", body)
+
+
+def times(run: Run) -> None:
+    """Measure what one waits for and write benchmarks/results/object_map_times.md."""
+    from orl_explore.figures.object_map import coloring_of_groups
+    from orl_explore.figures.point_map import View, point_map
+    from training.pipeline import show_objects
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Run(Path(folder) / run.path.name)
+        left_out = shutil.ignore_patterns("objects", "checkpoints", "object_map.parquet")
+        shutil.copytree(run.path, copy.path, ignore=left_out)
+        vectors = np.asarray(copy.read_array("region_embeddings"), np.float32)
+        layout.umap_layout(vectors[:500], **SETTINGS)  # compiles
+        plane(vectors[:500])
+
+        def first_picture() -> None:
+            flat = plane(np.asarray(copy.read_array("region_embeddings"), np.float32))
+            regions = copy.read("regions")
+            coloring = coloring_of_groups(regions["image_id"] % 12, "a column")
+            view = View("mined", flat[:, 0], flat[:, 1])
+            point_map(regions["region_id"].to_numpy(), [view], coloring, alt="a map", key="k")
+
+        done = [
+            (f"first picture of {len(vectors):,} boxes (two principal components)", 5, clocked(first_picture)),
+            (f"map of all {len(vectors):,} boxes", 40, clocked(lambda: object_map.make_object_map(copy))),
+            ("the last step of `orl run`: three encoders embed, three maps", 60,
+             clocked(lambda: show_objects(copy, copy.config()))),
+        ]  # fmt: skip
+    rows: list[list[object]] = [["what", "seconds", "at most"]]
+    rows += [[what, f"{seconds:.1f}", str(most)] for what, most, seconds in done]
+    cores = f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} at the end."
+    report.save("object_map_times", "How long one waits for object maps", f"{cores}\n\n{report.markdown_table(rows)}")
+
+
+def clocked(make: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    make()
+    return time.perf_counter() - start
 
 
 def figures(first: NDArray, second: NDArray, nearest: NDArray) -> list[str]:

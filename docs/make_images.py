@@ -1,6 +1,6 @@
 """Make the pictures of the documentation from a finished run: figures of the method, screenshots of the dashboard.
 
-    orl map runs/demo
+    make demo
     python docs/make_images.py runs/demo --image 310
     python docs/make_images.py runs/demo --image 310 --only figures
 

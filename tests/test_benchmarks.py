@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flat_maps import flat_layout
 from orl_explore.images.opening import open_images
 from orl_explore.judging.intervals import Scored, write_items
 from orl_explore.maps import object_map
@@ -108,3 +109,17 @@ def test_the_figure_shows_each_arm_with_its_seeds(claim, tmp_path):
     assert mean.error_x.array[0] > 0
     with pytest.raises(SystemExit, match="no results"):
         claim["claim_figure"].draw(tmp_path / "scenes")
+
+
+def test_how_long_one_waits_for_maps(finished, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = importlib.import_module("object_maps")
+    monkeypatch.setattr(object_map, "umap_layout", flat_layout)
+    monkeypatch.setattr(benchmark.layout, "umap_layout", lambda *_, **__: None)
+    saved = []
+    monkeypatch.setattr(benchmark.report, "save", lambda name, title, body: saved.append(body))
+    benchmark.times(finished)
+    (body,) = saved
+    assert f"map of all {finished.count('regions')} boxes" in body
+    assert body.count("\n|") == 5  # the head, its line, and three figures
+    assert not object_map.map_file(finished).exists()

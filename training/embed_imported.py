@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orl_explore.encoder import Encoder
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.runs.files import hash_file
 from orl_explore.runs.run import Run
 from orl_explore.settings import Config
@@ -32,14 +32,14 @@ def embed_imported(run: Run, config: Config, *, overwrite: bool = False) -> Run:
         OrlError: stage 2 was not imported, or there is no encoder.
     """
     if not run.finished(STAGE):
-        raise OrlError(f"{run.path} has no stage 2 to embed: run `orl stage2 {run.path}`, which embeds, too")
+        raise OrlError(f"{run.path} has no stage 2 to embed: run `{typed('stage2', run.path)}`, which embeds, too")
     if not run.imported(STAGE):
         raise OrlError(f"stage 2 of {run.path} was not imported: it has embeddings of its own")
     file = run.encoder_file("stage1")
     if not file.exists():
         raise OrlError(
-            f"{run.path} has no encoder of stage 1: import one with `orl import {run.path} WEIGHTS --stage stage1`, or"
-            f" run `orl stage1 {run.path}`"
+            f"{run.path} has no encoder of stage 1: import one with"
+            f" `{typed('import', run.path, 'WEIGHTS', '--stage', 'stage1')}`, or run `{typed('stage1', run.path)}`"
         )
     images, encoder = run.images(), Encoder.load(file)
     made = {"encoder": hash_file(file), "image_size": config.stage2.image_size, "precision": config.precision}

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images, report
 from orl_explore.maps import object_map
@@ -153,7 +153,7 @@ def summary(run: Run) -> list[str]:
 
     images = run.images()
     figures = mining_figures(run, images)
-    seconds = run.stage("stage2").get("seconds", 0.0)
+    seconds = run.state("stage2").seconds
     lines = [
         f"{len(images):,} pictures, {figures['regions']:,} boxes of {figures['proposals']:,} kept,"
         f" {figures['pairs']:,} pairs of boxes: stage 2 took {seconds:.0f} s",
@@ -165,4 +165,7 @@ def summary(run: Run) -> list[str]:
             f"of the pairs that join two labeled objects {percent_text(figures['purity'])} join the same kind"
             f" (by chance {percent_text(figures['purity_chance'])})"
         )
-    return [*lines, f"next: `orl evaluate {run.path}` judges more, `orl run {run.path}` trains stages 1 and 3"]
+    return [
+        *lines,
+        f"next: `{typed('evaluate', run.path)}` judges more, `{typed('run', run.path)}` trains stages 1 and 3",
+    ]

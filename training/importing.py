@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images, report
 from orl_explore.interchange import authors, bundle, foreign, masked
@@ -126,7 +126,9 @@ def _staged(path: Path, overwrite: bool) -> Iterator[tuple[Run, Run | None]]:
     old = Run.open(path) if (path / "run.json").exists() else None
     if path.is_symlink() or path.exists():
         if not path.is_dir():
-            raise OrlError(f"{path} is no folder: name the run folder first, as in `orl import RUN {path.name}`")
+            raise OrlError(
+                f"{path} is no folder: name the run folder first, as in `{typed('import', 'RUN', path.name)}`"
+            )
         if old is None and any(path.iterdir()):
             raise OrlError(f"{path} is a folder, but no run: choose another one")
     run = Run(path.absolute().with_name(f".{path.absolute().name}.import.tmp"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.figures.summary_picture import summary_picture
 from orl_explore.images.findings import Findings
 from orl_explore.images.opening import open_images, report
@@ -85,8 +85,8 @@ def _begin(
                 console.print(report(image_set), markup=False)
     elif run.manifest()["images"] is None:
         raise OrlError(
-            f"{run.path} has no images yet: `orl run {run.path} --images PATH` begins with those of a folder, a COCO"
-            " json or a list file"
+            f"{run.path} has no images yet: `{typed('run', run.path, '--images', 'PATH')}` begins with those of"
+            " a folder, a COCO json or a list file"
         )
     if is_main_process() and not stored.exists():
         store_config(run, settings)
@@ -154,7 +154,7 @@ def check_requirements(name: str, run: Run, config: Config) -> None:
         require_faiss()
         require_search(config.stage2.proposals)
         if needs_stage(config.stage2.encoder, "stage1") and not run.encoder_file("stage1").exists():
-            raise OrlError(f"{run.encoder_file('stage1')} is not there yet: run `orl stage1 {run.path}` first")
+            raise OrlError(f"{run.encoder_file('stage1')} is not there yet: run `{typed('stage1', run.path)}` first")
     if name == "stage3":
         for table in ("regions", "pairs"):
             run.require(table)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.opening import sample_images
 from orl_explore.runs.run import Run
 from training.config import load_config
@@ -62,7 +62,7 @@ def plan(
         rows = np.random.default_rng(settings.seed).permutation(len(everything))[:SAMPLE]
         sample, total, listed = everything.subset(sorted(rows.tolist())), len(everything), 0.0
     else:
-        raise OrlError(f"{path} has no images yet: name them, `orl plan {path} --images PATH`")
+        raise OrlError(f"{path} has no images yet: name them, `{typed('plan', path, '--images', 'PATH')}`")
     for stage in (settings.stage1, settings.stage3):
         stage.steps_per_epoch(total)  # raises if they are too few
     quiet_lightning()

@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.orl import ORL
 from orl_explore.runs.files import hash_file
 from orl_explore.runs.run import Run
@@ -115,8 +115,9 @@ def _refuse_stale_pairs(run: Run) -> None:
         return
     hours = record.get("seconds", 0.0) / 3600
     raise OrlError(
-        f"the pairs of {run.path} were mined with another encoder than {file} is now: `orl stage2 {run.path}"
-        f" --overwrite` mines them anew{f', in about {hours:.1f} hours, as before' if hours > 1 / 60 else ''}"
+        f"the pairs of {run.path} were mined with another encoder than {file} is now: "
+        f"`{typed('stage2', run.path, '--overwrite')}` mines them anew"
+        f"{f', in about {hours:.1f} hours, as before' if hours > 1 / 60 else ''}"
     )
 
 

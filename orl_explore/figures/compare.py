@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from orl_explore.figures import style
+from orl_explore.figures.object_map import coloring_of_groups
 
 SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "pentagon", "star-triangle-down", "hexagram", "bowtie")
 """A label has a color and a symbol, so that it can be told without its color."""
 
-CLASSES: Final = 8
-"""Labels with a color of their own at most; the others share the last one."""
+NO_LABEL: Final = "no label"
 
 WEBGL_FROM: Final = 4000
 """Points from which on they are drawn by the graphics card."""
@@ -97,7 +97,10 @@ def image_map(
     """
     rows = np.arange(len(points)) if rows is None else np.asarray(rows)
     kind = go.Scattergl if len(rows) > WEBGL_FROM else go.Scatter
-    groups = _groups(labels, len(points))
+    coloring = None if labels is None else coloring_of_groups(pd.Series(list(labels), dtype=object), "", none=NO_LABEL)
+    names_of = ["image"] if coloring is None else coloring.names
+    colors = [style.color(0)] if coloring is None else coloring.colors
+    codes = np.zeros(len(points), int) if coloring is None else coloring.codes
     made = style.figure(
         height=460,
         title=title,
@@ -108,8 +111,8 @@ def image_map(
     )
     some = len(marked) > 0
     is_marked = np.isin(np.arange(len(points)), list(marked))
-    for number, (name, members) in enumerate(groups.items()):
-        of_group = rows[np.isin(rows, members)]
+    for number, (name, color) in enumerate(zip(names_of, colors, strict=True)):
+        of_group = rows[codes[rows] == number]
         made.add_trace(
             kind(
                 x=points[of_group, 0],
@@ -120,7 +123,7 @@ def image_map(
                 name=style.escape(name),
                 mode="markers",
                 marker={
-                    "color": style.color(number) if labels is not None else style.color(0),
+                    "color": color,
                     "symbol": SYMBOLS[number % len(SYMBOLS)],
                     "size": 7,
                     "opacity": np.where(is_marked[of_group], 1.0, 0.25).tolist() if some else 0.75,
@@ -158,18 +161,3 @@ def image_map(
     made.update_xaxes(showticklabels=False, title="")
     made.update_yaxes(showticklabels=False, showgrid=False, title="", scaleanchor="x")
     return made
-
-
-def _groups(labels: Sequence[str] | None, count: int) -> dict[str, NDArray[np.int64]]:
-    """Rows of each label, the most frequent labels first; rare ones together at the end."""
-    if labels is None:
-        return {"image": np.arange(count)}
-    column = pd.Series(list(labels), dtype=object)
-    text = column.where(column.notna(), "no label").astype(str)
-    counts = text.value_counts(sort=True)
-    order = sorted(counts.index, key=lambda name: (-counts[name], name))
-    shown = order if len(order) <= CLASSES else order[: CLASSES - 1]
-    groups = {name: np.flatnonzero(text.to_numpy() == name) for name in sorted(shown)}
-    if len(order) > CLASSES:
-        groups[f"{len(order) - len(shown)} other labels"] = np.flatnonzero(~text.isin(shown).to_numpy())
-    return groups

@@ -122,6 +122,13 @@ def draw_tile(picture: Image.Image, side: int) -> Image.Image:
     return tile
 
 
+def unreadable(side: int) -> Image.Image:
+    """Stands for a picture that cannot be read any more, and says so."""
+    tile = Image.new("RGB", (side, side), TILE)
+    draw_text(ImageDraw.Draw(tile), (side / 2, side / 2), "cannot be read", max(8, side // 10), color=GRAY, anchor="mm")
+    return tile
+
+
 def _outline(draw: ImageDraw.ImageDraw, corners: tuple[int, int, int, int], color: str, line: int) -> None:
     """Draw a box's outline as four bars within it; Pillow's own leaves a box that is smaller than its line."""
     left, top, right, bottom = corners

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from orl_explore.figures import style
 from orl_explore.judging.diagnostics import UNLABELED
@@ -22,6 +22,9 @@ LARGEST: Final = 10
 """Of more groups than there are colors, so many of the largest have one of their own."""
 
 OTHERS: Final = "other"
+NO_VALUE: Final = "no value"
+GRAY, LIGHT_GRAY = "#8A939B", "#B9C0C6"
+"""Of all others, and of what belongs to no group or has no value."""
 
 STEPS: Final = 64
 """Colors of a scale."""
@@ -35,7 +38,7 @@ class Coloring:
 
     Attributes:
         title: what the colors say.
-        names: of the groups; of a scale, none.
+        names: of the groups; of a scale, none, or `no value`, whose color is the last.
         colors: `#rrggbb`, of each group, or of each step of a scale.
         codes: (R,) uint16, group or step of each region.
         limits: of a scale, the values of its first and last color.
@@ -54,9 +57,9 @@ def coloring_of_groups(column: pd.Series, title: str, *, none: str = UNLABELED) 
     Args:
         column: text or whole numbers.
         title: what the groups are.
-        none: what belongs to none of them is called; it is gray, too, and none of the twelve.
+        none: what belongs to none of them is called, and what is missing; it is gray, too, and none of the twelve.
     """
-    names = column.astype(str)
+    names = column.astype(str).where(column.notna(), none)
     sizes = names.value_counts()  # largest first
     proper = [name for name in sizes.index if name != none]
     own = sorted(proper[: LARGEST if len(proper) > len(COLORS) else len(COLORS)], key=_natural)
@@ -64,8 +67,8 @@ def coloring_of_groups(column: pd.Series, title: str, *, none: str = UNLABELED) 
     shown, colors = list(own), list(COLORS[: len(own)])
     others = OTHERS if OTHERS not in own else f"{OTHERS} than these"
     for name, members, gray in (
-        (others, set(proper) - set(own), "#8A939B"),
-        (none, {none} & set(sizes.index), "#B9C0C6"),
+        (others, set(proper) - set(own), GRAY),
+        (none, {none} & set(sizes.index), LIGHT_GRAY),
     ):
         if members:
             code |= dict.fromkeys(members, len(shown))
@@ -74,30 +77,45 @@ def coloring_of_groups(column: pd.Series, title: str, *, none: str = UNLABELED) 
     return Coloring(title, shown, colors, names.map(code).to_numpy(np.uint16))
 
 
-def coloring_of_values(
-    values: NDArray[np.floating], title: str, *, limits: tuple[float, float] | None = None
-) -> Coloring:
-    """A color of a scale for each number; those beyond the ends have the end's.
+def coloring_of_values(values: ArrayLike, title: str, *, limits: tuple[float, float] | None = None) -> Coloring:
+    """A color of a scale for each number; those beyond the ends have the end's, and what is no number is gray.
 
     Args:
-        values: (R,).
+        values: (R,); infinite ones are beyond the ends.
         title: what they are.
         limits: values at the ends of the scale; default: the 1st and the 99th percentile.
     """
     from plotly.colors import sample_colorscale, unlabel_rgb
 
-    low, high = limits or tuple(np.percentile(values, [1, 99])) if len(values) else (0.0, 1.0)
-    steps = np.clip((np.asarray(values) - low) / max(high - low, 1e-12), 0, 1) * (STEPS - 1)
+    values = _numbers(values)
+    low, high = limits or _limits(values)
+    steps = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * (STEPS - 1)
     found = sample_colorscale(style.SCALE, np.linspace(0, 1, STEPS).tolist())
     colors = ["#" + "".join(f"{round(part):02x}" for part in unlabel_rgb(color)) for color in found]
-    return Coloring(title, [], colors, steps.round().astype(np.uint16), (float(low), float(high)))
+    missing = np.isnan(values)
+    codes = np.where(missing, STEPS, steps.round()).astype(np.uint16)
+    names = [NO_VALUE] if missing.any() else []
+    return Coloring(title, names, [*colors, *([LIGHT_GRAY] if names else [])], codes, (low, high))
+
+
+def _numbers(values: ArrayLike) -> NDArray[np.float64]:
+    """Numbers of any type, missing ones as NaN."""
+    found: NDArray[np.float64] = np.asarray(pd.Series(values).to_numpy(np.float64, na_value=np.nan), np.float64)
+    return found
+
+
+def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 1st and the 99th percentile of what is finite."""
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [1, 99]) if len(finite) else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def coloring_of_image(image_ids: pd.Series, image_id: int, neighbor_ids: Sequence[int]) -> Coloring:
     """Where the boxes of one image and of its neighbors lie, among all others."""
     codes = np.where(image_ids == image_id, 0, np.where(image_ids.isin(list(neighbor_ids)), 1, 2))
     names = ["this image", "its neighbors", "all other images"]
-    return Coloring("image", names, [style.PALETTE[1], style.PALETTE[0], "#B9C0C6"], codes.astype(np.uint16))
+    return Coloring("image", names, [style.PALETTE[1], style.PALETTE[0], LIGHT_GRAY], codes.astype(np.uint16))
 
 
 def by_group(points: pd.DataFrame, column: str, *, height: int = 520) -> go.Figure:
@@ -112,7 +130,7 @@ def by_group(points: pd.DataFrame, column: str, *, height: int = 520) -> go.Figu
     made = _empty(height)
     for code in reversed(range(len(coloring.names))):
         name = coloring.names[code]
-        gray = name in (OTHERS, UNLABELED)
+        gray = coloring.colors[code] in (GRAY, LIGHT_GRAY)
         look = {"color": coloring.colors[code], "opacity": 0.4 if gray else 0.85}
         shown = name if column != "cluster" or gray else f"cluster {name}"
         made.add_trace(_trace(points[coloring.codes == code], shown, look, len(points)))
@@ -127,7 +145,7 @@ def by_value(
     limits: tuple[float, float] | None = None,
     height: int = 520,
 ) -> go.Figure:
-    """Color the map by a number; low values are drawn first.
+    """Color the map by a number; low values are drawn first, and before them, in gray, what has none.
 
     Args:
         points: region_id, x, y, image_id, w, h and `column`; `label` is shown where there is one.
@@ -136,8 +154,13 @@ def by_value(
         limits: values at the ends of the color scale; default: the 1st and the 99th percentile.
         height: of the figure, pixels.
     """
-    points = points.sort_values(column, kind="stable")
-    low, high = limits or tuple(np.percentile(points[column], [1, 99]))
+    points = points.assign(**{column: _numbers(points[column])}).sort_values(column, kind="stable")
+    low, high = limits or _limits(points[column].to_numpy())
+    missing = points[column].isna()
+    made = _empty(height)
+    if missing.any():
+        made.add_trace(_trace(points[missing], NO_VALUE, {"color": LIGHT_GRAY, "opacity": 0.4}, len(points)))
+    points = points[~missing]
     look = {
         "color": points[column].to_numpy(np.float32),
         "colorscale": style.SCALE,
@@ -146,8 +169,7 @@ def by_value(
         "colorbar": {"title": {"text": title, "side": "right"}, "thickness": 12, "outlinewidth": 0},
         "opacity": 0.85,
     }
-    made = _empty(height)
-    made.add_trace(_trace(points, title, look, len(points), value=True))
+    made.add_trace(_trace(points, title, look, len(missing), value=True))
     made.update_layout(showlegend=False)
     return made
 
@@ -186,6 +208,16 @@ def marker_size(count: int) -> float:
     return float(np.clip(9 - 3.0 * np.log10(max(count, 1) / 400), 2.5, 9))
 
 
+def _exact(numbers: NDArray[np.int64]) -> NDArray[Any]:
+    """Whole numbers as the browser gets them right: as bytes where these hold them, else as text."""
+    low, high = (int(numbers.min()), int(numbers.max())) if numbers.size else (0, 0)
+    if low >= -(2**31) and high < 2**31:
+        return numbers.astype(np.int32)
+    if low >= -(2**53) and high <= 2**53:
+        return numbers.astype(np.float64)
+    return numbers.astype(str).astype(object)
+
+
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     """So that 2 comes before 10, also in `cluster 2`."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
@@ -217,7 +249,6 @@ def _trace(
     Numbers go to the browser as bytes: as text, 100,000 points would take it and the server seconds.
     """
     facts = points[["region_id", "image_id", "w", "h"]].to_numpy(np.int64)
-    fits = not len(facts) or facts.max() < 2**31
     lines = ["region %{customdata[0]} · image %{customdata[1]}", "%{customdata[2]} x %{customdata[3]} px"]
     if value:
         lines.append(f"{style.escape(name)}: %{{marker.color:.3g}}")
@@ -229,7 +260,7 @@ def _trace(
         mode="markers",
         name=f"{style.escape(name)} ({len(points):,})",
         marker={"size": marker_size(count) + bigger, **look},
-        customdata=facts.astype(np.int32 if fits else np.float64),
+        customdata=_exact(facts),
         text=[style.escape(str(label)) for label in points["label"]] if "label" in points else None,
         hovertemplate="<br>".join(lines) + "<extra></extra>",
         unselected={"marker": {"opacity": 0.25}},

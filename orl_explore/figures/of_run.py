@@ -17,7 +17,7 @@ from orl_explore.figures.drawing import draw_boxes
 from orl_explore.figures.pairs import Link, Picture, joined, matrix
 from orl_explore.images.image_set import ImageSet
 from orl_explore.judging.diagnostics import region_labels
-from orl_explore.maps.object_map import read_object_map
+from orl_explore.maps.object_map import read_best_map
 from orl_explore.numbers import similarity_text
 from orl_explore.orl import Sample, render_sample
 from orl_explore.pairs import region_slices, similarity_matrix
@@ -238,7 +238,7 @@ def objects(run: Run) -> go.Figure:
         OrlError: the run has no map yet, or one of other embeddings.
     """
     images, regions = run.images(), run.read("regions")
-    points = read_object_map(run).table.merge(regions, on="region_id", suffixes=("", "_box"))
+    points = read_best_map(run).table.merge(regions, on="region_id", suffixes=("", "_box"))
     points = points.rename(columns={"w_box": "w", "h_box": "h"})
     labels = region_labels(regions, images)
     if labels is None:

@@ -72,11 +72,13 @@ def point_map(
         "colors": coloring.colors,
         "counts": np.bincount(coloring.codes, minlength=len(coloring.colors)).tolist(),
         "legend_key": hashlib.blake2b(repr((coloring.title, coloring.names)).encode(), digest_size=8).hexdigest(),
-        "groups_named": bool(coloring.names) and coloring.title != "category",
+        "groups_named": coloring.limits is None and bool(coloring.names) and coloring.title != "category",
     }
-    if coloring.limits is not None:  # the highest are drawn last
+    if coloring.limits is not None:  # what has no value is drawn first, the highest last
         data["scale"] = [f"{value:.3g}" for value in coloring.limits]
-        data["order"] = packed(own[np.argsort(coloring.codes, kind="stable")], "<i4")
+        steps = len(coloring.colors) - len(coloring.names)
+        height = np.where(coloring.codes < steps, coloring.codes.astype(int), -1)
+        data["order"] = packed(own[np.argsort(height, kind="stable")], "<i4")
     else:  # small groups over large ones
         size = np.bincount(coloring.codes, minlength=len(coloring.names))
         data["order"] = packed(own[np.argsort(-size[coloring.codes], kind="stable")], "<i4")

@@ -18,14 +18,15 @@ from PIL import Image, ImageDraw
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
-from orl_explore.figures import object_map, style
-from orl_explore.figures.drawing import PALETTE, curve
+from orl_explore.figures import object_map
+from orl_explore.figures.drawing import PALETTE, curve, unreadable
 from orl_explore.images.image_set import ImageSet
-from orl_explore.maps.object_map import read_object_map
+from orl_explore.maps.object_map import read_best_map
 from orl_explore.numbers import percent_text, similarity_text
 from orl_explore.runs.files import atomic_write
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.provenance import now
+from orl_explore.runs.region_embeddings import name_of
 from orl_explore.runs.run import Run
 
 MOST: Final = 10_000_000
@@ -42,6 +43,12 @@ FIGURES: Final = (
     ("object_knn", "kNN on annotated objects"),
     ("scene_map", "categories in whole images, mAP"),
 )
+DRAW: Final = """
+if (document.createElement('canvas').getContext('webgl'))
+    Plotly.newPlot('map', chart.data, chart.layout, {scrollZoom: true, displaylogo: false});
+else
+    document.getElementById('map').textContent = 'This browser lacks WebGL, which it takes: see the picture above.';
+"""
 STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1060px; margin: 2em auto; padding: 0 1em; color: #222;
        background: #fff; }
@@ -65,7 +72,7 @@ def report(run: Run, query: PairQuery | None = None, *, title: str = "") -> str:
         title: its heading; default: the name of the run.
 
     Raises:
-        OrlError: the query asks for what the run does not have; images that cannot be read.
+        OrlError: the query asks for what the run does not have.
     """
     images = run.images()
     name = title or run.path.name
@@ -121,15 +128,15 @@ def _what(run: Run, images: ImageSet) -> str:
     text += f" report of {now()[:10]}.</p>"
     rows = [["stage", "state", "seconds", "settings"]]
     for number, what in enumerate(("image-level training", "mining of pairs", "object-level training"), start=1):
-        record = run.stage(f"stage{number}")
-        config = record.get("config", {})
+        state = run.state(f"stage{number}")
+        config = state.record.get("config", {})
         backbone = (config.get("encoder") or {}).get("backbone") if number != 2 else config.get("encoder")
         settings = [f"encoder {backbone}"] if backbone else []
         for key in ("epochs", "batch_size", "neighbors", "min_side", "pair_ratio"):
             chose = not (run.given() and key in ("neighbors", "pair_ratio"))
             settings += [f"{key} {config[key]}"] if key in config and chose else []
-        seconds = f"{record['seconds']:,.0f}" if "seconds" in record else "-"
-        rows.append([f"{number}: {what}", record.get("state", "not begun"), seconds, ", ".join(settings)])
+        seconds = f"{state.seconds:,.0f}" if state.seconds else "-"
+        rows.append([f"{number}: {what}", state.word, seconds, ", ".join(settings)])
     return text + _table(rows) + (f"<p>{html.escape(run.given())}</p>" if run.given() else "")
 
 
@@ -193,13 +200,17 @@ def _pairs(pairs: AllPairs, images: ImageSet, query: PairQuery) -> str:
         rows.append(["two objects of one category", _share(found.purity), _share(whole.purity)])
     row_of = {image_id: row for row, image_id in enumerate(images.table["image_id"].tolist())}
     boxes = pairs.run.read("regions", columns=BOX)[BOX].to_numpy()
-    cards = []
+    cards, unread = [], set()
     for row in pairs.page(query, count=PAIRS).to_dict("records"):
         sides = []
         for side, owner in (("query", "image_id"), ("key", "neighbor_id")):
             x, y, w, h = boxes[int(row[f"{side}_region"])].tolist()
-            crop = images.load(row_of[row[owner]]).crop((x, y, x + w, y + h))
-            crop.thumbnail((SIDE, SIDE))
+            try:
+                crop = images.load(row_of[row[owner]]).crop((x, y, x + w, y + h))
+                crop.thumbnail((SIDE, SIDE))
+            except OrlError:
+                unread.add(row[owner])
+                crop = unreadable(SIDE)
             sides.append(_picture(crop, f"box {row[f'{side}_region']}"))
         names = [images.table["file_name"].iloc[row_of[row[owner]]] for owner in ("image_id", "neighbor_id")]
         words = [similarity_text(row["similarity"])]
@@ -209,13 +220,15 @@ def _pairs(pairs: AllPairs, images: ImageSet, query: PairQuery) -> str:
         cards.append(f"<figure>{' '.join(sides)}<figcaption>{caption}</figcaption></figure>")
     asked = html.escape(query.text() or "sort=doubt")
     text = f"<h2>Pairs</h2><p>Asked for: <code>{asked}</code></p>{_table(rows)}<br>"
+    if unread:
+        text += f'<p class="small">Images that cannot be read any more: {len(unread)}.</p>'
     return text + f'<div class="pairs">{"".join(cards)}</div>'
 
 
 def _map(run: Run) -> tuple[str, str]:
     """The object map as a picture, and as a chart for the browser; empty where there is none."""
     try:
-        made = read_object_map(run)
+        made = read_best_map(run)
     except OrlError:
         return "", ""
     table = made.table
@@ -224,17 +237,17 @@ def _map(run: Run) -> tuple[str, str]:
     side, edge = 900, 12
     canvas = Image.new("RGB", (side, side), "white")
     pen, radius = ImageDraw.Draw(canvas), 2
-    for x, y, cluster in few[["x", "y", "cluster"]].itertuples(index=False):
+    coloring = object_map.coloring_of_groups(few["cluster"], "cluster")
+    colors = [coloring.colors[code] for code in coloring.codes.tolist()]
+    for x, y, color in zip(few["x"], few["y"], colors, strict=True):
         left = edge + (x - low["x"]) / span * (side - 2 * edge)
         top = side - edge - (y - low["y"]) / span * (side - 2 * edge)
-        pen.ellipse((left - radius, top - radius, left + radius, top + radius), fill=style.color(int(cluster)))
-    shown = f"{len(few):,} of {made.regions:,} boxes; near ones look alike to the encoder, colors are clusters"
+        pen.ellipse((left - radius, top - radius, left + radius, top + radius), fill=color)
+    shown = f"As seen by {html.escape(name_of(run, made.encoder))}: {len(few):,} of {made.regions:,} boxes."
+    shown += " Near ones look alike to the encoder, colors are clusters"
     static = f'<h2>Object map</h2><p class="small">{shown}.</p>' + _picture(canvas, "object map", "PNG")
     boxes = run.read("regions")[["region_id", "image_id", "w", "h"]]
     chart = object_map.by_group(few.merge(boxes, on="region_id"), "cluster", height=640)
     figure = chart.to_json().replace("<", "\\u003c")  # no text can end the script
     moving = '<h2>Object map, to be moved about</h2><div id="map"></div><script>const chart = '
-    moving += (
-        f"{figure}; Plotly.newPlot('map', chart.data, chart.layout, {{scrollZoom: true, displaylogo: false}});</script>"
-    )
-    return static, moving
+    return static, f"{moving}{figure}; {DRAW}</script>"

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.image_set import ImageSet
 from orl_explore.interchange import unpacking
 from orl_explore.interchange.names import match_images, renumber
@@ -72,7 +72,7 @@ def write_bundle(run: Run, path: Path, *, pairs: pd.DataFrame | None = None) -> 
         OrlError: stage 2 is not finished.
     """
     if not run.finished("stage2"):
-        raise OrlError(f"stage 2 of {run.path} is not finished: run `orl stage2 {run.path}` first")
+        raise OrlError(f"stage 2 of {run.path} is not finished: run `{typed('stage2', run.path)}` first")
     record, images = run.stage("stage2"), run.manifest()["images"]
     files = {TABLES[name].file: run.require(name) for name in TABLE_NAMES} | {"config.yaml": run.path / "config.yaml"}
     table = run.read("images", columns=list(TABLES["images"].columns))  # without the labels that the run may have

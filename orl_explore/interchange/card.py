@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.encoder import Encoder
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.numbers import percent_text
 from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.run import Run
@@ -140,7 +140,7 @@ def _figures(run: Run, stage: str) -> str:
     try:
         summary: dict[str, Any] = json.loads((run.path / "evaluation" / "summary.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return f"Nobody has measured it yet: `orl evaluate {run.path.name}`."
+        return f"Nobody has measured it yet: `{typed('evaluate', run.path.name)}`."
     chance = summary.get("chance") or {}
     rows = [
         f"| {label} | {percent_text(summary[stage][key])} | {percent_text(chance[key]) if key in chance else ''} |"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from orl_explore.encoder import Encoder
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.pretrained import (
     Pretrained,
     differences_from_paper,
@@ -224,7 +224,7 @@ def _of_run(name: str, match: re.Match[str], run: Run | None) -> RunEncoder:
         )
     if match["stage"] == "stage2":
         raise OrlError(f"stage 2 of {run.path} mined with no other encoder than stage 1's: name {prefix}stage1")
-    raise OrlError(f"{run.path} has no encoder of {match['stage']} yet: run `orl {match['stage']} {run.path}` first")
+    raise OrlError(f"{run.path} has no encoder of {match['stage']} yet: run `{typed(match['stage'], run.path)}` first")
 
 
 def _either(names: list[str]) -> str:

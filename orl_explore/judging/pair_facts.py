@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orl_explore.boxes import BOX
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.grouping import Slices, group_starts
 from orl_explore.judging.diagnostics import on_object
 from orl_explore.runs.pair_query import DOUBTS, METADATA, UNLABELED_CODE, facts_fingerprint
@@ -58,7 +58,7 @@ def make_pair_facts(run: Run, *, progress: Callable[[int, int], None] | None = N
     done = 0
     for keys, values in zip(read_ids(file, "key_region"), read_ids(file, "similarity"), strict=True):
         if len(keys) and not 0 <= keys.min() <= keys.max() < len(codes):
-            raise OrlError(f"{file} names regions that the run has not: `orl stage2 {run.path} --overwrite`")
+            raise OrlError(f"{file} names regions that the run has not: `{typed('stage2', run.path, '--overwrite')}`")
         counts += np.bincount(keys, minlength=len(codes))
         similarity[done : done + len(values)] = values
         done += len(values)

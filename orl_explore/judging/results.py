@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.judging import intervals
 from orl_explore.runs.run import Run
 
@@ -48,9 +48,9 @@ def read_summary(run: Run) -> dict[str, Any]:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise OrlError(f"{file} is not there yet: run `orl evaluate {run.path}` first") from None
+        raise OrlError(f"{file} is not there yet: run `{typed('evaluate', run.path)}` first") from None
     except ValueError:
-        raise OrlError(f"{file} is damaged: `orl evaluate {run.path}` makes it anew") from None
+        raise OrlError(f"{file} is damaged: `{typed('evaluate', run.path)}` makes it anew") from None
 
 
 def read_results(run: Run, pattern: str = "*.json") -> list[dict[str, Any]]:

@@ -58,8 +58,7 @@ def _state(run: Run) -> str:
     for wanted in (("running",), ("failed", "stopped", "incomplete"), ("waiting", "absent")):
         for name, state in states.items():
             if state.state in wanted:
-                word = {"absent": "not begun", "waiting": "to come"}.get(state.state, state.state)
-                return f"stage {name[-1]} {word}"
+                return f"stage {name[-1]} {state.word}"
     return "finished"
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.maps.alignment import NEAR, neighbors_kept, procrustes
 from orl_explore.maps.layout import umap_layout
 from orl_explore.maps.plane import plane
@@ -270,7 +270,7 @@ def read_object_map(run: Run, encoder: str = MINED) -> ObjectMap:
     import pyarrow.parquet as pq
 
     made_from, file = fingerprint(run, encoder), map_file(run, encoder)
-    named = f"orl map {run.path}" + ("" if encoder == MINED else f" --encoder {encoder}")
+    named = typed("map", run.path, *(() if encoder == MINED else ("--encoder", encoder)))
     again = f"`{named} --overwrite` makes it anew"
     if not file.exists():
         raise OrlError(f"{file} is not there yet: run `{named}` first")
@@ -286,6 +286,21 @@ def read_object_map(run: Run, encoder: str = MINED) -> ObjectMap:
     except (KeyError, TypeError):
         raise OrlError(f"{file} was made by another version of this project: {again}") from None
     return ObjectMap(table, settings, int(facts["regions"]), facts.get("encoder", MINED), facts.get("aligned", {}))
+
+
+def best_of(encoders: Sequence[str]) -> str:
+    """Which of some encoders is looked at first: that of the last stage, else stage 1's, else the last one."""
+    return next((name for name in ("stage3", "stage1") if name in encoders), encoders[-1])
+
+
+def read_best_map(run: Run) -> ObjectMap:
+    """Read the map that is looked at first, of those that a run has; see `best_of`.
+
+    Raises:
+        OrlError: there is none, or those that there are show other embeddings than the run has now.
+    """
+    encoders = mapped_encoders(run)
+    return read_object_map(run, best_of(encoders) if encoders else MINED)
 
 
 def is_current(run: Run, settings: MapSettings | None, encoder: str = MINED, *, onto: str | None = None) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orl_explore.encoder import Encoder
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.decoding import Unusable, decode
 from orl_explore.maps.similar_regions import nearest_regions
 from orl_explore.neighbors import nearest_to
@@ -80,7 +80,9 @@ def searcher(run: Run, load: Callable[[Path], tuple[Encoder, str]] | None = None
     record = run.stage("stage2")
     if record.get("inputs", {}).get("encoder", digest) != digest:
         command = "embed" if run.imported("stage2") else "stage2"
-        raise OrlError(f"stage 2 was made with another encoder: `orl {command} {run.path} --overwrite` makes it anew")
+        raise OrlError(
+            f"stage 2 was made with another encoder: `{typed(command, run.path, '--overwrite')}` makes it anew"
+        )
     config = record.get("config", {}) | record.get("embedded", {})
     return Searcher(run, encoder, int(config.get("image_size", 224)), int(config.get("neighbors", 10)))
 

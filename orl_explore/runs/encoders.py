@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orl_explore.encoder import Encoder
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.run import Run, kept_encoder_file
 from orl_explore.settings import EncoderSettings, InputSettings
@@ -78,7 +78,7 @@ class RunEncoder:
             raise self._gone() from None
 
     def _gone(self) -> OrlError:
-        return OrlError(f"no encoder at {self.file}: run `orl {self.stage} {self.run}` first")
+        return OrlError(f"no encoder at {self.file}: run `{typed(self.stage, self.run)}` first")
 
 
 def training_inputs(record: Mapping[str, Any]) -> InputSettings:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orl_explore.boxes import is_kept
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.grouping import Slices
 from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
@@ -33,8 +33,8 @@ class RegionMasks:
     def __init__(self, run: Run):
         if not has_masks(run):
             raise OrlError(
-                f"the boxes of {run.path} have no masks, so nothing can be faded: import some that do, with `orl import"
-                f" {run.path} FILE`, or leave stage2.mask_outside at 0"
+                f"the boxes of {run.path} have no masks, so nothing can be faded: import some that do, with"
+                f" `{typed('import', run.path, 'FILE')}`, or leave stage2.mask_outside at 0"
             )
         self._run = run
         self._proposals, self._masks = (Slices(read_ids(run.file(name))) for name in ("proposals", "masks"))

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.image_source import whole
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, tags_of
@@ -228,7 +228,7 @@ class AllPairs:
 
         run.require("pairs")
         if not facts_are_current(run):
-            raise OrlError(f"what is asked of pairs is not worked out yet: run `orl pairs {run.path}` first")
+            raise OrlError(f"what is asked of pairs is not worked out yet: run `{typed('pairs', run.path)}` first")
         self.run = run
         self._facts = str(run.file("pair_facts").absolute())
         described = json.loads(pq.read_schema(self._facts).metadata[METADATA])
@@ -423,7 +423,7 @@ class AllPairs:
             except duckdb.Error as error:
                 raise OrlError(
                     f"{self._facts} cannot be asked ({' '.join(str(error).split())[:200]}):"
-                    f" `orl pairs {self.run.path} --overwrite` makes it anew"
+                    f" `{typed('pairs', self.run.path, '--overwrite')}` makes it anew"
                 ) from None
 
 

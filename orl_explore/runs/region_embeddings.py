@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.runs.encoders import run_encoders
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.run import Run
@@ -94,10 +93,21 @@ def canonical(encoder: str) -> str:
     return "untrained" if encoder == "random" else encoder
 
 
+def name_of(run: Run, encoder: str) -> str:
+    """What an encoder is called in a sentence."""
+    if encoder == MINED:
+        used = (run.stage("stage2").get("pretrained") or {}).get("encoder") or "what stage 2 mined with"
+        return "the embedded encoder" if used == "embedded" else str(used)
+    stage = re.fullmatch(r"stage([123])(?:@(\d+))?", encoder)
+    if stage is None:
+        return "the untrained network" if encoder == "untrained" else encoder
+    return f"stage {stage[1]}" + (f" after {stage[2]} epochs" if stage[2] else "")
+
+
 def command_for_all(run: Run, encoders: Iterable[str]) -> str:
     """The command that embeds all regions of a run, and not a sample of them, by some encoders."""
-    names = shlex.join(dict.fromkeys(map(canonical, encoders)))
-    return f"orl embed-regions {shlex.quote(str(run.path))} --encoder {names} --limit {run.count('regions')}"
+    names = dict.fromkeys(map(canonical, encoders))
+    return typed("embed-regions", run.path, "--encoder", *names, "--limit", run.count("regions"))
 
 
 def regions_fingerprint(run: Run) -> str:
@@ -141,7 +151,7 @@ def read_region_embeddings(run: Run, encoder: str) -> RegionEmbeddings:
         return RegionEmbeddings(MINED, np.arange(len(vectors)), vectors, {"hash": digest, "of": len(vectors)})
     encoder = canonical(encoder)
     folder = folder_of(run, encoder)
-    command = f"orl embed-regions {shlex.quote(str(run.path))} --encoder {shlex.quote(encoder)}"
+    command = typed("embed-regions", run.path, "--encoder", encoder)
     if not (folder / MANIFEST).exists() or not (folder / VECTORS).exists():
         raise OrlError(f"the regions of {run.path} are not embedded by {encoder} yet: run `{command}` first")
     facts = read_json(folder / MANIFEST)

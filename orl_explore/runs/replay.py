@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.image_set import ImageSet
 from orl_explore.nested import from_dict
 from orl_explore.orl import ORL
@@ -39,7 +39,7 @@ def stage3_settings(run: Run) -> tuple[Stage3Settings, int]:
         compute = record.get("compute", {"augment": "pil"})  # before there was a choice
         return from_dict(Stage3Settings, {**record["config"], **compute}), int(record["seed"])
     if "config" not in run.manifest():
-        raise OrlError(f"{run.path} has no settings of stage 3 yet: run `orl stage3 {run.path}` first")
+        raise OrlError(f"{run.path} has no settings of stage 3 yet: run `{typed('stage3', run.path)}` first")
     config = run.config()
     return config.stage3, config.seed
 
@@ -164,7 +164,7 @@ def load_networks(run: Run, config: Stage3Settings) -> tuple[ORL, int]:
 
     path, step = latest_checkpoint(run.path / "stage3" / "checkpoints")
     if path is None:
-        raise OrlError(f"stage 3 has no checkpoint yet: `orl stage3 {run.path}` makes one")
+        raise OrlError(f"stage 3 has no checkpoint yet: `{typed('stage3', run.path)}` makes one")
     try:
         state = _weights(path)
         with torch.random.fork_rng(devices=[]):
@@ -174,7 +174,7 @@ def load_networks(run: Run, config: Stage3Settings) -> tuple[ORL, int]:
     except Exception as error:  # pickle, zip and torch each raise their own
         raise OrlError(
             f"{path} cannot be read ({' '.join(str(error).split())[:200]}): while stage 3 is running, try again;"
-            f" else `orl stage3 {run.path} --overwrite` makes it anew"
+            f" else `{typed('stage3', run.path, '--overwrite')}` makes it anew"
         ) from None
     return networks.train(), step
 

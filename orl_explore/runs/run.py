@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.images.findings import Findings
 from orl_explore.images.image_set import ImageSet
 from orl_explore.nested import differing_keys, from_dict
@@ -70,7 +70,9 @@ class Run:
         """
         run = cls(path)
         if not run._manifest_file.exists():
-            raise OrlError(f"no run at {path}: make one with `orl run {path} --config demo --images PATH`")
+            raise OrlError(
+                f"no run at {path}: make one with `{typed('run', path, '--config', 'demo', '--images', 'PATH')}`"
+            )
         run.manifest()
         return run
 
@@ -353,7 +355,7 @@ class Run:
             why = (
                 "is gone" if was_made else "is not there, as the boxes were imported and embeddings are no part of that"
             )
-            return f"{why}: `orl embed {shlex.quote(str(self.path))}` makes it with the encoder of stage 1"
+            return f"{why}: `{typed('embed', self.path)}` makes it with the encoder of stage 1"
         if state.state == "imported":
             return "is not there: what was imported has none, and nothing can make it"
         if was_made:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.locking import one_writer
 from orl_explore.runs.run import Run
@@ -49,7 +49,9 @@ def selected(run: Run, name: str) -> NDArray[np.int64]:
     found = table.loc[table["name"] == name, "region_id"].to_numpy(np.int64)
     if not len(found):
         known = ", ".join(table["name"].unique().tolist()) or "no selection yet"
-        raise OrlError(f"{run.path} has no selection {name!r}; it has {known}: `orl select {run.path}` lists them")
+        raise OrlError(
+            f"{run.path} has no selection {name!r}; it has {known}: `{typed('select', run.path)}` lists them"
+        )
     return found
 
 

@@ -7,13 +7,14 @@ never read from run.json alone: pages and commands ask here, by `Run.state`.
 from __future__ import annotations
 
 import datetime
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from orl_explore.errors import typed
 from orl_explore.runs import locking
 
 State = Literal["absent", "waiting", "running", "stopped", "failed", "incomplete", "finished", "imported"]
@@ -51,6 +52,11 @@ class StageState:
     def begun(self) -> bool:
         """Whether it has ever been started."""
         return bool(self.record)
+
+    @property
+    def word(self) -> str:
+        """The state in a word or two."""
+        return {"absent": "not begun", "waiting": "to come"}.get(self.state, self.state)
 
     @property
     def sentence(self) -> str:
@@ -96,9 +102,9 @@ def state_of(folder: Path, stages: Mapping[str, Mapping[str, Any]], name: str, m
 def command_for(folder: Path, name: str, record: Mapping[str, Any], missing: Sequence[str] = ()) -> str:
     """What begins a stage, goes on with it, or makes what is missing of it."""
     if missing and "imported" in record:
-        files = [shlex.quote(str(file.get("path", file["file"]))) for file in record["imported"].get("files", [])]
-        return f"orl import {shlex.quote(str(folder))} {' '.join(files)} --overwrite"
-    return f"orl {name} {shlex.quote(str(folder))}"
+        files = [file.get("path", file["file"]) for file in record["imported"].get("files", [])]
+        return typed("import", folder, *files, "--overwrite")
+    return typed(name, folder)
 
 
 def command_anew(folder: Path, name: str, changed: Sequence[str], config: Mapping[str, Any]) -> str:
@@ -116,9 +122,9 @@ def command_anew(folder: Path, name: str, changed: Sequence[str], config: Mappin
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         if value is None or isinstance(value, Mapping | list | tuple):
-            return f"orl {name} {folder} --overwrite"
-        words.append(f"--{key if key in ('seed', 'precision') else f'{name}.{key}'} {value}")
-    return " ".join([f"orl {name} {folder} --overwrite", *(words if len(words) <= 4 else ())])
+            return typed(name, folder, "--overwrite")
+        words.append((f"--{key if key in ('seed', 'precision') else f'{name}.{key}'}", value))
+    return typed(name, folder, "--overwrite", *(chain(*words) if len(words) <= 4 else ()))
 
 
 def cost_anew(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:

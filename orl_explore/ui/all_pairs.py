@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.figures import pairs as figures
 from orl_explore.figures.report import report
 from orl_explore.images.image_source import whole
@@ -164,9 +163,7 @@ def _share_view(run: Run, query: PairQuery) -> None:
         on_click="ignore",
     )
     st.caption("The same from the command line:")
-    st.code(
-        f"orl report {shlex.quote(str(run.path))} --pairs {shlex.quote(query.text())} -o report.html", language="sh"
-    )
+    st.code(typed("report", run.path, "--pairs", query.text(), "-o", "report.html"), language="sh")
 
 
 # ---- beside the grid -----------------------------------------------------------------------------------------------

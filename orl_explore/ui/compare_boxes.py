@@ -156,7 +156,7 @@ def crop(run: Run, region: int, boxes: Boxes) -> None:
     """The picture of a region."""
     image_id, box = state.region_of(run, region)
     label = "" if boxes.labels is None else f", {boxes.labels[boxes.rows_of(np.array([region]))[0]]}"
-    st.image(state.thumbnail(run, image_id, side=144, box=box), width="stretch", alt=f"region {region}{label}")
+    st.image(state.tile(run, image_id, side=144, box=box), width="stretch", alt=f"region {region}{label}")
 
 
 def look(region: int, name: str) -> None:

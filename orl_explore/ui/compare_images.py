@@ -192,7 +192,7 @@ def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | Non
     for rank, (column, neighbor) in enumerate(zip(columns, neighbors.itertuples(), strict=True)):
         number, position, sign = int(neighbor.neighbor_id), int(neighbor.row), str(neighbor.sign)  # type: ignore[arg-type]
         with column:
-            st.image(state.thumbnail(run, number), width="stretch", alt=f"neighbor {rank + 1} by {letter}, {sign}")
+            st.image(state.tile(run, number), width="stretch", alt=f"neighbor {rank + 1} by {letter}, {sign}")
             st.markdown(SIGNS[sign])
             if labels is not None:
                 label, own = labels.iloc[position], labels.iloc[row]
@@ -250,6 +250,10 @@ def _maps(
             config={"displaylogo": False, "modeBarButtonsToRemove": ["autoScale2d"]},
             alt=f"map of the images by encoder {letter}",
         )
+    if len(rows) > figures.WEBGL_FROM:
+        st.caption(
+            f"Maps of more than {figures.WEBGL_FROM:,} images take WebGL: they stay empty in a browser without it."
+        )
     if marked:
         _marked(run, compared, marked)
 
@@ -281,7 +285,7 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
     for rank, (column, row) in enumerate(zip(columns, marked, strict=False)):
         number = int(compared.image_ids[row])
         with column:
-            st.image(state.thumbnail(run, number), width="stretch", alt=f"marked image {rank + 1}")
+            st.image(state.tile(run, number), width="stretch", alt=f"marked image {rank + 1}")
             st.button(
                 "",
                 icon=":material/visibility:",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import shlex
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.figures import compare_objects as pictures
 from orl_explore.judging import objects
 from orl_explore.judging.comparison import Source
@@ -62,11 +61,8 @@ def shared(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> t
         except OrlError as error:
             missing.append((stored.canonical(name), error))
     if len(missing) == 2 and missing[0][0] != missing[1][0]:
-        names = shlex.join([name for name, _ in missing])
-        raise OrlError(
-            f"the regions of {run.path} are not embedded by these encoders yet: run `orl embed-regions"
-            f" {shlex.quote(str(run.path))} --encoder {names}` first"
-        )
+        command = typed("embed-regions", run.path, "--encoder", *(name for name, _ in missing))
+        raise OrlError(f"the regions of {run.path} are not embedded by these encoders yet: run `{command}` first")
     if missing:
         raise missing[0][1]
     key = (str(run.path), *(source.hash() for source in sources), *(len(one.region_ids) for one in found))

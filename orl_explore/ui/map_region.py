@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,11 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from orl_explore.boxes import BOX
+from orl_explore.errors import typed
 from orl_explore.figures import drawing, style
 from orl_explore.maps import similar_regions
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import csv_text
-from orl_explore.runs.region_embeddings import MINED, command_for_all, read_region_embeddings
+from orl_explore.runs.region_embeddings import MINED, command_for_all, name_of, read_region_embeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui import below, map_address, map_legend, point_map, state, tiles
 from orl_explore.ui.map_legend import Legend
@@ -28,17 +27,6 @@ CHOSEN: Final = "object-map-chosen"
 """Container of the chosen region, which comes into view when it is chosen from a list."""
 
 ORDERS: Final = {"typical": "most typical first", "label": "category", "size": "size", "image": "image"}
-
-
-def name_of(run: Run, encoder: str) -> str:
-    """What an encoder is called on the page."""
-    if encoder == MINED:
-        used = (run.stage("stage2").get("pretrained") or {}).get("encoder") or "what stage 2 mined with"
-        return "the embedded encoder" if used == "embedded" else str(used)
-    stage = re.fullmatch(r"stage([123])(?:@(\d+))?", encoder)
-    if stage is None:
-        return "the untrained network" if encoder == "untrained" else encoder
-    return f"stage {stage[1]}" + (f" after {stage[2]} epochs" if stage[2] else "")
 
 
 def chosen(run: Run, count: int) -> int | None:
@@ -178,7 +166,7 @@ def _details(run: Run, regions: pd.DataFrame, facts: pd.DataFrame, region: int, 
         f" {state.plain(state.file_name(run, image_id))}"
     )
     if region not in facts["region_id"].to_numpy():
-        more = f" `orl map {shlex.quote(str(run.path))} --limit {len(regions)}` puts all on it." if mined else ""
+        more = f" `{typed('map', run.path, '--limit', len(regions))}` puts all on it." if mined else ""
         st.caption(
             f"It is not on the map, which has a random sample of {len(facts):,} of {len(regions):,} regions.{more}"
         )
@@ -219,7 +207,7 @@ def _similar(run: Run, regions: pd.DataFrame, region: int, encoder: str, choose:
     for number, (place, (other, similarity)) in enumerate(zip(places, found.itertuples(index=False), strict=True)):
         row = regions.iloc[int(other)]
         with place:
-            crop = state.thumbnail(run, int(row["image_id"]), side=180, box=row[BOX].to_numpy(int))
+            crop = state.tile(run, int(row["image_id"]), side=180, box=row[BOX].to_numpy(int))
             st.image(crop, width="stretch", alt=f"crop of region {other}")
             st.button(
                 similarity_text(similarity),
@@ -279,10 +267,14 @@ def _selection(
     rows = table.iloc[(page - 1) * size : page * size]
     boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
     places = tiles.places(boxes[:, 2:].tolist(), "selection", columns=COLUMNS)
-    for number, (place, region, image_id) in enumerate(zip(places, rows["region_id"], rows["image_id"], strict=True)):
+    crops = [
+        state.tile(run, image_id, side=140, box=box) for image_id, box in zip(rows["image_id"], boxes, strict=True)
+    ]
+    if unread := crops.count(state.unreadable(140)):
+        st.caption(f"Crops of pictures that cannot be read any more: {unread} of {len(crops)}.")
+    for number, (place, region) in enumerate(zip(places, rows["region_id"], strict=True)):
         with place:
-            crop = state.thumbnail(run, image_id, side=140, box=boxes[number])
-            st.image(crop, width="stretch", alt=f"crop of region {region}")
+            st.image(crops[number], width="stretch", alt=f"crop of region {region}")
             label = str(rows["label"].iloc[number]) if "label" in rows else ""
             st.button(
                 str(region),

@@ -16,6 +16,7 @@ from orl_explore.figures import object_map as map_figures
 from orl_explore.figures import region_facts
 from orl_explore.figures.object_map import Coloring
 from orl_explore.figures.point_map import View, point_map
+from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.maps import object_map, similar_regions
 from orl_explore.maps.alignment import AMONG, NEAR, found_again
 from orl_explore.maps.layout import feature_neighbors
@@ -109,7 +110,7 @@ def _encoders(run: Run) -> list[str]:
 
 
 def _choose_view(run: Run, encoders: list[str], places: list[Any]) -> tuple[str, str | None, Any]:
-    best = next((name for name in ("stage3", "stage1") if name in encoders), encoders[-1])
+    best = object_map.best_of(encoders)
     encoder = map_address.choice(
         places[0], run, "encoder", encoders, best, label="Encoder", names=lambda name: map_region.name_of(run, name)
     )
@@ -321,7 +322,8 @@ def _coloring(
         return map_figures.coloring_of_values(column.to_numpy(), title)
     if color == "cluster":
         column = column.map(lambda number: f"cluster {number}")
-    return map_figures.coloring_of_groups(column.reset_index(drop=True), title)
+    none = UNLABELED if color == "label" else map_figures.NO_VALUE
+    return map_figures.coloring_of_groups(column.reset_index(drop=True), title, none=none)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

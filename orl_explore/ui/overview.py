@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.figures import curves
 from orl_explore.images.findings import Findings
 from orl_explore.nested import from_dict
@@ -311,7 +311,7 @@ def _summary(run: Run) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        raise OrlError(f"{file} is damaged: `orl evaluate {run.path}` makes it anew") from None
+        raise OrlError(f"{file} is damaged: `{typed('evaluate', run.path)}` makes it anew") from None
 
 
 def read_metrics(run: Run, stage: str) -> pd.DataFrame | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import csv_text
 from orl_explore.runs.reviews import (
@@ -107,7 +105,7 @@ def export(run: Run, reviews: pd.DataFrame | None) -> None:
         st.caption("No pair of this run has been reviewed yet.")
         return
     st.text("Stage 3 leaves rejected pairs out and adds accepted ones with this command:")
-    st.code(f"orl stage3 {shlex.quote(str(run.path))} --reviews use --overwrite", language="sh")
+    st.code(typed("stage3", run.path, "--reviews", "use", "--overwrite"), language="sh")
     with st.container(horizontal=True):
         for label, name, make in (
             ("Parquet", "reviews.parquet", lambda: run.file("reviews").read_bytes()),

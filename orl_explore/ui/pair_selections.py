@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 from pathlib import Path
 from typing import Any, cast
 
 import streamlit as st
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.interchange.selection_files import as_coco, table_of
 from orl_explore.runs.files import csv_text, json_text
 from orl_explore.runs.pair_query import AllPairs, PairQuery
@@ -101,12 +100,9 @@ def _one(pairs: AllPairs, name: str) -> None:
                 icon=":material/download:",
                 on_click="ignore",
             )
-    path, quoted = shlex.quote(str(run.path)), shlex.quote(name)
     st.caption("Stage 3 without its boxes, and a folder of its crops:")
-    st.code(
-        f"orl stage3 {path} --stage3.without {quoted} --overwrite\norl select {path} {quoted} --export crops",
-        language="sh",
-    )
+    without = typed("stage3", run.path, "--stage3.without", name, "--overwrite")
+    st.code(f"{without}\n{typed('select', run.path, name, '--export', 'crops')}", language="sh")
 
 
 def _forget(run: Run, name: str) -> str:

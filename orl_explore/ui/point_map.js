@@ -412,12 +412,20 @@ function create(root) {
     const drawLegend = () => {
         if (data.scale) {
             const [low, high] = data.scale;
-            const stops = data.colors.map((color, at) => `${color} ${(100 * at / (data.colors.length - 1)).toFixed(1)}%`);
+            const steps = data.colors.slice(0, data.colors.length - data.names.length);
+            const stops = steps.map((color, at) => `${color} ${(100 * at / (steps.length - 1)).toFixed(1)}%`);
             const ramp = document.createElement('span');
             ramp.className = 'ramp';
             ramp.style.background = `linear-gradient(to right, ${stops.join(',')})`;
             const text = value => Object.assign(document.createElement('span'), { textContent: value });
-            legend.replaceChildren(text(data.title), text(low), ramp, text(high));
+            const without = data.names.map((name, at) => {
+                const entry = text(''), dot = document.createElement('i'), group = steps.length + at;
+                entry.className = 'entry';
+                dot.style.background = data.colors[group];
+                entry.append(dot, `${name} (${data.counts[group].toLocaleString('en')})`);
+                return entry;
+            });
+            legend.replaceChildren(text(data.title), text(low), ramp, text(high), ...without);
             return;
         }
         const entries = data.names.map((name, group) => {

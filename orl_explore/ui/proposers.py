@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from orl_explore.boxes import BOX, KEPT, iou
+from orl_explore.errors import typed
 from orl_explore.figures import boxes as figures
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state, tiles
@@ -28,7 +29,7 @@ def render(run: Run, image_id: int) -> None:
         st.info(
             "No two proposers have been judged on these images yet. This puts the run's boxes beside those of a file:"
         )
-        st.code(f"orl compare-proposals {run.path} run FILE", language="sh")
+        st.code(typed("compare-proposals", run.path, "run", "FILE"), language="sh")
         st.caption(
             "FILE can be a COCO data set or results (MaskCut, CutLER, ...), a folder of Segment Anything's files, a"
             " CSV, another run on the same images, or `opencv` for OpenCV's own search."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from orl_explore.boxes import iou
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.figures import drawing, style
 from orl_explore.numbers import similarity_text
 from orl_explore.orl import Sample
@@ -155,7 +154,7 @@ def _no_checkpoint(run: Run) -> str:
     if stage.state == "imported":
         return "stage 3 was imported, which brings an encoder alone"
     if stage.state == "finished":
-        return f"they are gone; `orl stage3 {shlex.quote(str(run.path))} --overwrite` trains anew"
+        return f"they are gone; `{typed('stage3', run.path, '--overwrite')}` trains anew"
     return f"stage 3 is {stage.sentence}"
 
 

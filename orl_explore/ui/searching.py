@@ -156,7 +156,7 @@ def _grid(run: Run, found: list[tuple[int, list[int] | None, float]], kind: str)
         with place:
             name = state.file_name(run, image_id)
             alt = f"{kind} {number + 1} that is similar, of image {image_id}"
-            st.image(state.thumbnail(run, image_id, side=140, box=box), width="stretch", alt=alt)
+            st.image(state.tile(run, image_id, side=140, box=box), width="stretch", alt=alt)
             st.button(
                 similarity_text(similarity),
                 key=f"search {kind} {number}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import math
@@ -20,6 +21,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
+from orl_explore.figures import drawing
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.run import Run
 
@@ -206,6 +208,22 @@ def thumbnail(run: Run, image_id: int, *, side: int = 200, box: Sequence[int] | 
     """An image, or a box (xywh) of it, as a JPEG whose longer side is about `side` pixels."""
     as_tuple = None if box is None else (int(box[0]), int(box[1]), int(box[2]), int(box[3]))
     return _jpeg(str(run.path), int(image_id), side, as_tuple, version(run.require("images")))
+
+
+def tile(run: Run, image_id: int, *, side: int = 200, box: Sequence[int] | np.ndarray | None = None) -> bytes:
+    """As `thumbnail`, for one of several pictures: one that cannot be read any more is a tile that says so."""
+    try:
+        return thumbnail(run, image_id, side=side, box=box)
+    except OrlError:
+        return unreadable(side)
+
+
+@functools.cache
+def unreadable(side: int) -> bytes:
+    """The tile, as a JPEG, that stands for a picture that cannot be read any more."""
+    buffer = io.BytesIO()
+    drawing.unreadable(side).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
 
 
 def custom_data(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:

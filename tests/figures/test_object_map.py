@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from orl_explore.figures import object_map as map_figures
 from orl_explore.judging import diagnostics
@@ -94,3 +100,60 @@ def test_numbered_groups_are_in_the_order_of_their_numbers_and_what_is_in_none_i
     made = map_figures.coloring_of_groups(column, "t", none="none")
     assert made.names == ["9", "cluster 1", "cluster 2", "cluster 10", "none"]
     assert made.colors[-1] == "#B9C0C6"
+
+
+@settings(max_examples=30)
+@given(arrays(np.int64, st.integers(1, 5), elements=st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 2**33)))
+def test_ids_reach_the_browser_as_they_are(ids):
+    table = points(["a"] * len(ids)).assign(image_id=ids)
+    (trace,) = json.loads(map_figures.by_group(table, "label").to_json())["data"]
+    sent = trace["customdata"]
+    if isinstance(sent, dict):
+        sent = np.frombuffer(base64.b64decode(sent["bdata"]), sent["dtype"]).reshape(-1, 4).tolist()
+    assert [int(row[1]) for row in sent] == ids.tolist()
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("values", "codes", "limits"),
+    [
+        ([0, NAN, 1], [0, 64, 63], (0.01, 0.99)),
+        ([0, INF, 1, -INF], [0, 63, 63, 0], (0.01, 0.99)),
+        ([2, 2, NAN], [0, 0, 64], (2, 2)),
+        ([NAN, NAN], [64, 64], (0, 1)),
+        ([False, True], [0, 63], (0.01, 0.99)),
+        (pd.Series([1, None, 2], dtype="Int64"), [0, 64, 63], (1.01, 1.99)),
+        ([], [], (0, 1)),
+    ],
+)
+def test_what_has_no_value_is_gray_and_named(values, codes, limits):
+    made = map_figures.coloring_of_values(values, "t")
+    assert made.codes.tolist() == codes
+    assert made.limits == pytest.approx(limits)
+    assert made.names == (["no value"] if 64 in codes else [])
+    assert len(made.colors) == 64 + len(made.names)
+    if codes:
+        table = points(["a"] * len(codes)).assign(value=values)
+        drawn = {trace.name: len(trace.x) for trace in map_figures.by_value(table, "value", "t").data}
+        without = codes.count(64)
+        assert drawn == ({f"no value ({without})": without} if without else {}) | {
+            f"t ({len(codes) - without})": len(codes) - without
+        }
+
+
+def test_no_two_entries_of_a_legend_have_one_name():
+    labels = ["other"] * 30 + [f"kind {number}" for number in range(40)] + ["unlabeled"]
+    made = map_figures.coloring_of_groups(pd.Series(labels), "category")
+    assert made.names[-2:] == ["other than these", "unlabeled"]
+    assert len(set(made.names)) == len(made.names) == len(made.colors) == 12
+    other = next(trace for trace in map_figures.by_group(points(labels), "label").data if trace.name == "other (30)")
+    assert other.marker.opacity == 0.85
+    assert other.marker.color in map_figures.COLORS
+
+
+def test_what_is_missing_is_in_no_group():
+    made = map_figures.coloring_of_groups(pd.Series(["a", None, np.nan, "b"], dtype=object), "t", none="no value")
+    assert made.names == ["a", "b", "no value"]
+    assert made.codes.tolist() == [0, 2, 2, 1]

@@ -9,12 +9,16 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from flat_maps import flat_layout
 from orl_explore.errors import OrlError
+from orl_explore.figures import of_run
 from orl_explore.figures import report as module
 from orl_explore.figures.report import MOST, report, write_report
 from orl_explore.maps import object_map
+from orl_explore.runs.files import write_json
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.run import Run
+from training.pipeline import show_objects
 
 EVIL = "<script>alert(1)</script>"
 
@@ -72,6 +76,35 @@ def test_it_asks_nobody_and_names_no_folder(run, tmp_path):
     assert str(run.images().roots[0]) not in text
 
 
+def test_the_map_is_the_best_encoders_as_on_the_page(run, tiny, monkeypatch):
+    monkeypatch.setattr(object_map, "umap_layout", flat_layout)
+    show_objects(run, tiny)  # the last step of `orl run`
+    assert not object_map.map_file(run).exists()
+    text = report(run)
+    assert "As seen by stage 3: " in Tags(text).text
+    assert 'alt="object map"' in text
+    assert "Plotly.newPlot" in text
+    assert len(text.encode()) < MOST
+    assert len(of_run.objects(run).data)  # notebook 05
+    shutil.rmtree(object_map.map_file(run, "stage3").parent)
+    assert "As seen by stage 1: " in Tags(report(run)).text
+
+
+def test_an_image_that_is_gone_leaves_a_tile(run):
+    images = run.images()
+    root = shutil.copytree(images.roots[0], run.path / "pictures")
+    run_with = run.manifest()
+    run_with["images"]["roots"] = [str(root)]
+    write_json(run.path / "run.json", run_with)
+    whole = report(run)
+    for file in sorted(root.rglob("*.*g"))[::2]:
+        file.unlink()
+    text = report(run)
+    assert re.search(r"Images that cannot be read any more: \d+\.", Tags(text).text)
+    assert "cannot be read any more" not in whole
+    assert text.count("<figure>") == whole.count("<figure>")
+
+
 def test_the_map_moves_only_where_it_fits(run, monkeypatch):
     text = report(with_map(run))
     assert "Plotly.newPlot" in text
@@ -81,6 +114,13 @@ def test_the_map_moves_only_where_it_fits(run, monkeypatch):
     assert "Plotly.newPlot" not in text
     assert len(text.encode()) < 1_000_000
     assert 'alt="object map"' in text
+
+
+def test_a_stage_that_was_killed_is_not_running(run):
+    run.note("stage3", state="running", started="2026-01-01T00:00:00+00:00")
+    shown = Tags(report(run)).text
+    assert "object-level trainingstopped" in shown
+    assert "running" not in shown
 
 
 def test_texts_are_escaped(run):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from flat_maps import flat_layout
+from orl_explore.errors import OrlError
 from orl_explore.maps import object_map, similar_regions
 from orl_explore.runs.region_embeddings import read_region_embeddings
-from orl_explore.ui import map_address, map_region
+from orl_explore.ui import map_address, map_region, state
 from training import cli
 from training.embed_regions import embed_regions_by
 
@@ -94,3 +95,21 @@ def test_a_selection_is_in_the_address_listed_cleared_and_chosen_from(run, visit
     app.button(key="object map clear").click().run()
     assert not app.subheader
     assert "selected" not in app.query_params
+
+
+def test_crops_of_lost_images_are_tiles(run, visit, monkeypatch):
+    owner = run.read("regions")["image_id"]
+    lost = owner.iloc[3]
+    thumbnail = state.thumbnail
+
+    def read(run, image_id, **given):
+        if image_id == lost:
+            raise OrlError("gone")
+        return thumbnail(run, image_id, **given)
+
+    monkeypatch.setattr(state, "thumbnail", read)
+    assert state.tile(run, int(lost)) == state.unreadable(200)
+    app = visit(selected=map_address.packed([3, 4, 30]))
+    assert not app.exception
+    count = int((owner.iloc[[3, 4, 30]] == lost).sum())
+    assert any(f"cannot be read any more: {count} of 3." in text.value for text in app.caption)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
+from orl_explore.errors import typed
 from training.cli.arguments import Commands, add_config, add_images, add_run
 
 IMPORTS = """\
@@ -108,14 +109,14 @@ def _import(arguments: argparse.Namespace) -> None:
         strict=arguments.strict,
         overwrite=arguments.overwrite,
     )
-    console.print(f"imported: {run.path}; look at it with `orl app {run.path.parent}`", markup=False)
+    console.print(f"imported: {run.path}; look at it with `{typed('app', run.path.parent)}`", markup=False)
     if run.finished("stage2"):
         step = "evaluate" if run.encoder_file("stage3").exists() else "stage3"
     elif run.encoder_file("stage3").exists():
         step = "evaluate"
     else:
         step = "stage2" if run.encoder_file("stage1").exists() else "stage1"
-    console.print(f"next: orl {step} {run.path}", markup=False)
+    console.print(f"next: {typed(step, run.path)}", markup=False)
 
 
 def _export(arguments: argparse.Namespace) -> None:

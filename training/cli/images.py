@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from orl_explore.errors import typed
 from training.cli.arguments import Commands, add_images
 
 
@@ -82,7 +83,7 @@ def _scenes(arguments: argparse.Namespace) -> None:
         with progress_bar(layout) as progress:
             folder = LAYOUTS[layout](path, arguments.out, seed=arguments.seed, progress=progress)
         console.print(f"{layout} layout: {folder}", markup=False)
-    console.print(f"next: orl run runs/demo --config demo --images {path}")
+    console.print(f"next: {typed('run', 'runs/demo', '--config', 'demo', '--images', path)}", markup=False)
 
 
 def _add_data(commands: Commands) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from orl_explore.errors import typed
 from training.cli.arguments import Commands, add_run
 
 
@@ -124,5 +125,5 @@ def _project(arguments: argparse.Namespace) -> None:
     """Do what `orl map` does, under its former name, which goes with the next release."""
     from training.console import console
 
-    console.print(f"`orl project` is now called `orl map`: type `orl map {arguments.run}`", markup=False)
+    console.print(f"`orl project` is now called `orl map`: type `{typed('map', arguments.run)}`", markup=False)
     _map(arguments)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.numbers import percent_text
 from training.cli.arguments import Commands, add_json, add_run
 
@@ -142,7 +142,10 @@ def _use(run: Run, name: str, arguments: argparse.Namespace) -> None:
         verdict: Verdict = ACCEPTED if arguments.accept else REJECTED
         pairs = prepared(run.path).pairs(PairQuery(selection=name))
         save_verdicts(run, [(pair, verdict) for pair in pairs], reviewer=arguments.reviewer)
-        console.print(f"{len(pairs):,} pairs {verdict}; `orl stage3 {run.path} --reviews use` heeds that", markup=False)
+        console.print(
+            f"{len(pairs):,} pairs {verdict}; `{typed('stage3', run.path, '--reviews', 'use')}` heeds that",
+            markup=False,
+        )
     if arguments.export:
         from orl_explore.interchange.selection_files import export_selection
         from orl_explore.judging.diagnostics import region_labels

@@ -228,6 +228,8 @@ def of_objects(
 ) -> Segmentation:
     """Make label maps of the masks of objects; `where` is what an error calls the images.
 
+    A category that is called background is the background.
+
     Raises:
         OrlError: one of the parts has no object with a mask.
     """
@@ -238,8 +240,8 @@ def of_objects(
             f"{where}: training and test images both need objects with masks (`segmentation`); boxes alone do not do:"
             " name COCO jsons that have them with --data TRAIN.json TEST.json"
         )
-    categories = sorted(set(pd.concat(objects)["category"]))
-    labels = {name: number for number, name in enumerate(categories, start=1)}
+    categories = sorted(set(pd.concat(objects)["category"]) - {BACKGROUND})
+    labels = {name: number for number, name in enumerate((BACKGROUND, *categories))}
     maps = [ObjectMaps(images, labels, of) for images, of in zip((train, test), crowds, strict=True)]
     without = sum(map(len, objects)) - sum(map(len, masked))
     if without:

@@ -50,10 +50,22 @@ def figures(counted: Sequence[Counted], classes: Sequence[str]) -> dict[str, Any
         "miou_chance": float(total.max() / total.sum() / (total > 0).sum()),  # all of the most frequent class
         "pixel_accuracy": float(right.sum() / total.sum()),
         "miou_by_class": {
-            name: float(value) for name, value in zip(classes, by_class, strict=True) if not np.isnan(value)
+            name: float(value) for name, value in zip(_distinct(classes), by_class, strict=True) if not np.isnan(value)
         },
         "items": {"miou": items},
     }
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of which none is another's, in their order: of two `door`, the second is `door (2)`."""
+    found: list[str] = []
+    for name in names:
+        number, own = 1, name
+        while own in found:
+            number += 1
+            own = f"{name} ({number})"
+        found.append(own)
+    return found
 
 
 def as_labels(scores: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:

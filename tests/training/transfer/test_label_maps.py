@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -152,3 +153,17 @@ def test_two_coco_jsons_with_a_crowd_and_an_object_without_mask(read, annotation
 def test_what_is_no_data_set_is_told_what_would_be_one(read, tmp_path):
     with pytest.raises(OrlError, match=r"in-context reads label maps: .*TRAIN\.json TEST\.json .*VOC2012.*Cityscapes"):
         read(tmp_path)
+
+
+def test_a_category_called_background_is_the_background(images):
+    objects = images.objects
+    first = objects["category"].iloc[0]
+    renamed = dataclasses.replace(images, objects=objects.replace({"category": {first: "background"}}))
+    data = label_maps.of_objects(renamed, renamed, "here")
+    assert data.classes == ("background", *sorted(set(objects["category"]) - {first}))
+    usual = label_maps.of_objects(images, images, "here")
+    of = {usual.classes.index(first): 0}
+    for row in range(3):
+        names = [data.classes[label] for label in data.train.load(row)[1].ravel().tolist()]
+        labels = usual.train.load(row)[1].ravel().tolist()
+        assert names == [usual.classes[of.get(label, label)] for label in labels]

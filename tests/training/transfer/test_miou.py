@@ -43,3 +43,9 @@ def test_scores_are_enlarged_before_a_class_is_chosen():
     scores = torch.tensor([[[1.0, 0.0]], [[0.0, 0.5]]])  # (2, 1, 2): the middles of the cells are at 5 and 15 of 20 px
     # Between them the one falls as the other rises, and 1 - t = 0.5 t at t = 2/3, which is 11.7 px from the left.
     assert miou.as_labels(scores, (2, 20)).tolist()[1] == [0] * 12 + [1] * 8
+
+
+def test_no_class_is_lost_where_two_have_one_name():
+    truth = torch.tensor([[0, 1], [2, 2]])
+    found = miou.figures([miou.count(truth, truth, 3)], ["door", "door", "wall"])
+    assert found["miou_by_class"] == {"door": 1.0, "door (2)": 1.0, "wall": 1.0}
