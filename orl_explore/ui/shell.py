@@ -143,7 +143,7 @@ PAGES = (
         "Every kept box as one point: near points are boxes that look alike to the encoder, as in the search for pairs"
         " (paper section 3.2).",
         JUDGE,
-        parameters=("encoder", "versus", "view", "layout", "color", "region", "selected"),
+        parameters=("encoder", "versus", "view", "layout", "color", "legend", "show", "region", "selected"),
     ),
     Page(
         "compare",

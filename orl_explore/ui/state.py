@@ -310,6 +310,8 @@ def follow(
         if value is None or (given in st.session_state and value == st.session_state.pop(given)):  # and of one set here
             return
         text = write(value)
+        if text == st.session_state.get(heard):  # and again of one that it was slow to hear of
+            return
         st.session_state[heard], st.session_state[clicked] = text, time.monotonic()
         set_parameters(**{parameter: text})
 
