@@ -103,8 +103,8 @@ export default function ({ data, setStateValue, setTriggerValue }) {
         image.src = source;
         hub.crops.set(Number(region), image);
     }
-    // The last click that the server has not answered yet. What it says meanwhile is of before that, and what goes to it
-    // would carry the field of the region as it was before that, too, and undo the click.
+    // The last click that the server has not answered yet. What it says meanwhile is of before that; what goes to it
+    // would carry the field of the region as it was before, too, and undo the click.
     if (hub.act === data.act || Date.now() - hub.act > PATIENCE) hub.act = 0;
     if (!hub.act) {
         hub.chosen = data.chosen;
