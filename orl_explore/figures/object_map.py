@@ -21,8 +21,8 @@ COLORS: Final = style.GROUPS
 LARGEST: Final = 10
 """Of more groups than there are colors, so many of the largest have one of their own."""
 
-OTHERS: Final = "other"
-NO_VALUE: Final = "no value"
+OTHERS: Final = "(other)"
+NO_VALUE: Final = "(no value)"
 GRAY, LIGHT_GRAY = "#8A939B", "#B9C0C6"
 """Of all others, and of what belongs to no group or has no value."""
 
