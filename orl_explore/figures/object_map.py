@@ -38,7 +38,7 @@ class Coloring:
 
     Attributes:
         title: what the colors say.
-        names: of the groups; of a scale, none, or `no value`, whose color is the last.
+        names: of the groups; of a scale, none, or `NO_VALUE`, whose color is the last.
         colors: `#rrggbb`, of each group, or of each step of a scale.
         codes: (R,) uint16, group or step of each region.
         limits: of a scale, the values of its first and last color.

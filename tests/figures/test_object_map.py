@@ -134,13 +134,13 @@ def test_what_has_no_value_is_gray_and_named(values, codes, limits):
     made = map_figures.coloring_of_values(values, "t")
     assert made.codes.tolist() == codes
     assert made.limits == pytest.approx(limits)
-    assert made.names == (["no value"] if 64 in codes else [])
+    assert made.names == (["(no value)"] if 64 in codes else [])
     assert len(made.colors) == 64 + len(made.names)
     if codes:
         table = points(["a"] * len(codes)).assign(value=values)
         drawn = {trace.name: len(trace.x) for trace in map_figures.by_value(table, "value", "t").data}
         without = codes.count(64)
-        assert drawn == ({f"no value ({without})": without} if without else {}) | {
+        assert drawn == ({f"(no value) ({without})": without} if without else {}) | {
             f"t ({len(codes) - without})": len(codes) - without
         }
 
