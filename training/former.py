@@ -19,10 +19,10 @@ import pandas as pd
 from orl_explore.boxes import BOX
 from orl_explore.images.grouping import Groups, Slices
 from orl_explore.images.image_set import ImageSet
-from orl_explore.runs.carrying import carry_over
 from orl_explore.runs.files import write_array_parts, write_json
 from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
+from orl_explore.runs.said import put_by
 from orl_explore.runs.successor import Successor, bring_along
 from orl_explore.runs.tables import ARRAYS, TABLES, write_table_parts
 from training.console import console
@@ -109,6 +109,7 @@ class Former:
         if record["config"] == json.loads(json.dumps(config)) and record["inputs"].get("encoder") == encoder:
             return cls(run, images)
         console.print("what was found before was found with other settings or another encoder: all is made anew")
+        put_by(run.path, folder)
         shutil.rmtree(folder)
         return None
 
@@ -132,16 +133,12 @@ class Former:
         return pd.concat(ordered, ignore_index=True) if name in TABLES else np.concatenate(ordered)
 
     def finish(self) -> None:
-        """Carry over what people said of regions that are still there, and remove what was set aside."""
-        for name, count in carry_over(self.run, self.folder).items():
-            if count:
-                console.print(
-                    f"{count:,} rows of {name} were of pictures that are gone, or no neighbors any more: lost"
-                )
-        own = [RECORD, IMAGES, "reviews.parquet", "verdicts.parquet", "pair_facts.parquet"]
+        """Put by what people said of its regions, and remove what was set aside."""
+        put_by(self.run.path, self.folder)
+        own = [RECORD, IMAGES, "pair_facts.parquet"]
         for name in (*own, *(file.name for file in self.folder.glob(f"{PARTIAL}*"))):
             (self.folder / name).unlink(missing_ok=True)
-        bring_along(self.run, self.folder, self.run.folder(STAGE))
+        bring_along(self.folder, self.run.folder(STAGE))
 
     # ---- one image -------------------------------------------------------------------------------------------------
 

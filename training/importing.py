@@ -34,7 +34,7 @@ from orl_explore.settings import Config
 from training.config import check_foreign_config, load_config, save_config
 from training.console import console, progress_bar
 from training.import_kinds import BOX_READERS, has_fields, hash_source, kind_of, tell
-from training.record import store_config
+from training.record import store_config, take_over_said
 
 AUTHORS: Final = ("proposals", "neighbors or correspondences")
 FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
@@ -168,6 +168,7 @@ def _move(run: Run, old: Run | None, path: Path, overwrite: bool) -> None:
     theirs["imported_tables"] = theirs.get("imported_tables", {}) | mine["imported_tables"]
     shutil.copyfile(run.path / "config.yaml", path / "config.yaml")
     write_json(path / "run.json", theirs)
+    take_over_said(old)
 
 
 class _Import:

@@ -30,7 +30,7 @@ from training.console import console, progress_bar
 from training.embed_regions import embed_regions_by
 from training.machine import is_main_process
 from training.notebook import processes, train_in_processes
-from training.record import store_config
+from training.record import store_config, take_over_said
 from training.sharding import process_group
 
 CPU_SAMPLE, GPU_SAMPLE = 10_000, LIMIT
@@ -112,6 +112,7 @@ def run_stage(name: str, run: Run, config: Config, *, overwrite: bool = False) -
             new.take_place()
             store_config(run, config)
             console.print(f"{name} of {run.path}: the new one has taken the place of the old one", markup=False)
+            take_over_said(run)
 
 
 def _settle(run: Run) -> None:
@@ -119,6 +120,7 @@ def _settle(run: Run) -> None:
     if is_main_process() and run.manifest().get("taking_place"):
         with run.lock():
             settle(run)
+            take_over_said(run)
 
 
 def _is_made_again(name: str, run: Run, config: Config, *, overwrite: bool) -> bool:

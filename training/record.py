@@ -15,6 +15,7 @@ from orl_explore.embedding import embed_images
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.judging import useless
+from orl_explore.runs.carrying import carry_over
 from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.run import Run
 from orl_explore.runs.successor import Successor
@@ -31,6 +32,12 @@ def store_config(run: Run, config: Config) -> None:
     """Keep a config with the run: as config.yaml, which further commands start from, and in its run.json."""
     save_config(config, run.path / "config.yaml")
     run.set_config(config)
+
+
+def take_over_said(run: Run) -> None:
+    """Give to a new stage 2 what people had said of the boxes of the one before, and say what became of it."""
+    for sentence in carry_over(run):
+        console.print(sentence, markup=False)
 
 
 @contextlib.contextmanager

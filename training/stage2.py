@@ -33,13 +33,14 @@ from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.masks import RegionMasks
 from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
+from orl_explore.runs.successor import Successor
 from orl_explore.runs.tables import MINED, ROW_GROUP, TABLES, write_table_parts
 from orl_explore.settings import Config
 from training.console import console
 from training.former import Former
 from training.machine import computing, data_workers, is_main_process, keep_to_share, pool_workers, precision_flag
 from training.notebook import processes, train_in_processes
-from training.record import working_on
+from training.record import take_over_said, working_on
 from training.sharding import ProcessGroup, Progress, Shards, process_group
 
 STAGE = "stage2"
@@ -108,6 +109,8 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
         _facts_of_pairs(run)
         if former:
             former.finish()
+        if not isinstance(run, Successor):  # which has yet to take its place
+            take_over_said(run)
         shards.clear()
 
 

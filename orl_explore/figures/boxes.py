@@ -41,6 +41,7 @@ LOOKS: Final = {
     "count": Look("after the limit", style.PALETTE[3], "longdash", 1.5),
     "object": Look("annotated object", style.PALETTE[6], "solid", 3),
     "missed": Look("missed object", style.PALETTE[1], "solid", 3),
+    "marked": Look("the chosen region", style.PALETTE[1], "solid", 6),
 }
 """How boxes look by the filter's reason; `object` is for ground truth."""
 

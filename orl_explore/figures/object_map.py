@@ -21,8 +21,8 @@ COLORS: Final = style.GROUPS
 LARGEST: Final = 10
 """Of more groups than there are colors, so many of the largest have one of their own."""
 
-OTHERS: Final = "other"
-NO_VALUE: Final = "no value"
+OTHERS: Final = "(other)"
+NO_VALUE: Final = "(no value)"
 GRAY, LIGHT_GRAY = "#8A939B", "#B9C0C6"
 """Of all others, and of what belongs to no group or has no value."""
 
@@ -38,7 +38,7 @@ class Coloring:
 
     Attributes:
         title: what the colors say.
-        names: of the groups; of a scale, none, or `no value`, whose color is the last.
+        names: of the groups; of a scale, none, or `NO_VALUE`, whose color is the last.
         colors: `#rrggbb`, of each group, or of each step of a scale.
         codes: (R,) uint16, group or step of each region.
         limits: of a scale, the values of its first and last color.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orl_explore.figures import style
+from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import ACCEPTED, REJECTED
 
@@ -26,6 +27,10 @@ SIGNS = {ACCEPTED: " ✓", REJECTED: " ✗", "": ""}
 """Of verdicts."""
 GRAY = style.PALETTE[-1]
 """Boxes without a pair; so no pair is gray."""
+SHOWN = 40
+"""Categories that the matrix of categories has rows of their own for."""
+OTHER, OTHER_CODE = "(others)", -2
+"""What its row of all other categories is called, and its number."""
 DARK = ("#E69F00", "#56B4E9", "#F0E442")
 """Colors of the palette that want dark letters on them."""
 
@@ -324,17 +329,31 @@ def matrix(
 def confusion(table: pd.DataFrame, categories: Sequence[str], *, height: int = 400) -> go.Figure:
     """How many pairs join which categories, the unlabeled last; unseen markers on the cells carry the two numbers.
 
+    Of more than `SHOWN` categories, those with most pairs have rows of their own, and all others one together.
+
     Args:
         table: columns query_category, key_category (numbers, -1: unlabeled) and pairs; cells that are empty may lack.
         categories: names by number.
         height: of the figure, pixels.
     """
-    names = [*categories, "unlabeled"]
-    count = np.zeros((len(names), len(names)), np.int64)
     query, key = (table[name].to_numpy(np.int64) for name in ("query_category", "key_category"))
-    count[query, key] = table["pairs"]  # -1 is the last one
+    of_each = np.zeros(len(categories) + 1, np.int64)  # the unlabeled last
+    for codes in (query, key):
+        np.add.at(of_each, codes, table["pairs"].to_numpy(np.int64))
+    shown_codes = np.arange(len(categories))
+    if len(categories) > SHOWN:
+        shown_codes = np.sort(np.argsort(-of_each[:-1], kind="stable")[:SHOWN])
+    codes = np.r_[shown_codes, [OTHER_CODE] * (len(shown_codes) < len(categories)), -1].astype(np.int64)
+    names = [
+        *(categories[code] for code in shown_codes.tolist()),
+        *([OTHER] * (len(codes) - len(shown_codes) - 1)),
+        UNLABELED,
+    ]
+    place = np.full(len(categories) + 1, len(shown_codes))  # of the others
+    place[shown_codes], place[-1] = np.arange(len(shown_codes)), len(names) - 1
+    count = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(count, (place[query], place[key]), table["pairs"].to_numpy(np.int64))
     rows, columns = (axis.ravel() for axis in np.indices(count.shape))
-    codes = np.r_[: len(categories), -1]
     made = style.figure(
         height=height,
         showlegend=False,

@@ -43,7 +43,7 @@ def region_facts(run: Run, region_ids: NDArray[np.integer], images: ImageSet, re
 
 
 def labels_of(facts: pd.DataFrame, images: ImageSet) -> pd.Series | None:
-    """Category of the object that each region is on, else `unlabeled`; None without annotations."""
+    """Category of the object that each region is on, else `UNLABELED`; None without annotations."""
     boxes = facts[["region_id", "image_id", "w", "h"]].assign(x=facts["left"], y=facts["top"])
     found = diagnostics.region_labels(boxes[["region_id", "image_id", *BOX]], images)
     return None if found is None else found.reset_index(drop=True)

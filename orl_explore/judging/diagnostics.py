@@ -392,8 +392,8 @@ def same_category(pairs: pd.DataFrame, categories: pd.Series) -> float:
     return _share((query[both] == key[both]).sum(), both.sum())
 
 
-UNLABELED: Final = "unlabeled"
-"""Label of a region that is on no annotated object."""
+UNLABELED: Final = "(unlabeled)"
+"""Label of a region that is on no annotated object; in parentheses, as a category may be called unlabeled."""
 
 NAMELESS: Final = "(no name)"
 """Label of a region on an object whose category has an empty name."""

@@ -30,6 +30,9 @@ METADATA: Final = b"pair_facts"
 UNLABELED_CODE: Final = -1
 """Number of the category of a region that is on no annotated object."""
 UNLABELED: Final = "unlabeled"
+"""How a query names that, where no category is called so."""
+NO_CATEGORY: Final = "(unlabeled)"
+"""What it is called where people read it, as `judging.diagnostics.UNLABELED`."""
 
 DOUBTS: Final = ("near the cut", "weak", "hub", "not mutual", "labels differ", "near-duplicates")
 """Reasons to doubt a pair, in the order of the bits of the column `doubts`."""
@@ -244,13 +247,14 @@ class AllPairs:
 
     def category(self, code: int) -> str:
         """Name of a category by its number."""
-        return UNLABELED if code < 0 else self.categories[code]
+        return NO_CATEGORY if code < 0 else self.categories[code]
 
     def spelling(self, code: int) -> str:
         """How a query names a category."""
-        name = self.category(code)
-        plain = name and not name.startswith("#") and (code < 0) == (name == UNLABELED)
-        return name if plain and (code >= 0 or UNLABELED not in self.categories) else f"#{code}"
+        if code < 0:
+            return UNLABELED if UNLABELED not in self.categories else f"#{code}"
+        name = self.categories[code]
+        return name if name and not name.startswith("#") and name != UNLABELED else f"#{code}"
 
     def _code(self, name: str) -> int:
         code = whole(name[1:]) if name.startswith("#") else None
@@ -287,13 +291,16 @@ class AllPairs:
         return self._ask(sql.replace(" desc", " desc nulls last"), values, views)["pair"].to_numpy(np.int64)
 
     def rows(self, numbers: NDArray[np.int64]) -> pd.DataFrame:
-        """Facts of some pairs by their numbers, in the order given; see `page`."""
+        """Facts of some pairs by their numbers, in the order given; see `page`. Without reviews, no verdicts."""
         wanted = ", ".join(str(int(number)) for number in numbers) or "null"
         found = self._ask(f"select * from facts where pair in ({wanted})", {}, {})
         found = found.set_index("pair", drop=False).reindex(numbers).reset_index(drop=True)
         for side in ("query", "key"):
             found[f"{side}_name"] = [self.category(int(code)) for code in found[f"{side}_category"]]
-        reviews = read_reviews(self.run)
+        try:
+            reviews = read_reviews(self.run)
+        except OrlError:
+            return found.assign(verdict="", note="")
         reviews = reviews[reviews["query_region"].isin(found["query_region"])]
         found = found.merge(reviews[[*KEY, "verdict", "note"]], on=KEY, how="left")
         return found.fillna({"verdict": "", "note": ""})

@@ -27,6 +27,7 @@ from orl_explore.runs import locking
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.reading import image_ids, read_image
+from orl_explore.runs.said import put_by
 from orl_explore.runs.states import StageState, command_anew, command_for, cost_anew, spent, state_of
 from orl_explore.runs.tables import ARRAYS, TABLES, write_table
 from orl_explore.runs.upgrading import upgrade
@@ -246,13 +247,16 @@ class Run:
         return self.finished(name)
 
     def clear(self, name: str) -> None:
-        """Forget a stage and everything it made, what was set aside for when it runs again included."""
+        """Forget a stage and all that it made, what was set aside for when it runs again included; see `forget`."""
         self.forget(name)
         if name == "stage2":
+            put_by(self.path, self.path / "former")
             shutil.rmtree(self.path / "former", ignore_errors=True)
 
     def forget(self, name: str) -> None:
-        """Forget a stage and its folder."""
+        """Forget a stage and its folder; what people said of boxes is put by, for the stage that comes next."""
+        if self.folder(name) == self.path / "stage2":
+            put_by(self.path, self.folder(name))
         shutil.rmtree(self.folder(name), ignore_errors=True)
         manifest = self.manifest()
         if manifest.get(self._shelf(name), {}).pop(name, None) is not None:

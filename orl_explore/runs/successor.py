@@ -14,8 +14,8 @@ from typing import Final
 
 from orl_explore.runs.checkpoints import set_aside
 from orl_explore.runs.files import write_json
-from orl_explore.runs.reviews import pairs_hash
 from orl_explore.runs.run import Run
+from orl_explore.runs.said import put_by
 
 _OWN: Final = re.compile(
     r"metrics\.csv|knn\.csv|encoder\.safetensors|encoders/epoch=\d+\.safetensors|checkpoints/step=\d+\.ckpt"
@@ -58,7 +58,10 @@ class Successor(Run):
 
 
 def settle(run: Run) -> None:
-    """End what a process was killed at that had a new stage take its place; else do nothing."""
+    """End what a process was killed at that had a new stage take its place; else do nothing.
+
+    What people had said of an old stage 2 is put by: `carrying.carry_over` gives it to the new one.
+    """
     manifest = run.manifest()
     name = manifest.get("taking_place")
     if not name:
@@ -70,14 +73,16 @@ def settle(run: Run) -> None:
             place.rename(old)
         new.rename(place)
     if old.exists():
-        bring_along(run, old, place)
+        if name == "stage2":
+            put_by(run.path, old)
+        bring_along(old, place)
     del manifest["taking_place"]
     if not manifest.get("successors"):
         manifest.pop("successors", None)
     write_json(run.path / "run.json", manifest)
 
 
-def bring_along(run: Run, old: Path, place: Path) -> None:
+def bring_along(old: Path, place: Path) -> None:
     """Remove what the stage had made; the rest goes to the new folder, or stays where that has such a file."""
     folders = [path for path in old.rglob("*") if path.is_dir() and not path.is_symlink()]
     for path in [path for path in old.rglob("*") if path not in folders]:
@@ -86,20 +91,9 @@ def bring_along(run: Run, old: Path, place: Path) -> None:
             path.unlink()
             continue
         target = place / name
-        if name in ("reviews.parquet", "verdicts.parquet") and not _are_of(path, run):
-            target = place / f"{path.stem}-of-former-pairs.parquet"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, target)
     for folder in [*sorted(folders, reverse=True), old]:
         with contextlib.suppress(OSError):  # something stayed
             folder.rmdir()
-
-
-def _are_of(reviews: Path, run: Run) -> bool:
-    """Whether reviews are of the pairs that the run has now."""
-    import pandas as pd
-
-    with contextlib.suppress(Exception):  # damaged: nobody knows
-        return set(pd.read_parquet(reviews)["pairs_hash"].unique()) <= {pairs_hash(run)}
-    return False

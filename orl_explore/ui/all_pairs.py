@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,10 +20,13 @@ from orl_explore.judging.pair_estimate import Estimate
 from orl_explore.judging.pair_facts import make_pair_facts
 from orl_explore.numbers import percent_text, similarity_text
 from orl_explore.runs.pair_query import UNLABELED_CODE, AllPairs, Figures, PairQuery, facts_are_current, figures_of
+from orl_explore.runs.reviews import KEY, Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, state, tiles
+from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, reviewer, state, tiles
 
 VIEWS = {"look": "Look", "one": "Judge one by one", "many": f"Judge {pair_queue.TOGETHER} at a time"}
+VIEW = "judging"
+"""Of the address: which of them."""
 PAGE = pair_queue.TOGETHER
 BLOCK = 100
 """Pages whose order is asked for at once."""
@@ -41,7 +45,8 @@ def render(run: Run) -> None:
     top, beside = st.columns([5, 4], vertical_alignment="center", gap="small")
     with top:
         view = _view()
-    reviewer = "" if view == "look" else _reviewer(beside)
+    reviews = pair_review.reviews_of(run)
+    who = "" if view == "look" else reviewer.field(beside, run)
     try:
         confusion = _confusion(str(run.path), query.text(), _versions(run))
     except OrlError as error:
@@ -50,7 +55,8 @@ def render(run: Run) -> None:
     found, whole = figures_of(confusion), figures_of(_confusion(str(run.path), "", _versions(run)))
     st.markdown(_sentence(found, whole))
     if view != "look":
-        _judge(pairs, query, view, found, reviewer)
+        if reviews is not None:
+            _judge(pairs, query, view, found, who)
         return
     left, right = st.container(key="all pairs sides").columns([7, 4], gap="medium")
     with left:
@@ -61,9 +67,16 @@ def render(run: Run) -> None:
             "Shared boxes": lambda: _hubs(pairs, query),
             "Selections": lambda: pair_selections.show(pairs, query),
             "Share": lambda: _share_view(run, query),
-            "Reviews": lambda: pair_review.export(run, pair_review.reviews_of(run)),
+            "Reviews": lambda: pair_review.export(run, reviews),
         }
+        parts = {title: functools.partial(_explained, title, draw) for title, draw in parts.items()}
         state.tabs(parts, key="all pairs tab", parameter="tab")
+
+
+def _explained(title: str, draw: Callable[[], object]) -> None:
+    """What cannot be shown in a tab takes nothing else of the page away."""
+    with state.explained(f"tab {title}"):
+        draw()
 
 
 def _prepared(run: Run) -> bool:
@@ -109,8 +122,15 @@ def _ordered(run_path: str, text: str, block: int, stamps: object) -> NDArray[np
 
 
 def _view() -> str:
+    def read(text: str | None) -> str:
+        if text is None or text in VIEWS:
+            return text or "look"
+        state.fall_back(f"There is no way to judge called {text[:40]}: the pairs are shown.")
+        state.set_parameters(**{VIEW: None})
+        return "look"
+
     key = "all pairs view"
-    changed = state.follow(key, "view", read=lambda text: text if text in VIEWS else next(iter(VIEWS)), write=str)
+    changed = state.follow(key, VIEW, read=read, write=str)
     return str(
         st.segmented_control(
             "View",
@@ -139,15 +159,26 @@ def _grid(pairs: AllPairs, query: PairQuery, found: Figures) -> None:
         st.info("No pair of this run is like that. Clear a filter.")
         return
     pages = math.ceil(found.pairs / PAGE)
+
+    def read(text: str | None) -> int:
+        if text is None:
+            return 1
+        place = min(max(whole(text) or 1, 1), pages)
+        if str(place) != text:
+            state.fall_back(f"These pairs have no page {text[:40]}: page {place:,} of {pages:,} is shown.")
+            state.set_parameters(at=None)
+        return place
+
     key = pair_filters.PLACE
-    turned = state.follow(key, "at", read=lambda text: max(whole(text) or 1, 1), write=str)
-    if (start := st.session_state[key]) > pages:
+    turned = state.follow(key, "at", read=read, write=str)
+    if (start := st.session_state[key]) > pages:  # some of them were judged meanwhile
         start = st.session_state[key] = pages
     block, place = divmod(start - 1, BLOCK)
     numbers = _ordered(str(pairs.run.path), query.text(), block, _versions(pairs.run))
     page = pairs.rows(numbers[PAGE * place : PAGE * (place + 1)])
     with state.explained("grid of pairs"):
         pair_queue.look(pairs, page, key=state.component_key(f"all pairs grid {pairs.run.path}"))
+        pair_review.follow(pairs.run, [Pair(*row) for row in page[KEY].astype(int).itertuples(index=False, name=None)])
     if pages > 1:
         st.pagination(pages, key=key, on_change=turned)
 
@@ -233,23 +264,7 @@ def _hubs(pairs: AllPairs, query: PairQuery) -> None:
 # ---- judging -------------------------------------------------------------------------------------------------------
 
 
-def _reviewer(place: st.delta_generator.DeltaGenerator) -> str:
-    """Who judges; the address keeps it, so that a reload does."""
-    name = "Your name, kept with your verdicts"
-    changed = state.follow("reviewer", "reviewer", read=lambda text: text or "", write=lambda text: text or None)
-    return str(
-        place.text_input(
-            name,
-            key="reviewer",
-            placeholder=name,
-            max_chars=80,
-            label_visibility="collapsed",
-            on_change=changed,
-        )
-    )
-
-
-def _judge(pairs: AllPairs, query: PairQuery, mode: str, found: Figures, reviewer: str) -> None:
+def _judge(pairs: AllPairs, query: PairQuery, mode: str, found: Figures, who: str) -> None:
     stratified = False
     if query.sort == "random":
         left, right = st.columns([1, 3], vertical_alignment="center")
@@ -271,7 +286,7 @@ def _judge(pairs: AllPairs, query: PairQuery, mode: str, found: Figures, reviewe
         numbers = pair_queue.queue_of(pairs, query, stratified=stratified)
         st.session_state["all pairs queue"] = (wanted, numbers, f"all pairs deck {count}")
     _, numbers, key = st.session_state["all pairs queue"]
-    pair_queue.review(pairs, numbers, mode, reviewer, f"{key} {mode}")
+    pair_queue.review(pairs, numbers, mode, who, f"{key} {mode}")
 
 
 @st.fragment(run_every=5.0)
@@ -279,11 +294,15 @@ def _estimate(pairs: AllPairs, query: PairQuery, stratified: bool) -> None:
     """How many of all these pairs are right, from what was judged of the random queue."""
     with state.explained("estimate from a random queue"):
         made = _estimated(str(pairs.run.path), query.text(), stratified, _versions(pairs.run))
+        if query.verdict not in pair_queue.ESTIMATED:
+            st.caption("Set the verdict to *any* or *unreviewed*: others make no random queue.")
+            return
         if made is None:
             st.caption("Judge some pairs of this random queue: an estimate for all of them appears here.")
             return
+        which = "all these pairs" + (", the reviewed ones included" if query.verdict else "")
         st.markdown(
-            f"Right: **{percent_text(made.value)}** of all these pairs, 95 % interval {percent_text(made.low)} to"
+            f"Right: **{percent_text(made.value)}** of {which}, 95 % interval {percent_text(made.low)} to"
             f" {percent_text(made.high)}; from {made.judged} verdicts at random"
         )
 

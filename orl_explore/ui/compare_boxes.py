@@ -81,7 +81,11 @@ def _one_box(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
 
 def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
     st.markdown("#### One box")
-    region = state.number(st.query_params.get("region"))
+    wanted = st.query_params.get("region")
+    region = state.number(wanted)
+    if wanted is not None and region is None:
+        state.fall_back(f"This run has no region {wanted[:40]}: another one is shown.")
+        state.set_parameters(region=None)
     row = -1 if region is None else int(boxes.rows_of(np.array([region]))[0])
     if row < 0:
         if region is not None:

@@ -19,14 +19,14 @@ PARAMETER = "only"
 
 def show(run: Run) -> None:
     """Let the reader choose a selection, where the run has any."""
-    names = _names(run)
-    if not names:
+    found = names(run)
+    if not found:
         return
     wanted = st.query_params.get(PARAMETER)
-    st.session_state["only images of"] = wanted if wanted in names else ""
+    st.session_state["only images of"] = wanted if wanted in found else ""
     st.selectbox(
         "Images with boxes of",
-        ["", *names],
+        ["", *found],
         key="only images of",
         format_func=lambda name: f"only of {name}" if name else "all images",
         on_change=lambda: state.set_parameters(**{PARAMETER: st.session_state["only images of"] or None}),
@@ -38,7 +38,7 @@ def show(run: Run) -> None:
 def chosen(run: Run) -> str | None:
     """The selection that the address names; one that the run lacks is told, and dropped."""
     wanted = st.query_params.get(PARAMETER)
-    if wanted is not None and wanted not in _names(run):
+    if wanted is not None and wanted not in names(run):
         state.fall_back(f"This run has no selection {wanted[:40]}: all images are shown.")
         state.set_parameters(**{PARAMETER: None})
         return None
@@ -63,12 +63,13 @@ def _kept(run_path: str, name: str, versions: Any) -> NDArray[np.bool_]:
     return found
 
 
-def _names(run: Run) -> list[str]:
+def names(run: Run) -> list[str]:
+    """Names of the run's selections; none where they are of other regions than the run has now."""
     if not run.file("selections").exists():
         return []
     try:
         return _named(str(run.path), [state.version(run.require(table)) for table in ("selections", "regions")])
-    except OrlError:  # of other regions than the run has now: All pairs says so
+    except OrlError:  # the tab Selections of All pairs says so
         return []
 
 

@@ -51,6 +51,8 @@ def follow(run: Run, name: str, read: Callable[[str], Any]) -> bool:
         value = None if text is None else read(text)
         if value is not None or text is None:
             st.session_state[key_of(run, name)] = value
+        else:  # it was told what is wrong with it, once
+            write(run, name, None)
         return True
     return False
 

@@ -17,7 +17,7 @@ from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import MINED, command_for_all, name_of, read_region_embeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import below, map_address, map_legend, point_map, state, tiles
+from orl_explore.ui import below, keeping, map_address, map_legend, point_map, state, tiles
 from orl_explore.ui.map_legend import Legend
 
 SIMILAR: Final = 6
@@ -46,7 +46,14 @@ def chosen(run: Run, count: int) -> int | None:
 
 def selected(run: Run, count: int) -> list[int]:
     """The regions that were drawn around, or that the address names."""
-    map_address.follow(run, "selected", lambda text: map_address.unpacked(text, count))
+
+    def read(text: str) -> list[int] | None:
+        found = map_address.unpacked(text, count)
+        if found is None:
+            state.fall_back(f"The link selects regions that this run does not have ({text[:40]}): none is selected.")
+        return found
+
+    map_address.follow(run, "selected", read)
     found = st.session_state.get(map_address.key_of(run, "selected")) or []
     return [region for region in found if region < count]
 
@@ -246,6 +253,13 @@ def _selection(
         help="Most typical: most similar to the mean of the selection.",
     )
     clear.button("Clear", icon=":material/close:", key="object map clear", on_click=select, args=([],), width="stretch")
+    keeping.keep_as(
+        run,
+        lambda: picked,
+        origin=f"drawn on the map of {name_of(run, encoder)}",
+        key="object map keep",
+        after=st.rerun,  # the colors of the map have it, too
+    )
     table = _ordered(run, table, encoder, order)
     right.download_button(
         "CSV",

@@ -61,7 +61,9 @@ def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
     named = [number for number in numbers if number is not None and 0 <= number < count]
     found = (named[0], named[1]) if len(named) == len(numbers) == 2 else None
     if is_asked_for() and found is None:
-        st.warning("The link names boxes that are not there: those of the pair are shown.")
+        wanted = st.query_params["boxes"]
+        state.fall_back(f"This run has no two boxes {wanted[:40]}: those of the pair are shown.")
+        state.set_parameters(boxes=None)
     shown = found or pair
     # Fields of their own for what is shown: one whose value is set from here would say it again as if it were typed.
     keys = [f"alike {letter} {pair} {shown}" for letter in "AB"]
@@ -103,9 +105,12 @@ def _encoders(run: Run) -> dict[str, Source]:
     default, key = own[-MOST:], f"alike encoders {run.path}"
 
     def read(text: str | None) -> list[str]:
-        named = [name for name in (text or "").split(",") if name in found][:MOST]
-        if text and not named:
-            state.fall_back(f"This run has no encoder {text[:60]}: its own are asked.")
+        names = [] if text is None else text.split(",")
+        named = [name for name in names if name in found][:MOST]
+        if named != names:
+            others = "the others" if named else "its own"
+            state.fall_back(f"This run does not have all of the encoders {str(text)[:60]}: {others} are asked.")
+            state.set_parameters(**{BY: ",".join(named) or None})
         return named or default
 
     def write(names: list[str]) -> str | None:
@@ -120,9 +125,16 @@ def _encoders(run: Run) -> dict[str, Source]:
 
 def _view() -> str:
     """What is shown of them: what the address names, else the places."""
+
+    def read(text: str | None) -> str:
+        if text is not None and text not in views:
+            state.fall_back(f"There is no view {text[:40]} of two boxes: {views[first].lower()} are shown.")
+            state.set_parameters(**{LOOK: None})
+        return text if text in views else first
+
     key = "alike view"
-    views = pair_places.VIEWS
-    changed = state.follow(key, LOOK, read=lambda text: text if text in views else next(iter(views)), write=str)
+    views, first = pair_places.VIEWS, next(iter(pair_places.VIEWS))
+    changed = state.follow(key, LOOK, read=read, write=str)
     chosen = st.segmented_control(
         "View",
         list(views),
@@ -133,6 +145,16 @@ def _view() -> str:
         on_change=changed,
     )
     return str(chosen)
+
+
+def _place() -> Place | None:
+    """The place that the address names."""
+    wanted = st.query_params.get("place")
+    found = None if wanted is None else Place.read(wanted)
+    if wanted is not None and found is None:
+        state.fall_back(f"There is no place {wanted[:40]} in two boxes: where most of the likeness is, is shown.")
+        state.set_parameters(place=None)
+    return found
 
 
 # ---- the pictures --------------------------------------------------------------------------------------------------
@@ -156,7 +178,7 @@ def _shown(scene: Scene, regions: tuple[int, int], names: dict[str, Source]) -> 
             tuple(tuple(scene.boxes[region][2:].tolist()) for region in regions),  # type: ignore[arg-type]
             seen,
             view=view,
-            place=Place.read(st.query_params.get("place", "")),
+            place=_place(),
             name=f"{scene.run.path} {regions} {','.join(names)}",
             on_place=lambda place: st.query_params.__setitem__("place", str(place)),
         )

@@ -10,8 +10,7 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.pair_query import DOUBTS, SORTS, UNLABELED_CODE, VERDICTS, AllPairs, PairQuery
-from orl_explore.runs.selections import read_selections
-from orl_explore.ui import state
+from orl_explore.ui import image_filter, state
 
 PARAMETER = "pairs"
 """Of the address: the query as `PairQuery` spells it."""
@@ -129,7 +128,7 @@ def _more(pairs: AllPairs, query: PairQuery) -> None:
             value = getattr(query, name)
             _select(place, label, name, value, names if value in names else {**names, value: value})
         _select(left, "Doubt", "doubt", query.doubt, {"": "any pair", **{name: name for name in DOUBTS}})
-    found = ["", *read_selections(pairs.run)["name"].tolist()]
+    found = ["", *image_filter.names(pairs.run)]
     found += [query.selection] if query.selection not in found else []
     _select(right, "Touches the selection", "selection", query.selection, {name: name or "any" for name in found})
     low, high = query.similarity or (-1.0, 1.0)

@@ -23,6 +23,7 @@ from orl_explore.runs.pair_query import DOUBTS, AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, save_verdicts
 from orl_explore.runs.run import Run
 from orl_explore.ui import pair_deck, state
+from orl_explore.ui import reviewer as reviewer_of_window
 
 CROP, WHOLE = 160, 560
 """Longer side of crops and of whole images, pixels."""
@@ -32,6 +33,8 @@ QUEUE = 5000
 """Pairs of a queue at most."""
 AHEAD = 8
 """Pairs that are sent at first beside the one that is looked at."""
+ESTIMATED = ("", "unreviewed")
+"""Verdicts of a query whose random queue is a sample of the set: those that are skipped were judged before."""
 EVERY = 1.5
 """Seconds after which a window looks for what others have said."""
 
@@ -134,8 +137,9 @@ def queue_of(pairs: AllPairs, query: PairQuery, *, stratified: bool) -> NDArray[
     """Numbers of the pairs to be judged, in their order, `QUEUE` at most: a snapshot, which verdicts do not change."""
     if not stratified:
         return pairs.numbers(query, count=QUEUE)
-    parts = pair_estimate.strata(pairs, query)
-    columns = [pairs.numbers(part, count=QUEUE // len(parts)) for part, _ in parts]
+    parts = pair_estimate.strata(pairs, dataclasses.replace(query, verdict=""))  # those of the estimate
+    count = QUEUE // len(parts)
+    columns = [pairs.numbers(dataclasses.replace(part, verdict=query.verdict), count=count) for part, _ in parts]
     longest = max(map(len, columns))
     return np.array([column[n] for n in range(longest) for column in columns if n < len(column)], np.int64)
 
@@ -235,6 +239,7 @@ def save(
         return
     memory["problem"] = ""
     memory["confirmed"][client] = fresh[-1]["number"]
+    reviewer_of_window.remember(reviewer)
     memory["last"] = {"client": client, "number": fresh[-1]["number"]}
 
 
@@ -278,8 +283,10 @@ def nothing() -> None:
 
 
 def estimated(pairs: AllPairs, query: PairQuery, *, stratified: bool) -> pair_estimate.Estimate | None:
-    """Share of good pairs in a set, from the verdicts on its random queue."""
-    query = dataclasses.replace(query, sort="random")
+    """Share of good pairs in a set, judged or not, from the verdicts on its random queue; see `ESTIMATED`."""
+    if query.verdict not in ESTIMATED:
+        return None
+    query = dataclasses.replace(query, sort="random", verdict="")
     parts = pair_estimate.strata(pairs, query) if stratified else [(query, 1)]
     judged = []
     for part, size in parts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -22,7 +24,7 @@ from orl_explore.runs.reviews import (
     tags_of,
 )
 from orl_explore.runs.run import Run
-from orl_explore.ui import pair_rule, pair_walk, state
+from orl_explore.ui import pair_queue, pair_rule, pair_walk, reviewer, state
 from orl_explore.ui.pair_scene import Scene
 
 SIGNS = {ACCEPTED: "✓ accepted", REJECTED: "✗ rejected", "": ""}
@@ -44,6 +46,34 @@ def verdicts_of(reviews: pd.DataFrame) -> dict[Pair, str]:
     return {Pair(*row[:4]): row[4] for row in reviews[[*KEY, "verdict"]].itertuples(index=False, name=None)}
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _said(run_path: str, stamps: object) -> dict[Pair, tuple[str, str]]:
+    """Verdict and note by pair; none where they cannot be read."""
+    try:
+        reviews = read_reviews(Run(run_path))
+    except OrlError:
+        return {}
+    return {Pair(*row[:4]): row[4:] for row in reviews[[*KEY, "verdict", "note"]].itertuples(index=False, name=None)}
+
+
+def follow(run: Run, pairs: Sequence[Pair]) -> None:
+    """Draw the page anew when somebody says something else of one of these pairs, in whichever window."""
+
+    def said() -> list[tuple[str, str]]:
+        stamps = [state.version(file) for name in ("reviews", "pairs") if (file := run.file(name)).exists()]
+        known = _said(str(run.path), stamps)
+        return [known.get(pair, ("", "")) for pair in pairs]
+
+    seen = said()
+
+    @st.fragment(run_every=pair_queue.EVERY)
+    def look() -> None:
+        if not state.is_leaving() and said() != seen:
+            st.rerun()
+
+    look()
+
+
 def status(scene: Scene, reviews: pd.DataFrame | None) -> None:
     """How far the review is, of this image and of the run."""
     if reviews is None:
@@ -61,8 +91,11 @@ def panel(scene: Scene, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFr
     left, right = st.columns([4, 3], gap="medium")
     with left:
         if reviews is not None:
-            pair_walk.show(scene, chosen, similarity, st.query_params.get("reviewer", ""))
-            _note(scene, chosen, reviews)
+            pair_walk.show(scene, chosen, similarity, reviewer.name(scene.run))
+            note, who = st.columns([5, 4], gap="small")
+            with note:
+                _note(scene, chosen, reviews)
+            reviewer.field(who, scene.run)
     with right:
         _why(scene, chosen, similarity)
         status(scene, reviews)
@@ -94,7 +127,7 @@ def _note(scene: Scene, chosen: Pair, reviews: pd.DataFrame) -> None:
 
 def _write_note(scene: Scene, pair: Pair, key: str) -> None:
     try:
-        save_review(scene.run, pair, note=st.session_state[key], reviewer=st.query_params.get("reviewer", ""))
+        save_review(scene.run, pair, note=st.session_state[key], reviewer=reviewer.name(scene.run))
     except OrlError as error:
         st.session_state["pairs_problem"] = str(error)
 

@@ -38,21 +38,24 @@ def rule_of(run: Run) -> Rule:
     )
 
 
-def rule_in_address(run: Run) -> Rule:
-    """The settings that the address names, and for the rest those of the run; what makes no sense is passed over."""
+def rule_in_address(run: Run, most: int) -> Rule:
+    """The settings that the address names, and for the rest those of the run; what makes no sense is told."""
     found: dict[str, Any] = {}
     for setting, name in NAMES.items():
         text = st.query_params.get(name)
         if text is None:
             continue
-        if setting in ("mutual", "one_to_one"):
+        if setting in ("mutual", "one_to_one") and text in ("0", "1"):
             found[setting] = text == "1"
-        elif setting == "neighbors" and (number := whole(text) or 0) > 0:
-            found[setting] = number
+        elif setting == "neighbors" and 0 < (whole(text) or 0) <= most:
+            found[setting] = whole(text)
         elif setting == "min_similarity" and text == "none":
             found[setting] = None
         elif (setting == "ratio" and _lies(text, 0.001)) or (setting == "min_similarity" and _lies(text, -1)):
             found[setting] = float(text)
+        else:
+            state.fall_back(f"Stage 2 cannot have {name}={text[:40]} here: that of the run is taken.")
+            st.query_params.pop(name)
     return dataclasses.replace(rule_of(run), **found)
 
 

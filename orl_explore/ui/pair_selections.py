@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +12,11 @@ import streamlit as st
 from orl_explore.errors import OrlError, typed
 from orl_explore.interchange.selection_files import as_coco, table_of
 from orl_explore.runs.files import csv_text, json_text
-from orl_explore.runs.pair_query import AllPairs, PairQuery
-from orl_explore.runs.reviews import ACCEPTED, REJECTED, Verdict, save_verdicts
+from orl_explore.runs.pair_query import MOST, AllPairs, PairQuery
+from orl_explore.runs.reviews import ACCEPTED, KEY, REJECTED, Pair, Verdict, read_verdicts, save_verdicts
 from orl_explore.runs.run import Run
-from orl_explore.runs.selections import COMBINATIONS, combine, read_selections, remove_selection, save_selection
-from orl_explore.ui import pair_filters, state
+from orl_explore.runs.selections import COMBINATIONS, combine, read_selections, remove_selection
+from orl_explore.ui import keeping, pair_filters, reviewer, state
 
 SIDES = {"both": "both boxes", "query": "boxes of images", "key": "boxes of neighbors"}
 
@@ -24,20 +25,20 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
     """All selections of the run, and what can be done with them."""
     if said := st.session_state.pop("selections say", None):
         (st.warning if said[0] else st.success)(state.sentence(said[1]))
-    with st.form("keep selection", border=False):
-        name = st.text_input("Keep the boxes of all these pairs as", placeholder="a name", max_chars=80)
-        left, right = st.columns([3, 2], vertical_alignment="bottom")
-        side = left.selectbox("Which", list(SIDES), format_func=SIDES.__getitem__, label_visibility="collapsed")
-        if right.form_submit_button("Keep", width="stretch"):
-            _try(
-                lambda: (
-                    f"{save_selection(pairs.run, name, pairs.regions(query, side=side), origin=_origin(query))} boxes"
-                )
-            )
-            st.rerun()
+    _offer_undo(pairs.run)
+    side = st.selectbox("Which boxes", list(SIDES), format_func=SIDES.__getitem__, label_visibility="collapsed")
+    keeping.keep_as(
+        pairs.run,
+        lambda: pairs.regions(query, side=side),
+        origin=_origin(query),
+        key="keep pairs",
+        label="Keep the boxes of all these pairs as",
+    )
     found = read_selections(pairs.run)
     if not len(found):
-        st.caption("No selection yet: filter pairs, or draw around points of the object map, and keep their boxes.")
+        st.caption(
+            "No selection yet: filter pairs, draw around points of the object map or search, and keep the boxes."
+        )
         return
     chosen = st.dataframe(
         found[["name", "boxes", "origin"]],
@@ -69,22 +70,80 @@ def _try(action: Any) -> None:
         st.session_state["selections say"] = (True, str(error))
 
 
-def _judge(pairs: AllPairs, name: str, verdict: Verdict) -> None:
+@dataclass(frozen=True)
+class _Judged:
+    """Verdicts that were given at once, to be taken back."""
+
+    run: Path
+    words: str
+    reviewer: str
+    verdict: Verdict
+    before: list[tuple[Pair, Verdict]]
+    """What the reviewer had said of each pair."""
+
+
+def _judge(pairs: AllPairs, name: str, verdict: Verdict, who: str) -> None:
     def act() -> str:
         touched = pairs.pairs(PairQuery(selection=name))
-        reviewer = st.session_state.get("reviewer", "")
-        save_verdicts(pairs.run, [(pair, verdict) for pair in touched], reviewer=reviewer)
-        return f"{len(touched):,} pairs {verdict}"
+        own = _verdicts_of(pairs.run, who)
+        save_verdicts(pairs.run, [(pair, verdict) for pair in touched], reviewer=who)
+        reviewer.remember(who)
+        words = f"{len(touched):,} pairs {verdict}"
+        before = [(pair, own.get(pair, "")) for pair in touched]
+        st.session_state["judged at once"] = _Judged(pairs.run.path, words, who, verdict, before)
+        return words
 
     _try(act)
 
 
+def _verdicts_of(run: Run, who: str) -> dict[Pair, Verdict]:
+    verdicts = read_verdicts(run)
+    own = verdicts.loc[verdicts["reviewer"] == who, [*KEY, "verdict"]]
+    return {Pair(*row[:4]): row[4] for row in own.itertuples(index=False, name=None)}
+
+
+def _offer_undo(run: Run) -> None:
+    judged = st.session_state.get("judged at once")
+    if isinstance(judged, _Judged) and judged.run == run.path:
+        st.button(
+            f"Undo: {judged.words}", icon=":material/undo:", key="undo at once", on_click=_undo, args=(run, judged)
+        )
+
+
+def _undo(run: Run, judged: _Judged) -> None:
+    """What the reviewer had said of each pair stands again, unless he has said something else since."""
+
+    def act() -> str:
+        now = _verdicts_of(run, judged.reviewer)
+        back = [one for one in judged.before if now.get(one[0], "") == judged.verdict]
+        save_verdicts(run, back, reviewer=judged.reviewer)
+        del st.session_state["judged at once"]
+        return f"{len(back):,} verdicts taken back"
+
+    _try(act)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _count(run_path: str, name: str, versions: object, _pairs: AllPairs) -> int:
+    return _pairs.figures(PairQuery(selection=name)).pairs
+
+
 def _one(pairs: AllPairs, name: str) -> None:
     run = pairs.run
+    versions = [state.version(run.file(table)) for table in ("pair_facts", "selections")]
+    count = _count(str(run.path), name, versions, pairs)
+    who = reviewer.field(st, run)
+    why = f"More than {MOST:,} pairs are not judged at once." if count > MOST else None
     with st.container(horizontal=True):
         st.button("Show its pairs", on_click=pair_filters.choose, args=(PairQuery(selection=name),))
-        st.button("Reject all pairs that touch it", on_click=_judge, args=(pairs, name, REJECTED))
-        st.button("Accept them", on_click=_judge, args=(pairs, name, ACCEPTED))
+        for word, verdict in (("Reject", REJECTED), ("Accept", ACCEPTED)):
+            st.button(
+                f"{word} all {count:,} pairs that touch it",
+                on_click=_judge,
+                args=(pairs, name, verdict, who),
+                disabled=not 0 < count <= MOST,
+                help=why,
+            )
         st.button("Forget it", on_click=_try, args=(lambda: _forget(run, name),))
     with st.container(horizontal=True):
         for label, suffix, make in (

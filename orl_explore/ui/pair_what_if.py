@@ -43,7 +43,8 @@ def show(scene: Scene, neighbor_id: int) -> None:
 
 def _pair_again(scene: Scene) -> pd.DataFrame:
     """Pairs of the image with the settings that the reader chooses, worked out from the stored embeddings."""
-    rule, most = pair_rule.rule_in_address(scene.run), max(len(scene.neighbors), 1)
+    most = max(len(scene.neighbors), 1)
+    rule = pair_rule.rule_in_address(scene.run, most)
     stored = pair_rule.rule_of(scene.run)
     # The address has the last word, so that a link shows what it says; the controls write to it.
     st.session_state["what if K"] = min(rule.neighbors or most, most)

@@ -37,6 +37,8 @@ def render(run: Run) -> None:
     chosen = _chosen(scene, neighbor_id, similarity)
     _pictures(scene, neighbor_id, reviews, chosen, similarity)
     pair_review.panel(scene, chosen, similarity, reviews)
+    own = [Pair(*row) for row in scene.pairs[KEY].itertuples(index=False, name=None)]
+    pair_review.follow(run, [*own, chosen])
     below.show(
         pair_scene.BELOW,
         lambda: _below(scene, neighbor_id, chosen, similarity, reviews),
@@ -109,9 +111,10 @@ def _choose_neighbor(scene: Scene) -> int | None:
     places = list(range(1, len(scene.neighbors) + 1))
     if not places:
         return None
-    wanted = state.number(st.query_params.get("rank", "1"))
+    text = st.query_params.get("rank", "1")
+    wanted = state.number(text)
     if wanted not in places:
-        state.fall_back(f"This image has {len(places)} neighbors, not one of place {wanted}: the nearest is shown.")
+        state.fall_back(f"This image has {len(places)} neighbors, not one of place {text[:40]}: the nearest is shown.")
         state.set_parameters(rank=None)
         wanted = 1
     # Buttons, as they keep no value: a value that is set here could cross with one that the browser says.

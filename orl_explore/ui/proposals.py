@@ -149,6 +149,11 @@ def _picture(
             boxes.append(box)
             looks.append(figures.LOOKS["object"])
             labels.append(f"object: {category}")
+    marked = marked_box(run, image_id)
+    if marked is not None:
+        boxes.append(np.array(marked))
+        looks.append(figures.LOOKS["marked"])
+        labels.append(f"region {st.query_params['region']}")
     picture = state.images(run).load(state.row_of(run, image_id))
     overlay = None
     if masks:
@@ -160,6 +165,20 @@ def _picture(
     with place:
         alt = "the image with its boxes"
         tiles.chart(made, picture.size, key="boxes", above=400, alt=alt, config={"displaylogo": False})
+
+
+def marked_box(run: Run, image_id: int) -> tuple[int, ...] | None:
+    """The region that the address names, if it is one of this image: what a search found, or the object map."""
+    wanted = st.query_params.get("region")
+    if wanted is None:
+        return None
+    number = state.number(wanted)
+    if number is None or not 0 <= number < run.count("regions"):
+        state.fall_back(f"This run has no region {wanted[:40]}: none is marked.")
+        state.set_parameters(region=None)
+        return None
+    owner, box = state.region_of(run, number)
+    return box if owner == image_id else None
 
 
 def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray, changed: dict[str, Any] | None) -> None:

@@ -14,8 +14,9 @@ from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import hash_file
+from orl_explore.runs.pair_query import PairQuery
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, picture_box, state, tiles
+from orl_explore.ui import chooser, keeping, pair_filters, picture_box, state, tiles
 
 IMAGES = 6
 REGIONS = 12
@@ -139,7 +140,10 @@ def _results(run: Run, picture: Image.Image, box: tuple[int, int, int, int] | No
         shown = zip(
             rows["image_id"].tolist(), rows[BOX].to_numpy().tolist(), regions["similarity"].tolist(), strict=True
         )
-        _grid(run, list(shown), "box")
+        found = regions["region_id"].tolist()
+        _grid(run, list(shown), "box", found)
+        origin = f"most similar to {'a part of ' if box else ''}{of if of.startswith('image ') else 'a picture'}"
+        keeping.keep_as(run, lambda: found, origin=origin, key="search keep")
     st.markdown("**Most similar images**")
     if isinstance(images, str):
         st.warning(state.sentence(images), icon=":material/info:")
@@ -148,7 +152,9 @@ def _results(run: Run, picture: Image.Image, box: tuple[int, int, int, int] | No
         _grid(run, [(image_id, None, similarity) for image_id, similarity in pairs], "image")
 
 
-def _grid(run: Run, found: list[tuple[int, list[int] | None, float]], kind: str) -> None:
+def _grid(
+    run: Run, found: list[tuple[int, list[int] | None, float]], kind: str, regions: list[int] | None = None
+) -> None:
     images = state.sizes(run, [image_id for image_id, _, _ in found])
     sizes = [size if box is None else box[2:] for size, (_, box, _) in zip(images, found, strict=True)]
     places = tiles.places(sizes, f"search {kind}", columns=COLUMNS, gap="xsmall")
@@ -160,15 +166,18 @@ def _grid(run: Run, found: list[tuple[int, list[int] | None, float]], kind: str)
             st.button(
                 similarity_text(similarity),
                 key=f"search {kind} {number}",
-                help=state.plain(f"Look at image {image_id}, {name}"),
+                help=state.plain(f"Look at {'this box of ' if regions else ''}image {image_id}, {name}"),
                 on_click=_look,
-                args=(image_id,),
+                args=(image_id, regions[number] if regions else None),
                 width="stretch",
             )
 
 
-def _look(image_id: int) -> None:
+def _look(image_id: int, region: int | None) -> None:
+    """Look at an image, or at a box of it, on this page where it can show that."""
     _close()
-    state.choose_image(image_id)
-    if not st.session_state.get("page looks at an image", True):
-        state.go("neighbors")
+    state.choose_image(image_id, **({} if region is None else {"region": str(region)}))
+    if st.session_state.get("page") == "all_pairs":
+        pair_filters.choose(PairQuery(image=image_id) if region is None else PairQuery(box=region))
+    elif not st.session_state.get("page looks at an image", True):
+        state.go("neighbors" if region is None else "proposals")

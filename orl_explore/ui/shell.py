@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from orl_explore.ui import searching, state, tiles
+from orl_explore.ui import image_filter, searching, state, tiles
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ PAGES = (
         ":material/crop_free:",
         "The boxes that selective search proposes as objects, and which of them the filter keeps (paper section 3.2).",
         STAGE2,
-        parameters=("tab",),
+        parameters=("tab", "region"),
     ),
     Page(
         "pairs",
@@ -127,7 +127,7 @@ PAGES = (
         STAGE2,
         image=False,
         of_rule=True,
-        parameters=("pairs", "view", "at", "tab", "reviewer"),
+        parameters=("pairs", "judging", "at", "tab", "reviewer"),
     ),
     Page(
         "sample",
@@ -360,6 +360,8 @@ def main() -> None:
     about = st.empty()
     about.caption(page.sentence)
     if page.of_all:
+        with head, suppress(OrlError):  # of the run that is chosen beside it
+            searching.bar(state.open_run(root, name))
         with state.explained(f"page {page.name}"):
             page.render(root)
         return
@@ -370,9 +372,9 @@ def main() -> None:
         with head, suppress(OrlError):  # without images there is nothing to find, as the page says
             searching.bar(run)
         with suppress(OrlError):  # likewise
-            _ = page.image and state.chosen_image(
-                run
-            )  # here, so that a link to none is answered at the top of every page
+            # Here, so that a link to what is not there is answered at the top of every page.
+            image_filter.chosen(run)
+            _ = page.image and state.chosen_image(run)
         try:
             page.render(run)
         except OrlError as error:

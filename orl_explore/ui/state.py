@@ -241,7 +241,7 @@ EVERYWHERE = ("run", "image", "only")
 OF_IMAGE = ("rank", "pair", "region", "boxes", "place")
 """Parameters that belong to an image, and go with it."""
 
-KEPT = (*EVERYWHERE, "rank", "pair", "region", "pairs", "view", "reviewer")
+KEPT = (*EVERYWHERE, "rank", "pair", "region", "pairs", "judging", "reviewer")
 """Parameters that are kept while other pages are looked at."""
 
 _FITS = range(-(2**63), 2**63)
@@ -303,7 +303,7 @@ def follow(
     behind = time.monotonic() - st.session_state.get(clicked, -math.inf) < BEHIND and not is_step_of_history()
     if key not in st.session_state or (wanted != st.session_state.get(heard) and not behind):
         st.session_state[key] = st.session_state[given] = read(wanted)
-        st.session_state[heard] = wanted
+        st.session_state[heard] = st.query_params.get(parameter)  # what leads nowhere, `read` takes away
 
     def changed() -> None:
         value = st.session_state.get(key)  # Streamlit tells of a widget that has just left with its page, too,

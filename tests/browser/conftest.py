@@ -12,8 +12,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,9 @@ def address(runs: Path) -> Iterator[str]:
     finally:
         app.terminate()
         app.wait()
-    assert "Stack (most recent call last)" not in log.read_text()  # a warning about our own calls, for nobody who reads
+    said = log.read_text()
+    assert "Stack (most recent call last)" not in said  # a warning about our own calls, for nobody who reads
+    assert "Traceback" not in said
 
 
 def is_error(message: ConsoleMessage) -> bool:
@@ -114,19 +117,34 @@ BROKEN = "() => [...document.images].filter(img => img.complete && !img.naturalW
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A tab whose console must stay free of errors, and which asks no other machine for anything."""
+def window(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open windows, each of a reader by himself: `window(color_scheme="dark")`.
+
+    Their consoles must stay free of errors, and they ask no other machine for anything.
+    """
     complaints: list[str] = []
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    tab = context.new_page()
-    tab.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("requestfailed", lambda request: None if "localhost" in request.url else complaints.append(request.url))
-    yield tab
-    broken = tab.evaluate(BROKEN)
-    context.close()
+    tabs: list[Page] = []
+
+    def open_window(**options: Any) -> Page:
+        tab = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options).new_page()
+        tab.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("requestfailed", lambda request: None if "localhost" in request.url else complaints.append(request.url))
+        tabs.append(tab)
+        return tab
+
+    yield open_window
+    broken = [source for tab in tabs for source in tab.evaluate(BROKEN)]
+    for tab in tabs:
+        tab.context.close()
     assert not complaints
     assert not broken, f"pictures that cannot be shown: {broken}"
+
+
+@pytest.fixture
+def page(window: Callable[..., Page]) -> Page:
+    """One of them."""
+    return window()
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser_pages import at, ready, shoot, visit
+from browser_pages import at, ready, shoot, tick, visit
 from orl_explore.runs.pair_query import AllPairs, PairQuery
-from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, read_verdicts
+from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, read_verdicts, save_review
 from orl_explore.runs.run import Run
-from orl_explore.runs.selections import read_selections, selected
+from orl_explore.runs.selections import read_selections, save_selection, selected
 
 pytestmark = pytest.mark.slow
 
@@ -92,12 +92,12 @@ def test_a_link_that_leads_nowhere(page, address, run):
     visit(page, address, run="one", page="all_pairs", pairs="sort%3Dbest")
     expect(page.get_by_text("The link leads nowhere")).to_be_visible()
     expect(page.locator(".card")).to_have_count(24)
-    visit(page, address, run="one", page="all_pairs", pairs="query_category%3Dnothing", at="x", view="y")
+    visit(page, address, run="one", page="all_pairs", pairs="query_category%3Dnothing", at="x", judging="y")
     expect(page.get_by_text("there is no category")).to_be_visible()
 
 
 def test_five_quick_presses(page, address, run):
-    visit(page, address, run="one", page="all_pairs", view="one", reviewer="Ann")
+    visit(page, address, run="one", page="all_pairs", judging="one", reviewer="Ann")
     deck(page, "Pair 1 of")
     expect(page.locator(".one .whole").first).to_be_visible()
     shoot(page, "all_pairs-one")
@@ -119,7 +119,7 @@ def test_five_quick_presses(page, address, run):
 
 
 def test_keys_wherever_the_focus_is(page, address, run):
-    visit(page, address, run="one", page="all_pairs", view="one")
+    visit(page, address, run="one", page="all_pairs", judging="one")
     deck(page, "Pair 1 of")
     expect(page.locator(".one .whole").first).to_be_visible()
     page.get_by_test_id("stSelectbox").filter(has_text="Verdict").locator("input").focus()
@@ -139,7 +139,7 @@ def test_keys_wherever_the_focus_is(page, address, run):
 
 def test_two_dozen_at_a_time(page, address, run):
     query = PairQuery(sort="similarity")
-    visit(page, address, run="one", page="all_pairs", view="many", pairs="sort%3Dsimilarity")
+    visit(page, address, run="one", page="all_pairs", judging="many", pairs="sort%3Dsimilarity")
     expect(page.locator(".card[data-pair]")).to_have_count(24)
     page.locator(".card").nth(1).click()
     expect(page.locator(".marked")).to_have_count(1)
@@ -157,24 +157,67 @@ def test_two_dozen_at_a_time(page, address, run):
     assert {pair for pair, verdict in found.items() if verdict == "rejected"} == wrong
 
 
-def test_two_windows(page, address, run, browser):
-    other = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+SOON = 15_000
+"""Milliseconds in which a window has what another one said: two seconds, but a busy machine is slow."""
+
+
+def test_two_windows(page, address, run, window):
+    other = window()
     for tab, name in ((page, "Ann"), (other, "Bob")):
-        visit(tab, address, run="one", page="all_pairs", view="one", reviewer=name)
+        visit(tab, address, run="one", page="all_pairs", judging="one", reviewer=name)
         expect(tab.locator(".one .whole").first).to_be_visible()
     page.keyboard.press("a")
     page.keyboard.press("ArrowLeft")
     wait_for(run, 1)
-    expect(other.locator(".verdict.accepted")).to_be_visible(timeout=15_000)  # a busy machine is slow
+    expect(other.locator(".verdict.accepted")).to_be_visible(timeout=SOON)
     other.keyboard.press("x")
-    expect(page.locator(".verdict.rejected")).to_be_visible(timeout=15_000)
+    expect(page.locator(".verdict.rejected")).to_be_visible(timeout=SOON)
     expect(page.get_by_text("1 pairs were judged differently")).to_be_visible()
     assert sorted(read_disputes(run)["reviewer"]) == ["Ann", "Bob"]
-    other.context.close()
+
+
+def test_two_windows_without_names_are_two_people(page, address, run, window):
+    """The second one even has the address of the first."""
+    visit(page, address, run="one", page="all_pairs", judging="one")
+    expect(page.locator(".one .whole").first).to_be_visible()
+    page.keyboard.press("a")
+    wait_for(run, 1)
+    page.wait_for_url("**reviewer=reader*")
+    other = window()
+    other.goto(page.url)
+    ready(other)
+    expect(other.locator(".one .whole").first).to_be_visible()
+    other.keyboard.press("x")
+    for _ in range(50):
+        if len(read_disputes(run)) == 2:
+            break
+        time.sleep(0.2)
+    assert len(set(read_disputes(run)["reviewer"])) == 2
+    name = read_verdicts(run).sort_values("time")["reviewer"].iloc[0]
+    page.reload()
+    ready(page)
+    expect(page.get_by_placeholder(name)).to_be_visible()
+
+
+@pytest.mark.parametrize("where", ["grid", "pair"])
+def test_what_another_window_says_is_seen_where_one_only_looks(page, address, run, where):
+    pair = pair_at(run, PairQuery(), 0)
+    if where == "grid":
+        visit(page, address, run="one", page="all_pairs")
+        expect(page.locator(".card")).to_have_count(24)
+        seen = page.locator(".card .verdict.rejected")
+    else:
+        rank = run.read("neighbors", image_id=pair.image_id).set_index("neighbor_id").loc[pair.neighbor_id, "rank"]
+        link = {"image": pair.image_id, "rank": rank + 1, "pair": f"{pair.query_region}-{pair.key_region}"}
+        visit(page, address, run="one", page="pairs", **link)
+        seen = page.locator(".st-key-pairs-frame .annotation-text").filter(has_text="✗").first
+    expect(seen).to_have_count(0)
+    save_review(run, pair, verdict="rejected", reviewer="Bob")
+    expect(seen).to_be_visible(timeout=SOON)
 
 
 def test_purity_from_a_random_queue(page, address, run):
-    visit(page, address, run="one", page="all_pairs", view="many", pairs="sort%3Drandom%26seed%3D2")
+    visit(page, address, run="one", page="all_pairs", judging="many", pairs="sort%3Drandom%26seed%3D2")
     expect(page.locator(".card[data-pair]")).to_have_count(24)
     page.locator(".card").nth(0).click()
     page.locator(".card").nth(1).click()
@@ -189,8 +232,47 @@ def test_a_selection_is_kept_and_used(page, address, run):
     page.get_by_role("tab", name="Selections").click()
     page.get_by_label("Keep the boxes of all these pairs as").fill("mixed ones")
     page.get_by_role("button", name="Keep", exact=True).click()
-    expect(page.get_by_text(re.compile(r"Done: \d+ boxes"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Done: \d+ boxes are kept as mixed ones"))).to_be_visible()
     assert read_selections(run)["name"].tolist() == ["mixed ones"]
     boxes = AllPairs(run).regions(PairQuery(relation="mixed"))
     assert selected(run, "mixed ones").tolist() == boxes.tolist()
     shoot(page, "all_pairs-selections")
+
+
+def test_a_selection_is_judged_combined_and_taken_away(page, address, run):
+    pairs = AllPairs(run)
+    boxes = pairs.regions(PairQuery())
+    save_selection(run, "first", boxes[:2])
+    save_selection(run, "second", boxes[1:3])
+    touched = len(pairs.pairs(PairQuery(selection="first")))
+    visit(page, address, run="one", page="all_pairs", tab="selections")
+    table = page.get_by_test_id("stDataFrame").first
+    tick(page, table, 0)
+    page.get_by_role("button", name=f"Reject all {touched:,} pairs that touch it").click()
+    expect(page.get_by_text(f"Done: {touched:,} pairs rejected")).to_be_visible()
+    assert set(judged(run).values()) == {"rejected"}
+    page.get_by_role("button", name=f"Undo: {touched:,} pairs rejected").click()
+    expect(page.get_by_text(f"Done: {touched:,} verdicts taken back")).to_be_visible()
+    assert not judged(run)
+    page.get_by_role("button", name=f"Accept all {touched:,} pairs that touch it").click()
+    expect(page.get_by_text(f"Done: {touched:,} pairs accepted")).to_be_visible()
+    assert len(wait_for(run, touched)) == touched
+    for name in ("Parquet", "CSV", "COCO json"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        content = download.value.path().read_bytes()
+        assert content.startswith({"Parquet": b"PAR1", "CSV": b"region_id", "COCO json": b"{"}[name])
+    tick(page, table, 1)
+    page.get_by_label("under the name").fill("both")
+    page.get_by_test_id("stFormSubmitButton").filter(has_text="Keep").last.click()
+    expect(page.get_by_text("Done: 3 boxes")).to_be_visible()
+    assert selected(run, "both").tolist() == boxes[:3].tolist()
+
+
+def test_a_report_of_what_is_shown(page, address, run):
+    visit(page, address, run="one", page="all_pairs", pairs="relation%3Dmixed", tab="share")
+    with page.expect_download(timeout=120_000) as download:
+        page.get_by_role("button", name="Report with this view").click()
+    text = download.value.path().read_text(encoding="utf-8")
+    assert text.lstrip().lower().startswith("<!doctype html")
+    assert len(text) < 10_000_000

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from browser_pages import ready, shoot, visit
 from orl_explore.maps.object_map import map_file, read_object_map
 from orl_explore.runs.run import Run
-from orl_explore.runs.selections import save_selection
+from orl_explore.runs.selections import save_selection, selected
 from orl_explore.ui.map_address import packed
 
 pytestmark = pytest.mark.slow
@@ -145,6 +145,30 @@ def test_a_lasso_and_a_click_without_modes_and_clear(page, address, runs):
     page.goto(link)  # a link shows the selection again
     ready(page)
     expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
+
+
+def test_a_lasso_is_kept_and_colors_the_map(page, address, runs):
+    run = Run(runs / "one")
+    run.file("selections").unlink(missing_ok=True)
+    open_map(page, address)
+    lasso(page, size=0.25)
+    expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
+    ready(page)
+    page.get_by_label("Keep these boxes as").fill("the middle")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    expect(page.get_by_text(re.compile(r"Done: \d+ boxes are kept as the middle"))).to_be_visible()
+    ready(page)
+    boxes = selected(run, "the middle")
+    assert 0 < len(boxes) < len(read_object_map(run, "stage3").table)
+    field = page.get_by_test_id("stSelectbox").filter(has_text="Color").locator("input")
+    field.click()
+    field.press_sequentially("the middle")  # of a long list, only what is in view is there
+    page.get_by_role("option", name="selection: the middle").click()
+    page.wait_for_url("**color=in*")
+    ready(page)
+    page.wait_for_function(f"{FIND}.textContent.includes('the middle')")
+    shoot(page, "object_map-kept")
+    run.file("selections").unlink()
 
 
 def test_two_maps_are_linked(page, address, runs):

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from browser_pages import at, ids_of, ready, shoot, visit
+from browser_pages import at, ids_of, ready, shoot, tick, visit
 from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
 from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
@@ -59,11 +59,10 @@ LOOKS = {"dark": ("dark", 1280), "1024": ("light", 1024), "390": ("light", 390)}
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_page_in_the_dark_and_on_narrow_screens(browser, address, look):
+def test_every_page_in_the_dark_and_on_narrow_screens(window, address, look):
     """The title stands clear of the header, nothing is wider than the screen, no figure is cut off."""
     scheme, width = LOOKS[look]
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
-    tab = context.new_page()
+    tab = window(color_scheme=scheme, viewport={"width": width, "height": 800})
     for name in (page.name for page in PAGES):
         visit(tab, address, run="one", page=name)
         background = tab.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
@@ -82,7 +81,6 @@ def test_every_page_in_the_dark_and_on_narrow_screens(browser, address, look):
         assert tab.evaluate("document.querySelector('.stMain').scrollWidth") <= width, (name, names)
         figures = "[...document.querySelectorAll('[data-testid=stMetricValue] *')]"
         assert tab.evaluate(f"{figures}.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)") == []
-    context.close()
 
 
 # ---- what a person does --------------------------------------------------------------------------------------------
@@ -323,9 +321,8 @@ def test_names_never_become_html(page, address, runs):
         shutil.rmtree(folder)
 
 
-def test_two_readers_see_their_own_pages(browser, address):
-    contexts = [browser.new_context() for _ in range(2)]
-    first, second = (context.new_page() for context in contexts)
+def test_two_readers_see_their_own_pages(window, address):
+    first, second = window(), window()
     visit(first, address, run="one", page="neighbors")
     visit(second, address, run="two", page="proposals")
     first.reload()
@@ -333,8 +330,16 @@ def test_two_readers_see_their_own_pages(browser, address):
     expect(first.get_by_role("heading", name="Neighbors", level=1)).to_be_visible()
     expect(second.get_by_role("heading", name="Proposals", level=1)).to_be_visible()
     assert "run=two" in second.url
-    for context in contexts:
-        context.close()
+
+
+def test_runs_laid_over_each_other(page, address):
+    visit(page, address, page="runs")
+    table = page.get_by_test_id("stDataFrame").first
+    for row in range(2):
+        tick(page, table, row, 64)
+    expect(page.get_by_role("heading", name="Laid over each other")).to_be_visible()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    shoot(page, "runs-laid-over")
 
 
 def test_a_running_stage_comes_to_life_without_a_reload(page, address, runs):

@@ -119,7 +119,7 @@ def pages_of(runs: Path) -> int:
 
 @pytest.mark.parametrize("view", ["one", "many"])
 def test_quick_presses_in_a_deck(page, address, runs, view):
-    visit(page, address, run="one", page="all_pairs", view=view)
+    visit(page, address, run="one", page="all_pairs", judging=view)
     page.get_by_role("button", name="Pass").click(delay=0)
     page.keyboard.type("n" if view == "many" else "nnnn")
     assert pages_of(runs) > 2

@@ -44,21 +44,23 @@ def test_twelve_groups_have_a_color_each_and_names_are_no_html():
     labels = [f"<b>{number}" for number in range(12)] + [diagnostics.UNLABELED] * 3
     made = map_figures.by_group(points(labels), "label")
     assert len({trace.marker.color for trace in made.data}) == 13
-    assert made.data[0].name == "unlabeled (3)"
+    assert made.data[0].name == "(unlabeled) (3)"
     assert not any("<b>" in trace.name or "<b>" in str(trace.text) for trace in made.data if trace.name)
     drawn = [int(facts[0]) for trace in made.data if trace.customdata is not None for facts in trace.customdata]
     assert sorted(drawn) == list(range(15))
 
 
 def test_of_many_groups_the_ten_largest_and_all_others():
-    labels = [f"kind {number}" for number in range(40) for _ in range(1 + (number in (3, 30)))] + ["unlabeled"] * 50
+    labels = [f"kind {number}" for number in range(40) for _ in range(1 + (number in (3, 30)))] + [
+        diagnostics.UNLABELED
+    ] * 50
     coloring = map_figures.coloring_of_groups(pd.Series(labels), "category")
     assert len(coloring.names) == 12
-    assert coloring.names[-2:] == ["other", "unlabeled"]
+    assert coloring.names[-2:] == ["(other)", "(unlabeled)"]
     assert {"kind 3", "kind 30"} < set(coloring.names)
     assert np.bincount(coloring.codes)[-2:].tolist() == [30, 50]
     assert len(set(coloring.colors)) == 12
-    assert [coloring.names[code] for code in coloring.codes[-50:]] == ["unlabeled"] * 50
+    assert [coloring.names[code] for code in coloring.codes[-50:]] == [diagnostics.UNLABELED] * 50
 
 
 def test_a_category_that_is_called_other():
@@ -132,13 +134,13 @@ def test_what_has_no_value_is_gray_and_named(values, codes, limits):
     made = map_figures.coloring_of_values(values, "t")
     assert made.codes.tolist() == codes
     assert made.limits == pytest.approx(limits)
-    assert made.names == (["no value"] if 64 in codes else [])
+    assert made.names == (["(no value)"] if 64 in codes else [])
     assert len(made.colors) == 64 + len(made.names)
     if codes:
         table = points(["a"] * len(codes)).assign(value=values)
         drawn = {trace.name: len(trace.x) for trace in map_figures.by_value(table, "value", "t").data}
         without = codes.count(64)
-        assert drawn == ({f"no value ({without})": without} if without else {}) | {
+        assert drawn == ({f"(no value) ({without})": without} if without else {}) | {
             f"t ({len(codes) - without})": len(codes) - without
         }
 

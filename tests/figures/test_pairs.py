@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -77,3 +78,38 @@ def test_colors_can_be_told_apart():
 
 def test_crop_uris():
     assert len(figures.crop_uris(Image.new("RGB", (90, 60)), np.array([[0, 0, 90, 60], [10, 10, 1, 50]]))) == 2
+
+
+# ---- categories ----------------------------------------------------------------------------------------------------
+
+
+def crossed(count):
+    """Pairs of categories: that of number n has n + 1 pairs with itself and one with the unlabeled."""
+    own = np.arange(count)
+    table = pd.DataFrame({"query_category": own, "key_category": own, "pairs": own + 1})
+    return pd.concat([table, pd.DataFrame({"query_category": -1, "key_category": own, "pairs": 1})], ignore_index=True)
+
+
+def cells(figure):
+    made = figure.data[1]
+    return {tuple(map(int, facts[:2])): int(facts[2]) for facts in made.customdata}
+
+
+def test_few_categories_have_a_row_each():
+    figure = figures.confusion(crossed(3), ["cup", "unlabeled", "other"])
+    assert cells(figure)[1, 1] == 2
+    assert cells(figure)[-1, 2] == 1
+    assert cells(figure)[0, 1] == 0
+    assert list(figure.layout.xaxis.ticktext) == ["cup", "unlabeled", "other", "(unlabeled)"]
+
+
+@pytest.mark.parametrize("count", [41, 1203])
+def test_many_categories_are_small_enough_for_a_browser(count):
+    table = crossed(count)
+    figure = figures.confusion(table, [f"kind {number}" for number in range(count)])
+    assert len(figure.to_json()) < 500_000
+    found = cells(figure)
+    assert sum(found.values()) == table["pairs"].sum()
+    assert len(found) == (figures.SHOWN + 2) ** 2
+    assert found[count - 1, count - 1] == count  # the largest has its row
+    assert found[-1, figures.OTHER_CODE] == count - figures.SHOWN

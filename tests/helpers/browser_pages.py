@@ -7,7 +7,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from orl_explore.runs.run import Run
 
@@ -62,6 +62,15 @@ def at(page: Page, chart: int, x: float, y: float) -> tuple[float, float]:
         [x, y],
     )
     return place[0], place[1]
+
+
+def tick(page: Page, table: Locator, row: int, height: int = 36) -> None:
+    """Tick a row of a table, which is drawn on a canvas: its box is in the first column."""
+    table.scroll_into_view_if_needed()
+    frame = table.bounding_box()
+    assert frame is not None
+    page.mouse.click(frame["x"] + 16, frame["y"] + 36 + height * row + height / 2)
+    ready(page)
 
 
 def draw_around_everything(page: Page, chart: int) -> None:

@@ -105,7 +105,7 @@ def test_a_page_has_names_verdicts_and_notes(run, facts):
     assert page["verdict"].tolist() == ["rejected", "", ""]
     assert page["note"].tolist() == ["a #blurred one", "", ""]
     code = int(facts["query_category"].iloc[0])
-    assert page["query_name"].iloc[0] == ("unlabeled" if code < 0 else pairs.categories[code])
+    assert page["query_name"].iloc[0] == ("(unlabeled)" if code < 0 else pairs.categories[code])
     for text, numbers in (("verdict=rejected", [0]), ("verdict=accepted", []), ("tag=blurred", [0]), ("tag=blur", [])):
         assert pairs.numbers(PairQuery.parse(text)).tolist() == numbers
     assert pairs.figures(PairQuery(verdict="unreviewed")).pairs == len(facts) - 1
@@ -180,6 +180,9 @@ def test_names_that_mean_something(run):
     pairs = AllPairs(run)
     for code in range(-1, len(pairs.categories)):
         assert pairs._code(pairs.spelling(code)) == code
+    named = [pairs.category(code) for code in range(-1, len(pairs.categories))]
+    assert len(set(named)) == len(named)
+    assert {"unlabeled", "(unlabeled)"} < set(named)
     with pytest.raises(OrlError, match="no category 'nothing'"):
         pairs.figures(PairQuery(query_category="nothing"))
 

@@ -109,23 +109,26 @@ def test_killed_while_it_takes_the_place(killed_at, made, monkeypatch):
     assert_taken(made)
 
 
-def test_reviews_come_along(finished, tmp_path):
+def test_what_people_said_comes_along(finished, tmp_path):
+    from orl_explore.runs.carrying import carry_over
     from orl_explore.runs.reviews import Pair, read_reviews, save_review
+    from orl_explore.runs.selections import save_selection, selected
 
     run = Run(shutil.copytree(finished.path, tmp_path / "run"))
     first = run.read("pairs").iloc[0]
     key = tuple(int(first[name]) for name in ("image_id", "neighbor_id", "query_region", "key_region"))
     save_review(run, Pair(*key), verdict="accepted")
-    reviews = run.file("reviews").read_bytes()
-    for pairs, name in (("same", "reviews.parquet"), ("other", "reviews-of-former-pairs.parquet")):
+    save_selection(run, "mine", [key[2]])
+    for other in (False, True):
         new = shutil.copytree(
             run.path / "stage2", run.path / "stage2.new", ignore=shutil.ignore_patterns("reviews*", "verdicts*")
         )
-        if pairs == "other":
-            shutil.copy(run.file("regions"), new / "pairs.parquet")
         successor = Successor(run.path, "stage2")
+        if other:  # other pairs of the same boxes
+            pairs = run.read("pairs")
+            pairs.iloc[5:].to_parquet(new / "pairs.parquet")
         successor.note("stage2", **run.stage("stage2"))
         successor.take_place()
-        assert (run.path / "stage2" / name).read_bytes() == reviews
-        if pairs == "same":
-            assert len(read_reviews(run)) == 1
+        carry_over(run)
+        assert read_reviews(run)["query_region"].tolist() == [key[2]]
+        assert selected(run, "mine").tolist() == [key[2]]

@@ -151,7 +151,7 @@ def test_reviews_are_carried_over_to_the_regions_of_today(photos, config, tmp_pa
     new, today = read_reviews(run), run.read("regions").set_index("region_id")[["image_id", "x", "y", "w", "h"]]
     assert 0 < len(new) < len(old)
     assert first not in set(new["image_id"])
-    assert f"{len(old) - len(new):,} rows of reviews" in capsys.readouterr().err
+    assert f"{len(new):,} of {len(old):,} rows of reviews" in capsys.readouterr().err
     assert len(read_verdicts(run)) == len(new)
     assert set(selected(run, "mine")) < set(range(len(today)))
     assert boxes.loc[chosen].merge(today.loc[selected(run, "mine")]).shape[0] == len(selected(run, "mine")) > 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from orl_explore.runs.pair_query import AllPairs, PairQuery
-from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, save_review, save_verdicts
+from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, read_verdicts, save_review, save_verdicts
 from orl_explore.runs.selections import read_selections, save_selection
 from orl_explore.ui import pair_deck, pair_filters, pair_queue
 
@@ -70,12 +73,14 @@ def test_widgets_change_the_address(run, visit, decks):
 
 
 @pytest.mark.parametrize(
-    "link", [{"pairs": "sort=best"}, {"pairs": "image=x"}, {"at": "99999"}, {"at": "-1"}, {"view": "?"}]
+    "link",
+    [{"pairs": "sort=best"}, {"pairs": "image=x"}, {"at": "99999"}, {"at": "-1"}, {"at": "x"}, {"judging": "slide"}],
 )
 def test_broken_links_fall_back(run, visit, decks, link):
     app = visit(**link)
     assert decks[-1][1]["cards"]
-    assert bool(app.warning) == ("pairs" in link)
+    assert len(app.warning) == 1  # a sentence
+    assert "pairs" in link or not set(link) & set(app.query_params)
 
 
 def test_what_the_run_does_not_have(run, visit, decks):
@@ -155,7 +160,7 @@ def test_a_queue_and_what_others_say(run, visit, decks):
     second = Pair(*(int(value) for value in pairs.rows(numbers)[KEY].iloc[1]))
     save_review(run, second, verdict="rejected", reviewer="Bob")
     save_review(run, second, verdict="accepted", reviewer="Ann")
-    app = visit(view="one", reviewer="Ann")
+    app = visit(judging="one", reviewer="Ann")
     data = decks[-1][1]
     assert (data["mode"], data["total"]) == ("one", run.count("pairs"))
     assert [card["pair"] for card in data["cards"]][:3] == numbers.tolist()
@@ -179,6 +184,48 @@ def test_estimates(run):
         assert made.low < made.value < made.high
 
 
+def test_an_estimate_from_what_was_not_judged_before(run):
+    """The recipe of the docs: doubtful pairs first, then a random queue of those without a verdict."""
+    pairs, query = AllPairs(run), PairQuery(sort="random", seed=3, verdict="unreviewed")
+    judge(run, pairs, pairs.numbers(PairQuery(), count=10))
+    for stratified in (False, True):
+        queue = pair_queue.queue_of(pairs, query, stratified=stratified)[:30]
+        assert not set(queue.tolist()) & set(pairs.numbers(PairQuery(verdict="reviewed"), count=99).tolist())
+        judge(run, pairs, queue)
+        made = pair_queue.estimated(pairs, query, stratified=stratified)
+        assert made is not None
+        assert made.judged >= 30  # what was judged before counts where the random order comes to it
+    assert pair_queue.estimated(pairs, dataclasses.replace(query, verdict="accepted"), stratified=False) is None
+
+
+def judge(run, pairs, numbers):
+    found = [Pair(*row) for row in pairs.rows(numbers)[KEY].astype(int).itertuples(index=False, name=None)]
+    save_verdicts(run, [(pair, "rejected" if n % 4 == 0 else "accepted") for n, pair in enumerate(found)])
+
+
+# ---- what is of other pairs or regions than the run has ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stale", ["selections", "reviews", "both"])
+@pytest.mark.parametrize("judging", ["look", "many"])
+def test_a_stale_file_takes_nothing_else_away(run, visit, decks, stale, judging):
+    first = Pair(*map(int, run.read("pairs")[KEY].iloc[0]))
+    save_review(run, first, verdict="accepted")
+    save_selection(run, "mine", [1, 2])
+    if stale != "reviews":
+        run.write("selections", run.read("selections").assign(regions_hash="of others"))
+    if stale != "selections":
+        for name in ("reviews", "verdicts"):
+            run.write(name, run.read(name).assign(pairs_hash="of others"))
+    app = visit({"all pairs tab": "Selections"}, judging=judging)
+    assert f"**{run.count('pairs'):,}** of" in said(app)
+    shown = decks[-1][1]["cards"] if decks else []
+    assert len(shown) == (24 if judging == "look" or stale == "selections" else 0)
+    told = " ".join(box.value for box in app.warning).replace("\\", "")
+    assert ("of other pairs" in told) == (stale != "selections")
+    assert ("of other regions" in told) == (stale != "reviews" and judging == "look")
+
+
 # ---- selections ----------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +239,43 @@ def test_selections(run, visit, decks):
     keep.click().run()
     assert read_selections(run)["name"].tolist() == ["=some", "mine"]
     assert np.isin(["mine"], app.dataframe[0].value["name"]).all()
+
+
+def marked(run, name):
+    import streamlit as st
+
+    from orl_explore.runs.pair_query import AllPairs
+    from orl_explore.runs.run import Run
+    from orl_explore.ui import pair_selections
+
+    pairs = AllPairs(Run(run))
+    pair_selections._offer_undo(pairs.run)
+    pair_selections._one(pairs, name)
+    st.text(str(st.session_state.get("selections say")))
+
+
+def test_all_pairs_of_a_selection_are_judged_and_taken_back(run):
+    pairs = AllPairs(run)
+    save_selection(run, "mine", pairs.regions(PairQuery())[:2])
+    touched = pairs.pairs(PairQuery(selection="mine"))
+    save_review(run, touched[0], verdict="accepted", reviewer="Ann")
+    save_review(run, touched[1], verdict="accepted", reviewer="Bob")
+    before = read_verdicts(run)[[*KEY, "verdict", "reviewer"]]
+    app = AppTest.from_function(marked, args=(str(run.path), "mine"))
+    app.query_params["reviewer"] = "Ann"
+    app.run()
+    (reject,) = [button for button in app.button if button.label.startswith("Reject")]
+    assert reject.label == f"Reject all {len(touched):,} pairs that touch it"
+    reject.click().run()
+    assert set(read_reviews(run)["verdict"]) == {"rejected"}
+    assert len(read_reviews(run)) == len(touched)
+    assert set(read_verdicts(run)["reviewer"]) == {"Ann", "Bob"}
+    app.button(key="undo at once").click().run()
+    assert not app.exception
+    after = read_verdicts(run)[[*KEY, "verdict", "reviewer"]]
+    assert sorted(map(tuple, after.to_numpy())) == sorted(map(tuple, before.to_numpy()))
+    assert len(read_reviews(run)) == 2
+    assert "undo at once" not in {button.key for button in app.button}
 
 
 def test_names_have_their_place():

@@ -64,7 +64,7 @@ def test_any_two_boxes_by_the_address(run, visit, drawn):
 @pytest.mark.parametrize("boxes", ["0-99999999", "x", "1"])
 def test_a_link_to_boxes_that_are_not_there(run, visit, drawn, boxes):
     app = visit(boxes=boxes)
-    assert "names boxes that are not there" in said(app)
+    assert "This run has no two boxes" in said(app)
     assert drawn["encoders"]
 
 

@@ -89,7 +89,7 @@ def test_boxes_on_nothing_are_called_unlabeled(run, ids):
         for step in walk_from(scene, pairs[0]).queue:
             card = pair_walk._card(scene, step, 0, near, labels)
             names |= {card["query_name"], card["key_name"]}
-    assert "unlabeled" in names
+    assert "(unlabeled)" in names
     assert "nan" not in names
     assert len(names) > 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -17,7 +18,7 @@ def buttons(app):
     return {button.key: button for button in app.button}
 
 
-@pytest.mark.parametrize("page", [page.name for page in PAGES if not page.of_all])
+@pytest.mark.parametrize("page", [page.name for page in PAGES])
 def test_every_page_has_the_field_and_the_button(runs, page, visit):
     app = visit(page=page)
     assert app.text_input(key="find image")
@@ -38,6 +39,44 @@ def test_the_image_looked_at_finds_itself(runs, visit):
     found["search image 1"].click().run()
     assert not app.session_state["search by picture"]
     assert app.query_params["image"] not in (str(image_id), [str(image_id)])
+
+
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        *(("proposals", "Proposals"), ("pairs", "RoI pairs"), ("object_map", "Object map"), ("compare", "Compare")),
+        *(("overview", "Proposals"), ("runs", "Proposals"), ("all_pairs", "All pairs")),
+    ],
+)
+def test_a_box_that_was_found_is_looked_at(runs, visit, page, title):
+    """On the page where it was searched for, if that can show a box; else where boxes are."""
+    app = visit(OPEN | {"search with": searching.OWN, "search pasted": picture_of(runs)}, page=page)
+    found = buttons(app)["search box 1"]
+    found.click().run()
+    assert not app.exception
+    assert app.title[0].value == title
+    region = int(app.session_state["address"]["region"])  # of the pages that show one
+    owner = Run(runs / "one").read("regions")["image_id"].iloc[region]
+    assert "".join(app.query_params["image"]) == str(owner)
+    if page == "all_pairs":
+        assert "".join(app.query_params["pairs"]) == f"box={region}"
+    if title == "Proposals":
+        assert "the chosen region" in str(app.get("plotly_chart")[0].proto)
+
+
+def picture_of(runs):
+    return Run(runs / "one").images().path(3).read_bytes()
+
+
+def test_from_all_runs_it_searches_in_the_run_that_is_chosen(runs, visit):
+    shutil.copytree(runs / "one", runs / "two")
+    app = visit(page="runs")
+    app.selectbox(key="run").set_value("one").run()
+    image_id = int(Run(runs / "one").read("images")["image_id"].iloc[4])
+    app.text_input(key="find image").input(str(image_id)).run()
+    assert app.title[0].value == "Neighbors"
+    assert "".join(app.query_params["run"]) == "one"
+    assert "".join(app.query_params["image"]) == str(image_id)
 
 
 def test_a_picture_that_was_pasted(runs, visit):

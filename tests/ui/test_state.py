@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
@@ -9,8 +10,11 @@ from streamlit.testing.v1 import AppTest
 
 from orl_explore.runs.run import Run
 from orl_explore.ui import state
+from orl_explore.ui.pair_alike import TITLE
+from orl_explore.ui.pair_rule import NAMES, WHAT_IF
 from orl_explore.ui.shell import PAGES
 from renumbered_runs import renumbered, with_map
+from training.embed_regions import embed_regions_by
 
 
 def test_a_symbolic_link_out_of_the_folder_is_no_run(runs, finished):
@@ -41,7 +45,7 @@ def test_a_table_that_was_made_anew_is_shown(runs):
 
 PARAMETERS = (
     *("image", "rank", "pair", "region", "boxes", "place", "encoder", "color", "a", "b"),
-    *("selected", "view", "at", "pairs", "reviewer", "layout", "versus", "category", "tab", "part"),
+    *("selected", "view", "judging", "at", "pairs", "reviewer", "layout", "versus", "category", "tab", "part"),
     *("k", "ratio", "least", "mutual", "one"),
 )
 LIES = ("-5", "9" * 19, "9" * 5000, "1e3", "²", "", "7-", "-1--1", "0-9999999", "<b>")
@@ -81,6 +85,40 @@ def test_no_page_dies_of_a_link(two_runs, page, lie, visit):
     assert len(said(app)) >= looks_at_an_image
     valid = link_to(two_runs[0])
     visit(run="one", page=page, **valid | dict.fromkeys(PARAMETERS[1:], lie))  # all but the image
+
+
+OF_PAGE = {
+    page.name: () if page.of_all else ("only", *(["image"] * page.image), *(set(page.parameters) - {"reviewer"}))
+    for page in PAGES
+}
+"""Parameters that a page reads; `reviewer` may be any text."""
+BESIDE = {
+    **{name: {"tab": state.tab_in_address(TITLE)} for name in ("boxes", "place", "by", "look")},
+    **{name: {"tab": state.tab_in_address(WHAT_IF)} for name in NAMES.values()},
+    "part": {"tab": "whole-images"},
+    "view": {"encoder": "stage1", "versus": "stage3"},
+}
+"""What has to stand in the address, too, for a parameter to be read."""
+
+
+@pytest.fixture(scope="module")
+def embedded(finished, tiny, tmp_path_factory):
+    """A folder with a run whose boxes are embedded by several encoders."""
+    run = Run(shutil.copytree(finished.path, tmp_path_factory.mktemp("embedded") / "runs" / "one"))
+    embed_regions_by(run, tiny, limit=80)
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "name"), [(page, name) for page, names in OF_PAGE.items() for name in sorted(names)])
+def test_every_parameter_that_leads_nowhere_is_told(embedded, monkeypatch, visit, page, name):
+    monkeypatch.setenv("ORL_RUNS", str(embedded.path.parent))
+    beside = BESIDE.get(name, {})
+    assert not said(visit(page=page, **beside))
+    app = visit(page=page, **beside | {name: "<nonsense> 7"})
+    assert len(said(app)) == 1, said(app)
+    assert "nonsense" in said(app)[0]
+    assert "nonsense" not in str(app.query_params.get(name)) or name == "pairs"
 
 
 @pytest.mark.slow

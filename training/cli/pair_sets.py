@@ -43,6 +43,13 @@ def register(commands: Commands) -> None:
     add_run(select)
     select.add_argument("name", nargs="?", metavar="NAME", help="a selection; without one, all are listed")
     select.add_argument("--pairs", metavar="QUERY", help="keep the boxes of these pairs under the name")
+    select.add_argument(
+        "--regions",
+        nargs="+",
+        metavar="ID",
+        help="keep these regions under the name; or those that a file has: one of numbers, or a table (.csv, .parquet)"
+        " with a column region_id, as the dashboard's object map gives",
+    )
     select.add_argument("--side", choices=("both", "query", "key"), default="both", help="which boxes of the pairs")
     for how in HOW:
         select.add_argument(f"--{how}", nargs="+", metavar="OTHER", help=f"keep the {how} of others under the name")
@@ -115,10 +122,15 @@ def _select(arguments: argparse.Namespace) -> None:
         for row in selections.read_selections(run).itertuples():
             print(f"{row.name}: {row.boxes:,} boxes, {row.origin}")
         return
-    if len(combined) + (arguments.pairs is not None) > 1:
-        raise OrlError("a selection comes from one thing: type one of --pairs, --union, --intersection, --difference")
+    if len(combined) + (arguments.pairs is not None) + (arguments.regions is not None) > 1:
+        raise OrlError(
+            "a selection comes from one thing: type one of --pairs, --regions, --union, --intersection, --difference"
+        )
     if combined:
         selections.combine(run, name, cast(Any, combined[0]), getattr(arguments, combined[0]))
+    elif arguments.regions is not None:
+        regions, origin = _regions(arguments.regions)
+        selections.save_selection(run, name, regions, origin=origin)
     elif arguments.pairs is not None:
         from orl_explore.runs.pair_query import PairQuery
 
@@ -127,6 +139,25 @@ def _select(arguments: argparse.Namespace) -> None:
         selections.save_selection(run, name, boxes, origin=f"pairs {query.text() or 'all'}, {arguments.side}")
     console.print(f"{name}: {len(selections.selected(run, name)):,} boxes", markup=False, highlight=False)
     _use(run, name, arguments)
+
+
+def _regions(words: list[str]) -> tuple[list[int], str]:
+    """Regions as they were typed, or as a file has them, and where they are from."""
+    import pandas as pd
+
+    file = Path(words[0])
+    if len(words) > 1 or words[0].isdecimal() or not file.is_file():
+        texts, origin = [part for word in words for part in word.split(",")], "typed"
+    elif file.suffix in (".csv", ".parquet"):
+        table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+        if "region_id" not in table:
+            raise OrlError(f"{file} has no column region_id, but {', '.join(map(str, table.columns[:8]))}")
+        texts, origin = table["region_id"].astype(str).tolist(), file.name
+    else:
+        texts, origin = file.read_text(encoding="utf-8").replace(",", " ").split(), file.name
+    if wrong := [text for text in texts if not text.isdecimal()]:
+        raise OrlError(f"{wrong[0][:40]!r} is no region and no file: type numbers of regions, or one file with them")
+    return [int(text) for text in texts], origin
 
 
 def _use(run: Run, name: str, arguments: argparse.Namespace) -> None:

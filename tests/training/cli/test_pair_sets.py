@@ -53,11 +53,26 @@ def test_select(run, tmp_path, capsys):
     assert "union of hubs, mixed" in capsys.readouterr().out
 
 
+def test_regions_by_their_numbers(run, tmp_path):
+    """As they are typed, and as files have them: what the object map gives, and what a selection is exported as."""
+    path, listed = str(run.path), tmp_path / "ids.txt"
+    listed.write_text("3, 7\n9 9")
+    assert main(["select", path, "typed", "--regions", "3", "7", "9", "--export", str(tmp_path / "three.csv")]) == 0
+    assert main(["select", path, "same", "--regions", "3,7,9", "--export", str(tmp_path / "three.parquet")]) == 0
+    for name, file in (("a", listed), ("b", tmp_path / "three.csv"), ("c", tmp_path / "three.parquet")):
+        assert main(["select", path, name, "--regions", str(file)]) == 0
+    assert {tuple(selected(run, name)) for name in ("typed", "same", "a", "b", "c")} == {(3, 7, 9)}
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["pairs", "RUN", "sort=best"],
         ["select", "RUN", "nothing"],
+        ["select", "RUN", "a", "--regions", "x"],
+        ["select", "RUN", "a", "--regions", "-1"],
+        ["select", "RUN", "a", "--regions", "999999999"],
+        ["select", "RUN", "a", "--regions", "1", "--pairs", "doubt=hub"],
         ["select", "RUN", "a", "--pairs", "", "--union", "b", "c"],
         ["select", "RUN", "a", "--pairs", "", "--accept", "--reject"],
     ],
