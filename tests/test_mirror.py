@@ -17,6 +17,7 @@ MIRRORS_NOTHING = {
     "browser/test_map.py": "the dashboard in a real browser",
     "browser/test_pages.py": "the dashboard in a real browser",
     "browser/test_steps.py": "the dashboard in a real browser",
+    "test_advice.py": "commands that any module advises",
     "test_architecture.py": "who imports whom",
     "test_benchmarks.py": "benchmarks/make_large_run.py",
     "test_docs.py": "docs/",
@@ -38,6 +39,7 @@ MIRRORS_NOTHING = {
     "training/test_foreign_files.py": "files of others, and cut ones, in the folders of a run",
     "training/test_on_gpu.py": "whatever runs on a GPU alone, or differently there",
     "training/test_scaleout.py": "whole jobs of several processes",
+    "ui/test_address.py": "parameters of all pages",
 }
 """Test files of no module -> what they test; which of them are there does not matter."""
 

@@ -52,7 +52,7 @@ def test_a_dilated_network_sees_what_it_saw_at_more_places(backbone):
         with torch.inference_mode():
             seen.append(nn.Sequential(*list(made.children())[:-2])(images))
     assert (seen[0].shape[2], seen[1].shape[2]) == (2, 4)
-    assert torch.allclose(seen[0], seen[1][..., ::2, ::2], atol=1e-5)
+    assert torch.allclose(seen[0], seen[1][..., ::2, ::2], rtol=1e-5, atol=1e-4)  # values up to 50, rounded otherwise
 
 
 @pytest.mark.parametrize("preset", ["voc12", "ade20k-d8"])
