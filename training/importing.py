@@ -126,9 +126,8 @@ def _staged(path: Path, overwrite: bool) -> Iterator[tuple[Run, Run | None]]:
     old = Run.open(path) if (path / "run.json").exists() else None
     if path.is_symlink() or path.exists():
         if not path.is_dir():
-            raise OrlError(
-                f"{path} is no folder: name the run folder first, as in `{typed('import', 'RUN', path.name)}`"
-            )
+            again = typed("import", "RUN", path.name)
+            raise OrlError(f"{path} is no folder: name the run folder first, as in `{again}`")
         if old is None and any(path.iterdir()):
             raise OrlError(f"{path} is a folder, but no run: choose another one")
     run = Run(path.absolute().with_name(f".{path.absolute().name}.import.tmp"))

@@ -146,11 +146,11 @@ def test_what_has_no_value_is_gray_and_named(values, codes, limits):
 
 
 def test_no_two_entries_of_a_legend_have_one_name():
-    labels = ["other"] * 30 + [f"kind {number}" for number in range(40)] + ["unlabeled"]
+    labels = ["(other)"] * 30 + [f"kind {number}" for number in range(40)] + ["(unlabeled)"]
     made = map_figures.coloring_of_groups(pd.Series(labels), "category")
-    assert made.names[-2:] == ["other than these", "unlabeled"]
+    assert made.names[-2:] == ["(other) than these", "(unlabeled)"]
     assert len(set(made.names)) == len(made.names) == len(made.colors) == 12
-    other = next(trace for trace in map_figures.by_group(points(labels), "label").data if trace.name == "other (30)")
+    other = next(trace for trace in map_figures.by_group(points(labels), "label").data if trace.name == "(other) (30)")
     assert other.marker.opacity == 0.85
     assert other.marker.color in map_figures.COLORS
 

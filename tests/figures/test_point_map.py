@@ -61,5 +61,5 @@ def test_what_has_no_value_is_in_the_legend_and_lies_below():
     coloring = coloring_of_values(np.array([0.9, np.nan, 0.5]), "similarity")
     data = point_map(IDS, VIEWS, coloring, alt="map", key="k")
     assert numbers(data["order"], "<i4") == [1, 2, 0]
-    assert (data["names"], data["counts"][-1], len(data["colors"])) == (["no value"], 1, 65)
+    assert (data["names"], data["counts"][-1], len(data["colors"])) == (["(no value)"], 1, 65)
     assert not data["groups_named"]  # names are not of the steps
