@@ -178,7 +178,7 @@ def _grid(pairs: AllPairs, query: PairQuery, found: Figures) -> None:
     page = pairs.rows(numbers[PAGE * place : PAGE * (place + 1)])
     with state.explained("grid of pairs"):
         pair_queue.look(pairs, page, key=state.component_key(f"all pairs grid {pairs.run.path}"))
-        pair_review.follow(pairs.run, [Pair(*row) for row in page[KEY].astype(int).itertuples(index=False, name=None)])
+        pair_queue.follow(pairs.run, [Pair(*row) for row in page[KEY].astype(int).itertuples(index=False, name=None)])
     if pages > 1:
         st.pagination(pages, key=key, on_change=turned)
 

@@ -130,6 +130,43 @@ def _rows(table: pd.DataFrame) -> list[tuple[int, pd.Series]]:
     return [(place, table.iloc[place]) for place in range(len(table))]
 
 
+# ---- what other windows say ----------------------------------------------------------------------------------------
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _words(run_path: str, stamps: object) -> dict[Pair, tuple[str, str]]:
+    """Verdict and note by pair; none where they cannot be read."""
+    try:
+        reviews = read_reviews(Run(run_path))
+    except OrlError:
+        return {}
+    return {Pair(*row[:4]): row[4:] for row in reviews[[*KEY, "verdict", "note"]].itertuples(index=False, name=None)}
+
+
+def news(run: Run, pairs: Sequence[Pair]) -> Callable[[], bool]:
+    """A question: has anybody said something else of one of these pairs by now, in whichever window?"""
+
+    def words() -> list[tuple[str, str]]:
+        stamps = [state.version(file) for name in ("reviews", "pairs") if (file := run.file(name)).exists()]
+        known = _words(str(run.path), stamps)
+        return [known.get(pair, ("", "")) for pair in pairs]
+
+    seen = words()
+    return lambda: words() != seen
+
+
+def follow(run: Run, pairs: Sequence[Pair]) -> None:
+    """Draw the page anew when there is news of these pairs."""
+    changed = news(run, pairs)
+
+    @st.fragment(run_every=EVERY)
+    def look() -> None:
+        if not state.is_leaving() and changed():
+            st.rerun()
+
+    look()
+
+
 # ---- review --------------------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -24,7 +22,7 @@ from orl_explore.runs.reviews import (
     tags_of,
 )
 from orl_explore.runs.run import Run
-from orl_explore.ui import pair_queue, pair_rule, pair_walk, reviewer, state
+from orl_explore.ui import pair_rule, pair_walk, reviewer, state
 from orl_explore.ui.pair_scene import Scene
 
 SIGNS = {ACCEPTED: "✓ accepted", REJECTED: "✗ rejected", "": ""}
@@ -44,34 +42,6 @@ def reviews_of(run: Run) -> pd.DataFrame | None:
 def verdicts_of(reviews: pd.DataFrame) -> dict[Pair, str]:
     """Verdict by pair."""
     return {Pair(*row[:4]): row[4] for row in reviews[[*KEY, "verdict"]].itertuples(index=False, name=None)}
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _said(run_path: str, stamps: object) -> dict[Pair, tuple[str, str]]:
-    """Verdict and note by pair; none where they cannot be read."""
-    try:
-        reviews = read_reviews(Run(run_path))
-    except OrlError:
-        return {}
-    return {Pair(*row[:4]): row[4:] for row in reviews[[*KEY, "verdict", "note"]].itertuples(index=False, name=None)}
-
-
-def follow(run: Run, pairs: Sequence[Pair]) -> None:
-    """Draw the page anew when somebody says something else of one of these pairs, in whichever window."""
-
-    def said() -> list[tuple[str, str]]:
-        stamps = [state.version(file) for name in ("reviews", "pairs") if (file := run.file(name)).exists()]
-        known = _said(str(run.path), stamps)
-        return [known.get(pair, ("", "")) for pair in pairs]
-
-    seen = said()
-
-    @st.fragment(run_every=pair_queue.EVERY)
-    def look() -> None:
-        if not state.is_leaving() and said() != seen:
-            st.rerun()
-
-    look()
 
 
 def status(scene: Scene, reviews: pd.DataFrame | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,12 +133,20 @@ def show(scene: Scene, chosen: Pair, similarity: np.ndarray, reviewer: str) -> N
     """The deck, with the chosen pair in front."""
     walk = walk_of(scene, chosen, similarity)
     walk.memory["fresh"] = True
-    _deck(scene, walk, reviewer, f"{KEY_OF_DECK} {st.session_state['pairs walks']}")
+    own = [Pair(*row) for row in scene.pairs[KEY].itertuples(index=False, name=None)]
+    _deck(
+        scene,
+        walk,
+        reviewer,
+        pair_queue.news(scene.run, [*own, chosen]),
+        f"{KEY_OF_DECK} {st.session_state['pairs walks']}",
+    )
 
 
 @st.fragment(run_every=pair_queue.EVERY)
-def _deck(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
-    if st.session_state.pop("pairs walked", False):
+def _deck(scene: Scene, walk: Walk, reviewer: str, news: Callable[[], bool], name: str) -> None:
+    said = walk.memory.pop("said", False)  # what was said here, the deck shows first
+    if st.session_state.pop("pairs walked", False) or (not said and not state.is_leaving() and news()):
         st.rerun()  # the page follows
     with state.explained("review of pairs"):
         _show(scene, walk, reviewer, name)
@@ -161,6 +169,7 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
         return {step.name: step.pair for step in walk.queue if step.name in names}
 
     def said() -> None:
+        walk.memory["said"] = True
         pair_queue.save(run, st.session_state[KEY_OF_DECK].get("said"), walk.memory, pairs_of, reviewer)
 
     def moved() -> None:

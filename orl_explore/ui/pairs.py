@@ -37,8 +37,6 @@ def render(run: Run) -> None:
     chosen = _chosen(scene, neighbor_id, similarity)
     _pictures(scene, neighbor_id, reviews, chosen, similarity)
     pair_review.panel(scene, chosen, similarity, reviews)
-    own = [Pair(*row) for row in scene.pairs[KEY].itertuples(index=False, name=None)]
-    pair_review.follow(run, [*own, chosen])
     below.show(
         pair_scene.BELOW,
         lambda: _below(scene, neighbor_id, chosen, similarity, reviews),
