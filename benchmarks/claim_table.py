@@ -13,73 +13,113 @@ from claim_judging import FIGURES
 
 from orl_explore.judging.intervals import interval, read_resampled
 
-COMPARED = (("untrained", "stage1"), ("untrained", "full"), ("stage1", "full"), ("full", "oracle"))
 TESTS = {"known": "known instances", "new": "new instances"}
+BY_SEED = ("probe", "knn")
+
+Results = Mapping[str, Mapping[int, dict[str, Any]]]
+"""By arm and seed, what `claim.py` wrote."""
 
 
 def write(folder: Path, titles: Mapping[str, str], name: str) -> None:
-    """Write benchmarks/results/NAME.md: every figure of every arm, and its difference to stage 1.
+    """Write benchmarks/results/NAME.md: every figure of every arm, its gains, its seeds, and how pure its pairs are.
 
     A figure is the mean over seeds, with their standard deviation. A difference is the mean of the seeds' differences
     with its 95 % interval: of each seed, the same images are drawn for both arms, and seeds are taken as they are.
     """
-    results = {arm: _of_arm(folder, arm) for arm in titles}
-    done = {arm: of for arm, of in results.items() if of}
-    if not done:
+    results = {arm: of for arm in titles if (of := _of_arm(folder, arm))}
+    if not results:
         raise SystemExit(f"{folder} has no results yet")
     blocks = [
         "Figures in %: mean over seeds ± their standard deviation. In brackets: what the arm gains on stage 1,"
-        " with the 95 % interval over images, for these seeds; **bold** where it does not hold 0."
+        " with the 95 % interval over images, for these seeds; **bold** where it does not hold 0.",
+        *(_figures(folder, results, titles, test) for test in _tests(results)),
+        _gains(folder, results, titles),
+        _seeds(results, titles),
+        _pairs(results, titles),
+        *_remarks(results, titles),
     ]
-    for test, called in TESTS.items():
-        if not any(f"probe/{test}" in one["figures"] for of in done.values() for one in of.values()):
-            continue
-        figures = _measured(done, test)
-        rows: list[list[object]] = [[f"{called}", "seeds", *figures.values()]]
-        for arm, of in done.items():
-            cells = [_cell(folder, arm, of, results["stage1"], f"{figure}/{test}") for figure in figures]
-            rows.append([titles[arm], " ".join(str(seed) for seed in of), *cells])
-        blocks.append(report.markdown_table(rows))
-    figures = _measured(done, *TESTS)
-    rows = [["gain", "over", "on", *figures.values()]]
-    for first, second in COMPARED:
-        seeds = [seed for seed in results[second] if seed in results[first]]
-        tests = [test for test in TESTS if all(f"probe/{test}" in results[second][seed]["figures"] for seed in seeds)]
-        for test in tests if seeds else []:
+    report.save(name, "What decides whether stage 3 wins", "\n\n".join(block for block in blocks if block))
+
+
+def _tests(results: Results) -> list[str]:
+    """The test images on which anything was measured."""
+    return [test for test in TESTS if _measured(results, test)]
+
+
+def _figures(folder: Path, results: Results, titles: Mapping[str, str], test: str) -> str:
+    """Every figure of every arm on some test images."""
+    figures, stage1 = _measured(results, test), results.get("stage1", {})
+    rows: list[list[object]] = [[TESTS[test], "seeds", *figures.values()]]
+    for arm, of in results.items():
+        cells = [_cell(folder, arm, of, stage1, f"{figure}/{test}") for figure in figures]
+        rows.append([titles[arm], " ".join(str(seed) for seed in of), *cells])
+    return report.markdown_table(rows)
+
+
+def _gains(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
+    """What stage 1 and stage 3 gain on the untrained network and on each other, and every other arm on stage 3."""
+    compared = [("untrained", "stage1"), ("untrained", "full"), ("stage1", "full")]
+    compared += [("full", arm) for arm in results if arm not in ("untrained", "stage1", "full")]
+    figures = _measured(results, *TESTS)
+    rows: list[list[object]] = [["gain", "over", "on", *figures.values()]]
+    for first, second in compared:
+        for test in _tests(results):
             cells = []
             for key in (f"{figure}/{test}" for figure in figures):
-                both = [seed for seed in seeds if all(key in results[arm][seed]["figures"] for arm in (first, second))]
-                cells.append(_shown(*gain(folder, first, second, both, key)) if both else "")
-            rows.append([titles[second], titles[first], TESTS[test], *cells])
-    if len(rows) > 1:
-        blocks.append(report.markdown_table(rows))
-    rows = [["pairs", "pairs", "of two objects", "of these, of one category", "chance", "times chance"]]
-    for arm, of in done.items():
-        if all("purity" in one for one in of.values()):
-            mean = {
-                key: np.mean([one[key] for one in of.values()])
-                for key in ("pairs", "object_pairs", "purity", "purity_chance")
-            }
-            rows.append(
-                [
-                    titles[arm],
-                    f"{mean['pairs']:,.0f}",
-                    *(f"{100 * mean[key]:.1f} %" for key in ("object_pairs", "purity", "purity_chance")),
-                    f"{mean['purity'] / mean['purity_chance']:.1f}",
+                of = [
+                    {seed for seed, one in results.get(arm, {}).items() if key in one["figures"]}
+                    for arm in (first, second)
                 ]
-            )
-    if len(rows) > 1:
-        blocks.append(report.markdown_table(rows))
-    missing = [titles[arm] for arm in titles if arm not in done]
-    if missing:
-        blocks.append(f"Not run: {'; '.join(missing)}.")
-    for seed in sorted({seed for of in done.values() for seed in of}):
-        built_on = {of[seed]["stage1"] for of in done.values() if "stage1" in of.get(seed, {})}
+                both = sorted(set.intersection(*of))
+                cells.append(_shown(*gain(folder, first, second, both, key)) if both else "")
+            if any(cells):
+                rows.append([titles[second], titles[first], TESTS[test], *cells])
+    return report.markdown_table(rows) if len(rows) > 1 else ""
+
+
+def _seeds(results: Results, titles: Mapping[str, str]) -> str:
+    """Two figures of every arm, seed by seed, and of its pairs how many times chance they are of one category."""
+    seeds, test = sorted({seed for of in results.values() for seed in of}), _tests(results)[-1]
+    columns = [(f"{figure}/{test}", seed) for figure in BY_SEED for seed in seeds]
+    header = [f"{FIGURES[key.split('/')[0]]}, seed {seed}" for key, seed in columns]
+    rows: list[list[object]] = [
+        [f"seed by seed, {TESTS[test]}", *header, *(f"pairs, times chance, seed {seed}" for seed in seeds)]
+    ]
+    for arm, of in results.items():
+        values = [100 * of[seed]["figures"][key]["value"] if seed in of else None for key, seed in columns]
+        pure = [
+            of[seed]["purity"] / of[seed]["purity_chance"] if "purity" in of.get(seed, {}) else None for seed in seeds
+        ]
+        rows.append([titles[arm], *("" if value is None else f"{value:.1f}" for value in (*values, *pure))])
+    return report.markdown_table(rows)
+
+
+def _pairs(results: Results, titles: Mapping[str, str]) -> str:
+    """How many pairs the arms had, and how often these join one category."""
+    rows: list[list[object]] = [
+        ["pairs", "pairs", "of two objects", "of these, of one category", "chance", "times chance"]
+    ]
+    for arm, of in results.items():
+        if not all("purity" in one for one in of.values()):
+            continue
+        names = ("pairs", "object_pairs", "purity", "purity_chance")
+        mean = {name: np.mean([one[name] for one in of.values()]) for name in names}
+        shares = (f"{100 * mean[name]:.1f} %" for name in names[1:])
+        rows.append([titles[arm], f"{mean['pairs']:,.0f}", *shares, f"{mean['purity'] / mean['purity_chance']:.1f}"])
+    return report.markdown_table(rows) if len(rows) > 1 else ""
+
+
+def _remarks(results: Results, titles: Mapping[str, str]) -> list[str]:
+    """What a reader has to know of all of it."""
+    found = []
+    if missing := [titles[arm] for arm in titles if arm not in results]:
+        found.append(f"Not run: {'; '.join(missing)}.")
+    for seed in sorted({seed for of in results.values() for seed in of}):
+        built_on = {of[seed]["stage1"] for of in results.values() if "stage1" in of.get(seed, {})}
         if len(built_on) > 1:
-            blocks.append(f"Arms of seed {seed} build on {len(built_on)} different stages 1: do not compare them.")
-    hours = sum(one["core_seconds"] for of in done.values() for one in of.values()) / 3600
-    blocks.append(f"{hours:.1f} core hours at least: of what was stopped and continued, only the last part counts.")
-    report.save(name, "What decides whether stage 3 wins", "\n\n".join(blocks))
+            found.append(f"Arms of seed {seed} build on {len(built_on)} different stages 1: do not compare them.")
+    hours = sum(one["core_seconds"] for of in results.values() for one in of.values()) / 3600
+    return [*found, f"{hours:.1f} core hours at least: of what was stopped and continued, only the last part counts."]
 
 
 def _of_arm(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
@@ -89,9 +129,9 @@ def _of_arm(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
     return {one["seed"]: one for one in found}
 
 
-def _measured(done: Mapping[str, Mapping[int, dict[str, Any]]], *tests: str) -> dict[str, str]:
+def _measured(results: Results, *tests: str) -> dict[str, str]:
     """The figures that at least one result on these test images has: results from before one was added lack it."""
-    known = {name for of in done.values() for one in of.values() for name in one["figures"]}
+    known = {name for of in results.values() for one in of.values() for name in one["figures"]}
     return {key: title for key, title in FIGURES.items() if any(f"{key}/{test}" in known for test in tests)}
 
 

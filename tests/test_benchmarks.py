@@ -89,18 +89,50 @@ def test_the_gain_is_the_mean_over_seeds(claim, tmp_path):
     assert same == (0, 0, 0)
 
 
-def test_the_figure_shows_each_arm_with_its_seeds(claim, tmp_path):
-    """Of one seed 12 of 16 are right where stage 1 has 8, of the other 10: +25 and +12.5 points, 18.75 on average."""
-    for seed, right in ((1, 12), (2, 10)):
-        folder = tmp_path / "scenes" / f"seed{seed}"
-        folder.mkdir(parents=True)
-        for arm, count in (("stage1", 8), ("full", right)):
-            items = Scored.of(np.arange(16) < count)
+def results(folder, arms):
+    """Results of seeds 1 and 2: `arms` says how many of 16 objects each arm has right with either."""
+    for number, seed in enumerate((1, 2)):
+        (folder / f"seed{seed}").mkdir(parents=True)
+        for arm, counts in arms.items():
+            items = Scored.of(np.arange(16) < counts[number])
             figures = {
                 f"{key}/{test}": {"value": items.value()} for key in ("probe", "knn") for test in ("known", "new")
             }
-            write_items(folder / f"{arm}.npz", dict.fromkeys(figures, items))
-            (folder / f"{arm}.json").write_text(json.dumps({"seed": seed, "figures": figures}))
+            file = folder / f"seed{seed}" / arm
+            write_items(file.with_suffix(".npz"), dict.fromkeys(figures, items))
+            facts = {"seed": seed, "core_seconds": 3600, "figures": figures, "stage1": f"weights of {seed}"}
+            if arm != "stage1":
+                facts |= {"pairs": 100, "object_pairs": 0.5, "purity": 0.3, "purity_chance": 0.05}
+            file.with_suffix(".json").write_text(json.dumps(facts))
+
+
+def test_the_table_has_gains_over_stage_3_seeds_and_what_is_missing(claim, tmp_path, monkeypatch):
+    """Of 16: stage 1 has 8 and 8, stage 3 12 and 10, without inter 12 and 14: 50, 68.75 and 81.25 %."""
+    results(tmp_path, {"stage1": (8, 8), "full": (12, 10), "intra": (12, 14)})
+    written = []
+    monkeypatch.setattr(claim["claim_table"].report, "save", lambda name, title, body: written.append(body))
+    titles = {"stage1": "stage 1", "full": "stage 3", "intra": "without inter", "oracle": "oracle pairs"}
+    claim["claim_table"].write(tmp_path, titles, "name")
+    lines = written[-1].splitlines()
+    (gained,) = [line for line in lines if line.startswith("| without inter | stage 3 | new instances")]
+    assert gained.split(" | ")[3].lstrip("*").startswith("+12.5, ")
+    (seeds,) = [line for line in lines if line.startswith("| without inter | 75.0")]
+    assert seeds == "| without inter | 75.0 | 87.5 | 75.0 | 87.5 | 6.0 | 6.0 |"  # probe, kNN, pairs; seeds 1 and 2
+    assert "| stage 3 | 1 2 | 68.8 ± 8.8 (" in written[-1]
+    assert "Not run: oracle pairs." in written[-1]
+    assert "6.0 core hours" in written[-1]
+    assert "do not compare" not in written[-1]
+    file = tmp_path / "seed2" / "intra.json"
+    file.write_text(file.read_text().replace("weights of 2", "others"))
+    claim["claim_table"].write(tmp_path, titles, "name")
+    assert "Arms of seed 2 build on 2 different stages 1: do not compare them." in written[-1]
+    with pytest.raises(SystemExit, match="no results"):
+        claim["claim_table"].write(tmp_path / "nowhere", titles, "name")
+
+
+def test_the_figure_shows_each_arm_with_its_seeds(claim, tmp_path):
+    """Of one seed 12 of 16 are right where stage 1 has 8, of the other 10: +25 and +12.5 points, 18.75 on average."""
+    results(tmp_path / "scenes", {"stage1": (8, 8), "full": (12, 10)})
     made = claim["claim_figure"].draw(tmp_path)
     assert list(made.layout.yaxis.ticktext) == ["stage 3"]
     (mean, seeds) = [trace for trace in made.data if trace.y[0] > 1]  # the probe stands above the line

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orl_explore.figures import style
+from orl_explore.figures.object_map import OTHERS
 from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import ACCEPTED, REJECTED
@@ -29,8 +30,8 @@ GRAY = style.PALETTE[-1]
 """Boxes without a pair; so no pair is gray."""
 SHOWN = 40
 """Categories that the matrix of categories has rows of their own for."""
-OTHER, OTHER_CODE = "(others)", -2
-"""What its row of all other categories is called, and its number."""
+OTHER_CODE = -2
+"""Number of its row of all other categories."""
 DARK = ("#E69F00", "#56B4E9", "#F0E442")
 """Colors of the palette that want dark letters on them."""
 
@@ -346,7 +347,7 @@ def confusion(table: pd.DataFrame, categories: Sequence[str], *, height: int = 4
     codes = np.r_[shown_codes, [OTHER_CODE] * (len(shown_codes) < len(categories)), -1].astype(np.int64)
     names = [
         *(categories[code] for code in shown_codes.tolist()),
-        *([OTHER] * (len(codes) - len(shown_codes) - 1)),
+        *([OTHERS] * (len(codes) - len(shown_codes) - 1)),
         UNLABELED,
     ]
     place = np.full(len(categories) + 1, len(shown_codes))  # of the others

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.images.image_set import ImageSet
+from orl_explore.runs.pair_query import NO_CATEGORY
 
 ON_IOU: Final = 0.5
 """A region is on an object when its IoU with the object's box is at least this ..."""
@@ -392,7 +393,7 @@ def same_category(pairs: pd.DataFrame, categories: pd.Series) -> float:
     return _share((query[both] == key[both]).sum(), both.sum())
 
 
-UNLABELED: Final = "(unlabeled)"
+UNLABELED: Final = NO_CATEGORY
 """Label of a region that is on no annotated object; in parentheses, as a category may be called unlabeled."""
 
 NAMELESS: Final = "(no name)"

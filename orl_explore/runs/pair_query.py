@@ -32,7 +32,7 @@ UNLABELED_CODE: Final = -1
 UNLABELED: Final = "unlabeled"
 """How a query names that, where no category is called so."""
 NO_CATEGORY: Final = "(unlabeled)"
-"""What it is called where people read it, as `judging.diagnostics.UNLABELED`."""
+"""What it is called where people read it, as a category may be called unlabeled."""
 
 DOUBTS: Final = ("near the cut", "weak", "hub", "not mutual", "labels differ", "near-duplicates")
 """Reasons to doubt a pair, in the order of the bits of the column `doubts`."""
