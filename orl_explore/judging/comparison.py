@@ -173,6 +173,10 @@ class Comparison:
         """Overlap to expect of neighbors drawn blindly."""
         return self.a.shape[1] / (len(self.a) - 1)
 
+    def table(self) -> pd.DataFrame:
+        """The images, (N,) rows: image_id, and shared, the share of kept neighbors."""
+        return pd.DataFrame({"image_id": self.image_ids, "shared": self.overlap})
+
     def of_image(self, row: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Neighbors of one image by A and by B: neighbor_id, row and sign (`kept`, `lost` or `gained`), nearest first.
 

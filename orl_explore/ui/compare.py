@@ -13,6 +13,7 @@ from orl_explore.judging import comparison, published, results
 from orl_explore.judging.comparison import Source
 from orl_explore.runs.run import Run
 from orl_explore.ui import compare_images, compare_objects, compare_pairs, encoders, state
+from orl_explore.ui.downloads import csv_button
 
 MEANINGFUL = (("stage1", "stage3"), ("random", "stage3"), ("random", "stage1"), ("random", "stage2"))
 """What is compared at first: the first of these that a run has. Stage 1 against stage 3 is what the paper is about."""
@@ -101,6 +102,7 @@ def _judged(run: Run) -> None:
         st.info(state.sentence(str(error)))
     else:
         st.markdown(state.markdown_table(table.map(_number)))
+        csv_button(table, "worth", index=True)
         st.caption("Probe and kNN are asked about annotated objects here, and about proposal boxes under *Objects*.")
         if "chance" in table and table["chance"].isna().all():
             st.caption("Without annotations nothing can be judged by labels.")
@@ -108,6 +110,7 @@ def _judged(run: Run) -> None:
     if len(transfer):
         st.markdown("**Transfer protocols, measured on this run's encoders**")
         st.dataframe(transfer, hide_index=True, placeholder=state.MISSING)
+        csv_button(transfer, "transfer")
         st.caption(
             state.sentence(
                 "Percent, with 95 % intervals over the test images; from evaluation/transfer/."
@@ -115,7 +118,9 @@ def _judged(run: Run) -> None:
             )
         )
     st.markdown("**Published by others, not measured here**")
-    st.dataframe(published.published_table(), hide_index=True, placeholder=state.MISSING)
+    by_others = published.published_table()
+    st.dataframe(by_others, hide_index=True, placeholder=state.MISSING)
+    csv_button(by_others, "published")
     st.caption(
         "A dash: in that source, but not copied here. Of other data and networks: not to be compared with those above."
     )

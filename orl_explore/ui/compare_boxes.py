@@ -13,10 +13,10 @@ from orl_explore.judging import objects
 from orl_explore.judging.objects import Boxes, Neighborhoods
 from orl_explore.numbers import similarity_text
 from orl_explore.runs import region_embeddings as stored
-from orl_explore.runs.files import csv_text
 from orl_explore.runs.run import Run
 from orl_explore.ui import below, encoders, pair_alike, state, tiles
 from orl_explore.ui.compare_images import SIGNS
+from orl_explore.ui.downloads import csv_button
 
 CELL = 72
 """Width of a crop, pixels."""
@@ -61,7 +61,7 @@ def moved(run: Run, near: Neighborhoods, category: str | None) -> int:
             crop(run, region, near.boxes)
             st.caption(text)
             look(region, f"moved {region}")
-    download(table, "moved")
+    csv_button(table, "moved")
     return int(table["region_id"].iloc[0])
 
 
@@ -127,7 +127,7 @@ def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) 
         tables.append(
             pd.DataFrame({"by": letter, "region_id": boxes.region_ids[own], "cosine": cosines, "sign": signs})[own >= 0]
         )
-    download(pd.concat(tables), f"nearest-of-{region}")
+    csv_button(pd.concat(tables), f"nearest-of-{region}")
 
 
 def _more(run: Run, boxes: Boxes, pair: tuple[str, str]) -> str:
@@ -179,16 +179,3 @@ def look(region: int, name: str) -> None:
 def _look_at(region: int) -> None:
     state.set_parameters(region=str(region))
     below.bring_into_view(ONE_BOX)
-
-
-def download(table: pd.DataFrame, name: str, *, index: bool = False) -> None:
-    """A button that offers a table as CSV."""
-    st.download_button(
-        "CSV",
-        lambda: csv_text(table.reset_index() if index else table).encode(),
-        f"{name}.csv",
-        key=f"compare download {name}",
-        icon=":material/download:",
-        type="tertiary",
-        on_click="ignore",
-    )

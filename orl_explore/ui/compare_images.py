@@ -18,6 +18,7 @@ from orl_explore.maps import plane
 from orl_explore.numbers import percent_text, points_text
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state, tiles
+from orl_explore.ui.downloads import csv_button
 
 ASK_FROM = 5000
 """Images from which on embedding them takes so long that the reader is asked first."""
@@ -137,6 +138,8 @@ def _figures(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
         key="compare overlap",
         alt="histogram of kept neighbors per image",
     )
+    with left:
+        csv_button(compared.table(), "shared-neighbors")
     with right:
         st.metric(
             "Neighbors that A and B share",
@@ -181,9 +184,12 @@ def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
     label = "" if labels is None else f"{state.plain(str(labels.iloc[row]))}: "
     kept = int(compared.kept_a[row].sum())
     st.markdown(f"{label}{kept} of {compared.a.shape[1]} neighbors are kept from A to B.")
-    for letter, title, neighbors in zip("AB", titles, compared.of_image(row), strict=True):
+    found = compared.of_image(row)
+    for letter, title, neighbors in zip("AB", titles, found, strict=True):
         st.markdown(f"**{letter}** · {state.plain(title)}")
         _row(run, letter, neighbors, labels, row)
+    by = pd.concat([table.assign(encoder=letter) for letter, table in zip("AB", found, strict=True)])
+    csv_button(by, f"neighbors-of-{image_id}")
 
 
 def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | None, row: int) -> None:
@@ -198,15 +204,21 @@ def _row(run: Run, letter: str, neighbors: pd.DataFrame, labels: pd.Series | Non
                 label, own = labels.iloc[position], labels.iloc[row]
                 sign_of_label = "=" if label == own else "≠"
                 st.caption(f"{sign_of_label} {state.plain(str(label))}")
-            st.button(
-                "",
-                icon=":material/visibility:",
-                key=f"compare look {letter} {rank}",
-                help=f"Look at {state.plain(state.file_name(run, number))}",
-                type="tertiary",
-                on_click=state.choose_image,
-                args=(number,),
-            )
+            _look(run, number, f"{letter} {rank}")
+
+
+def _look(run: Run, image_id: int, name: str) -> None:
+    """A button that looks at an image."""
+    words = f"Look at {state.plain(state.file_name(run, image_id))}"
+    st.button(
+        words,
+        icon=":material/visibility:",
+        key=f"compare look at {name}",
+        help=words,
+        type="tertiary",
+        on_click=state.choose_image,
+        args=(image_id,),
+    )
 
 
 # ---- two maps ------------------------------------------------------------------------------------------------------
@@ -279,6 +291,7 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
         st.caption(
             f"They keep {percent_text(overlap)} of their neighbors, all images {percent_text(compared.mean_overlap)}."
         )
+        csv_button(compared.table().iloc[marked], "marked-images")
         st.button("Clear", icon=":material/close:", key="compare clear", on_click=_clear, args=(run,))
     sizes = state.sizes(run, compared.image_ids[marked[:SHOWN]].tolist())
     columns = tiles.cells(sizes, "compare marked", width=CELL)
@@ -286,12 +299,4 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
         number = int(compared.image_ids[row])
         with column:
             st.image(state.tile(run, number), width="stretch", alt=f"marked image {rank + 1}")
-            st.button(
-                "",
-                icon=":material/visibility:",
-                key=f"compare marked {rank}",
-                help=f"Look at {state.plain(state.file_name(run, number))}",
-                type="tertiary",
-                on_click=state.choose_image,
-                args=(number,),
-            )
+            _look(run, number, f"marked {rank}")

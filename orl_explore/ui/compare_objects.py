@@ -17,7 +17,7 @@ from orl_explore.runs import region_embeddings as stored
 from orl_explore.runs.region_embeddings import RegionEmbeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui import compare_boxes, encoders, map_address, map_filter, state
-from orl_explore.ui.compare_boxes import download
+from orl_explore.ui.downloads import csv_button
 
 
 def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> None:
@@ -126,13 +126,18 @@ def figures_table(found: dict[str, Change]) -> pd.DataFrame:
     return table.drop(columns="chance") if (table["chance"] == "-").all() else table
 
 
+def changes_table(found: dict[str, Change]) -> pd.DataFrame:
+    """Figures as numbers, with all that is known of each."""
+    return pd.DataFrame([one._asdict() for one in found.values()], index=list(found))
+
+
 def _figures(found: dict[str, Change]) -> None:
     if not found:
         return
     st.markdown(state.markdown_table(figures_table(found)))
     with st.container(horizontal=True, vertical_alignment="center"):
         _explain_figures()
-        download(pd.DataFrame([one._asdict() for one in found.values()], index=list(found)), "figures", index=True)
+        csv_button(changes_table(found), "figures", index=True)
 
 
 def _explain_figures() -> None:
@@ -186,7 +191,7 @@ def _categories(run: Run, pair: tuple[str, str], table: pd.DataFrame) -> str | N
             " proposal boxes. Click a row.",
             width="stretch",
         )
-        download(table, "categories")
+        csv_button(table, "categories")
     wanted = st.query_params.get("category")
     if wanted is not None and wanted not in names:
         state.fall_back(f"No box is on a {wanted[:40]}: {names[0]} is shown.")
@@ -270,4 +275,4 @@ def _learned(near: Neighborhoods, row: pd.Series) -> None:
         config={"displayModeBar": False},
         alt=f"what the nearest boxes of {category} are on, by A and by B",
     )
-    download(company, f"nearest-of-{category}")
+    csv_button(company, f"nearest-of-{category}")

@@ -16,8 +16,9 @@ from orl_explore.pairs import compare_pairs
 from orl_explore.runs.region_embeddings import command_for_all
 from orl_explore.runs.run import Run
 from orl_explore.ui import compare_images, encoders, pair_rule, state, tiles
-from orl_explore.ui.compare_boxes import CELL, crop, download, why
-from orl_explore.ui.compare_objects import figures_table, shared
+from orl_explore.ui.compare_boxes import CELL, crop, why
+from orl_explore.ui.compare_objects import changes_table, figures_table, shared
+from orl_explore.ui.downloads import csv_button
 
 FEW = 2
 """Boxes of an image, on average, below which a sample says nothing about pairs."""
@@ -73,6 +74,8 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
         st.columns(4), ("Pairs by A", "Pairs by B", "Gained", "Lost"), (a, b, gained, lost), strict=True
     ):
         column.metric(name, f"{len(rows):,}", border=True)
+        if rows is a or rows is b:  # those of the others stand below their pictures
+            csv_button(rows, name.lower().replace(" ", "-"), place=column)
     found = purities(boxes, a, b, gained, lost)
     if found:
         st.markdown(state.markdown_table(figures_table(found)))
@@ -80,6 +83,7 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
             "Of the pairs that join two boxes on objects, the percentage of one category, ± one standard error over"
             " images. In the second row, A stands for the pairs that B has lost and B for those that it has gained."
         )
+        csv_button(changes_table(found), "purity-of-pairs", index=True)
     for name, rows in (("Gained", gained), ("Lost", lost)):
         st.markdown(f"**{name}**, the most similar of {len(rows):,}")
         best = rows.sort_values("similarity", ascending=False, kind="stable").drop_duplicates("image_id").head(SHOWN)
@@ -97,7 +101,7 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
                 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                     st.caption(similarity_text(value))
                     why(run, query, key, f"{name} {query} {key}")
-        download(rows, f"pairs-{name.lower()}")
+        csv_button(rows, f"pairs-{name.lower()}")
 
 
 def purities(

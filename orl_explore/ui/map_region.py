@@ -14,10 +14,10 @@ from orl_explore.errors import typed
 from orl_explore.figures import drawing, style
 from orl_explore.maps import similar_regions
 from orl_explore.numbers import similarity_text
-from orl_explore.runs.files import csv_text
 from orl_explore.runs.region_embeddings import MINED, command_for_all, name_of, read_region_embeddings
 from orl_explore.runs.run import Run
 from orl_explore.ui import below, keeping, map_address, map_legend, point_map, state, tiles
+from orl_explore.ui.downloads import csv_button
 from orl_explore.ui.map_legend import Legend
 
 SIMILAR: Final = 6
@@ -261,15 +261,7 @@ def _selection(
         after=st.rerun,  # the colors of the map have it, too
     )
     table = _ordered(run, table, encoder, order)
-    right.download_button(
-        "CSV",
-        csv_text(_export(run, table)),
-        file_name="regions.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        key="object map csv",
-        width="stretch",
-    )
+    csv_button(lambda: _export(run, table), "regions", place=right, type="secondary", width="stretch")
     size = COLUMNS * ROWS
     pages = -(-len(table) // size)
     page = 1

@@ -20,6 +20,7 @@ from orl_explore.runs.states import StageState
 from orl_explore.runs.tables import MINED
 from orl_explore.settings import TrainSettings
 from orl_explore.ui import state
+from orl_explore.ui.downloads import csv_button
 
 STAGES = {"stage1": "Stage 1 · images", "stage2": "Stage 2 · correspondences", "stage3": "Stage 3 · objects"}
 
@@ -284,6 +285,7 @@ def show_data(run: Run) -> None:
     st.markdown("From " + ", ".join(map(state.plain, facts.get("sources", []))))
     if len(skipped):
         st.dataframe(skipped, hide_index=True, placeholder=state.MISSING, alt="files that were left out, and why")
+        csv_button(skipped, "skipped-files")
     for line in Findings.from_dict(facts).lines():
         st.markdown(state.plain(line.strip()))
 
@@ -296,12 +298,9 @@ def _opened(key: str, title: str, icon: str) -> Any:
 
 def _differences(run: Run) -> None:
     rows = [(key, str(paper), str(own)) for key, (paper, own) in run.config().differences().items()]
-    st.dataframe(
-        pd.DataFrame(rows, columns=["setting", "paper", "this run"]),
-        hide_index=True,
-        placeholder=state.MISSING,
-        alt="settings of the paper and of this run",
-    )
+    table = pd.DataFrame(rows, columns=["setting", "paper", "this run"])
+    st.dataframe(table, hide_index=True, placeholder=state.MISSING, alt="settings of the paper and of this run")
+    csv_button(table, "settings")
 
 
 def _summary(run: Run) -> dict[str, Any] | None:

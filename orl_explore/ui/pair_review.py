@@ -8,7 +8,6 @@ import streamlit as st
 
 from orl_explore.errors import OrlError, typed
 from orl_explore.numbers import similarity_text
-from orl_explore.runs.files import csv_text
 from orl_explore.runs.reviews import (
     ACCEPTED,
     KEY,
@@ -23,6 +22,7 @@ from orl_explore.runs.reviews import (
 )
 from orl_explore.runs.run import Run
 from orl_explore.ui import pair_rule, pair_walk, reviewer, state
+from orl_explore.ui.downloads import csv_button
 from orl_explore.ui.pair_scene import Scene
 
 SIGNS = {ACCEPTED: "✓ accepted", REJECTED: "✗ rejected", "": ""}
@@ -123,11 +123,4 @@ def export(run: Run, reviews: pd.DataFrame | None) -> None:
         st.caption("A word behind a # in a note is a tag: tagged pairs are found by it on All pairs, and counted here.")
         return
     st.dataframe(tags, hide_index=True, width="content", alt="tags, with the pairs that have each")
-    st.download_button(
-        "Tagged pairs as CSV",
-        lambda: csv_text(tags_of(read_reviews(run))).encode(),
-        "tags.csv",
-        key="download tags",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    csv_button(lambda: tags_of(read_reviews(run)), "tags", label="Tagged pairs as CSV", type="secondary")

@@ -14,6 +14,7 @@ from orl_explore.figures import curves
 from orl_explore.judging import run_table
 from orl_explore.runs.run import Run
 from orl_explore.ui import state
+from orl_explore.ui.downloads import csv_button
 from orl_explore.ui.overview import read_metrics
 
 SIDE = 200
@@ -60,6 +61,7 @@ def render(root: Path) -> None:
         alt="all runs, with state, data, encoder and key figures",
         placeholder=state.MISSING,
     )
+    csv_button(table.drop(columns="picture"), "runs", index=True)
     chosen = [names[row] for row in picked["selection"]["rows"] if row < len(runs)]
     with st.container(horizontal=True, vertical_alignment="center"):
         if not chosen:

@@ -22,6 +22,7 @@ def test_kept_lost_and_gained():
     assert compared.kept_a.tolist() == [[False, True], [True, False], [True, True]]
     assert compared.kept_b.tolist() == [[True, False], [True, False], [True, True]]
     assert compared.overlap.tolist() == [0.5, 0.5, 1.0]
+    assert compared.table().to_dict("list") == {"image_id": compared.image_ids.tolist(), "shared": [0.5, 0.5, 1.0]}
     assert compared.mean_overlap == pytest.approx(2 / 3)
     assert compared.chance == 1
     of_a, of_b = compared.of_image(0)
