@@ -22,7 +22,17 @@ from orl_explore.numbers import percent_text, similarity_text
 from orl_explore.runs.pair_query import UNLABELED_CODE, AllPairs, Figures, PairQuery, facts_are_current, figures_of
 from orl_explore.runs.reviews import KEY, Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import cell_keys, pair_filters, pair_queue, pair_review, pair_selections, reviewer, state, tiles
+from orl_explore.ui import (
+    address,
+    cell_keys,
+    pair_filters,
+    pair_queue,
+    pair_review,
+    pair_selections,
+    reviewer,
+    state,
+    tiles,
+)
 
 VIEWS = {"look": "Look", "one": "Judge one by one", "many": f"Judge {pair_queue.TOGETHER} at a time"}
 VIEW = "judging"
@@ -126,7 +136,7 @@ def _view() -> str:
         if text is None or text in VIEWS:
             return text or "look"
         state.fall_back(f"There is no way to judge called {text[:40]}: the pairs are shown.")
-        state.set_parameters(**{VIEW: None})
+        address.put(**{VIEW: None})
         return "look"
 
     key = "all pairs view"
@@ -166,7 +176,7 @@ def _grid(pairs: AllPairs, query: PairQuery, found: Figures) -> None:
         place = min(max(whole(text) or 1, 1), pages)
         if str(place) != text:
             state.fall_back(f"These pairs have no page {text[:40]}: page {place:,} of {pages:,} is shown.")
-            state.set_parameters(at=None)
+            address.put(at=None)
         return place
 
     key = pair_filters.PLACE

@@ -71,7 +71,7 @@ export default function ({ parentElement, data, setStateValue }) {
 _watcher = st.components.v2.component("orl_below", html="<div></div>", js=SCRIPT)
 
 
-def show(key: str, draw: Callable[[], None], *, of: str, height: int) -> None:
+def show(key: str, draw: Callable[[], None], *, of: str, height: int, within_fragment: bool = False) -> None:
     """Draw what lies below the fold, or leave room for it until it is seen.
 
     Args:
@@ -79,12 +79,14 @@ def show(key: str, draw: Callable[[], None], *, of: str, height: int) -> None:
         draw: draws it.
         of: what it is of. Another one than was drawn last is not drawn before it is seen.
         height: of the room that is left at first, pixels.
+        within_fragment: what this is shown in is a fragment. Then that runs when the part is seen, and no fragment of
+            its own: what Streamlit's fragments draw no longer stays on the page when another one runs just then.
     """
     drawn = is_looked_at(key) or st.session_state.get(f"{key} drawn") in (None, of)
     if drawn:
         st.session_state[f"{key} drawn"] = of
     with st.container(key=key):
-        _watch(key, of, height)
+        (_watch if within_fragment else _watch_alone)(key, of, height)
         if drawn:
             draw()
 
@@ -102,10 +104,14 @@ def is_looked_at(key: str) -> bool:
 
 
 @st.fragment
+def _watch_alone(key: str, of: str, height: int) -> None:
+    if st.session_state.get(f"{key} drawn") != of and is_looked_at(key):
+        st.rerun()
+    _watch(key, of, height)
+
+
 def _watch(key: str, of: str, height: int) -> None:
     drawn, believed = st.session_state.get(f"{key} drawn") == of, is_looked_at(key)
-    if not drawn and believed:
-        st.rerun()
     data = {
         "frame": key,
         "of": of,

@@ -12,7 +12,7 @@ from orl_explore.errors import OrlError
 from orl_explore.judging import comparison, published, results
 from orl_explore.judging.comparison import Source
 from orl_explore.runs.run import Run
-from orl_explore.ui import compare_images, compare_objects, compare_pairs, encoders, state
+from orl_explore.ui import address, compare_images, compare_objects, compare_pairs, encoders, state
 from orl_explore.ui.downloads import csv_button
 
 MEANINGFUL = (("stage1", "stage3"), ("random", "stage3"), ("random", "stage1"), ("random", "stage2"))
@@ -63,23 +63,29 @@ def _choose(run: Run, found: dict[str, Source]) -> tuple[str, str] | None:
         return None
     made = []
     for column, letter, usual in zip(st.columns(2), "ab", default, strict=True):
-        wanted = st.query_params.get(letter)
+        wanted = address.get(letter)
         if wanted is not None and wanted not in names:
             state.fall_back(f"There is no encoder {wanted[:60]} here: {encoders.title(usual)} is shown.")
-            st.query_params.pop(letter)
+            address.put(**{letter: None})
             wanted = None
         key = f"{letter} of {run.path}"
-        st.session_state[key] = st.query_params[letter] = wanted or usual
+        st.session_state[key] = wanted or usual
+        address.put(**{letter: wanted or usual})
         made.append(
             column.selectbox(
                 f"Encoder {letter.upper()}",
                 names,
                 format_func=encoders.title,
                 key=key,
-                on_change=lambda letter=letter, key=key: st.query_params.__setitem__(letter, st.session_state[key]),
+                on_change=_chosen,
+                args=(key, letter),
             )
         )
     return made[0], made[1]
+
+
+def _chosen(key: str, letter: str) -> None:
+    address.hear(key, letter, st.session_state[key])
 
 
 def _default(found: dict[str, Source]) -> tuple[str, str] | None:

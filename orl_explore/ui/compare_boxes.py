@@ -14,7 +14,7 @@ from orl_explore.judging.objects import Boxes, Neighborhoods
 from orl_explore.numbers import similarity_text
 from orl_explore.runs import region_embeddings as stored
 from orl_explore.runs.run import Run
-from orl_explore.ui import below, encoders, pair_alike, state, tiles
+from orl_explore.ui import address, below, encoders, pair_alike, state, tiles
 from orl_explore.ui.compare_images import SIGNS
 from orl_explore.ui.downloads import csv_button
 
@@ -81,11 +81,11 @@ def _one_box(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
 
 def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
     st.markdown("#### One box")
-    wanted = st.query_params.get("region")
+    wanted = address.get("region")
     region = state.number(wanted)
     if wanted is not None and region is None:
         state.fall_back(f"This run has no region {wanted[:40]}: another one is shown.")
-        state.set_parameters(region=None)
+        address.put(region=None)
     row = -1 if region is None else int(boxes.rows_of(np.array([region]))[0])
     if row < 0:
         if region is not None:
@@ -95,7 +95,7 @@ def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) 
     st.session_state["compare region"] = region
 
     def typed() -> None:
-        state.set_parameters(region=str(st.session_state["compare region"]))
+        address.hear("compare region", "region", str(st.session_state["compare region"]))
 
     with st.container(horizontal=True, vertical_alignment="center"):
         with st.container(width=96):
@@ -177,5 +177,5 @@ def look(region: int, name: str) -> None:
 
 
 def _look_at(region: int) -> None:
-    state.set_parameters(region=str(region))
+    address.put(region=str(region))
     below.bring_into_view(ONE_BOX)

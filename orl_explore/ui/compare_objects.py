@@ -16,7 +16,7 @@ from orl_explore.judging.objects import Boxes, Change, Neighborhoods
 from orl_explore.runs import region_embeddings as stored
 from orl_explore.runs.region_embeddings import RegionEmbeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import compare_boxes, encoders, map_address, map_filter, state
+from orl_explore.ui import address, compare_boxes, encoders, map_address, map_filter, state
 from orl_explore.ui.downloads import csv_button
 
 
@@ -171,7 +171,7 @@ def _categories(run: Run, pair: tuple[str, str], table: pd.DataFrame) -> str | N
     def clicked() -> None:
         rows = st.session_state[key]["selection"]["rows"]
         if rows:
-            st.query_params["category"] = names[rows[0]]
+            address.put(category=names[rows[0]])
 
     st.dataframe(
         shown,
@@ -192,16 +192,16 @@ def _categories(run: Run, pair: tuple[str, str], table: pd.DataFrame) -> str | N
             width="stretch",
         )
         csv_button(table, "categories")
-    wanted = st.query_params.get("category")
+    wanted = address.get("category")
     if wanted is not None and wanted not in names:
         state.fall_back(f"No box is on a {wanted[:40]}: {names[0]} is shown.")
-        st.query_params.pop("category")
+        address.put(category=None)
         wanted = None
     st.session_state["compare category"] = wanted or names[0]
 
     def chosen() -> None:
-        st.query_params["category"] = st.session_state["compare category"]
-        st.session_state["compare categories turn"] = st.session_state.get("compare categories turn", 0) + 1
+        if address.hear("compare category", "category", st.session_state["compare category"]):
+            st.session_state["compare categories turn"] = st.session_state.get("compare categories turn", 0) + 1
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         category = st.selectbox("Category", names, key="compare category", on_change=chosen, width=320)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import read_selections, selected
-from orl_explore.ui import state
+from orl_explore.ui import address, state
 
 PARAMETER = "only"
 """Of the address: the name of the selection."""
@@ -22,14 +22,18 @@ def show(run: Run) -> None:
     found = names(run)
     if not found:
         return
-    wanted = st.query_params.get(PARAMETER)
+    wanted = address.get(PARAMETER)
     st.session_state["only images of"] = wanted if wanted in found else ""
+
+    def changed() -> None:
+        address.hear("only images of", PARAMETER, st.session_state["only images of"] or None)
+
     st.selectbox(
         "Images with boxes of",
         ["", *found],
         key="only images of",
         format_func=lambda name: f"only of {name}" if name else "all images",
-        on_change=lambda: state.set_parameters(**{PARAMETER: st.session_state["only images of"] or None}),
+        on_change=changed,
         label_visibility="collapsed",
         width=180,
     )
@@ -37,10 +41,10 @@ def show(run: Run) -> None:
 
 def chosen(run: Run) -> str | None:
     """The selection that the address names; one that the run lacks is told, and dropped."""
-    wanted = st.query_params.get(PARAMETER)
+    wanted = address.get(PARAMETER)
     if wanted is not None and wanted not in names(run):
         state.fall_back(f"This run has no selection {wanted[:40]}: all images are shown.")
-        state.set_parameters(**{PARAMETER: None})
+        address.put(**{PARAMETER: None})
         return None
     return wanted
 

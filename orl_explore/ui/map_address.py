@@ -9,7 +9,7 @@ from typing import Any, Final
 import streamlit as st
 
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import address, state
 
 MOST: Final = 2000
 """Selected regions that an address holds at most: of more, it holds none."""
@@ -38,13 +38,13 @@ def choice(
     if st.session_state.get(key) not in options:
         st.session_state[key] = default
     chosen = place.selectbox(label, options, format_func=names, key=key)
-    write(run, name, None if chosen == default != st.query_params.get(name) else chosen)
+    write(run, name, None if chosen == default != address.get(name) else chosen)
     return str(chosen)
 
 
 def follow(run: Run, name: str, read: Callable[[str], Any]) -> bool:
     """Take a value from the address where that has changed by itself; whether it has."""
-    text = st.query_params.get(name)
+    text = address.get(name)
     lost = text is not None and key_of(run, name) not in st.session_state  # as after a visit to another page
     if lost or text != st.session_state.get(f"{key_of(run, name)} in address"):
         st.session_state[f"{key_of(run, name)} in address"] = text
@@ -59,10 +59,7 @@ def follow(run: Run, name: str, read: Callable[[str], Any]) -> bool:
 
 def write(run: Run, name: str, text: str | None) -> None:
     """Put a value into the address, or take it away."""
-    if text is None:
-        st.query_params.pop(name, None)
-    elif st.query_params.get(name) != text:
-        st.query_params[name] = text
+    address.put(**{name: text})
     st.session_state[f"{key_of(run, name)} in address"] = text
 
 

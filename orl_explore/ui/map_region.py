@@ -16,7 +16,7 @@ from orl_explore.maps import similar_regions
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.region_embeddings import MINED, command_for_all, name_of, read_region_embeddings
 from orl_explore.runs.run import Run
-from orl_explore.ui import below, keeping, map_address, map_legend, point_map, state, tiles
+from orl_explore.ui import address, below, keeping, map_address, map_legend, point_map, state, tiles
 from orl_explore.ui.downloads import csv_button
 from orl_explore.ui.map_legend import Legend
 
@@ -82,6 +82,14 @@ def panel(
             state.choose_image(int(regions["image_id"].iloc[region]))
         map_address.write(run, "region", None if region is None else str(region))
 
+    def typed() -> None:
+        key = map_address.key_of(run, "region")
+        found = st.session_state.get(key)
+        if address.hear(key, "region", None if found is None else str(found)):
+            choose(found)
+        else:
+            st.session_state[key] = state.number(address.get("region"))
+
     def select(found: list[int]) -> None:
         st.session_state[map_address.key_of(run, "selected")] = found
         st.session_state.pop(map_address.key_of(run, "page"), None)
@@ -104,7 +112,7 @@ def panel(
                 step=1,
                 key=map_address.key_of(run, "region"),
                 placeholder="click a point",
-                on_change=lambda: choose(chosen_now(run)),
+                on_change=typed,
                 help="The region whose crop is shown: click a point of the map, or type its number.",
             )
             with state.explained("region of the object map"):
@@ -122,7 +130,7 @@ def panel(
                 for encoder in encoders:
                     _similar(run, regions, region, encoder, bring)
 
-    below.show(CHOSEN, draw, of=str(run.path), height=0)
+    below.show(CHOSEN, draw, of=str(run.path), height=0, within_fragment=True)
     with state.explained("the selection on the object map"):
         if picked:
             _selection(run, facts, picked, encoders[0], bring, select)
@@ -138,12 +146,6 @@ def panel(
             on_select=select,
             on_hide=lambda numbers: map_legend.hide(run, legend, numbers),
         )
-
-
-def chosen_now(run: Run) -> int | None:
-    """What stands in the field."""
-    found = st.session_state.get(map_address.key_of(run, "region"))
-    return None if found is None else int(found)
 
 
 def _open(run: Run, page: str, image_id: int) -> None:

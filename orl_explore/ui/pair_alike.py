@@ -14,7 +14,7 @@ from orl_explore.judging.comparison import Source
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import below, encoders, pair_places, state
+from orl_explore.ui import address, below, encoders, pair_places, state
 from orl_explore.ui.pair_places import Place, Seen
 from orl_explore.ui.pair_scene import BELOW, Scene
 
@@ -48,7 +48,7 @@ def open_boxes(run: Run, first: int, second: int) -> None:
 
 def is_asked_for() -> bool:
     """Whether the address names boxes to look at."""
-    return "boxes" in st.query_params
+    return address.get("boxes") is not None
 
 
 # ---- what is looked at ---------------------------------------------------------------------------------------------
@@ -57,13 +57,13 @@ def is_asked_for() -> bool:
 def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
     """Numbers of the two boxes; any two of the run can be typed."""
     pair, count = (chosen.query_region, chosen.key_region), len(scene.boxes)
-    numbers = [whole(text) for text in st.query_params.get("boxes", "").split("-")]
+    wanted = address.get("boxes") or ""
+    numbers = [whole(text) for text in wanted.split("-")]
     named = [number for number in numbers if number is not None and 0 <= number < count]
     found = (named[0], named[1]) if len(named) == len(numbers) == 2 else None
     if is_asked_for() and found is None:
-        wanted = st.query_params["boxes"]
         state.fall_back(f"This run has no two boxes {wanted[:40]}: those of the pair are shown.")
-        state.set_parameters(boxes=None)
+        address.put(boxes=None)
     shown = found or pair
     # Fields of their own for what is shown: one whose value is set from here would say it again as if it were typed.
     keys = [f"alike {letter} {pair} {shown}" for letter in "AB"]
@@ -71,7 +71,7 @@ def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
     def typed() -> None:
         said = tuple(st.session_state[key] for key in keys)
         if said != shown:  # Streamlit tells of a field that is new, too
-            state.set_parameters(boxes="-".join(map(str, said)), place=None)
+            address.put(boxes="-".join(map(str, said)), place=None)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for letter, key, region in zip("AB", keys, shown, strict=True):
@@ -95,7 +95,7 @@ def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
 
 
 def _forget() -> None:
-    state.set_parameters(boxes=None, place=None)
+    address.put(boxes=None, place=None)
 
 
 def _encoders(run: Run) -> dict[str, Source]:
@@ -110,7 +110,7 @@ def _encoders(run: Run) -> dict[str, Source]:
         if named != names:
             others = "the others" if named else "its own"
             state.fall_back(f"This run does not have all of the encoders {str(text)[:60]}: {others} are asked.")
-            state.set_parameters(**{BY: ",".join(named) or None})
+            address.put(**{BY: ",".join(named) or None})
         return named or default
 
     def write(names: list[str]) -> str | None:
@@ -129,7 +129,7 @@ def _view() -> str:
     def read(text: str | None) -> str:
         if text is not None and text not in views:
             state.fall_back(f"There is no view {text[:40]} of two boxes: {views[first].lower()} are shown.")
-            state.set_parameters(**{LOOK: None})
+            address.put(**{LOOK: None})
         return text if text in views else first
 
     key = "alike view"
@@ -149,11 +149,11 @@ def _view() -> str:
 
 def _place() -> Place | None:
     """The place that the address names."""
-    wanted = st.query_params.get("place")
+    wanted = address.get("place")
     found = None if wanted is None else Place.read(wanted)
     if wanted is not None and found is None:
         state.fall_back(f"There is no place {wanted[:40]} in two boxes: where most of the likeness is, is shown.")
-        state.set_parameters(place=None)
+        address.put(place=None)
     return found
 
 
@@ -180,7 +180,7 @@ def _shown(scene: Scene, regions: tuple[int, int], names: dict[str, Source]) -> 
             view=view,
             place=_place(),
             name=f"{scene.run.path} {regions} {','.join(names)}",
-            on_place=lambda place: st.query_params.__setitem__("place", str(place)),
+            on_place=lambda place: address.put(place=str(place)),
         )
         for one in seen:
             if one.maps[0].neglected:

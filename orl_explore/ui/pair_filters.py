@@ -10,7 +10,7 @@ import streamlit as st
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.pair_query import DOUBTS, SORTS, UNLABELED_CODE, VERDICTS, AllPairs, PairQuery
-from orl_explore.ui import image_filter, state
+from orl_explore.ui import address, image_filter, state
 
 PARAMETER = "pairs"
 """Of the address: the query as `PairQuery` spells it."""
@@ -43,7 +43,7 @@ _TEXTS, _NUMBERS = ("tag",), ("seed", "image", "box", "key")
 def current() -> PairQuery:
     """The query that the address has; an empty one, with a sentence, where it has none that can be read."""
     try:
-        return PairQuery.parse(st.query_params.get(PARAMETER, ""))
+        return PairQuery.parse(address.get(PARAMETER) or "")
     except OrlError as error:
         st.warning(state.sentence(f"The link leads nowhere, {error}. The most doubtful pairs are shown."))
         return PairQuery()
@@ -51,7 +51,7 @@ def current() -> PairQuery:
 
 def choose(query: PairQuery) -> None:
     """Ask for other pairs from now on; the address follows. Made for callbacks."""
-    state.set_parameters(**{PARAMETER: query.text(), "at": None})
+    address.put(**{PARAMETER: query.text(), "at": None})
     st.session_state.pop(PLACE, None)
 
 

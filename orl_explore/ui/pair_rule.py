@@ -13,7 +13,7 @@ from orl_explore.judging import verdicts
 from orl_explore.judging.verdicts import Rule
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import below, state
+from orl_explore.ui import address, below, state
 from orl_explore.ui.pair_scene import BELOW, Scene, has_embeddings
 
 WHAT_IF = "What if stage 2 had other settings?"
@@ -42,7 +42,7 @@ def rule_in_address(run: Run, most: int) -> Rule:
     """The settings that the address names, and for the rest those of the run; what makes no sense is told."""
     found: dict[str, Any] = {}
     for setting, name in NAMES.items():
-        text = st.query_params.get(name)
+        text = address.get(name)
         if text is None:
             continue
         if setting in ("mutual", "one_to_one") and text in ("0", "1"):
@@ -55,21 +55,22 @@ def rule_in_address(run: Run, most: int) -> Rule:
             found[setting] = float(text)
         else:
             state.fall_back(f"Stage 2 cannot have {name}={text[:40]} here: that of the run is taken.")
-            st.query_params.pop(name)
+            address.put(**{name: None})
     return dataclasses.replace(rule_of(run), **found)
 
 
 def to_address(run: Run, rule: Rule) -> None:
     """Name in the address what differs from the settings of the run. Made for callbacks."""
-    stored = rule_of(run)
+    stored, named = rule_of(run), dict[str, str | None]()
     for setting, name in NAMES.items():
         value = getattr(rule, setting)
         if value == getattr(stored, setting):
-            st.query_params.pop(name, None)
+            named[name] = None
         elif value is None:
-            st.query_params[name] = "none"
+            named[name] = "none"
         else:
-            st.query_params[name] = str(int(value)) if isinstance(value, bool | int) else f"{value:.4g}"
+            named[name] = str(int(value)) if isinstance(value, bool | int) else f"{value:.4g}"
+    address.put(**named)
 
 
 def _lies(text: str, low: float) -> bool:
@@ -131,5 +132,6 @@ def _place(scene: Scene, pair: Pair) -> tuple[int, int]:
 
 def _try(run: Run, rule: Rule) -> None:
     to_address(run, rule)
-    st.session_state["pairs tab"], st.query_params["tab"] = WHAT_IF, state.tab_in_address(WHAT_IF)
+    st.session_state["pairs tab"] = WHAT_IF
+    address.put(tab=state.tab_in_address(WHAT_IF))
     below.bring_into_view(BELOW)

@@ -18,7 +18,7 @@ from orl_explore.numbers import similarity_text
 from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, state
+from orl_explore.ui import address, chooser, state
 
 SIDE = 560
 """Longer side of the two pictures, pixels."""
@@ -166,7 +166,7 @@ def show_pair(
     if rank is not None:
         changes["rank"] = str(rank)
     if image_id is None:
-        state.set_parameters(**changes)
+        address.put(**changes)
     else:
         state.choose_image(image_id, **changes)
     # A chart or table keeps what was clicked in it last and would not tell of a click there again: begin a new one.

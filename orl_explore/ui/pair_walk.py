@@ -16,7 +16,7 @@ from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import KEY, Pair, read_reviews
 from orl_explore.runs.run import Run
-from orl_explore.ui import image_filter, pair_deck, pair_queue, state
+from orl_explore.ui import address, image_filter, pair_deck, pair_queue, state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 
 AHEAD = 100
@@ -89,7 +89,7 @@ def begin(scene: Scene, chosen: Pair, similarity: np.ndarray) -> Walk:
 
 
 def _made_for(run: Run) -> tuple[Any, ...]:
-    return str(run.path), state.version(run.require("pairs")), st.query_params.get(image_filter.PARAMETER)
+    return str(run.path), state.version(run.require("pairs")), address.get(image_filter.PARAMETER)
 
 
 def _steps(pairs: pd.DataFrame) -> list[Step]:

@@ -10,6 +10,7 @@ from orl_explore.figures import pairs as figures
 from orl_explore.runs.reviews import KEY, Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import (
+    address,
     below,
     cell_keys,
     chooser,
@@ -66,13 +67,13 @@ def _below(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray,
 def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
     """The pair that the address names, else the best one stored with this neighbor, else the most similar boxes."""
     (first, last), (key_first, key_last) = scene.own(scene.image_id), scene.own(neighbor_id)
-    wanted = st.query_params.get("pair")
+    wanted = address.get("pair")
     if wanted is not None:
         query, key = map(state.number, [*wanted.split("-"), ""][:2])
         if query is not None and key is not None and first <= query < last and key_first <= key < key_last:
             return Pair(scene.image_id, neighbor_id, query, key)
         state.fall_back(f"Image and neighbor have no pair of boxes {wanted[:40]}: their best one is shown.")
-        state.set_parameters(pair=None)
+        address.put(pair=None)
     stored = scene.pairs[scene.pairs["neighbor_id"] == neighbor_id]
     if len(stored):
         return Pair(scene.image_id, neighbor_id, *map(int, stored.iloc[0][["query_region", "key_region"]]))
@@ -84,7 +85,7 @@ def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:
 
 
 def _go_to_rank(rank: int) -> None:
-    state.set_parameters(rank=str(rank), pair=None)
+    address.put(rank=str(rank), pair=None)
 
 
 def _clicked(key: str) -> None:
@@ -109,11 +110,11 @@ def _choose_neighbor(scene: Scene) -> int | None:
     places = list(range(1, len(scene.neighbors) + 1))
     if not places:
         return None
-    text = st.query_params.get("rank", "1")
+    text = address.get("rank") or "1"
     wanted = state.number(text)
     if wanted not in places:
         state.fall_back(f"This image has {len(places)} neighbors, not one of place {text[:40]}: the nearest is shown.")
-        state.set_parameters(rank=None)
+        address.put(rank=None)
         wanted = 1
     # Buttons, as they keep no value: a value that is set here could cross with one that the browser says.
     with st.container(horizontal=True, vertical_alignment="center", gap="xxsmall", key="pairs neighbor"):

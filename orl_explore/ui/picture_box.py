@@ -80,7 +80,8 @@ export default function (sent) {
         reader.onload = () => setTriggerValue('pasted', reader.result);
         reader.readAsDataURL(file);
     };
-    document.addEventListener('paste', paste);
+    document.removeEventListener('paste', parentElement.paste);  // Streamlit tells only when the component leaves
+    document.addEventListener('paste', parentElement.paste = paste);
     return () => document.removeEventListener('paste', paste);
 }
 """

@@ -140,7 +140,8 @@ export default function ({ data, setStateValue, setTriggerValue }) {
         hub.hiding = setTimeout(() => hub.tellHidden(), 400);
     };
     soon();
-    const stop = new AbortController(), options = { signal: stop.signal };
+    hub.stop?.abort();  // of the run before: Streamlit tells only when the component leaves
+    const stop = hub.stop = new AbortController(), options = { signal: stop.signal };
     hub.addEventListener('want', want, options);
     hub.addEventListener('clicked', clicked, options);
     hub.addEventListener('selected', selected, options);

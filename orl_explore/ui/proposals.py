@@ -17,7 +17,7 @@ from orl_explore.numbers import percent_text, points_text
 from orl_explore.runs.caps import caps
 from orl_explore.runs.masks import has_masks, masks_of_image
 from orl_explore.runs.run import Run
-from orl_explore.ui import chooser, proposers, state, tiles
+from orl_explore.ui import address, chooser, proposers, state, tiles
 
 if TYPE_CHECKING:  # torch comes with it, which takes seconds: first when something is judged
     from orl_explore.judging.diagnostics import Recall
@@ -153,7 +153,7 @@ def _picture(
     if marked is not None:
         boxes.append(np.array(marked))
         looks.append(figures.LOOKS["marked"])
-        labels.append(f"region {st.query_params['region']}")
+        labels.append(f"region {address.get('region')}")
     picture = state.images(run).load(state.row_of(run, image_id))
     overlay = None
     if masks:
@@ -169,13 +169,13 @@ def _picture(
 
 def marked_box(run: Run, image_id: int) -> tuple[int, ...] | None:
     """The region that the address names, if it is one of this image: what a search found, or the object map."""
-    wanted = st.query_params.get("region")
+    wanted = address.get("region")
     if wanted is None:
         return None
     number = state.number(wanted)
     if number is None or not 0 <= number < run.count("regions"):
         state.fall_back(f"This run has no region {wanted[:40]}: none is marked.")
-        state.set_parameters(region=None)
+        address.put(region=None)
         return None
     owner, box = state.region_of(run, number)
     return box if owner == image_id else None

@@ -14,7 +14,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from orl_explore.errors import OrlError
 from orl_explore.runs.reviews import REVIEWER_LENGTH, read_verdicts
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import address, state
 
 PARAMETER: Final = "reviewer"
 """Of the address: the name, once it was typed or has judged; so that a reload keeps it."""
@@ -27,7 +27,7 @@ _lock = threading.Lock()
 
 def name(run: Run) -> str:
     """The name that verdicts of this window carry; never empty."""
-    wanted = " ".join(st.query_params.get(PARAMETER, "").split())[:REVIEWER_LENGTH]
+    wanted = " ".join((address.get(PARAMETER) or "").split())[:REVIEWER_LENGTH]
     if wanted and not _OWN.fullmatch(wanted):
         return wanted
     if "reader" not in st.session_state:
@@ -57,8 +57,8 @@ def _is_open(session: str | None) -> bool:
 
 def remember(who: str) -> None:
     """Put the window's own name into the address, as it has judged now. Made for callbacks."""
-    if who == st.session_state.get("reader") and st.query_params.get(PARAMETER) != who:
-        state.set_parameters(**{PARAMETER: who})
+    if who == st.session_state.get("reader") and address.get(PARAMETER) != who:
+        address.put(**{PARAMETER: who})
 
 
 def field(place: Any, run: Run) -> str:

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from orl_explore.ui import image_filter, searching, state, tiles
+from orl_explore.ui import address, image_filter, searching, state, tiles
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Page:
     """Whether its sentence is about the pairs that stage 2's rule chooses, and untrue of given ones."""
 
     parameters: tuple[str, ...] = ()
-    """Of the address, which this page understands beside those of every page (`state.EVERYWHERE`)."""
+    """Of the address, which this page understands beside those of every page (`address.EVERYWHERE`)."""
 
     def render(self, shown: Run | Path) -> None:
         """Show the page, of a run; or of a folder of them."""
@@ -293,14 +293,16 @@ def _navigate() -> Page:
     shown = st.navigation(sections, expanded=True)
     current = next(page for page in PAGES if made[page.name].url_path == shown.url_path)
     # A link to a run without a page, as they once were, is one to its overview.
-    otherwise = "overview" if current.of_all and "run" in st.query_params else current.name
-    wanted = st.session_state.pop("go to", None) or st.query_params.pop("page", otherwise)
+    otherwise = "overview" if current.of_all and address.get("run") is not None else current.name
+    wanted = st.session_state.pop("go to", None) or address.get("page") or otherwise
+    if address.get("page") is not None:
+        address.put(page=None)
     if wanted not in made:
         st.warning("The link names a page that does not exist.")
     elif wanted != current.name:
         target = next(page for page in PAGES if page.name == wanted)
         kept = st.session_state.get("address", {})
-        st.switch_page(made[wanted], query_params=_parameters(target, kept | st.query_params.to_dict()))
+        st.switch_page(made[wanted], query_params=_parameters(target, kept | address.parameters()))
     return current
 
 
@@ -311,29 +313,29 @@ def _streamlit_page(page: Page) -> Any:
     return st.Page(nothing, title=page.title, icon=page.icon, url_path=page.name, default=page is PAGES[0])
 
 
-def _parameters(page: Page, address: dict[str, str]) -> dict[str, str]:
+def _parameters(page: Page, named: dict[str, str]) -> dict[str, str]:
     """Those parameters that are the page's."""
-    own = () if page.of_all else (*state.EVERYWHERE, *page.parameters)
-    return {key: value for key, value in address.items() if key in own}
+    own = () if page.of_all else (*address.EVERYWHERE, *page.parameters)
+    return {key: value for key, value in named.items() if key in own}
 
 
 def _take_along(page: Page) -> None:
     """Streamlit's navigation opens a page without parameters: run, image, and what the page had before, come along."""
-    address = st.query_params.to_dict()
-    kept = {} if "run" in address else st.session_state.get("address", {})
-    if (wanted := _parameters(page, kept | address)) != address:
-        st.query_params.from_dict(wanted)
+    named = address.parameters()
+    kept = {} if "run" in named else st.session_state.get("address", {})
+    if (wanted := _parameters(page, kept | named)) != named:
+        address.become(wanted)
 
 
 def _keep(page: Page) -> None:
     """Remember what the address names, for other pages and for a later visit to this one."""
-    address, kept = st.query_params.to_dict(), dict(st.session_state.get("address", {}))
-    gone = [*state.EVERYWHERE, *page.parameters]
-    if any(address.get(name) != kept.get(name) for name in ("run", "image")):
-        gone += state.OF_IMAGE
+    named, kept = address.parameters(), dict(st.session_state.get("address", {}))
+    gone = [*address.EVERYWHERE, *page.parameters]
+    if any(named.get(name) != kept.get(name) for name in ("run", "image")):
+        gone += address.OF_IMAGE
     for name in gone:
         kept.pop(name, None)
-    st.session_state["address"] = kept | {name: address[name] for name in state.KEPT if name in address}
+    st.session_state["address"] = kept | {name: named[name] for name in address.KEPT if name in named}
 
 
 def main() -> None:
@@ -351,8 +353,8 @@ def main() -> None:
         name = _choose_run(root, names)
     if not page.of_all:
         st.session_state["run in address"] = name
-        if st.query_params.get("run") != name:
-            st.query_params["run"] = name
+        if address.get("run") != name:
+            address.put(run=name)
     st.session_state["page"] = page.name
     st.session_state["page looks at an image"] = page.image
     head = st.container(horizontal=True, vertical_alignment="center", key="head")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import logging
-import math
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,19 +15,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from PIL import Image
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
 from orl_explore.figures import drawing
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.run import Run
+from orl_explore.ui import address
 
 LIVE = "live"
 """Containers whose key begins with this word do not fade while the server works: it does so every second or two."""
-
-BEHIND = 2.0
-"""Seconds after a change in which the browser may still speak of the address as it was before."""
 
 MISSING = "-"
 """What tables show where there is no value."""
@@ -82,10 +77,10 @@ def tabs(
         parameter: of the address, which names the tab that is open.
     """
     names, usual = {tab_in_address(title): title for title in parts}, default or next(iter(parts))
-    wanted = None if parameter is None else st.query_params.get(parameter)
+    wanted = None if parameter is None else address.get(parameter)
     if parameter is not None and wanted is not None and wanted not in names:
         fall_back(f"There is no tab {wanted[:60]} here: {usual} is shown.")
-        st.query_params.pop(parameter)
+        address.put(**{parameter: None})
     changed: Any = "rerun"
     if parameter is not None:
         # Not as a default: tabs of another default are other tabs to Streamlit, and a click on these ones is lost.
@@ -235,15 +230,6 @@ def custom_data(points: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     return [list(item.values()) if isinstance(item, dict) else np.ravel(item).tolist() for item in found]
 
 
-EVERYWHERE = ("run", "image", "only")
-"""Parameters in the address of every page of a run."""
-
-OF_IMAGE = ("rank", "pair", "region", "boxes", "place")
-"""Parameters that belong to an image, and go with it."""
-
-KEPT = (*EVERYWHERE, "rank", "pair", "region", "pairs", "judging", "reviewer")
-"""Parameters that are kept while other pages are looked at."""
-
 _FITS = range(-(2**63), 2**63)
 """What an id can be."""
 
@@ -264,7 +250,7 @@ def number(text: str | None) -> int | None:
 
 def chosen_image(run: Run) -> int:
     """The image that all pages look at: the one the address names, else the first of the run, which is then said."""
-    wanted, ids = st.query_params.get("image"), images(run).table["image_id"]
+    wanted, ids = address.get("image"), images(run).table["image_id"]
     first = int(ids.iloc[0])
     if wanted is None:
         return first
@@ -298,12 +284,10 @@ def follow(
     Returns:
         The widget's `on_change`.
     """
-    wanted, heard, given, clicked = st.query_params.get(parameter), *(f"{key} {what}" for what in _FOLLOWED)
-    # What the browser asks for just after a change it has sent before it heard what that did to the address.
-    behind = time.monotonic() - st.session_state.get(clicked, -math.inf) < BEHIND and not is_step_of_history()
-    if key not in st.session_state or (wanted != st.session_state.get(heard) and not behind):
+    wanted, heard, given = address.get(parameter), *(f"{key} {what}" for what in _FOLLOWED)
+    if key not in st.session_state or wanted != st.session_state.get(heard):
         st.session_state[key] = st.session_state[given] = read(wanted)
-        st.session_state[heard] = st.query_params.get(parameter)  # what leads nowhere, `read` takes away
+        st.session_state[heard] = address.get(parameter)  # what leads nowhere, `read` takes away
 
     def changed() -> None:
         value = st.session_state.get(key)  # Streamlit tells of a widget that has just left with its page, too,
@@ -312,38 +296,22 @@ def follow(
         text = write(value)
         if text == st.session_state.get(heard):  # and again of one that it was slow to hear of
             return
-        st.session_state[heard], st.session_state[clicked] = text, time.monotonic()
-        set_parameters(**{parameter: text})
+        if address.hear(key, parameter, text):
+            st.session_state[heard] = text
+        else:
+            st.session_state[key] = st.session_state[given] = read(address.get(parameter))
 
     return changed
 
 
-_FOLLOWED = ("in address", "given", "clicked")
-
-
-def is_step_of_history() -> bool:
-    """Whether the reader went back or forward in the browser's history."""
-    context = get_script_run_ctx(suppress_warning=True)
-    return context is not None and context.is_history_navigation
-
-
-def set_parameters(**changes: str | None) -> None:
-    """Change parameters of the address, and of what is kept for other pages; None takes one out."""
-    kept, address = st.session_state.setdefault("address", {}), st.query_params.to_dict()
-    for key, value in changes.items():
-        for known in (kept, address):
-            known.pop(key, None)
-            if value is not None:
-                known[key] = value
-    if address != st.query_params.to_dict():
-        st.query_params.from_dict(address)
+_FOLLOWED = ("in address", "given")
 
 
 def choose_run(name: str) -> None:
     """Look at another run from now on, from its first image. Made for callbacks."""
     if st.session_state.get("address", {}).get("run") != name:
         st.session_state["address"] = {}
-    set_parameters(run=name)
+    address.put(run=name)
 
 
 def choose_image(image_id: int, **also: str | None) -> None:
@@ -352,9 +320,9 @@ def choose_image(image_id: int, **also: str | None) -> None:
     A rank, a pair, a region, two boxes and a place in them belong to the image before, and go.
     """
     changes: dict[str, str | None] = {"image": str(image_id)}
-    if st.query_params.get("image") != str(image_id):
-        changes = dict.fromkeys(OF_IMAGE) | changes
-    set_parameters(**changes | also)
+    if address.get("image") != str(image_id):
+        changes = dict.fromkeys(address.OF_IMAGE) | changes
+    address.put(**changes | also)
 
 
 def component_key(name: str) -> str:
@@ -379,5 +347,5 @@ def link(page: str, label: str, *, icon: str, help: str, **shown: str | None) ->
 
     They follow those of this page: Streamlit gives this page the new address first, which is where Back leads.
     """
-    address = st.query_params.to_dict() | {key: value for key, value in shown.items() if value is not None}
-    st.page_link(st.session_state["pages"][page], label=label, icon=icon, help=help, query_params=address)
+    named = address.parameters() | {key: value for key, value in shown.items() if value is not None}
+    st.page_link(st.session_state["pages"][page], label=label, icon=icon, help=help, query_params=named)

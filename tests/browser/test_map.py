@@ -147,6 +147,41 @@ def test_a_lasso_and_a_click_without_modes_and_clear(page, address, runs):
     expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
 
 
+def test_what_the_map_says_is_heard_once(page, address, runs):
+    """However often the part of the page that hears it was drawn."""
+    sent: list[bytes] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(bytes(frame))))
+    open_map(page, address)
+    for region in ends(runs):
+        click(page, region)
+    sent.clear()
+    page.evaluate("() => window.orlMap.dispatchEvent(new CustomEvent('want', { detail: [33] }))")
+    page.wait_for_timeout(1500)
+    found = [re.search(rb'"wanted":\s*(\[[^\]]*\])', frame) for frame in sent]
+    assert [match[1] for match in found if match] == [b"[33]"]
+
+
+def test_what_is_asked_for_just_after_a_button_does_not_undo_it(page, address):
+    """Crops that the mouse asks for say the address as the browser knows it: as it was before the button."""
+    open_map(page, address)
+    for turn in range(3):
+        lasso(page)
+        expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
+        ready(page)
+        page.evaluate(
+            """region => {
+                const buttons = [...document.querySelectorAll('button')];
+                buttons.find(button => button.textContent.endsWith('Clear')).click();
+                window.orlMap.dispatchEvent(new CustomEvent('want', { detail: [region] }));
+            }""",
+            20 + turn,
+        )
+        page.wait_for_timeout(1500)
+        ready(page)
+        expect(page.get_by_role("heading", name=re.compile("Selection"))).to_have_count(0)
+        assert "selected=" not in page.url
+
+
 def test_a_lasso_is_kept_and_colors_the_map(page, address, runs):
     run = Run(runs / "one")
     run.file("selections").unlink(missing_ok=True)

@@ -11,13 +11,13 @@ from playwright.sync_api import Page, expect
 
 from browser_pages import ids_of, ready, visit
 from orl_explore.runs.run import Run
-from orl_explore.ui import state
+from orl_explore.ui import address
 from orl_explore.ui.pair_queue import TOGETHER
 from orl_explore.ui.shell import PAGES
 
 pytestmark = pytest.mark.slow
 
-PARAMETERS = {page.name: set() if page.of_all else {*state.EVERYWHERE, *page.parameters} for page in PAGES}
+PARAMETERS = {page.name: set() if page.of_all else {*address.EVERYWHERE, *page.parameters} for page in PAGES}
 
 
 def seen(page: Page) -> tuple[str, ...]:

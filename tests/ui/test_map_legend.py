@@ -5,21 +5,28 @@ from __future__ import annotations
 import pytest
 
 from orl_explore.runs.run import Run
-from orl_explore.ui import map_address, map_legend, state
+from orl_explore.ui import address, map_legend, state
 from orl_explore.ui.map_legend import Legend
 
 MUGS = Legend("k", "label", ["mug", "a,b", "", "other"])
 
 
 @pytest.fixture
-def address(monkeypatch):
-    """The address and the session's state of a reader."""
-    address, said = {}, []
-    for module in (map_address, map_legend, state):
-        monkeypatch.setattr(module.st, "query_params", address)
-        monkeypatch.setattr(module.st, "session_state", {})
+def reader(monkeypatch):
+    """The address and what is said to a reader, whose session has no state yet."""
+    named, said = {}, []
+
+    def put(**changes):
+        for name, value in changes.items():
+            named.pop(name, None)
+            if value is not None:
+                named[name] = value
+
+    monkeypatch.setattr(address, "get", named.get)
+    monkeypatch.setattr(address, "put", put)
+    monkeypatch.setattr(map_legend.st, "session_state", {})
     monkeypatch.setattr(state, "fall_back", said.append)
-    return address, said
+    return named, said
 
 
 @pytest.mark.parametrize(
@@ -32,28 +39,28 @@ def address(monkeypatch):
         ([0, 1, 2, 3], r"without,mug,a\,b,,other"),
     ],
 )
-def test_there_and_back(address, numbers, text, monkeypatch):
+def test_there_and_back(reader, numbers, text, monkeypatch):
     run = Run("run")
     map_legend.hide(run, MUGS, numbers)
-    assert address[0].get("legend") == text
+    assert reader[0].get("legend") == text
     assert map_legend.hidden(run, MUGS) == numbers
     monkeypatch.setattr(map_legend.st, "session_state", {})  # another reader follows the link
     assert map_legend.hidden(run, MUGS) == numbers
-    assert address[1] == []
+    assert reader[1] == []
 
 
-def test_another_color_shows_all_again_and_back_hides_them(address):
+def test_another_color_shows_all_again_and_back_hides_them(reader):
     run, clusters = Run("run"), Legend("c", "cluster", ["cluster 0", "other"])
     map_legend.hidden(run, MUGS)
     map_legend.hide(run, MUGS, [3])
     assert map_legend.hidden(run, clusters) == []
-    assert "legend" not in address[0]
-    address[0]["legend"] = "without,other"
+    assert "legend" not in reader[0]
+    reader[0]["legend"] = "without,other"
     assert map_legend.hidden(run, MUGS) == [3]
 
 
 @pytest.mark.parametrize("text", ["", "all", "without,cup", "only,cup"])
-def test_what_is_typed_wrong(address, text):
-    address[0]["legend"] = text
+def test_what_is_typed_wrong(reader, text):
+    reader[0]["legend"] = text
     assert map_legend.hidden(Run("run"), MUGS) == []
-    assert len(address[1]) == 1
+    assert len(reader[1]) == 1
