@@ -58,12 +58,14 @@ class Arm:
     start: str = "scratch"
     settings: tuple[tuple[str, Any], ...] = ()  # of stage 3, other than the config's
     encoder: tuple[tuple[str, Any], ...] = ()
+    reseed: int = 0  # added to the seed of the networks, of their batches and views
 
 
 ARMS = {
     "untrained": Arm("untrained", networks="none"),
     "stage1": Arm("stage 1", networks="BYOL", losses=("image",)),
     "full": Arm("stage 3"),
+    "again": Arm("stage 3 again, trained with another seed", reseed=1000),
     "oracle": Arm("stage 3, oracle pairs", pairs="oracle"),
     "passes": Arm("stage 1 for three times the epochs", networks="BYOL", losses=("image",), times=3),
     "intra": Arm("image and intra losses", losses=("image", "intra")),
@@ -134,17 +136,18 @@ class Seed:
         changed: dict[str, Any] = {key: round(getattr(base, key) * factor) for key, factor in arm.settings}
         encoder = dataclasses.replace(base.encoder, **dict(arm.encoder))
         stage = dataclasses.replace(base, epochs=arm.times * base.epochs, encoder=encoder, **changed)
+        config = dataclasses.replace(self.config, seed=self.config.seed + arm.reseed)
         facts: dict[str, Any] = {}
         views: Any
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
+            torch.manual_seed(config.seed)
             networks: TwinNetworks = BYOL(encoder) if arm.networks == "BYOL" else ORL(encoder)
         if arm.networks == "BYOL":
-            views = ImageViews(images, stage, self.config.seed)  # type: ignore[arg-type]
+            views = ImageViews(images, stage, config.seed)  # type: ignore[arg-type]
         else:
             regions, pairs = self.pairs(arm, images)
             facts = self.purity(images, regions, pairs)
-            views = ObjectViews(images, regions, pairs, stage, self.config.seed)  # type: ignore[arg-type]
+            views = ObjectViews(images, regions, pairs, stage, config.seed)  # type: ignore[arg-type]
         file = folder / "encoder.safetensors"
         if file.exists():
             return Encoder.load(file), facts
@@ -158,7 +161,7 @@ class Seed:
             views,
             images=len(views) if arm.networks == "ORL" else len(images),
             folder=folder,
-            config=self.config,
+            config=config,
             stage=stage,
             title=f"seed {self.config.seed}, {name}",
             weights={loss: float(loss in arm.losses) for loss in ("image", "intra", "inter")}

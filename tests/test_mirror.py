@@ -39,7 +39,6 @@ MIRRORS_NOTHING = {
     "training/test_foreign_files.py": "files of others, and cut ones, in the folders of a run",
     "training/test_on_gpu.py": "whatever runs on a GPU alone, or differently there",
     "training/test_scaleout.py": "whole jobs of several processes",
-    "ui/test_address.py": "parameters of all pages",
 }
 """Test files of no module -> what they test; which of them are there does not matter."""
 

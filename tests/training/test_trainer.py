@@ -102,12 +102,15 @@ def test_stopped_between_the_last_step_and_the_export(unfinished, finished, tiny
 
 def test_ctrl_c(new_run, tiny, stop_at):
     run = new_run()
-    handler = signal.getsignal(signal.SIGINT)
-    stop_at(3, KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt):
-        stage1.run(run, tiny)
-    assert run.stage("stage1")["state"] == "failed"
-    assert signal.getsignal(signal.SIGINT) == handler  # the next Ctrl+C is heard, too
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs beside it without
+    try:
+        stop_at(3, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stage1.run(run, tiny)
+        assert run.stage("stage1")["state"] == "failed"
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler  # the next Ctrl+C is heard, too
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_failed_save_keeps_the_older_checkpoint(new_run, finished, tiny, monkeypatch):
