@@ -20,6 +20,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -134,8 +135,9 @@ def main() -> None:
     try:
         _wait_for(port, server)
         drive = _Drive(run, f"http://localhost:{port}/?run={run.path.name}", server.pid, arguments.repeats)
-        rows = drive.run(arguments.pages, arguments.chromium)
-        memory = _peak_memory(server.pid)
+        with _OwnMemory(server.pid) as own:
+            rows = drive.run(arguments.pages, arguments.chromium)
+        memory = _status(server.pid, "VmHWM")
     finally:
         server.terminate()
         server.wait(timeout=30)
@@ -149,7 +151,11 @@ def main() -> None:
         " the processor time that the server took for a pick, median. "
     )
     body += f"{run.count('images'):,} images, {run.count('regions'):,} regions, {run.count('pairs'):,} pairs; "
-    body += f"{arguments.repeats} picks a page. Peak memory of the server: {memory / 2**20:.2f} GiB. "
+    body += f"{arguments.repeats} picks a page. Peak memory of the server: {memory / 2**20:.2f} GiB, of which at most"
+    body += (
+        f" {own.peak / 2**20:.2f} GiB are its own; the rest are pages of files that are mapped, which the system takes"
+    )
+    body += " back when it needs room. "
     body += f"{drive.stuck} times nothing came within {LONGEST // 1000} s." if drive.stuck else ""
     body += f"\n\n{arguments.remark}" if arguments.remark else ""
     report.save(arguments.name, f"The dashboard on a run of {run.count('images'):,} images: times of its pages", body)
@@ -340,10 +346,31 @@ def _processor_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _peak_memory(pid: int) -> int:
-    """KiB that a process has held at most."""
+def _status(pid: int, what: str) -> int:
+    """What the system says of a process's memory, KiB."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+    return int(next(line for line in status.splitlines() if line.startswith(what)).split()[1])
+
+
+class _OwnMemory:
+    """Watches the memory of a process that is no page of a file; `peak` is in KiB."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.peak = pid, 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            self.peak = max(self.peak, _status(self.pid, "RssAnon"))
+
+    def __enter__(self) -> _OwnMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ QUERIES: Final = 2000
 ITEMS: Final = 3000
 """Boxes that probes are fitted on, and that they are tested on, at most."""
 
-BLOCK: Final = 16_384
+BLOCK: Final = 4_096
 
 NEAREST: Final = "nearest boxes of the same category"
 KNN, PROBE = "kNN on proposal boxes, accuracy", "linear probe on proposal boxes, accuracy"
