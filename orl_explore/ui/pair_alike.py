@@ -27,12 +27,8 @@ BY, LOOK = "by", "look"
 """Parameters of the address: which encoders are asked, and what is shown of them."""
 
 
-@st.fragment
 def show(scene: Scene, chosen: Pair) -> None:
-    """The two boxes of the chosen pair, or two others that the address names, as encoders see them.
-
-    A fragment: other boxes, encoders, places or views leave the rest of the page as it is.
-    """
+    """The two boxes of the chosen pair, or two others that the address names, as encoders see them."""
     regions = _boxes(scene, chosen)
     names = _encoders(scene.run)
     if not names:
@@ -164,7 +160,9 @@ def _place() -> Place | None:
 # ---- the pictures --------------------------------------------------------------------------------------------------
 
 
+@st.fragment
 def _shown(scene: Scene, regions: tuple[int, int], names: dict[str, Source]) -> None:
+    """A fragment: another place or view leaves the rest of the page as it is."""
     with state.explained("why two boxes are alike"):
         view = _view()
         image_ids = [_image_of(scene, region) for region in regions]
