@@ -64,7 +64,9 @@ def render(run: Run) -> None:
     encoders = _encoders(run)
     chooser.choose(run)
     regions = state.table(run, "regions")
-    columns = st.container(key="object map view").columns([5, 4.5, 6, 6, 5, 4], vertical_alignment="bottom")
+    columns = st.container(key="object map view").columns(
+        [5, 5, 5.5, 6, 6, 5], gap="xsmall", vertical_alignment="bottom"
+    )
     encoder, second, mode = _choose_view(run, encoders, columns)
     with columns[5].popover("Layout", width="stretch"):
         layout = map_address.choice(st, run, "layout", list(LAYOUTS), "umap", label="Layout", names=LAYOUTS.__getitem__)
