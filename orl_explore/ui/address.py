@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,7 +70,7 @@ def put(**changes: str | None) -> None:
     become(parameters() | changes)
 
 
-def hear(widget: str, name: str, value: str | None) -> bool:
+def hear(widget: str, name: str, value: str | None, *, take: Callable[[], None] | None = None) -> bool:
     """Let a widget change a parameter, unless it says what was before a change by another. Made for `on_change`.
 
     Streamlit takes what the browser said before it heard of that change for a change by the reader. Then the widget has
@@ -79,6 +80,7 @@ def hear(widget: str, name: str, value: str | None) -> bool:
         widget: its key.
         name: of the parameter.
         value: that the widget has; None takes the parameter out.
+        take: changes the parameter, and what goes with it; None: the parameter alone changes.
 
     Returns:
         Whether it is the reader who changed the widget.
@@ -87,14 +89,17 @@ def hear(widget: str, name: str, value: str | None) -> bool:
     last = changes.get(name)
     if last is not None and last.by != widget and time.monotonic() - last.when < BEHIND and value in last.before:
         return False
-    put(**{name: value})
+    if take is None:
+        put(**{name: value})
+    else:
+        take()
     _, changes = _changes()
     if name in changes:
         changes[name] = dataclasses.replace(changes[name], by=widget)
     return True
 
 
-def become(wanted: dict[str, str | None] | dict[str, str]) -> None:
+def become(wanted: Mapping[str, str | None]) -> None:
     """Have these parameters and no others; None is none."""
     there = parameters()
     new = {name: value for name, value in wanted.items() if value is not None}

@@ -82,12 +82,11 @@ def panel(
             state.choose_image(int(regions["image_id"].iloc[region]))
         map_address.write(run, "region", None if region is None else str(region))
 
-    def typed() -> None:
+    def field_changed() -> None:
         key = map_address.key_of(run, "region")
         found = st.session_state.get(key)
-        if address.hear(key, "region", None if found is None else str(found)):
-            choose(found)
-        else:
+        text = None if found is None else str(found)
+        if not address.hear(key, "region", text, take=lambda: choose(found)):
             st.session_state[key] = state.number(address.get("region"))
 
     def select(found: list[int]) -> None:
@@ -112,7 +111,7 @@ def panel(
                 step=1,
                 key=map_address.key_of(run, "region"),
                 placeholder="click a point",
-                on_change=typed,
+                on_change=field_changed,
                 help="The region whose crop is shown: click a point of the map, or type its number.",
             )
             with state.explained("region of the object map"):
