@@ -2,6 +2,9 @@
 
 Streamlit adds a step for every change that the server makes: a page that was opened with a link would add one for each
 of its defaults, a click that opens another page would take three, and *Back* would lead to where it came from.
+
+And a link to another page that is clicked out of a field (tapped: with no time between press and release) waits for a
+moment: Streamlit sends what was typed last, behind the click, and with it the page that the reader is about to leave.
 """
 
 from __future__ import annotations
@@ -20,6 +23,17 @@ SCRIPT = b"""<script>
         (acted ? push : replace).apply(history, step);
         acted = false;
     };
+    let left = -Infinity;  // when a field was left, milliseconds
+    addEventListener('focusout', event => {
+        if (event.target.matches?.('input, textarea')) left = performance.now();
+    }, true);
+    addEventListener('click', event => {
+        const link = event.target.closest?.('a[href]');
+        if (!link || performance.now() - left > 100 || event.ctrlKey || event.metaKey || event.shiftKey) return;
+        event.preventDefault();
+        event.stopImmediatePropagation();
+        setTimeout(() => link.click(), 150);
+    }, true);
 })();
 </script>
 """

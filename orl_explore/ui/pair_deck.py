@@ -5,6 +5,9 @@ On the page of pairs (mode `page`) it has the two crops and the buttons, and the
 The browser holds the queue and what was said; an answer is shown at once, and saved behind it. All verdicts that the
 server has not confirmed are sent again with the next ones, each with its number, so that none is lost or counted twice,
 however fast the keys are. Streamlit's own buttons run the page for each press, and drop those that come meanwhile.
+
+Streamlit may take a component away and put it up again, and a reader goes to another page and comes back: what a deck
+has come to, and what undo takes back, is the window's, by the name of the queue.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 HTML = '<div class="live" role="status" aria-live="polite"></div><div class="deck" tabindex="-1"></div>'
 CSS = """
@@ -59,34 +63,41 @@ button.on { background: var(--st-primary-color); color: #fff; }
 """
 SCRIPT = """
 const SIGN = { accepted: '✓ accepted', rejected: '✗ rejected', '': '' };
-const SEND = 250;  // milliseconds in which verdicts are gathered
+const SEND = 250;  // milliseconds in which verdicts are gathered while others are on their way
 const AHEAD = 8;  // pairs that are fetched before they are looked at
 const QUIET = 500;  // milliseconds after which those are fetched that nobody waits for yet
 const FOLLOW = 150;  // milliseconds of quiet after which the page follows to the pair that is looked at
+const KEPT = 4;  // queues that a window knows
+const kept = window.orlDecks ??= new Map();
 
 export default function (sent) {
-    const host = sent.parentElement, id = sent.data.queue + sent.data.mode;
+    const host = sent.parentElement, id = sent.data.session + sent.data.queue + sent.data.mode;
     if (host.deck?.id !== id) {  // another queue
-        host.deck?.stop();
-        host.deck = make(host, id, sent);
+        takeDown(host);
+        host.deck = make(host, id, sent, kept.get(id) ?? {});
     }
     const deck = host.deck;
     deck.update(sent);
-    return () => {
-        if (deck.last() !== sent) return;
-        deck.stop();
-        delete host.deck;
-    };
+    return () => { if (deck.last() === sent) takeDown(host); };
 }
 
-function make(host, id, first) {
+function takeDown(host) {
+    if (!host.deck) return;
+    const { id, stop } = host.deck;
+    kept.delete(id);
+    kept.set(id, stop());  // as the newest one
+    if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+    delete host.deck;
+}
+
+function make(host, id, first, held) {
     const root = host.querySelector('.deck'), live = host.querySelector('.live'), mode = first.data.mode;
     const single = mode === 'one' || mode === 'page', step = single ? 1 : first.data.count;
-    const client = crypto.randomUUID?.() ?? String(Math.random());
-    const cards = new Map(), verdicts = new Map(), past = [], marked = new Set();
-    let last = first, at = first.data.start ?? 0, number = 0, waiting = [], timer = 0, asked = '';
-    let total = first.data.total, ended = true, following = 0, told = first.data.at, later = 0, asks = 0, wanted = [];
-    let dragged = null, clean = true;
+    const { client = crypto.randomUUID?.() ?? String(Math.random()), past = [] } = held;
+    const { cards = new Map(), verdicts = new Map(), marked = new Set() } = held;
+    let { at = first.data.start ?? 0, number = 0, waiting = [] } = held, last = first, timer = 0, asked = '';
+    let total = first.data.total, ended = true, following = 0, told = first.data.at, later = 0, wanted = [];
+    let { asks = 0 } = held, sent = 0, dragged = null, clean = true;
     const at_once = () => Array.from({ length: step }, (_, n) => at + n).filter(n => n < total);
 
     const element = (name, options = {}, ...inside) => {
@@ -115,7 +126,9 @@ function make(host, id, first) {
     const send = () => {
         clearTimeout(timer);
         timer = 0;
-        if (waiting.length) last.setStateValue('said', { client, verdicts: [...waiting] });
+        // A trigger: Streamlit forgets a state that waits for its turn while the reader goes to another page.
+        if (waiting.length) last.setTriggerValue('said', { client, verdicts: [...waiting] });
+        sent = number;
     };
     const follow = () => {  // the page shows what the deck has come to
         const pair = cards.get(at)?.pair;
@@ -130,7 +143,7 @@ function make(host, id, first) {
         waiting.push({ number, pair, verdict });
         verdicts.set(n, verdict);
         if (single) live.textContent = `${cards.get(n).name ?? 'Pair ' + (n + 1)}: ${verdict || 'verdict taken back'}.`;
-        timer ||= setTimeout(send, SEND);
+        timer ||= setTimeout(send, waiting[0].number > sent ? 0 : SEND);  // the first ones at once
         return true;
     };
 
@@ -203,6 +216,7 @@ function make(host, id, first) {
         event.stopImmediatePropagation();
         if (!(event.repeat && !key.startsWith('Arrow'))) action();
     };
+    const flush = () => { if (timer) send(); };  // whatever it is that the reader does next
     const leave = event => { if (waiting.length) { send(); event.preventDefault(); } };
 
     // ---- what is seen ----
@@ -322,6 +336,8 @@ function make(host, id, first) {
     addEventListener('pointermove', move);
     addEventListener('pointerup', up);
     addEventListener('keydown', press, true);
+    addEventListener('keydown', flush, true);
+    addEventListener('pointerdown', flush, true);
     addEventListener('beforeunload', leave);
 
     let seen = '';
@@ -356,9 +372,12 @@ function make(host, id, first) {
         removeEventListener('pointermove', move);
         removeEventListener('pointerup', up);
         removeEventListener('keydown', press, true);
+        removeEventListener('keydown', flush, true);
+        removeEventListener('pointerdown', flush, true);
         removeEventListener('beforeunload', leave);
         root.removeEventListener('pointerdown', down);
         root.replaceChildren();
+        return { client, past, cards, verdicts, marked, at, number, waiting, asks };
     };
     return { id, update, stop, last: () => last };
 }
@@ -381,4 +400,5 @@ def show(key: str, data: dict[str, Any], **callbacks: Any) -> Any:
     Returns:
         Its state: `said`, `want`, `opened`, `at`.
     """
-    return _deck(key=key, data=data, **callbacks)
+    context = get_script_run_ctx()
+    return _deck(key=key, data={"session": context.session_id if context else "", **data}, **callbacks)

@@ -118,6 +118,34 @@ def test_five_quick_presses(page, address, run):
     assert found[pair_at(run, PairQuery(), 4)] == "accepted"
 
 
+@pytest.mark.parametrize("kind", ["one", "many", "pair"])
+def test_a_deck_that_is_put_up_again_is_where_it_was(page, address, run, kind):
+    """As Streamlit may do at any time: the reader goes to another page at once after a press, and comes back."""
+    name = "RoI pairs" if kind == "pair" else "All pairs"
+    if kind == "pair":
+        counts = run.read("pairs")["image_id"].value_counts()
+        found = run.read("pairs", image_id=int(counts.index[0])).sort_values("similarity", kind="stable")
+        rank, query, key = found[["neighbor_rank", "query_region", "key_region"]].astype(int).iloc[-1]
+        link = {"rank": rank + 1, "pair": f"{query}-{key}"}
+        visit(page, address, run="one", page="pairs", image=counts.index[0], **link)
+    else:
+        visit(page, address, run="one", page="all_pairs", judging=kind)
+    deck(page, "Pairs 1 to 24" if kind == "many" else "Pair 1 of")
+    ready(page)
+    place = page.locator(".said")
+    page.keyboard.type("aa")
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Proposals").click()  # within the gathering of verdicts
+    expect(place).to_have_count(0)
+    ready(page)
+    many = 48 if kind == "many" else 2
+    wait_for(run, many)
+    page.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
+    deck(page, "Pairs 49 to" if kind == "many" else "Pair 3 of")
+    page.keyboard.type("u")
+    deck(page, "Pairs 25 to" if kind == "many" else "Pair 2 of")
+    wait_for(run, many // 2)
+
+
 def test_keys_wherever_the_focus_is(page, address, run):
     visit(page, address, run="one", page="all_pairs", judging="one")
     deck(page, "Pair 1 of")

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from browser_pages import ids_of, ready, visit
+from orl_explore.runs.reviews import read_reviews
 from orl_explore.runs.run import Run
 from orl_explore.ui import address
 from orl_explore.ui.pair_queue import TOGETHER
@@ -135,3 +136,19 @@ def test_quick_presses_turn_as_many_pages(page, address, runs):
         page.wait_for_url(f"**at={last}*")
         ready(page)
         assert f"at={last}" in page.url
+
+
+@pytest.mark.parametrize("pause", [0, 20, 90], ids="{} ms".format)
+def test_a_link_out_of_a_field(page, address, runs, pause):
+    """What was typed is kept, and the page opens, however short the time between press and release is."""
+    run = Run(runs / "one")
+    for name in ("reviews", "verdicts"):
+        run.file(name).unlink(missing_ok=True)
+    visit(page, address, run="one", page="pairs")
+    expect(page.locator(".said")).to_contain_text("Pair")
+    page.get_by_placeholder("A note on this pair").fill("half a dog")
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Proposals").click(delay=pause)
+    page.wait_for_url("**/proposals*")
+    expect(page.locator(".said")).to_have_count(0)
+    ready(page)
+    assert read_reviews(run)["note"].tolist() == ["half a dog"]
