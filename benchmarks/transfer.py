@@ -25,7 +25,7 @@ COMMANDS = [  # and whether the practice data are needed
     ("--protocol retrieval --protocol knn --protocol in-context", False),
     ("--protocol in-context", True),
     ("--protocol voc07", True),
-    ("--protocol semi", True),
+    ("--protocol semi --semi.lists [10percent.txt]", True),  # the other list has one image a class
     ("--protocol voc07-lowshot --voc07-lowshot.k [1,2,4,8]", True),
     ("--protocol linear --linear.batch_size 32 --linear.epochs 10 --linear.steps [4,8]", True),
     *(
