@@ -29,12 +29,12 @@ BY, LOOK = "by", "look"
 
 def show(scene: Scene, chosen: Pair) -> None:
     """The two boxes of the chosen pair, or two others that the address names, as encoders see them."""
-    regions = _boxes(scene, chosen)
+    _leave_out_what_is_not_there(scene)
     names = _encoders(scene.run)
     if not names:
         st.info("Choose an encoder to ask.")
         return
-    _shown(scene, regions, names)
+    _shown(scene, (chosen.query_region, chosen.key_region), names)
 
 
 def open_boxes(run: Run, first: int, second: int) -> None:
@@ -54,36 +54,25 @@ def is_asked_for() -> bool:
 # ---- what is looked at ---------------------------------------------------------------------------------------------
 
 
-def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
-    """Numbers of the two boxes; any two of the run can be typed."""
-    pair, count = (chosen.query_region, chosen.key_region), len(scene.boxes)
-    wanted = address.get("boxes") or ""
-    numbers = [whole(text) for text in wanted.split("-")]
-    named = [number for number in numbers if number is not None and 0 <= number < count]
-    found = (named[0], named[1]) if len(named) == len(numbers) == 2 else None
-    if is_asked_for() and found is None:
-        state.fall_back(f"This run has no two boxes {wanted[:40]}: those of the pair are shown.")
+def _named(scene: Scene) -> tuple[int, int] | None:
+    """The two boxes that the address names, where the run has them."""
+    found = [whole(text) for text in (address.get("boxes") or "").split("-")]
+    there = [number for number in found if number is not None and 0 <= number < len(scene.boxes)]
+    return (there[0], there[1]) if len(there) == len(found) == 2 else None
+
+
+def _leave_out_what_is_not_there(scene: Scene) -> None:
+    if is_asked_for() and _named(scene) is None:
+        state.fall_back(f"This run has no two boxes {str(address.get('boxes'))[:40]}: those of the pair are shown.")
         address.put(boxes=None)
-    shown = found or pair
-    # Fields of their own for what is shown: one whose value is set from here would say it again as if it were typed.
-    keys = [f"alike {letter} {pair} {shown}" for letter in "AB"]
 
-    def typed() -> None:
-        said = tuple(st.session_state[key] for key in keys)
-        if said != shown:  # Streamlit tells of a field that is new, too
-            address.put(boxes="-".join(map(str, said)), place=None)
 
+def _boxes(scene: Scene, pair: tuple[int, int]) -> tuple[int, int]:
+    """Numbers of the two boxes; any two of the run can be typed."""
+    shown = _named(scene) or pair
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for letter, key, region in zip("AB", keys, shown, strict=True):
-            st.number_input(
-                f"Box {letter}, by its region_id",
-                0,
-                count - 1,
-                region,
-                key=key,
-                on_change=typed,
-                width=180,
-            )
+        for side, letter in enumerate("AB"):
+            _field(scene, pair, shown, side, f"Box {letter}, by its region_id")
         st.button(
             "Back to the pair",
             icon=":material/undo:",
@@ -92,6 +81,25 @@ def _boxes(scene: Scene, chosen: Pair) -> tuple[int, int]:
             on_click=_forget,
         )
     return shown
+
+
+def _field(scene: Scene, pair: tuple[int, int], shown: tuple[int, int], side: int, label: str) -> None:
+    key = f"alike box {side} of {pair}"
+
+    def write(number: int) -> str | None:
+        now = _named(scene) or pair  # both fields may have been typed in before the page followed
+        boxes = (number, now[1]) if side == 0 else (now[0], number)
+        return None if boxes == pair else f"{boxes[0]}-{boxes[1]}"
+
+    changed = state.follow(key, "boxes", read=lambda _: shown[side], write=write)
+
+    def typed() -> None:
+        before = address.get("boxes")
+        changed()
+        if address.get("boxes") != before:
+            address.put(place=None)
+
+    st.number_input(label, 0, len(scene.boxes) - 1, key=key, on_change=typed, width=180)
 
 
 def _forget() -> None:
@@ -161,9 +169,10 @@ def _place() -> Place | None:
 
 
 @st.fragment
-def _shown(scene: Scene, regions: tuple[int, int], names: dict[str, Source]) -> None:
-    """A fragment: another place or view leaves the rest of the page as it is."""
+def _shown(scene: Scene, pair: tuple[int, int], names: dict[str, Source]) -> None:
+    """A fragment: other boxes, another place or view leave the rest of the page as it is."""
     with state.explained("why two boxes are alike"):
+        regions = _boxes(scene, pair)
         view = _view()
         image_ids = [_image_of(scene, region) for region in regions]
         size = comparison.image_size(scene.run)

@@ -12,8 +12,10 @@ from playwright.sync_api import Page, expect
 from browser_pages import ready, shoot, visit
 from orl_explore.judging import alike, comparison
 from orl_explore.runs.run import Run
+from orl_explore.ui.pair_alike import TITLE
 from orl_explore.ui.pair_places import Place
 from orl_explore.ui.pair_rule import WHAT_IF
+from orl_explore.ui.state import tab_in_address
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +95,32 @@ def test_arrow_keys_move_the_place(page, address, runs):
     heat = alike.similarity_to(a, row + 1, column + 1, b)
     assert best(page, "b") == pytest.approx(heat.max(), abs=2e-3)
     wait_for_place(page, "a", *a.place_of(row + 1, column + 1))
+
+
+def test_boxes_by_their_numbers(page, address, runs):
+    """Quickly one after the other, then back to the pair, and back again through what was done."""
+    visit(page, address, run="one", page="pairs", tab=tab_in_address(TITLE))
+    expect(page.locator("canvas.a")).to_have_count(3)
+    first, second = (page.get_by_label(f"Box {letter}, by its region_id", exact=True) for letter in "AB")
+    pair = first.input_value(), second.input_value()
+    cosine = page.locator(".facts").first.inner_text()
+    first.fill("2")
+    second.fill("7")  # before the page has followed the first
+    second.press("Enter")
+    page.wait_for_url("**boxes=2-7*")
+    expect(first).to_have_value("2")
+    expect(second).to_have_value("7")
+    expect(page.locator(".facts").first).not_to_have_text(cosine)
+    page.get_by_role("button", name="Back to the pair").click()
+    expect(first).to_have_value(pair[0])
+    expect(second).to_have_value(pair[1])
+    page.wait_for_url(lambda url: "boxes=" not in url)
+    expect(page.locator(".facts").first).to_have_text(cosine)
+    page.go_back()
+    page.wait_for_url("**boxes=2-7*")
+    expect(first).to_have_value("2")
+    expect(second).to_have_value("7")
+    expect(page.get_by_label(re.compile("by its region_id"))).to_have_count(2)
 
 
 def test_views(page, address, runs):
