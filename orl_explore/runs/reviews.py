@@ -57,8 +57,14 @@ def read_verdicts(run: Run) -> pd.DataFrame:
 def read_disputes(run: Run) -> pd.DataFrame:
     """The verdicts on pairs that two reviewers judged differently: rows of `read_verdicts`."""
     verdicts = read_verdicts(run)
-    kinds = verdicts.groupby(KEY)["verdict"].transform("nunique")
-    return verdicts[kinds > 1].reset_index(drop=True)
+    several = verdicts[verdicts.duplicated(KEY, keep=False)]
+    kinds = several.groupby(KEY)["verdict"].transform("nunique")
+    return several[kinds > 1].reset_index(drop=True)
+
+
+def of_images(reviews: pd.DataFrame, image_ids: Iterable[int]) -> pd.DataFrame:
+    """The reviews, or verdicts, of the pairs of some images; of many thousands, a page needs few."""
+    return reviews[reviews["image_id"].isin({*image_ids})]
 
 
 def _read(run: Run, name: str) -> pd.DataFrame:
@@ -117,12 +123,13 @@ def _change(run: Run, changes: list[tuple[Pair, Verdict | None, str | None]], re
             raise OrlError(f"a note may have {NOTE_LENGTH} characters, this one has {len(note)}")
     run.require("pairs")
     with one_writer(run.path, "review"):
-        reviews, verdicts = read_reviews(run), read_verdicts(run)
-        rows = {Pair(*row[:4]): list(row) for row in reviews.itertuples(index=False, name=None)}
-        said: dict[Pair, dict[str, list[Any]]] = {}  # pair -> reviewer -> row, the last one said last
-        for row in verdicts.sort_values("time", kind="stable").itertuples(index=False, name=None):
-            said.setdefault(Pair(*row[:4]), {})[row[5]] = list(row)
         wanted = [Pair(*map(int, pair)) for pair, _, _ in changes]
+        known, other_reviews = _apart(read_reviews(run), wanted)
+        judged, other_verdicts = _apart(read_verdicts(run), wanted)
+        rows = {Pair(*row[:4]): list(row) for row in known.itertuples(index=False, name=None)}
+        said: dict[Pair, dict[str, list[Any]]] = {}  # pair -> reviewer -> row, the last one said last
+        for row in judged.sort_values("time", kind="stable").itertuples(index=False, name=None):
+            said.setdefault(Pair(*row[:4]), {})[row[5]] = list(row)
         _check_regions(run, [pair for pair in wanted if pair not in rows])
         now, of_pairs = _now(), pairs_hash(run)
         for pair, (_, verdict, note) in zip(wanted, changes, strict=True):
@@ -141,11 +148,26 @@ def _change(run: Run, changes: list[tuple[Pair, Verdict | None, str | None]], re
             author = author or reviewer
             if new_verdict or new_note:
                 rows[pair] = [*pair, new_verdict, new_note, now, of_pairs, author]
-        reviews = _table([rows[key] for key in sorted(rows)], "reviews")
-        judged = [row for pair in sorted(said) for row in said[pair].values()]
-        run.write("verdicts", _table(judged, "verdicts"))
+        said_now = [row for of_pair in said.values() for row in of_pair.values()]
+        run.write("verdicts", _together(other_verdicts, _table(said_now, "verdicts")))
+        reviews = _together(other_reviews, _table([*rows.values()], "reviews"))
         run.write("reviews", reviews)
         return reviews
+
+
+def _apart(table: pd.DataFrame, pairs: Iterable[Pair]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of some pairs, and all others."""
+    pairs = set(pairs)
+    near = np.flatnonzero(table["image_id"].isin({pair.image_id for pair in pairs}))
+    keys = table.iloc[near][KEY].itertuples(index=False, name=None)
+    found = np.zeros(len(table), bool)
+    found[near] = [key in pairs for key in keys]
+    return table[found], table[~found]
+
+
+def _together(*tables: pd.DataFrame) -> pd.DataFrame:
+    """All rows, ordered by pair; those of one pair stay in their order."""
+    return pd.concat(tables).sort_values(KEY, kind="stable", ignore_index=True)
 
 
 def apply_reviews(run: Run, pairs: pd.DataFrame, reviews: pd.DataFrame) -> pd.DataFrame:
@@ -199,6 +221,7 @@ def _similarity(run: Run, pairs: pd.DataFrame) -> np.ndarray:
 
 def tags_of(reviews: pd.DataFrame) -> pd.DataFrame:
     """The tags of reviews, words behind a `#` in their notes: `KEY`, verdict and tag; one row a pair and tag."""
+    reviews = reviews[reviews["note"].str.contains("#", regex=False)]
     found = reviews[[*KEY, "verdict"]].assign(tag=reviews["note"].str.findall(r"#(\w+)").map(dict.fromkeys).map(list))
     return found.explode("tag").dropna(subset="tag").reset_index(drop=True)
 

@@ -20,7 +20,7 @@ from orl_explore.figures.drawing import draw_boxes
 from orl_explore.judging import pair_estimate
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.pair_query import DOUBTS, AllPairs, PairQuery
-from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, save_verdicts
+from orl_explore.runs.reviews import KEY, Pair, of_images, read_disputes, read_reviews, save_verdicts
 from orl_explore.runs.run import Run
 from orl_explore.ui import pair_deck, state
 from orl_explore.ui import reviewer as reviewer_of_window
@@ -134,21 +134,25 @@ def _rows(table: pd.DataFrame) -> list[tuple[int, pd.Series]]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _words(run_path: str, stamps: object) -> dict[Pair, tuple[str, str]]:
-    """Verdict and note by pair; none where they cannot be read."""
+def _reviews(run_path: str, stamps: object) -> pd.DataFrame | None:
+    """All reviews; None where they cannot be read."""
     try:
-        reviews = read_reviews(Run(run_path))
+        return read_reviews(Run(run_path))
     except OrlError:
-        return {}
-    return {Pair(*row[:4]): row[4:] for row in reviews[[*KEY, "verdict", "note"]].itertuples(index=False, name=None)}
+        return None
 
 
 def news(run: Run, pairs: Sequence[Pair]) -> Callable[[], bool]:
     """A question: has anybody said something else of one of these pairs by now, in whichever window?"""
+    image_ids = {pair.image_id for pair in pairs}
 
     def words() -> list[tuple[str, str]]:
         stamps = [state.version(file) for name in ("reviews", "pairs") if (file := run.file(name)).exists()]
-        known = _words(str(run.path), stamps)
+        reviews = _reviews(str(run.path), stamps)
+        if reviews is None:
+            return []
+        near = of_images(reviews, image_ids)[[*KEY, "verdict", "note"]]
+        known = {Pair(*row[:4]): row[4:] for row in near.itertuples(index=False, name=None)}
         return [known.get(pair, ("", "")) for pair in pairs]
 
     seen = words()
@@ -284,7 +288,7 @@ def verdicts_at(run: Run, rows: pd.DataFrame, places: Sequence[int]) -> list[lis
     """Place and verdict of some pairs; `rows` have `KEY`."""
     if not len(rows):
         return []
-    reviews = read_reviews(run)
+    reviews = of_images(read_reviews(run), rows["image_id"])
     verdict_of = dict(zip(reviews[KEY].itertuples(index=False, name=None), reviews["verdict"], strict=True))
     keys = rows[KEY].astype("int64").itertuples(index=False, name=None)
     return [[place, verdict_of.get(key, "")] for place, key in zip(places, keys, strict=True)]

@@ -16,6 +16,7 @@ from orl_explore.runs.reviews import (
     as_coco_text,
     as_csv,
     count_tags,
+    of_images,
     read_reviews,
     save_review,
     tags_of,
@@ -39,16 +40,17 @@ def reviews_of(run: Run) -> pd.DataFrame | None:
         return None
 
 
-def verdicts_of(reviews: pd.DataFrame) -> dict[Pair, str]:
-    """Verdict by pair."""
-    return {Pair(*row[:4]): row[4] for row in reviews[[*KEY, "verdict"]].itertuples(index=False, name=None)}
+def verdicts_of(reviews: pd.DataFrame, image_id: int) -> dict[Pair, str]:
+    """Verdict by pair, of the pairs of an image."""
+    own = of_images(reviews, [image_id])[[*KEY, "verdict"]]
+    return {Pair(*row[:4]): row[4] for row in own.itertuples(index=False, name=None)}
 
 
 def status(scene: Scene, reviews: pd.DataFrame | None) -> None:
     """How far the review is, of this image and of the run."""
     if reviews is None:
         return
-    verdicts = verdicts_of(reviews)
+    verdicts = verdicts_of(reviews, scene.image_id)
     done = sum(bool(verdicts.get(Pair(*key))) for key in scene.pairs[KEY].itertuples(index=False, name=None))
     st.caption(
         f"{done} of {len(scene.pairs)} pairs of this image reviewed · in this run"

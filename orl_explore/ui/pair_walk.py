@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orl_explore.figures import pairs as figures
 from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.numbers import similarity_text
-from orl_explore.runs.reviews import KEY, Pair, read_reviews
+from orl_explore.runs.reviews import KEY, Pair, of_images, read_reviews
 from orl_explore.runs.run import Run
 from orl_explore.ui import address, image_filter, pair_deck, pair_queue, state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
@@ -109,16 +109,18 @@ def extend(run: Run, walk: Walk, reviews: pd.DataFrame, *, to: int = 0, kept: ND
         kept: which images are gone through, by row; None: all.
     """
     ids = state.images(run).table["image_id"].to_numpy()
-    judged = {Pair(*row) for row in reviews.loc[reviews["verdict"] != "", KEY].itertuples(index=False, name=None)}
+    judged = reviews[reviews["verdict"] != ""]
     looked = 0
     while looked < AHEAD and not ended(run, walk):
         walk.last_row, walk.images = (walk.last_row + 1) % len(ids), walk.images + 1
         if kept is not None and not kept[walk.last_row]:
             continue
         looked += 1
-        pairs = run.read("pairs", image_id=int(ids[walk.last_row]))
+        image_id = int(ids[walk.last_row])
+        pairs = run.read("pairs", image_id=image_id)
         steps = _steps(pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True))
-        if found := [step for step in steps if step.pair not in judged]:
+        done = {Pair(*row) for row in of_images(judged, [image_id])[KEY].itertuples(index=False, name=None)}
+        if found := [step for step in steps if step.pair not in done]:
             walk.queue += found
             if len(walk.queue) > to:
                 return

@@ -147,7 +147,7 @@ def _link(scene: Scene, pair: Pair, similarity: float, chosen: Pair, verdict: st
 def _links(
     scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray, reviews: pd.DataFrame | None
 ) -> list[figures.Link]:
-    verdicts = {} if reviews is None else pair_review.verdicts_of(reviews)
+    verdicts = {} if reviews is None else pair_review.verdicts_of(reviews, scene.image_id)
     stored = scene.pairs[scene.pairs["neighbor_id"] == neighbor_id]
     every = {Pair(*row[:4]): row[4] for row in stored[[*KEY, "similarity"]].itertuples(index=False, name=None)}
     if chosen not in every:
@@ -217,7 +217,7 @@ def _list(scene: Scene, reviews: pd.DataFrame | None) -> None:
     table = crop_table(scene, pairs)
     table.insert(0, "pair", pairs["number"].to_numpy())
     if reviews is not None:
-        verdicts = pair_review.verdicts_of(reviews)
+        verdicts = pair_review.verdicts_of(reviews, scene.image_id)
         table["verdict"] = [
             pair_review.SIGNS[verdicts.get(Pair(*row), "")] for row in pairs[KEY].itertuples(index=False, name=None)
         ]

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from orl_explore.errors import OrlError
@@ -23,8 +25,10 @@ from orl_explore.runs.reviews import (
     as_coco,
     as_csv,
     count_tags,
+    of_images,
     read_disputes,
     read_reviews,
+    read_verdicts,
     save_review,
     save_verdicts,
     tags_of,
@@ -289,6 +293,36 @@ def test_many_verdicts_at_once_count_in_their_order(mined):
     with pytest.raises(OrlError, match="no two regions"):
         save_verdicts(mined, [(pairs[4], "accepted"), (wrong, "accepted")])
     assert len(read_reviews(mined)) == 59  # all or none
+
+
+SAID = st.tuples(
+    st.lists(st.tuples(st.integers(0, 7), st.sampled_from(["accepted", "rejected", ""])), max_size=4),
+    st.sampled_from(["Ann", "Bob"]),
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(SAID, max_size=5))
+def test_any_words_in_any_order_are_as_in_a_dictionary(mined, said):
+    """Of each pair the last verdict that was not taken back counts; all tables stay ordered, whoever says what."""
+    for name in ("reviews", "verdicts"):
+        mined.file(name).unlink(missing_ok=True)
+    pairs, model = [pair_at(mined, row) for row in range(8)], {}  # pair -> reviewer -> verdict, the last one last
+    for verdicts, who in said:
+        save_verdicts(mined, [(pairs[number], verdict) for number, verdict in verdicts], reviewer=who)
+        for number, verdict in verdicts:
+            of_pair = model.setdefault(pairs[number], {})
+            of_pair.pop(who, None)
+            of_pair |= {who: verdict} if verdict else {}
+    reviews, verdicts = read_reviews(mined), read_verdicts(mined)
+    last = {pair: [*of_pair.items()][-1] for pair, of_pair in model.items() if of_pair}
+    rows = reviews[[*KEY, "reviewer", "verdict"]].itertuples(index=False, name=None)
+    assert [(Pair(*row[:4]), row[4:]) for row in rows] == sorted(last.items())
+    rows = verdicts[[*KEY, "reviewer", "verdict"]].itertuples(index=False, name=None)
+    assert [*rows] == [(*pair, *one) for pair, of_pair in sorted(model.items()) for one in of_pair.items()]
+    assert of_images(reviews, [pairs[0].image_id]).equals(reviews[reviews["image_id"] == pairs[0].image_id])
+    disputed = [pair for pair, of_pair in sorted(model.items()) if len({*of_pair.values()}) > 1]
+    assert [*read_disputes(mined)[KEY].drop_duplicates().itertuples(index=False, name=None)] == disputed
 
 
 def test_a_pair_judged_differently_is_listed(mined):
