@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pyarrow
 import pytest
 
 from orl_explore.ui import server
@@ -32,6 +33,7 @@ def test_the_server_opens_the_browser(headless, host, opened, monkeypatch):
 
     asyncio.run(serve())
     assert calls == opened
+    assert pyarrow.default_memory_pool().backend_name == "system"
 
 
 def test_the_browser_opens_at_the_run_that_is_asked_for(monkeypatch):
