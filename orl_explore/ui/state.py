@@ -272,8 +272,8 @@ def follow(
 ) -> Callable[[], None]:
     """Let a widget and the address follow each other: links, and the browser's way back, show the same again.
 
-    The widget gets a value only where the address changed by itself. One that is set in every run would take back what
-    the reader has chosen meanwhile.
+    The widget gets a value only where the address changed by itself, and to another one than it has. One that is set in
+    every run would take back what the reader has chosen meanwhile.
 
     Args:
         key: of the widget.
@@ -286,7 +286,9 @@ def follow(
     """
     wanted, heard, given = address.get(parameter), *(f"{key} {what}" for what in _FOLLOWED)
     if key not in st.session_state or wanted != st.session_state.get(heard):
-        st.session_state[key] = st.session_state[given] = read(wanted)
+        value = read(wanted)
+        if key not in st.session_state or st.session_state[key] != value:
+            st.session_state[key] = st.session_state[given] = value
         st.session_state[heard] = address.get(parameter)  # what leads nowhere, `read` takes away
 
     def changed() -> None:

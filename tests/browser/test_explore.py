@@ -33,6 +33,7 @@ def exploring(annotations, tmp_path):
     run = Run(tmp_path / "runs" / "scenes")
     command = [sys.executable, "-m", "training.cli", "explore", str(annotations), "--run", str(run.path)]
     log = tmp_path / "log"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs beside it without
     with log.open("w") as out:
         process = subprocess.Popen(
             [*command, "--port", str(port), *SMALL],
@@ -42,6 +43,7 @@ def exploring(annotations, tmp_path):
             stderr=out,
             start_new_session=True,
         )
+    signal.signal(signal.SIGINT, before)
     address = f"http://localhost:{port}"
     try:
         wait_for(address, process, log)
