@@ -27,6 +27,8 @@ from training.console import console, progress_bar
 from training.stage2 import embedding_options
 
 SHARDS, RECORD = "shards", "made-from.json"
+SHARD_IMAGES = 64
+"""Images of a shard at most: it is what a stopped command has to do again, and slow encoders take a second an image."""
 
 
 def embed_regions_by(
@@ -69,7 +71,7 @@ def embed_regions_by(
         missing = [name for name in missing if not _take_mined(run, name, facts[name], ids)]
         if missing:
             for name in missing:
-                _begin(run, name, facts[name], overwrite)
+                _begin(run, name, facts[name], _shard_images(config), overwrite)
             _embed(run, {name: found[name] for name in missing}, ids, config)
             for name in missing:
                 _finish(run, name, facts[name], ids)
@@ -126,7 +128,7 @@ def _take_mined(run: Run, name: str, facts: dict[str, Any], ids: np.ndarray) -> 
     )
     if not same or not run.finished("stage2") or not run.file("region_embeddings").exists():
         return False
-    _begin(run, name, facts, overwrite=True)
+    _begin(run, name, facts, 0, overwrite=True)
     write_array(
         stored.folder_of(run, name) / stored.VECTORS, run.read_array("region_embeddings")[ids].astype(np.float16)
     )
@@ -135,8 +137,9 @@ def _take_mined(run: Run, name: str, facts: dict[str, Any], ids: np.ndarray) -> 
     return True
 
 
-def _begin(run: Run, name: str, facts: dict[str, Any], overwrite: bool) -> None:
+def _begin(run: Run, name: str, facts: dict[str, Any], shard_images: int, overwrite: bool) -> None:
     """Make room for an encoder's embeddings; shards that an ended job left are kept if made from the same."""
+    facts = {**facts, "shard_images": shard_images}
     folder = stored.folder_of(run, name)
     (folder / stored.MANIFEST).unlink(missing_ok=True)
     record = folder / SHARDS / RECORD
@@ -154,7 +157,7 @@ def _embed(run: Run, found: dict[str, NamedEncoder], ids: np.ndarray, config: Co
     image_ids = images.table["image_id"].to_numpy()
     regions = run.read("regions").iloc[ids]
     starts = group_starts(regions["image_id"].to_numpy())
-    bounds = [*starts[:: config.stage2.shard_images].tolist(), len(ids)]  # shards end where images end
+    bounds = [*starts[:: _shard_images(config)].tolist(), len(ids)]  # shards end where images end
     encoders: dict[str, Encoder] = {}
     with progress_bar(f"embedding regions by {', '.join(found)}") as progress:
         for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
@@ -178,6 +181,10 @@ def _embed(run: Run, found: dict[str, NamedEncoder], ids: np.ndarray, config: Co
             for file, vectors in zip(files.values(), made, strict=True):
                 write_array(file, vectors.astype(np.float16))
         progress(len(starts), len(starts))
+
+
+def _shard_images(config: Config) -> int:
+    return min(config.stage2.shard_images, SHARD_IMAGES)
 
 
 def _shard(run: Run, name: str, number: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -115,7 +116,8 @@ def test_a_killed_job_goes_on(copy, tiny, monkeypatch):
     ]
 
 
-def test_shards_of_another_sample_are_not_joined(copy, tiny, monkeypatch):
+@pytest.mark.parametrize("other", [{"limit": 50}, {"shard_images": 5}])
+def test_shards_of_another_sample_or_size_are_not_joined(copy, tiny, monkeypatch, other):
     whole = module.embed_regions_each
     made = []
 
@@ -129,7 +131,8 @@ def test_shards_of_another_sample_are_not_joined(copy, tiny, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         embed_regions_by(copy, tiny, ["stage3"], limit=60)
     monkeypatch.setattr(module, "embed_regions_each", whole)
-    embed_regions_by(copy, tiny, ["stage3"], limit=50)
+    stage2 = dataclasses.replace(tiny.stage2, shard_images=other.get("shard_images", tiny.stage2.shard_images))
+    embed_regions_by(copy, dataclasses.replace(tiny, stage2=stage2), ["stage3"], limit=other.get("limit", 60))
     found = read_region_embeddings(copy, "stage3")
     np.testing.assert_allclose(found.vectors, by_hand(copy, "stage3", found.region_ids), atol=2e-3)
 

@@ -92,12 +92,17 @@ def _map(arguments: argparse.Namespace) -> None:
     """
     from contextlib import contextmanager
 
+    from orl_explore.interchange.encoders import find_encoder
     from orl_explore.maps import object_map
     from orl_explore.numbers import percent_text
+    from orl_explore.runs.region_embeddings import canonical, embedded_encoders
     from orl_explore.runs.run import Run
     from training.console import console, progress_bar
 
     run = Run.open(arguments.run)
+    for name in arguments.encoder:
+        if canonical(name) not in embedded_encoders(run):
+            find_encoder(name, run)  # nobody is told to embed by what is no encoder
     names = ("neighbors", "min_dist", "metric", "clusters", "seed", "limit")
     settings = object_map.MapSettings(**{name: getattr(arguments, name) for name in names})
     made_now = []

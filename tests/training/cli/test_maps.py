@@ -38,6 +38,9 @@ def test_maps_of_encoders(orl, copy, tiny_yaml):
     code, _, text = orl("map", copy.path, "--encoder", "stage3")
     assert code == 1
     assert "run `orl embed-regions" in text
+    code, _, text = orl("map", copy.path, "--encoder", "bogus")
+    assert code == 1
+    assert "there is no encoder 'bogus'" in text  # no command to embed by it
     assert orl("embed-regions", copy.path, "--limit", 30)[0] == 0
     code, _, text = orl("map", copy.path, "--encoder", "random", "stage3")
     assert code == 0
