@@ -203,19 +203,28 @@ class Neighborhoods:
 
         Returns:
             `nearest` (a category or `UNLABELED`), `a`, `b` and `change`: mean shares of a box's nearest boxes, that of
-            the category itself as `by_category` has it; by change, the largest rise first.
+            the category itself as `by_category` has it; and `error`, the change's standard error over images. By
+            change, the largest rise first.
         """
         labels = self.boxes.labels
         if labels is None:
             raise ValueError("without labels no box is of a category")
-        own = labels[self.queries] == category
-        shares = [
-            pd.Series(_weights(rows[own]).ravel()).groupby(labels[rows[own]].ravel()).sum() / own.sum()
-            for rows in (self.a, self.b)
-        ]
-        found = pd.DataFrame({"a": shares[0], "b": shares[1]}).fillna(0.0)[lambda table: (table > 0).any(axis=1)]
-        found = found.assign(change=found["b"] - found["a"]).rename_axis("nearest").reset_index()
-        return found.sort_values("change", ascending=False, kind="stable", ignore_index=True)
+        own = np.flatnonzero(labels[self.queries] == category)
+        near = self.a[own], self.b[own]  # (Q', K) each
+        names = np.unique([str(name) for rows in near for name in labels[rows[rows >= 0]]])
+        scores = []
+        for rows in near:
+            shares = np.zeros((len(own), len(names)))
+            codes = np.searchsorted(names, labels[rows].astype(str)).clip(max=max(len(names) - 1, 0))
+            np.add.at(shares, (np.arange(len(own))[:, None], codes), _weights(rows))
+            scores.append(shares.ravel())
+        columns = ["a", "b", "change", "error"]
+        if not len(names):
+            return pd.DataFrame(columns=["nearest", *columns])
+        unit, group = np.repeat(self.boxes.image_ids[self.queries[own]], len(names)), np.tile(names, len(own))
+        a, b = (Scored.of(score, unit=unit, group=group) for score in scores)
+        found = pd.DataFrame(intervals.by_group(a, b), columns=columns).assign(nearest=names)
+        return found[["nearest", *columns]].sort_values("change", ascending=False, kind="stable", ignore_index=True)
 
 
 def _weights(rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -377,7 +386,9 @@ def figures(near: Neighborhoods, probed: Probed | None) -> dict[str, Change]:
 
 
 def by_category(near: Neighborhoods, probed: Probed | None) -> pd.DataFrame:
-    """The same figures for each category: clear changes first, of more than two standard errors, the largest first.
+    """The same figures for each category, those with a clear change first, of more than two standard errors in any.
+
+    Of these, and of the others, those first whose nearest boxes changed most.
 
     Returns:
         `category`, `boxes`, `asked` (how many of them are queries), and for each figure its value by A and by B, the
@@ -399,7 +410,8 @@ def by_category(near: Neighborhoods, probed: Probed | None) -> pd.DataFrame:
         )
         table = table.join(values.add_prefix(f"{name}_"))
     size = table["nearest_change"].abs()
-    table = table.assign(clear=size > 2 * table["nearest_error"], size=size)
+    clear = [table[f"{name}_change"].abs() > 2 * table[f"{name}_error"] for name in parts]
+    table = table.assign(clear=np.logical_or.reduce(clear), size=size)
     table = table.sort_values(["clear", "size"], ascending=False, kind="stable")
     return table.drop(columns=["clear", "size"]).reset_index()
 

@@ -40,7 +40,7 @@ def show(run: Run, pair: tuple[str, str], sources: tuple[Source, Source]) -> Non
         _figures(found)
         category = _categories(run, pair, table)
         if category is not None:
-            _learned(near, table[table["category"] == category].iloc[0])
+            _learned(near, table[table["category"] == category].iloc[0], (titles[0], titles[1]))
         first = compare_boxes.moved(run, near, category)
     compare_boxes.one_box(run, boxes, pair, first)
 
@@ -152,6 +152,9 @@ def _explain_figures() -> None:
 FIGURES = {"nearest": "nearest", "knn": "kNN", "linear": "linear"}
 """Figures of a category -> what the table calls them."""
 
+SAID = {"nearest": "its nearest boxes", "knn": "kNN", "linear": "the linear probe"}
+"""What a sentence calls them."""
+
 
 def _categories(run: Run, pair: tuple[str, str], table: pd.DataFrame) -> str | None:
     """The table of categories; returns the one that is looked at."""
@@ -188,7 +191,7 @@ def _categories(run: Run, pair: tuple[str, str], table: pd.DataFrame) -> str | N
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
             "*nearest*: percent of the nearest boxes that are of the box's own category. *kNN*, *linear*: as above, on"
-            " proposal boxes. Click a row.",
+            " proposal boxes. First come categories with a change of more than two errors in any of them. Click a row.",
             width="stretch",
         )
         csv_button(table, "categories")
@@ -225,12 +228,13 @@ def _map_link(run: Run, pair: tuple[str, str], category: str) -> None:
     )
 
 
-def sentence(near: Neighborhoods, row: pd.Series) -> str:
+def sentence(near: Neighborhoods, row: pd.Series, titles: tuple[str, str]) -> str:
     """What changed of a category from A to B, in words.
 
     Args:
         near: the nearest boxes by both.
         row: the category's in `objects.by_category`, so that a figure is the same in the table and here.
+        titles: what A and B are called.
     """
     category, k = str(row["category"]), near.a.shape[1]
     a, b, difference, error = (float(row[f"nearest_{name}"]) for name in ("a", "b", "change", "error"))
@@ -239,18 +243,12 @@ def sentence(near: Neighborhoods, row: pd.Series) -> str:
     )
     if math.isnan(difference):
         return f"None of the {row['boxes']:,} boxes on {category} is among those whose nearest boxes were found."
-    if math.isnan(error):
-        verdict = f"The boxes on {category} are of one image, from which nothing follows about others"
-    else:
-        clear = abs(difference) > 2 * error
-        how = "as well as A" if not clear else "better than A" if difference > 0 else "less well than A"
-        verdict = f"B knows {category} {how}"
     text = (
-        f"{verdict}: of the {k} nearest boxes of one, {k * a:.1f} are {category} by A and {k * b:.1f} by B, a change of"
-        f" {percent(difference, error, signed=True)} points, over {count}."
+        f"{verdict(row, titles)} Of the {k} nearest boxes of one, {k * a:.1f} are {category} by A and {k * b:.1f} by B,"
+        f" a change of {percent(difference, error, signed=True)} points, over {count}."
     )
     company = near.company(category)
-    others = company[company["nearest"] != category]
+    others = company[(company["nearest"] != category) & (company["change"].abs() > 2 * company["error"])]
     changes = []
     for words, rows in (("fewer", others[others["change"] < 0].iloc[::-1]), ("more", others[others["change"] > 0])):
         some = rows.head(3)
@@ -262,15 +260,42 @@ def sentence(near: Neighborhoods, row: pd.Series) -> str:
     return f"{text} Of the nearest boxes, {'; '.join(changes)}." if changes else text
 
 
-def _learned(near: Neighborhoods, row: pd.Series) -> None:
+def verdict(row: pd.Series, titles: tuple[str, str]) -> str:
+    """Whether B knows a category better than A, as a sentence: by all figures whose change is clear.
+
+    Args:
+        row: the category's in `objects.by_category`.
+        titles: what A and B are called.
+    """
+    category, a, b = row["category"], f"A ({titles[0]})", f"B ({titles[1]})"
+    if math.isnan(row["nearest_error"]):
+        return f"The boxes on {category} are of one image, from which nothing follows about others."
+    better: list[str] = []
+    worse: list[str] = []
+    for name, words in SAID.items():
+        difference = float(row.get(f"{name}_change", math.nan))
+        if abs(difference) > 2 * row.get(f"{name}_error", math.nan):
+            (better if difference > 0 else worse).append(words)
+    if not better and not worse:
+        return f"Nothing shows that {b} knows {category} better than {a}, or less well."
+    parts = [(f"better than {a}", better), (f"less well than {a}", worse)]
+    said = [f"{how} by {_all(words)}" for how, words in parts if words]
+    return f"{b} knows {category} {', '.join(said)}."
+
+
+def _all(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _learned(near: Neighborhoods, row: pd.Series, titles: tuple[str, str]) -> None:
     category = str(row["category"])
     st.markdown(f"#### What changed about {state.plain(category)}")
-    st.markdown(state.plain(sentence(near, row)))
+    st.markdown(state.plain(sentence(near, row, titles)))
     if not row["asked"]:
         return
     company = near.company(category)
     st.plotly_chart(
-        pictures.company(company, category),
+        pictures.company(company, category, (f"A · {titles[0]}", f"B · {titles[1]}")),
         key="compare company",
         config={"displayModeBar": False},
         alt=f"what the nearest boxes of {category} are on, by A and by B",

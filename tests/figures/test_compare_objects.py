@@ -14,6 +14,8 @@ def test_what_changed_most_has_bars_and_the_category_is_on_top():
     table = pd.DataFrame({"nearest": names, "a": a, "b": b}).eval("change = b - a")
     made = compare_objects.company(table.sort_values("change", ascending=False), "<b>mug")
     assert [trace.name for trace in made.data] == ["A", "B"]
+    named = compare_objects.company(table, "<b>mug", ("one", "<two>"))
+    assert [trace.name for trace in named.data] == ["one", "&lt;two&gt;"]
     assert made.data[0].y[0] == "&lt;b&gt;mug"
     assert len(made.data[0].y) == compare_objects.MOST
     assert "kind 10" not in made.data[0].y  # which did not change

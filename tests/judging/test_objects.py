@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,6 +69,8 @@ def test_what_changed(boxes):
     assert company["a"].sum() == pytest.approx(1)
     assert company["b"].sum() == pytest.approx(1)
     assert company["nearest"].iloc[0] == "vase"
+    own = objects.by_category(near, None).set_index("category").loc["vase"]
+    assert company["error"].iloc[0] == pytest.approx(own["nearest_error"], rel=0.01)
 
 
 def test_figures_and_categories(boxes):
@@ -88,6 +92,16 @@ def test_figures_and_categories(boxes):
     assert table["asked"].tolist() == table["boxes"].tolist()
     held_out = set(boxes.image_ids[probed.rows])
     assert len(held_out) <= 12
+
+
+def test_a_category_that_is_clear_by_any_figure_comes_before_those_that_are_by_none(boxes):
+    near, probed = objects.neighborhoods(boxes), objects.probe(boxes)
+    mug = boxes.labels[probed.rows] == "mug"
+    linear = np.array([~mug, np.ones(len(mug), bool)])  # half of the images are wrong by A, as far as mugs go
+    linear[0, np.flatnonzero(mug)[::3]] = True
+    near = dataclasses.replace(near, b=near.a)
+    table = objects.by_category(near, dataclasses.replace(probed, knn=linear[[1, 1]], linear=linear))
+    assert table["category"].iloc[0] == "mug"
 
 
 def test_a_figure_is_the_same_wherever_it_is_told(boxes):
