@@ -27,6 +27,9 @@ OF_IMAGE: Final = ("rank", "pair", "region", "boxes", "place")
 KEPT: Final = (*EVERYWHERE, "rank", "pair", "region", "pairs", "judging", "reviewer")
 """Parameters that are kept while other pages are looked at."""
 
+OWN: Final = "parameters of the page"
+"""Where the session keeps which parameters the page has that was drawn last."""
+
 _CHANGES: Final = "changes of the address"
 
 
@@ -74,7 +77,7 @@ def hear(widget: str, name: str, value: str | None, *, take: Callable[[], None] 
     """Let a widget change a parameter, unless it says what was before a change by another. Made for `on_change`.
 
     Streamlit takes what the browser said before it heard of that change for a change by the reader. Then the widget has
-    to be given its value again.
+    to be given its value again. And it tells of widgets that have left with their page: what they say is not heard.
 
     Args:
         widget: its key.
@@ -83,8 +86,10 @@ def hear(widget: str, name: str, value: str | None, *, take: Callable[[], None] 
         take: changes the parameter, and what goes with it; None: the parameter alone changes.
 
     Returns:
-        Whether it is the reader who changed the widget.
+        False where the widget has to be given its value again.
     """
+    if name not in st.session_state.get(OWN, (name,)):
+        return True
     _, changes = _changes()
     last = changes.get(name)
     if last is not None and last.by != widget and time.monotonic() - last.when < BEHIND and value in last.before:

@@ -10,6 +10,7 @@ it can come late but is never lost. The server tells what it believes, and the b
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import streamlit as st
@@ -18,11 +19,28 @@ SCRIPT = """
 const PATIENCE = 1000;  // milliseconds after which what the server has not heard is said again
 const SETTLED = 1500;  // milliseconds after which what was drawn has its own height
 const PEEKING = 80;  // pixels of it that may be seen without it being looked at
+const ARRIVED = 8000;  // milliseconds in which what is still being drawn may push away what was brought into view
+
+function arrive(frame, part) {  // and stay there, while the page grows, until the reader goes elsewhere
+    const stop = new AbortController(), options = { signal: stop.signal, capture: true, passive: true };
+    const go = () => {
+        const target = (part && frame.querySelector(`.st-key-${part}`)) || frame;
+        const { top, bottom } = target.getBoundingClientRect();
+        if (top < 0 || bottom > innerHeight) target.scrollIntoView({ block: 'start' });
+    };
+    for (const act of ['wheel', 'pointerdown', 'keydown']) addEventListener(act, () => stop.abort(), options);
+    const sizes = new ResizeObserver(go);
+    sizes.observe(frame);
+    sizes.observe(frame.closest('.stMainBlockContainer') ?? frame);
+    stop.signal.addEventListener('abort', () => sizes.disconnect());
+    setTimeout(() => stop.abort(), ARRIVED);
+    return stop;
+}
 
 export default function ({ parentElement, data, setStateValue }) {
     const host = parentElement.host ?? parentElement, frame = host.closest(`.st-key-${data.frame}`);
     if (!frame) return;
-    const own = frame.orlBelow ??= { of: data.of, height: data.height, visible: false, said: 0, scrolled: '' };
+    const own = frame.orlBelow ??= { of: data.of, height: data.height, visible: false, said: 0 };
     own.host = host;
     own.drawn = data.drawn;
     own.believed = data.believed;
@@ -53,18 +71,18 @@ export default function ({ parentElement, data, setStateValue }) {
     }, { rootMargin: `0px 0px -${PEEKING}px 0px` });
     own.watch.observe(frame);
     own.agree();
-    if (data.scroll && data.scroll !== own.scrolled) {
-        own.scrolled = data.scroll;
-        setTimeout(() => {
-            const { top, bottom } = frame.getBoundingClientRect();
-            if (top < 0 || bottom > innerHeight) frame.scrollIntoView({ block: 'start' });
-        }, 0);
+    const scrolled = window.orlScrolled ??= {};  // a visit later on begins at the top of the page
+    if (data.scroll && data.scroll !== scrolled[data.frame]) {
+        scrolled[data.frame] = data.scroll;
+        own.arrival?.abort();
+        own.arrival = arrive(frame, data.part);
     }
     return () => {
         if (own.host !== host || (frame.isConnected && frame.contains(host))) return;  // drawn anew
         for (const observer of [own.watch, own.sizes]) observer.disconnect();
         clearTimeout(own.timer);
         clearTimeout(own.release);
+        own.arrival?.abort();
     };
 }
 """
@@ -91,10 +109,16 @@ def show(key: str, draw: Callable[[], None], *, of: str, height: int, within_fra
             draw()
 
 
-def bring_into_view(key: str) -> None:
-    """Scroll to this part, and draw it, with the next run of the page. Made for callbacks."""
+def bring_into_view(key: str, part: str | None = None) -> None:
+    """Scroll to what is shown under this key, and draw it, when the page is drawn next. Made for callbacks.
+
+    Args:
+        key: as `show` has it.
+        part: key of a container in it, to scroll to; None: to the whole.
+    """
     st.session_state.pop(f"{key} drawn", None)
-    st.session_state[f"{key} scroll"] = st.session_state.get(f"{key} scroll", 0) + 1
+    st.session_state[f"{key} part"] = part
+    st.session_state[f"{key} scroll"] = str(time.time_ns())
 
 
 def is_looked_at(key: str) -> bool:
@@ -118,6 +142,7 @@ def _watch(key: str, of: str, height: int) -> None:
         "drawn": drawn,
         "believed": believed,
         "height": height,
-        "scroll": st.session_state.get(f"{key} scroll", 0),
+        "scroll": st.session_state.get(f"{key} scroll"),
+        "part": st.session_state.get(f"{key} part"),
     }
     _watcher(key=f"{key} watcher", data=data, on_looked_change=lambda: None)

@@ -16,7 +16,7 @@ from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import address, below, encoders, pair_places, state
 from orl_explore.ui.pair_places import Place, Seen
-from orl_explore.ui.pair_scene import BELOW, Scene
+from orl_explore.ui.pair_scene import BELOW, TABS, Scene
 
 TITLE = "Why are these two alike?"
 
@@ -42,7 +42,7 @@ def open_boxes(run: Run, first: int, second: int) -> None:
     image_id = state.region_of(run, first)[0]
     st.session_state["pairs tab"] = TITLE
     state.choose_image(image_id, boxes=f"{first}-{second}", place=None, tab=state.tab_in_address(TITLE))
-    below.bring_into_view(BELOW)
+    below.bring_into_view(BELOW, TABS)
     state.go("pairs")
 
 

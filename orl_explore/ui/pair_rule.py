@@ -14,7 +14,7 @@ from orl_explore.judging.verdicts import Rule
 from orl_explore.runs.reviews import Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import address, below, state
-from orl_explore.ui.pair_scene import BELOW, Scene, has_embeddings
+from orl_explore.ui.pair_scene import BELOW, TABS, Scene, has_embeddings
 
 WHAT_IF = "What if stage 2 had other settings?"
 """Title of the tab that the switches lead to."""
@@ -134,4 +134,4 @@ def _try(run: Run, rule: Rule) -> None:
     to_address(run, rule)
     st.session_state["pairs tab"] = WHAT_IF
     address.put(tab=state.tab_in_address(WHAT_IF))
-    below.bring_into_view(BELOW)
+    below.bring_into_view(BELOW, TABS)

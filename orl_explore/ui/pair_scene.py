@@ -24,8 +24,8 @@ SIDE = 560
 """Longer side of the two pictures, pixels."""
 SHOWN = 60
 """Rows of crops at most; the most similar pairs."""
-BELOW = "pairs-below"
-"""Key of the part of the page below the decision."""
+BELOW, TABS = "pairs-below", "pairs-tabs"
+"""Keys of the part of the page below the decision, and of the tabs in it."""
 
 
 @dataclass(frozen=True)

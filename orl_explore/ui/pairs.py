@@ -56,12 +56,13 @@ def _below(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray,
     }
     if scene.run.given():
         del parts[pair_rule.WHAT_IF]  # no settings have led to them
-    state.tabs(
-        parts,
-        key="pairs tab",
-        parameter="tab",
-        default=pair_alike.TITLE if pair_alike.is_asked_for() else None,
-    )
+    with st.container(key=pair_scene.TABS):
+        state.tabs(
+            parts,
+            key="pairs tab",
+            parameter="tab",
+            default=pair_alike.TITLE if pair_alike.is_asked_for() else None,
+        )
 
 
 def _chosen(scene: Scene, neighbor_id: int, similarity: np.ndarray) -> Pair:

@@ -33,6 +33,9 @@ class Page:
     image: bool = True
     """Whether it looks at an image, which links then name."""
 
+    image_by: tuple[tuple[str, str], ...] = ()
+    """What else its address has to say for it to show an image."""
+
     of_all: bool = False
     """Whether it shows all runs of the folder, not one."""
 
@@ -143,6 +146,7 @@ PAGES = (
         "Every kept box as one point: near points are boxes that look alike to the encoder, as in the search for pairs"
         " (paper section 3.2).",
         JUDGE,
+        image_by=(("color", "image"),),
         parameters=("encoder", "versus", "view", "layout", "color", "legend", "show", "region", "selected"),
     ),
     Page(
@@ -357,6 +361,8 @@ def main() -> None:
             address.put(run=name)
     st.session_state["page"] = page.name
     st.session_state["page looks at an image"] = page.image
+    st.session_state["page shows an image by"] = dict(page.image_by)
+    st.session_state[address.OWN] = (*address.EVERYWHERE, *page.parameters)
     head = st.container(horizontal=True, vertical_alignment="center", key="head")
     head.title(page.title, anchor=False)
     about = st.empty()

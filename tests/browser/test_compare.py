@@ -59,6 +59,14 @@ def test_one_box_and_why_it_is_alike_to_another(page, address, embedded):
     expect(page.locator("canvas.a")).to_have_count(3)
     assert re.search(rf"boxes={region}-\d+", page.url)
     ready(page)
+    expect(page.locator("canvas.a").first).to_be_in_viewport()  # however late it came
+    page.wait_for_timeout(2500)
+    assert "category=" not in page.url  # what Compare's fields say once more is not heard here
+    assert "region=" not in page.url
+    page.go_back()
+    expect(page.get_by_role("heading", name="Compare", level=1)).to_be_visible()
+    ready(page)
+    expect(page.get_by_text(re.compile(rf"^Region {region}\b"))).to_be_in_viewport()
 
 
 def test_pairs_that_either_would_mine(page, address):

@@ -142,3 +142,16 @@ def test_a_field_that_the_browser_had_not_heard_of_does_not_take_a_change_back(m
     app.button[0].click().run()
     now += address.BEHIND
     assert typed("5") == "[('a', '5')]"
+
+
+def test_fields_of_a_page_that_was_left_are_not_heard():
+    """Streamlit tells of their values once more when the next page is there."""
+    app = AppTest.from_function(page_of_two)
+    app.query_params["a"] = "0"
+    app.session_state[address.OWN] = ("b",)  # of the next page
+    app.run()
+    app.text_input[0].set_value("7").run()
+    assert app.query_params["a"] in ("0", ["0"])
+    app.session_state[address.OWN] = ("a", "b")
+    app.text_input[0].set_value("7").run()
+    assert app.query_params["a"] in ("7", ["7"])
