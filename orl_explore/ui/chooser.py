@@ -112,8 +112,13 @@ def _find(run: Run) -> None:
         _open_gallery()
 
 
+def look_at(image_id: int) -> None:
+    """Look at an image, in the way in which this page shows one. Made for callbacks."""
+    state.choose_image(image_id, **st.session_state.get("page shows an image by", {}))
+
+
 def _pick(image_id: int) -> None:
-    state.choose_image(image_id)
+    look_at(image_id)
     _close_gallery()
     if not st.session_state.get("page looks at an image", True):
         state.go("neighbors")

@@ -56,11 +56,12 @@ def moved(run: Run, near: Neighborhoods, category: str | None) -> int:
     else:
         words = [f"{k * kept:.0f} of {k}" for kept in shown["kept"]]
     regions = shown["region_id"].tolist()
-    for place, region, text in zip(cells(run, regions, "moved"), regions, words, strict=True):
-        with place:
-            crop(run, region, near.boxes)
-            st.caption(text)
-            look(region, f"moved {region}")
+    with state.counting_tiles():
+        for place, region, text in zip(cells(run, regions, "moved"), regions, words, strict=True):
+            with place:
+                crop(run, region, near.boxes)
+                st.caption(text)
+                look(region, f"moved {region}")
     csv_button(table, "moved")
     return int(table["region_id"].iloc[0])
 
@@ -75,7 +76,7 @@ def _one_box(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) -> None:
     """Drawn alone when another box is chosen in it: nothing above depends on that."""
     if state.is_leaving():
         st.rerun()
-    with state.explained("comparison of boxes"):
+    with state.explained("comparison of boxes"), state.counting_tiles():
         _box_and_nearest(run, boxes, pair, first)
 
 
@@ -123,7 +124,7 @@ def _box_and_nearest(run: Run, boxes: Boxes, pair: tuple[str, str], first: int) 
                 st.caption(similarity_text(cosine))
                 with st.container(horizontal=True, gap=None):
                     look(int(boxes.region_ids[near_row]), f"{letter} {near_row}")
-                    why(run, region, int(boxes.region_ids[near_row]), f"{letter} {near_row}")
+                    why(run, region, int(boxes.region_ids[near_row]), f"{letter} {near_row}", back_to=ONE_BOX)
         tables.append(
             pd.DataFrame({"by": letter, "region_id": boxes.region_ids[own], "cosine": cosines, "sign": signs})[own >= 0]
         )
@@ -143,16 +144,21 @@ def cells(run: Run, regions: Sequence[int], name: str) -> list[Any]:
     return tiles.cells(sizes, f"objects {name}", width=CELL)
 
 
-def why(run: Run, first: int, second: int, name: str) -> None:
-    """A button that asks why two regions are alike."""
+def why(run: Run, first: int, second: int, name: str, *, back_to: str | None = None) -> None:
+    """A button that asks why two regions are alike; on their return, readers are at the part `back_to`."""
+
+    def ask() -> None:
+        if back_to is not None:
+            below.bring_into_view(back_to)
+        pair_alike.open_boxes(run, first, second)
+
     st.button(
         f"Why are {first} and {second} alike?",
         icon=":material/question_mark:",
         key=f"compare why {name}",
         help="Why are these two alike?",
         type="tertiary",
-        on_click=pair_alike.open_boxes,
-        args=(run, first, second),
+        on_click=ask,
     )
 
 

@@ -185,9 +185,10 @@ def _neighbors(run: Run, compared: Comparison, titles: tuple[str, str]) -> None:
     kept = int(compared.kept_a[row].sum())
     st.markdown(f"{label}{kept} of {compared.a.shape[1]} neighbors are kept from A to B.")
     found = compared.of_image(row)
-    for letter, title, neighbors in zip("AB", titles, found, strict=True):
-        st.markdown(f"**{letter}** · {state.plain(title)}")
-        _row(run, letter, neighbors, labels, row)
+    with state.counting_tiles():
+        for letter, title, neighbors in zip("AB", titles, found, strict=True):
+            st.markdown(f"**{letter}** · {state.plain(title)}")
+            _row(run, letter, neighbors, labels, row)
     by = pd.concat([table.assign(encoder=letter) for letter, table in zip("AB", found, strict=True)])
     csv_button(by, f"neighbors-of-{image_id}")
 
@@ -295,8 +296,9 @@ def _marked(run: Run, compared: Comparison, marked: list[int]) -> None:
         st.button("Clear", icon=":material/close:", key="compare clear", on_click=_clear, args=(run,))
     sizes = state.sizes(run, compared.image_ids[marked[:SHOWN]].tolist())
     columns = tiles.cells(sizes, "compare marked", width=CELL)
-    for rank, (column, row) in enumerate(zip(columns, marked, strict=False)):
-        number = int(compared.image_ids[row])
-        with column:
-            st.image(state.tile(run, number), width="stretch", alt=f"marked image {rank + 1}")
-            _look(run, number, f"marked {rank}")
+    with state.counting_tiles():
+        for rank, (column, row) in enumerate(zip(columns, marked, strict=False)):
+            number = int(compared.image_ids[row])
+            with column:
+                st.image(state.tile(run, number), width="stretch", alt=f"marked image {rank + 1}")
+                _look(run, number, f"marked {rank}")

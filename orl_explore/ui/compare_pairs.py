@@ -89,18 +89,19 @@ def _show(run: Run, boxes: Boxes, a: pd.DataFrame, b: pd.DataFrame) -> None:
         best = rows.sort_values("similarity", ascending=False, kind="stable").drop_duplicates("image_id").head(SHOWN)
         line = st.container(horizontal=True, gap="small")
         regions, values = best[["query_region", "key_region"]].to_numpy(), best["similarity"]
-        for (query, key), value in zip(regions.tolist(), values, strict=True):
-            with line.container(border=True, width=2 * CELL + 40, gap="xsmall"):
-                sizes = [state.region_of(run, region)[1][2:] for region in (query, key)]
-                places = tiles.places(sizes, f"pairs {name} {query} {key}", columns=2)
-                for place, region in zip(places, (query, key), strict=True):
-                    with place:
-                        crop(run, region, boxes)
-                        if boxes.labels is not None:
-                            st.caption(state.plain(str(boxes.labels[boxes.rows_of(np.array([region]))[0]])))
-                with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-                    st.caption(similarity_text(value))
-                    why(run, query, key, f"{name} {query} {key}")
+        with state.counting_tiles():
+            for (query, key), value in zip(regions.tolist(), values, strict=True):
+                with line.container(border=True, width=2 * CELL + 40, gap="xsmall"):
+                    sizes = [state.region_of(run, region)[1][2:] for region in (query, key)]
+                    places = tiles.places(sizes, f"pairs {name} {query} {key}", columns=2)
+                    for place, region in zip(places, (query, key), strict=True):
+                        with place:
+                            crop(run, region, boxes)
+                            if boxes.labels is not None:
+                                st.caption(state.plain(str(boxes.labels[boxes.rows_of(np.array([region]))[0]])))
+                    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                        st.caption(similarity_text(value))
+                        why(run, query, key, f"{name} {query} {key}")
         csv_button(rows, f"pairs-{name.lower()}")
 
 

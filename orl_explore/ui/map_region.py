@@ -127,12 +127,14 @@ def panel(
         with right, state.explained("crops like the region"):
             if region is not None:
                 for encoder in encoders:
-                    _similar(run, regions, region, encoder, bring)
+                    with state.counting_tiles():
+                        _similar(run, regions, region, encoder, bring)
 
     below.show(CHOSEN, draw, of=str(run.path), height=0, within_fragment=True)
     with state.explained("the selection on the object map"):
         if picked:
-            _selection(run, facts, picked, encoders[0], bring, select)
+            with state.counting_tiles():
+                _selection(run, facts, picked, encoders[0], bring, select)
     with state.explained("the mouse on the object map"):
         point_map.answer(
             run,
@@ -245,6 +247,8 @@ def _selection(
     if "label" in table:
         counts = table["label"].value_counts()
         left.caption(", ".join(f"{state.plain(str(name))} {count:,}" for name, count in counts[:8].items()))
+    if beside := len(picked) - len(table):
+        left.caption(f"{beside:,} more were selected, which are not among the {len(facts):,} regions on this map.")
     offered = [name for name in ORDERS if name != "label" or "label" in table]
     order = middle.selectbox(
         "Order",
@@ -254,9 +258,11 @@ def _selection(
         help="Most typical: most similar to the mean of the selection.",
     )
     clear.button("Clear", icon=":material/close:", key="object map clear", on_click=select, args=([],), width="stretch")
+    if table.empty:
+        return
     keeping.keep_as(
         run,
-        lambda: picked,
+        lambda: table["region_id"],
         origin=f"drawn on the map of {name_of(run, encoder)}",
         key="object map keep",
         after=st.rerun,  # the colors of the map have it, too
@@ -274,14 +280,10 @@ def _selection(
     rows = table.iloc[(page - 1) * size : page * size]
     boxes = rows[["left", "top", "w", "h"]].to_numpy(int)
     places = tiles.places(boxes[:, 2:].tolist(), "selection", columns=COLUMNS)
-    crops = [
-        state.tile(run, image_id, side=140, box=box) for image_id, box in zip(rows["image_id"], boxes, strict=True)
-    ]
-    if unread := crops.count(state.unreadable(140)):
-        st.caption(f"Crops of pictures that cannot be read any more: {unread} of {len(crops)}.")
     for number, (place, region) in enumerate(zip(places, rows["region_id"], strict=True)):
         with place:
-            st.image(crops[number], width="stretch", alt=f"crop of region {region}")
+            crop = state.tile(run, int(rows["image_id"].iloc[number]), side=140, box=boxes[number])
+            st.image(crop, width="stretch", alt=f"crop of region {region}")
             label = str(rows["label"].iloc[number]) if "label" in rows else ""
             st.button(
                 str(region),

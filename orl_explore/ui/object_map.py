@@ -62,8 +62,8 @@ HELP: Final = (
 def render(run: Run) -> None:
     """Show the page."""
     encoders = _encoders(run)
-    chooser.choose(run)
     regions = state.table(run, "regions")
+    image = st.container()
     columns = st.container(key="object map view").columns(
         [5, 5, 5.5, 6, 6, 5], gap="xsmall", vertical_alignment="bottom"
     )
@@ -86,6 +86,9 @@ def render(run: Run) -> None:
         ids = np.intersect1d(ids, tables[second]["region_id"].to_numpy(), assume_unique=True)
     region = map_region.chosen(run, len(regions))
     color = _choose_color(run, tables[encoder], len(ids), second, columns[2])
+    if color == "image":
+        with image:
+            chooser.choose(run)
     only = map_filter.choose(columns[3], run)
     facts = _facts(run, ids, len(ids) <= LABELS or color == "label" or map_filter.needs_labels(only))
     passing = map_filter.passing(run, only, facts)

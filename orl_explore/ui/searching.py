@@ -158,25 +158,29 @@ def _grid(
     images = state.sizes(run, [image_id for image_id, _, _ in found])
     sizes = [size if box is None else box[2:] for size, (_, box, _) in zip(images, found, strict=True)]
     places = tiles.places(sizes, f"search {kind}", columns=COLUMNS, gap="xsmall")
-    for number, (place, (image_id, box, similarity)) in enumerate(zip(places, found, strict=True)):
-        with place:
-            name = state.file_name(run, image_id)
-            alt = f"{kind} {number + 1} that is similar, of image {image_id}"
-            st.image(state.tile(run, image_id, side=140, box=box), width="stretch", alt=alt)
-            st.button(
-                similarity_text(similarity),
-                key=f"search {kind} {number}",
-                help=state.plain(f"Look at {'this box of ' if regions else ''}image {image_id}, {name}"),
-                on_click=_look,
-                args=(image_id, regions[number] if regions else None),
-                width="stretch",
-            )
+    with state.counting_tiles():
+        for number, (place, (image_id, box, similarity)) in enumerate(zip(places, found, strict=True)):
+            with place:
+                name = state.file_name(run, image_id)
+                alt = f"{kind} {number + 1} that is similar, of image {image_id}"
+                st.image(state.tile(run, image_id, side=140, box=box), width="stretch", alt=alt)
+                st.button(
+                    similarity_text(similarity),
+                    key=f"search {kind} {number}",
+                    help=state.plain(f"Look at {'this box of ' if regions else ''}image {image_id}, {name}"),
+                    on_click=_look,
+                    args=(image_id, regions[number] if regions else None),
+                    width="stretch",
+                )
 
 
 def _look(image_id: int, region: int | None) -> None:
     """Look at an image, or at a box of it, on this page where it can show that."""
     _close()
-    state.choose_image(image_id, **({} if region is None else {"region": str(region)}))
+    if region is None:
+        chooser.look_at(image_id)
+    else:
+        state.choose_image(image_id, region=str(region))
     if st.session_state.get("page") == "all_pairs":
         pair_filters.choose(PairQuery(image=image_id) if region is None else PairQuery(box=region))
     elif not st.session_state.get("page looks at an image", True):

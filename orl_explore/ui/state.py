@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -208,13 +209,32 @@ def thumbnail(run: Run, image_id: int, *, side: int = 200, box: Sequence[int] | 
 def tile(run: Run, image_id: int, *, side: int = 200, box: Sequence[int] | np.ndarray | None = None) -> bytes:
     """As `thumbnail`, for one of several pictures: one that cannot be read any more is a tile that says so."""
     try:
-        return thumbnail(run, image_id, side=side, box=box)
+        picture, is_read = thumbnail(run, image_id, side=side, box=box), True
     except OrlError:
-        return unreadable(side)
+        picture, is_read = _unreadable(side), False
+    if (read := _read.get()) is not None:
+        read.append(is_read)
+    return picture
+
+
+_read: ContextVar[list[bool] | None] = ContextVar("tiles that were read", default=None)
+
+
+@contextmanager
+def counting_tiles() -> Iterator[None]:
+    """Say, below what is drawn here, how many of its tiles stand for pictures that cannot be read any more."""
+    read: list[bool] = []
+    token = _read.set(read)
+    try:
+        yield
+    finally:
+        _read.reset(token)
+    if unread := read.count(False):
+        st.caption(f"Pictures that cannot be read any more: {unread} of {len(read)}.")
 
 
 @functools.cache
-def unreadable(side: int) -> bytes:
+def _unreadable(side: int) -> bytes:
     """The tile, as a JPEG, that stands for a picture that cannot be read any more."""
     buffer = io.BytesIO()
     drawing.unreadable(side).save(buffer, "JPEG", quality=88)

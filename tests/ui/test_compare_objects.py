@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from orl_explore.errors import OrlError
 from orl_explore.judging import objects
 from orl_explore.judging.objects import Boxes
-from orl_explore.ui import compare_objects, map_address, map_filter
+from orl_explore.ui import compare_objects, map_address, map_filter, state
 from training.embed_regions import embed_regions_by
 
 PAGE = "compare"
@@ -40,7 +41,7 @@ def test_objects_come_first(embedded, visit):
         assert f"| {figure} |" in shown
     (table,) = app.dataframe
     assert set(table.value["category"]) <= set(embedded.read("objects")["category"])
-    assert re.search("B knows .* than A|B knows .* as well as A", shown)
+    assert re.search(r"B \(stage 3, objects\) knows .* than A \(stage 1, images\)", shown)
     assert "nearest boxes are kept from A to B" in shown
     names = {button.label for button in app.get("download_button")} if app.get("download_button") else set()
     assert names <= {"CSV"}
@@ -91,21 +92,34 @@ def test_words():
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
     near = objects.neighborhoods(Boxes(np.arange(400), np.arange(400) // 4, labels, a, b))
     mug = objects.by_category(near, None).set_index("category", drop=False).loc["mug"]
-    said = compare_objects.sentence(near, mug)
-    assert said.startswith("B knows mug better than A: of the 10 nearest boxes of one,")
+    said = compare_objects.sentence(near, mug, ("one", "two"))
+    assert said.startswith(
+        "B (two) knows mug better than A (one) by its nearest boxes. Of the 10 nearest boxes of one,"
+    )
     change = compare_objects.percent(mug["nearest_change"], mug["nearest_error"], signed=True)
     assert f"a change of {change} points, over 200 boxes." in said  # as the table has it
     assert "10.0 by B" in said
     assert "fewer are vase (" in said
     same = objects.neighborhoods(Boxes(np.arange(400), np.arange(400) // 4, labels, a, a))
     mug = objects.by_category(same, None).set_index("category", drop=False).loc["mug"]
-    assert compare_objects.sentence(same, mug).startswith("B knows mug as well as A")
+    assert compare_objects.sentence(same, mug, ("one", "two")).startswith("Nothing shows that B (two) knows mug better")
     for change, words in (
         ({"asked": 30}, "over 30 of its 200 boxes"),
         ({"nearest_error": np.nan}, "The boxes on mug are of one image"),
         ({"nearest_change": np.nan, "asked": 0}, "None of the 200 boxes on mug is among those"),
     ):
-        assert words in compare_objects.sentence(same, pd.Series({**mug, **change}))
+        assert words in compare_objects.sentence(same, pd.Series({**mug, **change}), ("one", "two"))
+
+
+def test_a_verdict_is_by_all_figures_that_are_clear():
+    row = {"category": "pot", "nearest_change": 0.01, "nearest_error": 0.01, "knn_change": -0.2, "knn_error": 0.05}
+    row |= {"linear_change": 0.2, "linear_error": 0.07}
+    assert compare_objects.verdict(pd.Series(row), ("one", "two")) == (
+        "B (two) knows pot better than A (one) by the linear probe, less well than A (one) by kNN."
+    )
+    row |= {"nearest_change": 0.03, "knn_change": 0.2}
+    said = compare_objects.verdict(pd.Series(row), ("one", "two"))
+    assert said == "B (two) knows pot better than A (one) by its nearest boxes, kNN and the linear probe."
 
 
 NAMES = ("background", "=SUM(1)", "<b>x</b>", "$x$", "a" * 60, "🚢", "", "other", "a,b", "1", "unlabeled")
@@ -138,3 +152,14 @@ def test_figures_as_text():
     table = compare_objects.figures_table({"x": objects.Change(0.25, 0.5, 0.01, 0.02, 0.015, float("nan"), 1234)})
     expected = {"A": "25.0 ± 1.0", "B": "50.0 ± 2.0", "change": "+25.0 ± 1.5", "of": "1,234"}
     pd.testing.assert_frame_equal(table, pd.DataFrame([expected], index=["x"]))
+
+
+def test_boxes_of_lost_images_are_counted(embedded, visit, monkeypatch):
+    def read(run, image_id, **given):
+        raise OrlError("gone")
+
+    monkeypatch.setattr(state, "thumbnail", read)
+    shown = text(visit())
+    counts = [tuple(map(int, found)) for found in re.findall(r"cannot be read any more: (\d+) of (\d+)\.", shown)]
+    assert len(counts) == 2  # of those that moved most, and of one box with its nearest ones
+    assert all(unread == of > 1 for unread, of in counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from flat_maps import flat_layout
@@ -108,8 +109,22 @@ def test_crops_of_lost_images_are_tiles(run, visit, monkeypatch):
         return thumbnail(run, image_id, **given)
 
     monkeypatch.setattr(state, "thumbnail", read)
-    assert state.tile(run, int(lost)) == state.unreadable(200)
     app = visit(selected=map_address.packed([3, 4, 30]))
     assert not app.exception
     count = int((owner.iloc[[3, 4, 30]] == lost).sum())
     assert any(f"cannot be read any more: {count} of 3." in text.value for text in app.caption)
+
+
+def test_selected_regions_that_the_map_has_not_are_counted(run, visit, tiny):
+    embed_regions_by(run, tiny, ["stage1"], limit=20)
+    there = read_region_embeddings(run, "stage1").region_ids
+    count = len(run.read("regions"))
+    beside = np.setdiff1d(np.arange(count), there)[:3].tolist()
+    app = visit(selected=map_address.packed([*there[:2].tolist(), *beside]))
+    assert any(box.value == "Selection: 2 regions" for box in app.subheader)
+    assert any(text.value.startswith("3 more were selected") for text in app.caption)
+    app = visit(selected=map_address.packed(beside))
+    assert not app.exception
+    assert any(text.value.startswith("3 more were selected") for text in app.caption)
+    app.button(key="object map clear").click().run()
+    assert "selected" not in app.query_params

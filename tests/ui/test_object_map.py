@@ -157,3 +157,21 @@ def test_what_is_typed_wrong_in_the_address(embedded, visit):
 def test_stage_2_missing(run, visit):
     run.clear("stage2")
     assert "orl stage2" in visit().warning[0].value
+
+
+def test_the_line_of_the_image_is_there_while_the_map_is_colored_by_it(run, visit):
+    def line(app):
+        return [text.value for text in app.caption if text.value.startswith("Image ")]
+
+    app = visit(color="size")
+    assert not line(app)
+    assert not [button for button in app.button if button.label == "Next image"]
+    app = visit(color="image", region=30)
+    app.number_input(key=f"object map region {run.path}").set_value(31).run()
+    owner = run.read("regions")["image_id"].iloc[31]
+    assert line(app)[0].startswith(f"Image {owner} ")
+    app = visit(color="size")
+    other = int(run.images().table["image_id"].iloc[5])
+    app.text_input(key="find image").input(str(other)).run()  # shown on the map
+    assert line(app)[0].startswith(f"Image {other} ")
+    assert np.ravel(app.query_params["color"])[0] == "image"
