@@ -193,6 +193,13 @@ function create(root) {
         map.tiles = map.inView.length <= FEW && map.zoom > 1;
         if (map.tiles) tiles(map, pen, dpr);
         map.over.dataset.inView = map.inView.length;
+        const lost = !map.inView.length && countShown() > 0 && (map.zoom !== 1 || map.center !== null);
+        if (lost || map.lost) {
+            clearTimeout(map.hinting);
+            map.hint.textContent = 'No point is here: 0, or \u2922, shows all';
+            map.hint.hidden = !lost;
+        }
+        map.lost = lost;
         overlay(map);
     };
     const disc = radius => {  // pixels around a point, and how much of each it covers

@@ -240,6 +240,17 @@ def test_points_slide_from_one_encoder_to_the_other(page, address, runs):
     np.testing.assert_allclose(place(), (before + after) / 2, atol=0.5)
 
 
+def test_a_view_without_a_point_says_how_to_leave_it(page, address, runs):
+    open_map(page, address)
+    over, hint = page.locator(".over"), page.locator(".hint")
+    over.focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    expect(hint).to_have_text("No point is here: 0, or ⤢, shows all")
+    page.keyboard.press("0")
+    expect(hint).to_be_hidden()
+
+
 def test_the_crop_under_the_mouse_and_crops_in_place_of_dots(page, address, runs):
     left, _ = ends(runs)
     open_map(page, address)
