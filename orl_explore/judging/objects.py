@@ -5,11 +5,7 @@ Nearest boxes are those of other images: boxes of one image overlap, and would o
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -18,13 +14,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from orl_explore.errors import OrlError
 from orl_explore.judging import intervals, probes
-from orl_explore.judging.comparison import FOLDER
 from orl_explore.judging.diagnostics import UNLABELED, region_labels
 from orl_explore.judging.intervals import Scored
 from orl_explore.pairs import pair_images, region_slices
-from orl_explore.runs.files import atomic_write, known_hash
 from orl_explore.runs.region_embeddings import RegionEmbeddings, shared_regions
 from orl_explore.runs.run import Run
 
@@ -210,17 +203,14 @@ class Neighborhoods:
         if labels is None:
             raise ValueError("without labels no box is of a category")
         own = np.flatnonzero(labels[self.queries] == category)
-        near = self.a[own], self.b[own]  # (Q', K) each
+        near, columns = (self.a[own], self.b[own]), ["a", "b", "change", "error"]  # (Q', K) each
         names = np.unique([str(name) for rows in near for name in labels[rows[rows >= 0]]])
-        scores = []
-        for rows in near:
-            shares = np.zeros((len(own), len(names)))
-            codes = np.searchsorted(names, labels[rows].astype(str)).clip(max=max(len(names) - 1, 0))
-            np.add.at(shares, (np.arange(len(own))[:, None], codes), _weights(rows))
-            scores.append(shares.ravel())
-        columns = ["a", "b", "change", "error"]
         if not len(names):
             return pd.DataFrame(columns=["nearest", *columns])
+        scores = [
+            ((labels[rows].astype(str)[..., None] == names) * _weights(rows)[..., None]).sum(axis=1).ravel()
+            for rows in near
+        ]  # (Q' * names,) each
         unit, group = np.repeat(self.boxes.image_ids[self.queries[own]], len(names)), np.tile(names, len(own))
         a, b = (Scored.of(score, unit=unit, group=group) for score in scores)
         found = pd.DataFrame(intervals.by_group(a, b), columns=columns).assign(nearest=names)
@@ -335,32 +325,6 @@ def probe(boxes: Boxes, *, test_share: float = 0.3, limit: int = ITEMS, seed: in
         linear.append(probes.linear_right(train_x, labels[train], test_x, labels[test], seed=seed))
     chance = probes.majority_accuracy(labels[train], labels[test])
     return Probed(test, np.array(knn), np.array(linear), chance)
-
-
-def kept_probe(run: Run, boxes: Boxes, made_from: Sequence[str]) -> Probed | None:
-    """As `probe`, from the run's folder `comparison/` where that was done before: linear classifiers take seconds.
-
-    Args:
-        run: whose boxes they are.
-        boxes: that two encoders have embedded.
-        made_from: what identifies the encoders and the boxes.
-
-    Raises:
-        OrlError: stage 2 is missing.
-    """
-    parts = [*made_from, known_hash(run.require("regions")), known_hash(run.require("objects")), len(boxes.region_ids)]
-    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-    file = run.path / FOLDER / f"{digest}-probes.npz"
-    try:
-        with np.load(file) as kept:
-            return Probed(kept["rows"], kept["knn"], kept["linear"], float(kept["chance"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there yet, or damaged: made anew
-        pass
-    found = probe(boxes)
-    if found is not None:
-        with contextlib.suppress(OSError, OrlError), atomic_write(file) as temporary, temporary.open("wb") as opened:
-            np.savez(opened, rows=found.rows, knn=found.knn, linear=found.linear, chance=found.chance)
-    return found
 
 
 def figures(near: Neighborhoods, probed: Probed | None) -> dict[str, Change]:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from orl_explore.errors import OrlError, typed
 from orl_explore.figures import compare_objects as pictures
-from orl_explore.judging import objects
+from orl_explore.judging import kept_probes, objects
 from orl_explore.judging.comparison import Source
 from orl_explore.judging.objects import Boxes, Change, Neighborhoods
 from orl_explore.runs import region_embeddings as stored
@@ -95,7 +95,7 @@ def _near(key: tuple[Any, ...], _boxes: Boxes) -> Neighborhoods:
 @st.cache_resource(max_entries=8, show_spinner="Fitting classifiers ...")
 def _judged(key: tuple[Any, ...], _run: Run, _near: Neighborhoods) -> tuple[dict[str, Change], pd.DataFrame]:
     """Figures of the two encoders, of all boxes and by category."""
-    probed = objects.kept_probe(_run, _near.boxes, [str(part) for part in key[1:-1]])
+    probed = kept_probes.kept_probe(_run, _near.boxes, [str(part) for part in key[1:-1]])
     return objects.figures(_near, probed), objects.by_category(_near, probed)
 
 

@@ -202,7 +202,7 @@ def _nearest(run_path: str, encoder: str, region: int, made: str) -> pd.DataFram
 
 
 def _similar(run: Run, regions: pd.DataFrame, region: int, encoder: str, choose: Callable[[int], None]) -> None:
-    st.markdown(f"**Most similar to {state.plain(name_of(run, encoder))}**")
+    st.markdown(f"**Most similar by {state.plain(name_of(run, encoder))}**")
     made = str(read_region_embeddings(run, encoder).facts)
     found = _nearest(str(run.path), encoder, region, made)
     if found is None:

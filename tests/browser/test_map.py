@@ -90,7 +90,7 @@ def test_a_click_chooses_and_the_map_stays(page, address, runs):
     page.evaluate(f"() => {{ {FIND}.querySelector('.over').dataset.first = 1; }}")
     assert click(page, left) != click(page, right)
     expect(page.locator(".over[data-first]")).to_have_count(1)  # it is the same map
-    expect(page.get_by_text(re.compile("^Most similar to stage 3$"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Most similar by stage 3$"))).to_be_visible()
     chosen = page.get_by_role("spinbutton", name="Region").input_value()
     assert f"region={chosen}" in page.url
     shoot(page, "object_map-clicked")
@@ -215,8 +215,8 @@ def test_two_maps_are_linked(page, address, runs):
         marked = ring(page, number)
         assert marked is not None
         assert np.hypot(*(marked - at(page, chosen, number))) < 2
-    expect(page.get_by_text(re.compile("^Most similar to stage 1$"))).to_be_visible()
-    expect(page.get_by_text(re.compile("^Most similar to stage 3$"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Most similar by stage 1$"))).to_be_visible()
+    expect(page.get_by_text(re.compile("^Most similar by stage 3$"))).to_be_visible()
     lasso(page, number=1)
     expect(page.get_by_role("heading", name=re.compile(r"Selection: \d+ regions"))).to_be_visible()
     shoot(page, "object_map-beside")

@@ -172,23 +172,3 @@ def test_pairs_of_a_sample(finished):
     images = finished.read("regions").set_index("region_id")["image_id"]
     assert (images[found["query_region"]].to_numpy() == found["image_id"]).all()
     assert (images[found["key_region"]].to_numpy() == found["neighbor_id"]).all()
-
-
-def test_probes_are_kept(run, monkeypatch):
-    mined = read_region_embeddings(run, MINED)
-    boxes = objects.shared_boxes(run, mined, mined)
-    first = objects.kept_probe(run, boxes, ["x", "y"])
-    (file,) = (run.path / "comparison").glob("*-probes.npz")
-
-    def never(boxes):
-        raise AssertionError("made twice")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(objects, "probe", never)
-        again = objects.kept_probe(run, boxes, ["x", "y"])
-        np.testing.assert_array_equal(first.linear, again.linear)
-        assert first.chance == again.chance
-        with pytest.raises(AssertionError, match="made twice"):
-            objects.kept_probe(run, boxes, ["x", "z"])
-    file.write_bytes(b"damaged")
-    np.testing.assert_array_equal(objects.kept_probe(run, boxes, ["x", "y"]).knn, first.knn)
