@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError, typed
 from orl_explore.images.image_source import whole
+from orl_explore.images.labels import NO_CATEGORY, category_label
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, tags_of
 from orl_explore.runs.run import Run
@@ -31,8 +32,6 @@ UNLABELED_CODE: Final = -1
 """Number of the category of a region that is on no annotated object."""
 UNLABELED: Final = "unlabeled"
 """How a query names that, where no category is called so."""
-NO_CATEGORY: Final = "(unlabeled)"
-"""What it is called where people read it, as a category may be called unlabeled."""
 
 DOUBTS: Final = ("near the cut", "weak", "hub", "not mutual", "labels differ", "near-duplicates")
 """Reasons to doubt a pair, in the order of the bits of the column `doubts`."""
@@ -246,8 +245,8 @@ class AllPairs:
         return self.run.count("pair_facts")
 
     def category(self, code: int) -> str:
-        """Name of a category by its number."""
-        return NO_CATEGORY if code < 0 else self.categories[code]
+        """A category by its number, as people read it; see `labels.category_label`."""
+        return NO_CATEGORY if code < 0 else category_label(self.categories[code])
 
     def spelling(self, code: int) -> str:
         """How a query names a category."""
@@ -262,8 +261,10 @@ class AllPairs:
             return max(code, UNLABELED_CODE)
         if name in self.categories:
             return self.categories.index(name)
-        if name == UNLABELED:
+        if name in (UNLABELED, NO_CATEGORY):
             return UNLABELED_CODE
+        if name in (labels := list(map(category_label, self.categories))):  # as it is read
+            return labels.index(name)
         known = ", ".join(self.categories[:8]) or "none, as nothing is annotated"
         raise OrlError(f"there is no category {name!r} in this run: it has {known}")
 
@@ -281,7 +282,14 @@ class AllPairs:
         return self.rows(self.numbers(query, start=start, count=count))
 
     def numbers(self, query: PairQuery, *, start: int = 0, count: int = 24) -> NDArray[np.int64]:
-        """Rows of the pairs table, in the query's order, (count,) or fewer."""
+        """Rows of the pairs table, in the query's order, (count,) or fewer.
+
+        Raises:
+            OrlError: a negative start or count.
+        """
+        if start < 0 or count < 0:
+            raise OrlError(f"{count} pairs after the first {start} cannot be asked for: type 0 or more")
+        start, count = (min(number, self.total) for number in (start, count))
         where, values, views = self._where(query)
         order = SORTS[query.sort]
         if query.sort == "random":
