@@ -108,9 +108,8 @@ class PairQuery:
             ("doubt", ("", *DOUBTS)),
             ("verdict", ("", *VERDICTS)),
         ):
-            if getattr(self, name) not in known:
-                choices = ", ".join(word for word in known if word)
-                raise OrlError(f"{name}={getattr(self, name)} is no choice: type one of {choices}")
+            if (value := getattr(self, name)) not in known:
+                raise OrlError(f"{name}={value} is no choice: type one of {', '.join(filter(None, known))}")
         for name in ("similarity", "size"):
             bounds = getattr(self, name)
             if bounds is not None and not bounds[0] <= bounds[1]:
@@ -259,12 +258,11 @@ class AllPairs:
         code = whole(name[1:]) if name.startswith("#") else None
         if code is not None and code < len(self.categories):
             return max(code, UNLABELED_CODE)
-        if name in self.categories:
-            return self.categories.index(name)
+        names = self.categories if name in self.categories else [*map(category_label, self.categories)]
+        if name in names:
+            return names.index(name)
         if name in (UNLABELED, NO_CATEGORY):
             return UNLABELED_CODE
-        if name in (labels := list(map(category_label, self.categories))):  # as it is read
-            return labels.index(name)
         known = ", ".join(self.categories[:8]) or "none, as nothing is annotated"
         raise OrlError(f"there is no category {name!r} in this run: it has {known}")
 
@@ -282,19 +280,14 @@ class AllPairs:
         return self.rows(self.numbers(query, start=start, count=count))
 
     def numbers(self, query: PairQuery, *, start: int = 0, count: int = 24) -> NDArray[np.int64]:
-        """Rows of the pairs table, in the query's order, (count,) or fewer.
-
-        Raises:
-            OrlError: a negative start or count.
-        """
+        """Rows of the pairs table, in the query's order, (count,) or fewer; an `OrlError` where one is negative."""
         if start < 0 or count < 0:
             raise OrlError(f"{count} pairs after the first {start} cannot be asked for: type 0 or more")
         start, count = (min(number, self.total) for number in (start, count))
         where, values, views = self._where(query)
-        order = SORTS[query.sort]
         if query.sort == "random":
             values["mask"] = int(np.random.default_rng(query.seed % 2**64).integers(0, 2**32))
-        order += "" if query.sort == "table" else ", pair"
+        order = SORTS[query.sort] + ("" if query.sort == "table" else ", pair")
         sql = f"select pair from facts {where} order by {order} limit {int(count)} offset {int(start)}"
         return self._ask(sql.replace(" desc", " desc nulls last"), values, views)["pair"].to_numpy(np.int64)
 
