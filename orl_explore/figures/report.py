@@ -60,6 +60,7 @@ figure { margin: 0; border: 1px solid #ddd; border-radius: 8px; padding: 6px; }
 figure img { width: calc(50% - 4px); aspect-ratio: 1; object-fit: contain; background: #f3f3f3; }
 figcaption { font-size: 13px; overflow-wrap: anywhere; }
 .wide { max-width: 100%; } .small { color: #666; font-size: 14px; }
+@media (max-width: 600px) { table { display: block; overflow-x: auto; } }
 """
 
 

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+NO_CATEGORY: Final = "(unlabeled)"
+"""What a box on no annotated object is called; in parentheses, as a category may be called unlabeled."""
+
+NAMELESS: Final = "(no name)"
+"""What a category with an empty name is called."""
+
+
+def category_label(name: object) -> str:
+    """A category as people read it: one without a name has one, and none looks like another or like none."""
+    text = "" if pd.isna(name) else str(name)  # type: ignore[call-overload]
+    if not text.strip():
+        return NAMELESS
+    return f"{text} (a category)" if text in (NO_CATEGORY, NAMELESS) else text
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ def labels_of(images: pd.DataFrame, row: int, objects: pd.DataFrame, rows: NDArr
     """
     context: Any = images["context"].iat[row] if "context" in images else None
     context = None if context is None or pd.isna(context) else str(context)
-    return Labels(context, tuple(sorted({str(name) for name in objects["category"].iloc[rows]})))
+    return Labels(context, tuple(sorted({category_label(name) for name in objects["category"].iloc[rows]})))
 
 
 def label_column(images: pd.DataFrame) -> str | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.images.image_set import ImageSet
-from orl_explore.runs.pair_query import NO_CATEGORY
+from orl_explore.images.labels import NO_CATEGORY, category_label
 
 ON_IOU: Final = 0.5
 """A region is on an object when its IoU with the object's box is at least this ..."""
@@ -396,18 +396,14 @@ def same_category(pairs: pd.DataFrame, categories: pd.Series) -> float:
 UNLABELED: Final = NO_CATEGORY
 """Label of a region that is on no annotated object; in parentheses, as a category may be called unlabeled."""
 
-NAMELESS: Final = "(no name)"
-"""Label of a region on an object whose category has an empty name."""
-
 
 # ---- what the points are -------------------------------------------------------------------------------------------
 
 
 def label_names(categories: pd.Series) -> pd.Series:
-    """Categories as labels: one without a name has one, and none is what regions on no object are called."""
-    names = categories.astype(str)
-    names = names.where(names.str.strip() != "", NAMELESS)
-    return names.where(names != UNLABELED, f"{UNLABELED} (a category)")
+    """Categories as people read them; see `labels.category_label`."""
+    names = categories.fillna("")
+    return names.map({name: category_label(name) for name in names.unique()})
 
 
 def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:

@@ -77,8 +77,8 @@ class MapSettings:
             raise OrlError(f"clusters is {self.clusters}: it must lie between 1 and 100")
         if self.limit < FEWEST:
             raise OrlError(f"limit is {self.limit}: a map needs at least {FEWEST} regions")
-        if self.seed < 0:
-            raise OrlError(f"seed is {self.seed}: it must be 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise OrlError(f"seed is {self.seed}: it must be 0 or more, and at most {2**32 - 1}")
 
 
 @dataclass(frozen=True)

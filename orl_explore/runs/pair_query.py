@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError, typed
 from orl_explore.images.image_source import whole
+from orl_explore.images.labels import NO_CATEGORY, category_label
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, tags_of
 from orl_explore.runs.run import Run
@@ -31,8 +32,6 @@ UNLABELED_CODE: Final = -1
 """Number of the category of a region that is on no annotated object."""
 UNLABELED: Final = "unlabeled"
 """How a query names that, where no category is called so."""
-NO_CATEGORY: Final = "(unlabeled)"
-"""What it is called where people read it, as a category may be called unlabeled."""
 
 DOUBTS: Final = ("near the cut", "weak", "hub", "not mutual", "labels differ", "near-duplicates")
 """Reasons to doubt a pair, in the order of the bits of the column `doubts`."""
@@ -109,9 +108,8 @@ class PairQuery:
             ("doubt", ("", *DOUBTS)),
             ("verdict", ("", *VERDICTS)),
         ):
-            if getattr(self, name) not in known:
-                choices = ", ".join(word for word in known if word)
-                raise OrlError(f"{name}={getattr(self, name)} is no choice: type one of {choices}")
+            if (value := getattr(self, name)) not in known:
+                raise OrlError(f"{name}={value} is no choice: type one of {', '.join(filter(None, known))}")
         for name in ("similarity", "size"):
             bounds = getattr(self, name)
             if bounds is not None and not bounds[0] <= bounds[1]:
@@ -246,8 +244,8 @@ class AllPairs:
         return self.run.count("pair_facts")
 
     def category(self, code: int) -> str:
-        """Name of a category by its number."""
-        return NO_CATEGORY if code < 0 else self.categories[code]
+        """A category by its number, as people read it; see `labels.category_label`."""
+        return NO_CATEGORY if code < 0 else category_label(self.categories[code])
 
     def spelling(self, code: int) -> str:
         """How a query names a category."""
@@ -260,9 +258,10 @@ class AllPairs:
         code = whole(name[1:]) if name.startswith("#") else None
         if code is not None and code < len(self.categories):
             return max(code, UNLABELED_CODE)
-        if name in self.categories:
-            return self.categories.index(name)
-        if name == UNLABELED:
+        names = self.categories if name in self.categories else [*map(category_label, self.categories)]
+        if name in names:
+            return names.index(name)
+        if name in (UNLABELED, NO_CATEGORY):
             return UNLABELED_CODE
         known = ", ".join(self.categories[:8]) or "none, as nothing is annotated"
         raise OrlError(f"there is no category {name!r} in this run: it has {known}")
@@ -281,12 +280,14 @@ class AllPairs:
         return self.rows(self.numbers(query, start=start, count=count))
 
     def numbers(self, query: PairQuery, *, start: int = 0, count: int = 24) -> NDArray[np.int64]:
-        """Rows of the pairs table, in the query's order, (count,) or fewer."""
+        """Rows of the pairs table, in the query's order, (count,) or fewer; an `OrlError` where one is negative."""
+        if start < 0 or count < 0:
+            raise OrlError(f"{count} pairs after the first {start} cannot be asked for: type 0 or more")
+        start, count = (min(number, self.total) for number in (start, count))
         where, values, views = self._where(query)
-        order = SORTS[query.sort]
         if query.sort == "random":
             values["mask"] = int(np.random.default_rng(query.seed % 2**64).integers(0, 2**32))
-        order += "" if query.sort == "table" else ", pair"
+        order = SORTS[query.sort] + ("" if query.sort == "table" else ", pair")
         sql = f"select pair from facts {where} order by {order} limit {int(count)} offset {int(start)}"
         return self._ask(sql.replace(" desc", " desc nulls last"), values, views)["pair"].to_numpy(np.int64)
 

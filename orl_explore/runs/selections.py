@@ -75,7 +75,12 @@ def save_selection(run: Run, name: str, regions: ArrayLike, *, origin: str = "")
     name = " ".join(name.split())
     if not name or len(name) > NAME_LENGTH:
         raise OrlError(f"{name[:NAME_LENGTH]!r} is no name for a selection: type 1 to {NAME_LENGTH} characters")
-    found = np.unique(np.asarray(regions, np.int64))
+    try:
+        found = np.unique(np.asarray(regions, np.int64))
+    except OverflowError:
+        raise OrlError(
+            f"a region of more than 64 bits is none of this run: it has 0 to {run.count('regions') - 1}"
+        ) from None
     if not len(found):
         raise OrlError(f"the selection {name!r} would have no box: select some first")
     if found[0] < 0 or found[-1] >= run.count("regions"):

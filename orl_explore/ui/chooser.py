@@ -156,7 +156,7 @@ def gallery(run: Run) -> None:
         with place:
             picture(run, image_id, side=160)
             st.button(
-                str(image_id) if 0 <= image_id < 10**7 else f"…{str(image_id)[-5:]}",
+                str(image_id) if len(str(image_id)) <= 7 else f"…{str(image_id)[-5:]}",
                 key=f"gallery {image_id}",
                 help=state.plain(f"Image {image_id}: {table['file_name'].iat[row]}"),
                 on_click=_pick,

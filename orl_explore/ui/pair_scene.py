@@ -13,7 +13,7 @@ import streamlit as st
 from orl_explore.errors import OrlError
 from orl_explore.figures import pairs as figures
 from orl_explore.images.grouping import Slices
-from orl_explore.judging.diagnostics import BOX, UNLABELED, region_categories
+from orl_explore.judging.diagnostics import BOX, UNLABELED, label_names, region_categories
 from orl_explore.numbers import similarity_text
 from orl_explore.pairs import region_slices, similarity_matrix
 from orl_explore.runs.reviews import Pair
@@ -152,6 +152,7 @@ def _labels(run_path: str, image_ids: tuple[int, ...], objects_stamp: object, bo
         first, last = slices.get(image_id, (0, 0))
         part = pd.DataFrame(boxes[first:last], columns=BOX)
         parts.append(part.assign(region_id=np.arange(first, last), image_id=image_id))
+    objects = objects.assign(category=label_names(objects["category"]))
     return region_categories(pd.concat(parts, ignore_index=True), objects)
 
 

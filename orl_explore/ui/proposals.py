@@ -12,6 +12,7 @@ import streamlit as st
 
 from orl_explore.boxes import BOX, FALLBACK, KEPT, REASONS, filter_boxes, iou, is_kept
 from orl_explore.figures import boxes as figures
+from orl_explore.images.labels import category_label
 from orl_explore.images.object_masks import from_rle
 from orl_explore.numbers import percent_text, points_text
 from orl_explore.runs.caps import caps
@@ -133,7 +134,7 @@ def _picture(
     drawn = [*shown, FALLBACK, KEPT]
     boxes, looks, labels = [], [], []
     overlaps = iou(raw, objects[BOX].to_numpy()) if len(objects) else None
-    categories = objects["category"].tolist()
+    categories = [category_label(name) for name in objects["category"]]
     for reason in drawn:
         for row in np.flatnonzero(reasons == reason):
             x, y, w, h = raw[row]
@@ -189,7 +190,9 @@ def _objects(run: Run, objects: pd.DataFrame, kept: np.ndarray, changed: dict[st
     with left:
         if len(objects):
             found = {f"IoU ≥ {limit}": best >= limit for limit in THRESHOLDS}
-            table = pd.DataFrame({"object": objects["category"].to_numpy(), "best IoU": best, **found})
+            table = pd.DataFrame(
+                {"object": [category_label(name) for name in objects["category"]], "best IoU": best, **found}
+            )
             st.dataframe(
                 table,
                 hide_index=True,

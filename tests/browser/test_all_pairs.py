@@ -304,3 +304,6 @@ def test_a_report_of_what_is_shown(page, address, run):
     text = download.value.path().read_text(encoding="utf-8")
     assert text.lstrip().lower().startswith("<!doctype html")
     assert len(text) < 10_000_000
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.set_content(text)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

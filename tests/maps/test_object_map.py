@@ -61,6 +61,7 @@ def test_clusters_are_those_of_the_embeddings(quick):
         ({"clusters": 0}, "clusters is 0"),
         ({"limit": 2}, "limit is 2"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**32}, "at most 4294967295"),  # k-means takes no more, minutes later
     ],
 )
 def test_settings_out_of_range(setting, message):

@@ -169,12 +169,13 @@ def test_queries_that_are_none(text, words):
         PairQuery.parse(text)
 
 
-def test_names_that_mean_something(run):
+@pytest.mark.parametrize("taken", [("unlabeled", "#0"), ("(unlabeled)", " "), ("", "(no name)")])
+def test_names_that_mean_something(run, taken):
     """A category may be called what we call something else."""
     images = run.images()
     objects = images.objects.copy()
     names = objects["category"].unique().tolist()
-    objects["category"] = objects["category"].replace({names[0]: "unlabeled", names[1]: "#0"})
+    objects["category"] = objects["category"].replace(dict(zip(names, taken, strict=False)))
     run.write("objects", objects)
     make_pair_facts(run)
     pairs = AllPairs(run)
@@ -182,9 +183,23 @@ def test_names_that_mean_something(run):
         assert pairs._code(pairs.spelling(code)) == code
     named = [pairs.category(code) for code in range(-1, len(pairs.categories))]
     assert len(set(named)) == len(named)
-    assert {"unlabeled", "(unlabeled)"} < set(named)
+    assert named[0] == "(unlabeled)"
+    assert all(name.strip() for name in named)
+    read = {name: code for code, name in enumerate(named[1:]) if name not in pairs.categories}
+    assert {name: pairs._code(name) for name in read} == read
     with pytest.raises(OrlError, match="no category 'nothing'"):
         pairs.figures(PairQuery(query_category="nothing"))
+
+
+@pytest.mark.parametrize("count", [-1, 10**30])
+def test_numbers_that_no_table_has(run, count):
+    pairs = AllPairs(run)
+    if count < 0:
+        with pytest.raises(OrlError, match="type 0 or more"):
+            pairs.numbers(PairQuery(), count=count)
+    else:
+        assert len(pairs.numbers(PairQuery(), count=count)) == pairs.total
+        assert not len(pairs.numbers(PairQuery(), start=count))
 
 
 def test_out_of_date(run):

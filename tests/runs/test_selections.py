@@ -52,6 +52,7 @@ def test_refused(run):
         (lambda: save_selection(run, "c", []), "no box"),
         (lambda: save_selection(run, "c", [-1]), "region -1 is none"),
         (lambda: save_selection(run, "c", [10**9]), "region 1000000000 is none"),
+        (lambda: save_selection(run, "c", [1, 10**20]), "more than 64 bits is none"),
         (lambda: combine(run, "c", "intersection", ["a", "b"]), "has no box"),
         (lambda: combine(run, "c", "union", ["a"]), "two selections"),
         (lambda: selected(run, "c"), "has a, b"),

@@ -7,7 +7,7 @@ import pytest
 
 from flat_maps import flat_layout
 from orl_explore.figures import region_facts
-from orl_explore.judging.diagnostics import NAMELESS
+from orl_explore.images.labels import NAMELESS
 from orl_explore.maps import object_map
 from orl_explore.runs.reviews import Pair, save_review
 from orl_explore.runs.selections import save_selection

@@ -83,7 +83,9 @@ def _pairs(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*[name.replace("_", " ") for name in shown], title=f"{figures.pairs:,} of {whole.pairs:,} pairs")
+    table = Table(title=f"{figures.pairs:,} of {whole.pairs:,} pairs")
+    for name in shown:  # a part of an id is another id
+        table.add_column(name.replace("_", " "), overflow="fold")
     for row in page[shown].itertuples(index=False):
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
     Console().print(table)
