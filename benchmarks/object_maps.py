@@ -131,7 +131,7 @@ def times(run: Run) -> None:
         left_out = shutil.ignore_patterns("objects", "checkpoints", "object_map.parquet")
         shutil.copytree(run.path, copy.path, ignore=left_out)
         vectors = np.asarray(copy.read_array("region_embeddings"), np.float32)
-        layout.umap_layout(vectors[:500], **SETTINGS)  # compiles
+        layout.umap_layout(vectors[:500], **SETTINGS, seed=0)  # compiles
         plane(vectors[:500])
 
         def first_picture() -> None:
