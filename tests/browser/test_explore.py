@@ -55,8 +55,16 @@ def exploring(annotations, tmp_path):
 
 
 @pytest.mark.slow
-def test_pages_fill_as_steps_finish_and_ctrl_c_ends_both(exploring, page):
+def test_pages_fill_as_steps_finish_and_ctrl_c_ends_both(exploring, page, tmp_path):
     process, run, address = exploring
+    try:
+        look(process, run, address, page)
+    except AssertionError as error:  # what came of the run, beside what the page says of it
+        error.add_note(f"{run.manifest()['stages']}\n{(tmp_path / 'log').read_text()[-4000:]}")
+        raise
+
+
+def look(process, run, address, page):
     tabs = {"neighbors": page} | {name: page.context.new_page() for name in list(PAGES)[1:]}
     for name, tab in tabs.items():
         tab.goto(f"{address}/{name}?run={run.path.name}")
