@@ -16,9 +16,9 @@ NAMELESS: Final = "(no name)"
 """What a category with an empty name is called."""
 
 
-def category_label(name: object) -> str:
+def category_label(name: Any) -> str:
     """A category as people read it: one without a name has one, and none looks like another or like none."""
-    text = "" if pd.isna(name) else str(name)  # type: ignore[call-overload]
+    text = "" if pd.isna(name) else str(name)
     if not text.strip():
         return NAMELESS
     return f"{text} (a category)" if text in (NO_CATEGORY, NAMELESS) else text

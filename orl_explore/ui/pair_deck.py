@@ -83,11 +83,12 @@ export default function (sent) {
 
 function takeDown(host) {
     if (!host.deck) return;
-    const { id, stop } = host.deck;
-    kept.delete(id);
-    kept.set(id, stop());  // as the newest one
-    if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+    const { id, stop, last } = host.deck, state = stop();
     delete host.deck;
+    if (last().data.mode === 'look') return;  // nothing is said there, and paging through it forgets no queue
+    kept.delete(id);
+    kept.set(id, state);  // as the newest one
+    if (kept.size > KEPT) kept.delete(kept.keys().next().value);
 }
 
 function make(host, id, first, held) {
