@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import claim_data
 import claim_table
+import numpy as np
 import pandas as pd
 import torch
 from claim_data import Data
@@ -37,10 +38,11 @@ from orl_explore.encoder import Encoder
 from orl_explore.images.image_set import ImageSet
 from orl_explore.judging import controls, diagnostics
 from orl_explore.judging.remining import embed_run, remine
-from orl_explore.orl import ORL
+from orl_explore.orl import ORL, Sample
 from orl_explore.pairs import pair_regions
 from orl_explore.pretrained import load_embedded
 from orl_explore.runs.samples import ImageViews, ObjectViews
+from orl_explore.views.parameters import ViewParameters, sample_view
 from training import pipeline
 from training.trainer import fit
 
@@ -76,6 +78,7 @@ ARMS = {
     "second-round": Arm("pairs by stage 3 itself (a second round)", pairs="full"),
     "annotated": Arm("annotated boxes", boxes="annotated"),
     "random-boxes": Arm("random boxes", boxes="random"),
+    "whole-views": Arm("two more pairs of whole views in place of boxes and pairs", boxes="views"),
     "small-patches": Arm("patches of half the side", settings=(("patch_size", 0.5),)),
     "start": Arm("stage 1's weights as a start", start="stage1"),
     "init-paper": Arm("initialized as published", encoder=(("init", "paper"),)),
@@ -83,6 +86,25 @@ ARMS = {
 }
 RESULTS = Path(__file__).parent / "results" / "claim"
 MAIN = ("untrained", "stage1", "full", "oracle")
+
+
+class WholeViews(ObjectViews):
+    """Stage 3's samples with random crops of the whole image where it has boxes and pairs; sizes stay as they are.
+
+    Passes, pixels, steps and the sum of three losses are those of stage 3, so that what differs is what it looks at.
+    """
+
+    def sample(self, epoch: int, row: int) -> Sample:
+        """As `ObjectViews.sample`; the first two views are the very same."""
+        sample = super().sample(epoch, row)
+        rng = np.random.default_rng([self.seed, epoch, sample.image_id % 2**64, 1])
+        width, height = (int(side) for side in self.image_sizes[row])
+
+        def pair() -> tuple[ViewParameters, ViewParameters]:
+            first, second = (sample_view(rng, self.config.views, view=v, image_size=(width, height)) for v in (0, 1))
+            return first, second
+
+        return dataclasses.replace(sample, neighbor_id=sample.image_id, intra=pair(), inter=pair())
 
 
 class Seed:
@@ -146,8 +168,8 @@ class Seed:
             views = ImageViews(images, stage, config.seed)  # type: ignore[arg-type]
         else:
             regions, pairs = self.pairs(arm, images)
-            facts = self.purity(images, regions, pairs)
-            views = ObjectViews(images, regions, pairs, stage, config.seed)  # type: ignore[arg-type]
+            facts = {} if arm.boxes == "views" else self.purity(images, regions, pairs)
+            views = (WholeViews if arm.boxes == "views" else ObjectViews)(images, regions, pairs, stage, config.seed)  # type: ignore[arg-type]
         file = folder / "encoder.safetensors"
         if file.exists():
             return Encoder.load(file), facts
@@ -177,7 +199,7 @@ class Seed:
         """The regions and pairs that an arm trains on."""
         run, config = self.run, self.config
         regions, neighbors, mined = run.read("regions"), run.read("neighbors"), run.read("pairs")
-        if arm.boxes != "search":
+        if arm.boxes in ("annotated", "random"):
             regions = (
                 controls.annotated_boxes(images)
                 if arm.boxes == "annotated"
