@@ -229,7 +229,7 @@ def _matrix(pairs: AllPairs, query: PairQuery, confusion: pd.DataFrame) -> None:
             pair_filters.change(query_category=pairs.spelling(query_code), key_category=pairs.spelling(key_code))
 
     def clicked() -> None:
-        if picked := state.custom_data(st.session_state[key]["selection"]["points"]):
+        if picked := state.custom_data(state.sent(key, "selection", "points") or []):
             choose(picked[0])
 
     chart = figures.confusion(confusion, [pairs.category(code) for code in range(len(pairs.categories))])

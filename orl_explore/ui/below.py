@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from orl_explore.ui import state
+
 SCRIPT = """
 const PATIENCE = 1000;  // milliseconds after which what the server has not heard is said again
 const SETTLED = 1500;  // milliseconds after which what was drawn has its own height
@@ -123,7 +125,7 @@ def bring_into_view(key: str, part: str | None = None) -> None:
 
 def is_looked_at(key: str) -> bool:
     """Whether the reader sees this part, as far as the browser has said."""
-    said = (st.session_state.get(f"{key} watcher") or {}).get("looked")
+    said = state.sent(f"{key} watcher", "looked")
     return isinstance(said, dict) and said.get("visible") is True
 
 

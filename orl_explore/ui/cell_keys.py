@@ -12,6 +12,8 @@ from typing import Any
 
 import streamlit as st
 
+from orl_explore.ui import state
+
 HTML = """<div class="keys" tabindex="0" role="application"><span class="says" role="status" aria-live="polite"></span>
 </div>"""
 CSS = """
@@ -102,7 +104,7 @@ def show(
     key = f"keys {frame}"
 
     def chosen() -> None:
-        if found := numbers(st.session_state[key].get("chosen")):
+        if found := numbers(state.sent(key, "chosen")):
             on_choose(found)
 
     _keys(key=key, data={"frame": frame, "title": title, "at": list(at), "of": of + str(at)}, on_chosen_change=chosen)

@@ -273,7 +273,7 @@ def _maps(
 
 def _mark(run: Run, letter: str, key: str) -> None:
     """Take over a selection; the other map forgets its own, of which only the last one counts."""
-    found = state.custom_data(st.session_state[key]["selection"]["points"])
+    found = state.custom_data(state.sent(key, "selection", "points") or [])
     rows = list(dict.fromkeys(int(data[0]) for data in found))
     st.session_state.setdefault(MARKED, {})[str(run.path)] = rows
     st.session_state["compare turn"]["B" if letter == "A" else "A"] += 1

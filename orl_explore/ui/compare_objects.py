@@ -172,7 +172,7 @@ def _categories(run: Run, pair: tuple[str, str], table: pd.DataFrame) -> str | N
     key = f"compare categories {st.session_state.get('compare categories turn', 0)}"
 
     def clicked() -> None:
-        rows = st.session_state[key]["selection"]["rows"]
+        rows = state.sent(key, "selection", "rows") or []
         if rows:
             address.put(category=names[rows[0]])
 

@@ -7,7 +7,8 @@ server has not confirmed are sent again with the next ones, each with its number
 however fast the keys are. Streamlit's own buttons run the page for each press, and drop those that come meanwhile.
 
 Streamlit may take a component away and put it up again, and a reader goes to another page and comes back: what a deck
-has come to, and what undo takes back, is the window's, by the name of the queue.
+has come to, and what undo takes back, is the window's, by the name of the queue; so is what was not saved, which the
+next page sends (`pair_outbox`).
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ export default function (sent) {
     if (host.deck?.id !== id) {  // another queue
         takeDown(host);
         host.deck = make(host, id, sent, kept.get(id) ?? {});
+        kept.delete(id);
     }
     const deck = host.deck;
     deck.update(sent);
@@ -86,9 +88,9 @@ function takeDown(host) {
     const { id, stop, last } = host.deck, state = stop();
     delete host.deck;
     if (last().data.mode === 'look') return;  // nothing is said there, and paging through it forgets no queue
-    kept.delete(id);
     kept.set(id, state);  // as the newest one
-    if (kept.size > KEPT) kept.delete(kept.keys().next().value);
+    const done = [...kept].filter(([, one]) => !one.waiting.length);  // for the others see `pair_outbox`
+    done.slice(0, Math.max(0, kept.size - KEPT)).forEach(([name]) => kept.delete(name));
 }
 
 function make(host, id, first, held) {
@@ -378,7 +380,7 @@ function make(host, id, first, held) {
         removeEventListener('beforeunload', leave);
         root.removeEventListener('pointerdown', down);
         root.replaceChildren();
-        return { client, past, cards, verdicts, marked, at, number, waiting, asks };
+        return { queue: first.data.queue, client, past, cards, verdicts, marked, at, number, waiting, asks };
     };
     return { id, update, stop, last: () => last };
 }

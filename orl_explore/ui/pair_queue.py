@@ -22,7 +22,7 @@ from orl_explore.numbers import similarity_text
 from orl_explore.runs.pair_query import DOUBTS, AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, of_images, read_disputes, read_reviews, save_verdicts
 from orl_explore.runs.run import Run
-from orl_explore.ui import pair_deck, state
+from orl_explore.ui import pair_deck, pair_outbox, state
 from orl_explore.ui import reviewer as reviewer_of_window
 
 CROP, WHOLE = 160, 560
@@ -113,7 +113,7 @@ def look(pairs: AllPairs, page: pd.DataFrame, key: str) -> None:
     numbers = page["pair"].tolist()
 
     def opened() -> None:
-        number = st.session_state[key].get("opened")
+        number = state.sent(key, "opened")
         if number in numbers:
             row = page.iloc[numbers.index(number)]
             state.go("pairs")
@@ -203,7 +203,7 @@ def _deck(
 def _review(
     pairs: AllPairs, numbers: NDArray[np.int64], mode: str, reviewer: str, key: str, memory: dict[str, Any]
 ) -> None:
-    run, want = pairs.run, (st.session_state.get(key) or {}).get("want") or {}
+    run, want = pairs.run, state.sent(key, "want") or {}
 
     def row_of(places: Sequence[int]) -> pd.DataFrame:
         wanted = [int(numbers[place]) for place in places]
@@ -214,7 +214,10 @@ def _review(
         return pd.DataFrame([memory["rows"][number] for number in wanted])
 
     def said() -> None:
-        save(run, st.session_state[key].get("said"), memory, known, reviewer)
+        take(state.sent(key, "said"))
+
+    def take(said: Any) -> int | None:
+        return save(run, said, memory, known, reviewer)
 
     def known(wanted: Sequence[Any]) -> dict[Any, Pair]:
         return pairs_of(pairs, numbers, memory["rows"], wanted)
@@ -229,6 +232,7 @@ def _review(
     data = {"queue": key, "mode": mode, "total": len(numbers), "count": TOGETHER, "start": 0, "cards": cards}
     data |= {"verdicts": verdicts_at(run, row_of(around[:200]), around[:200]), "confirmed": memory.get("last")}
     data |= {"answered": [want.get("client"), want.get("asks")]}
+    pair_outbox.remember(key, take)
     with st.container(key=f"{state.LIVE} deck"):
         pair_deck.show(key, data, on_said_change=said, on_want_change=nothing)
     disputes = read_disputes(run)
@@ -255,7 +259,7 @@ def save(
     memory: dict[str, Any],
     known: Callable[[Sequence[Any]], dict[Any, Pair]],
     reviewer: str,
-) -> None:
+) -> int | None:
     """Save what the browser says, each verdict once; it is not to be trusted with what a pair is.
 
     Args:
@@ -264,24 +268,29 @@ def save(
         memory: `confirmed`, the last number by client; gets `last` (client and number) and `problem`, a sentence.
         known: gives the pairs that go by some names; names that none goes by are left out.
         reviewer: who says so.
+
+    Returns:
+        The number of the client's last verdict that is saved; None if there is none.
     """
     if not isinstance(said, dict) or not isinstance(said.get("client"), str):
-        return
+        return None
     client, last = said["client"], memory["confirmed"].get(said["client"], 0)
     fresh = [one for one in said.get("verdicts", []) if one["number"] > last]
     found = known([one["pair"] for one in fresh])
     fresh = [one for one in fresh if one["pair"] in found]
-    if not fresh:
-        return
-    try:
-        save_verdicts(run, [(found[one["pair"]], one["verdict"]) for one in fresh], reviewer=reviewer)
-    except OrlError as error:
-        memory["problem"] = str(error)
-        return
-    memory["problem"] = ""
-    memory["confirmed"][client] = fresh[-1]["number"]
-    reviewer_of_window.remember(reviewer)
-    memory["last"] = {"client": client, "number": fresh[-1]["number"]}
+    if fresh:
+        try:
+            save_verdicts(run, [(found[one["pair"]], one["verdict"]) for one in fresh], reviewer=reviewer)
+        except OrlError as error:
+            memory["problem"] = str(error)
+            return last or None
+        memory["problem"] = ""
+        last = memory["confirmed"][client] = fresh[-1]["number"]
+        reviewer_of_window.remember(reviewer)
+    if not last:
+        return None
+    memory["last"] = {"client": client, "number": last}
+    return int(last)
 
 
 def verdicts_at(run: Run, rows: pd.DataFrame, places: Sequence[int]) -> list[list[Any]]:

@@ -16,7 +16,7 @@ from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import KEY, Pair, of_images, read_reviews
 from orl_explore.runs.run import Run
-from orl_explore.ui import address, image_filter, pair_deck, pair_queue, state
+from orl_explore.ui import address, image_filter, pair_deck, pair_outbox, pair_queue, state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 
 AHEAD = 100
@@ -155,8 +155,7 @@ def _deck(scene: Scene, walk: Walk, reviewer: str, news: Callable[[], bool], nam
 
 
 def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
-    run, sent = scene.run, st.session_state.get(KEY_OF_DECK) or {}
-    want = sent.get("want") or {}
+    run, want = scene.run, state.sent(KEY_OF_DECK, "want") or {}
     if want.get("queue") != name:  # of the walk before
         want = {}
     start = next((place for place, step in enumerate(walk.queue) if step.pair == walk.at), 0)
@@ -172,10 +171,13 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
 
     def said() -> None:
         walk.memory["said"] = True
-        pair_queue.save(run, st.session_state[KEY_OF_DECK].get("said"), walk.memory, pairs_of, reviewer)
+        take(state.sent(KEY_OF_DECK, "said"))
+
+    def take(said: Any) -> int | None:
+        return pair_queue.save(run, said, walk.memory, pairs_of, reviewer)
 
     def moved() -> None:
-        text = st.session_state[KEY_OF_DECK].get("at")
+        text = state.sent(KEY_OF_DECK, "at")
         step = next((step for step in walk.queue if step.name == text), None)
         if step is not None and step.pair != walk.at:
             walk.at = step.pair
@@ -192,6 +194,7 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
     data |= {"cards": cards, "ended": ended(run, walk)}
     data |= {"verdicts": pair_queue.verdicts_at(run, keys, range(len(keys))), "confirmed": walk.memory.get("last")}
     data |= {"at": walk.queue[start].name, "answered": [want.get("client"), want.get("asks")]}
+    pair_outbox.remember(name, take)
     with st.container(key=f"{state.LIVE} pairs deck"):
         pair_deck.show(KEY_OF_DECK, data, on_said_change=said, on_want_change=pair_queue.nothing, on_at_change=moved)
 

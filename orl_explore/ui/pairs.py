@@ -90,14 +90,14 @@ def _go_to_rank(rank: int) -> None:
 
 
 def _clicked(key: str) -> None:
-    found = state.custom_data(st.session_state[key]["selection"]["points"])
+    found = state.custom_data(state.sent(key, "selection", "points") or [])
     if found:
         query, region, _ = found[0]
         show_pair(int(query), int(region), by="matrix")
 
 
 def _picked(key: str, pairs: list[tuple[Pair, int]]) -> None:
-    rows = st.session_state[key]["selection"]["rows"]
+    rows = state.sent(key, "selection", "rows") or []
     if rows:
         pair, rank = pairs[rows[0]]
         show_pair(pair.query_region, pair.key_region, rank, by="list")

@@ -9,6 +9,8 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
+from orl_explore.ui import state
+
 SIDE = 640
 """Longer side of the picture that is sent, pixels."""
 
@@ -100,7 +102,7 @@ def draw(picture: Image.Image | None, *, key: str, of: str) -> tuple[tuple[int, 
     Returns:
         The box, xywh in pixels of the picture, or None; and a picture that was pasted just now, or None.
     """
-    held = (st.session_state.get(key) or {}).get("box")
+    held = state.sent(key, "box")
     box = checked(held, picture, of)
     data: dict[str, Any] = {"source": None, "width": 1, "box": box, "key": of}
     if picture is not None:

@@ -191,7 +191,7 @@ def answer(
     key = state.component_key(f"object map answers {run.path}")
 
     def heard(name: str) -> Any:
-        return (st.session_state.get(key) or {}).get(name)
+        return state.sent(key, name)
 
     act = f"{key} act"  # the last that was heard: it tells the browser which of its clicks this answers
     turn = f"{key} turn"  # the same of what the legend hides

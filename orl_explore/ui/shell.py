@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
-from orl_explore.ui import address, image_filter, searching, state, tiles
+from orl_explore.ui import address, image_filter, pair_outbox, searching, state, tiles
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ STYLE = f"""
 [class*=st-key-{state.LIVE}], [class*=st-key-{state.LIVE}] [data-stale] {{
   opacity: 1 !important; transition: none !important
 }}
+.st-key-outbox {{ position: absolute }}
 .st-key-image-chooser img {{ height: 3.5rem; object-fit: contain }}
 .st-key-pairs-neighbor button {{ min-height: 2rem; padding: 0 0.6rem }}
 .st-key-pairs-neighbor .stCheckbox {{ margin: 0.3rem 0 0 1rem }}
@@ -353,6 +354,8 @@ def main() -> None:
         return
     page = _navigate()
     _take_along(page)
+    with st.container(key="outbox"):
+        pair_outbox.show()
     with st.sidebar:
         name = _choose_run(root, names)
     if not page.of_all:

@@ -254,6 +254,17 @@ _FITS = range(-(2**63), 2**63)
 """What an id can be."""
 
 
+def sent(key: str, *names: str) -> Any:
+    """What the browser sent of a component or a chart, by its names; None if it sent nothing of the kind.
+
+    Also where the state is gone: what comes from a page that the reader is leaving may find nothing left of it.
+    """
+    found = st.session_state.get(key)
+    for name in names:
+        found = (found or {}).get(name)
+    return found
+
+
 def fall_back(sentence: str) -> None:
     """Say that the link asks for what this run does not have, and what is shown in its place; for this once."""
     st.warning(plain(sentence), icon=":material/info:")

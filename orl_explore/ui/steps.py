@@ -10,6 +10,8 @@ from typing import Any
 
 import streamlit as st
 
+from orl_explore.ui import state
+
 SCRIPT = """
 const TEXT = 'textarea, [contenteditable=true], [role=combobox][aria-expanded=true], '
     + 'input:not([type=checkbox]):not([type=radio]):not([type=range]):not([type=button])';
@@ -82,7 +84,7 @@ def count(
     name = f"{key} steps"
 
     def said() -> dict[str, Any]:
-        found = (st.session_state.get(name) or {}).get("to")
+        found = state.sent(name, "to")
         return found if isinstance(found, dict) else {}
 
     def stepped() -> None:

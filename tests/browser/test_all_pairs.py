@@ -138,11 +138,9 @@ def test_a_deck_that_is_put_up_again_is_where_it_was(page, address, run, kind):
     expect(place).to_have_count(0)
     ready(page)
     many = 48 if kind == "many" else 2
-    if kind != "pair":  # there, the page that follows the deck may be at work just then
-        wait_for(run, many)
+    wait_for(run, many)  # also where the page of the deck was at work just then: the next one says it again
     page.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
     deck(page, "Pairs 49 to" if kind == "many" else "Pair 3 of")
-    wait_for(run, many)  # what was not saved is said again
     page.keyboard.type("u")
     deck(page, "Pairs 25 to" if kind == "many" else "Pair 2 of")
     wait_for(run, many // 2)

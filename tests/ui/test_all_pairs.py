@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, read_verdicts, save_review, save_verdicts
 from orl_explore.runs.selections import read_selections, save_selection
-from orl_explore.ui import pair_deck, pair_filters, pair_queue
+from orl_explore.ui import pair_deck, pair_filters, pair_outbox, pair_queue
 
 PAGE = "all_pairs"
 
@@ -141,6 +141,8 @@ def test_each_verdict_counts_once(run, review):
     save_review(run, Pair(*map(int, read_reviews(run)[KEY].iloc[0])), verdict="", reviewer="Ann")
     review({"client": "a", "verdicts": [*first, one(3, numbers[2], "accepted")]})  # sent again, with a new one
     assert len(read_reviews(run)) == 2  # what was taken back meanwhile is not said again
+    memory.pop("last")  # of a deck that was put up again
+    assert review({"client": "a", "verdicts": first})["last"] == {"client": "a", "number": 3}
     review({"client": "b", "verdicts": [one(1, numbers[3], "accepted")]})  # another tab counts by itself
     assert len(read_reviews(run)) == 3
 
@@ -152,6 +154,13 @@ def test_the_browser_is_not_believed(run, review):
     memory = review({"client": "a", "verdicts": [one(1, review.numbers[0], "perfect")]})
     assert "no verdict" in memory["problem"]
     assert "last" not in memory  # not confirmed: the browser keeps it
+
+
+def test_what_a_deck_left_behind_is_not_believed_either():
+    good = {"queue": "q", "client": "a", "verdicts": []}
+    assert pair_outbox._parcels([good, None, {}, {"queue": 1, "client": "a"}, "q"]) == [good]
+    for said in (None, {}, "text", 3):
+        assert pair_outbox._parcels(said) == []
 
 
 def test_a_queue_and_what_others_say(run, visit, decks):

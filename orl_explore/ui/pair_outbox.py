@@ -1,0 +1,71 @@
+"""Verdicts that a deck of pairs left behind, on every page: the reader went on before the server had them all.
+
+What a deck sends while its page is at work may be lost: Streamlit lets the newest request take the place of those that
+wait. A deck that is taken away keeps what nobody has confirmed, in the window; the page that comes next says it again,
+until it is saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from orl_explore.ui import state
+
+SCRIPT = """
+const AGAIN = 500;  // milliseconds until what was not confirmed is said again
+
+export default function ({ data, setTriggerValue }) {
+    const left = () => [...(window.orlDecks ?? new Map()).values()].filter(deck => deck.waiting.length);
+    for (const deck of left())
+        deck.waiting = deck.waiting.filter(one => one.number > (data.confirmed[deck.client] ?? 0));
+    const say = () => {
+        const said = left().map(({ queue, client, waiting }) => ({ queue, client, verdicts: waiting }));
+        if (said.length) setTriggerValue('said', said);
+    };
+    say();
+    const timer = setInterval(say, AGAIN);
+    return () => clearInterval(timer);
+}
+"""
+
+_KEY, _TAKERS, _CONFIRMED = "pair outbox", "pair outbox takers", "pair outbox confirmed"
+_QUEUES = 16
+"""Queues of a window that are remembered, the newest ones."""
+
+_outbox = st.components.v2.component("orl_pair_outbox", html="<span></span>", js=SCRIPT)
+
+Take = Callable[[Any], int | None]
+"""Saves what a client says of a queue; returns the number of the last verdict that is safe, None if none is."""
+
+
+def remember(queue: str, take: Take) -> None:
+    """Say who saves the verdicts on a queue, also when its page is gone."""
+    takers = st.session_state.setdefault(_TAKERS, {})
+    takers.pop(queue, None)
+    takers[queue] = take
+    while len(takers) > _QUEUES:
+        takers.pop(next(iter(takers)))
+
+
+@st.fragment
+def show() -> None:
+    """Take in what was left behind in this window; nothing is seen of it."""
+    confirmed = st.session_state.setdefault(_CONFIRMED, {})
+
+    def said() -> None:
+        for one in _parcels(state.sent(_KEY, "said")):
+            take = st.session_state.get(_TAKERS, {}).get(one["queue"])
+            if take and (number := take(one)) is not None:
+                confirmed[one["client"]] = number
+
+    _outbox(key=_KEY, data={"confirmed": dict(confirmed)}, on_said_change=said)
+
+
+def _parcels(said: Any) -> list[dict[str, Any]]:
+    """What the browser says, where it has the form of it."""
+    parcels = said if isinstance(said, list) else []
+    whole = [one for one in parcels if isinstance(one, dict)]
+    return [one for one in whole if all(isinstance(one.get(name), str) for name in ("queue", "client"))]
