@@ -1,8 +1,8 @@
 """Make the pictures of the documentation from a finished run: figures of the method, screenshots of the dashboard.
 
     make demo
-    python docs/make_images.py runs/demo --image 310
-    python docs/make_images.py runs/demo --image 310 --only figures
+    python docs/make_images.py runs/demo --image 595
+    python docs/make_images.py runs/demo --image 595 --only figures
 
 Needs the extras `dev` and `notebooks` and Chrome or Chromium. Writes docs/images/how-*.png and docs/images/app-*.png.
 The pages that compare encoders leave what they computed in the run, as they do for anybody.
