@@ -70,9 +70,10 @@ def embed_regions_by(
             console.print(f"the regions of {run.path} are embedded by {name} already: skipped", markup=False)
         missing = [name for name in missing if not _take_mined(run, name, facts[name], ids)]
         if missing:
+            encoders = {name: found[name].load() for name in missing}  # before anything is made of one that is none
             for name in missing:
                 _begin(run, name, facts[name], _shard_images(config), overwrite)
-            _embed(run, {name: found[name] for name in missing}, ids, config)
+            _embed(run, encoders, ids, config)
             for name in missing:
                 _finish(run, name, facts[name], ids)
     return list(found)
@@ -148,7 +149,7 @@ def _begin(run: Run, name: str, facts: dict[str, Any], shard_images: int, overwr
         write_json(record, facts)
 
 
-def _embed(run: Run, found: dict[str, NamedEncoder], ids: np.ndarray, config: Config) -> None:
+def _embed(run: Run, encoders: dict[str, Encoder], ids: np.ndarray, config: Config) -> None:
     """Fill the shards of all these encoders, image by image, so that each image is decoded once."""
     options = embedding_options(config)
     masks = RegionMasks(run) if config.stage2.mask_outside else None
@@ -158,16 +159,13 @@ def _embed(run: Run, found: dict[str, NamedEncoder], ids: np.ndarray, config: Co
     regions = run.read("regions").iloc[ids]
     starts = group_starts(regions["image_id"].to_numpy())
     bounds = [*starts[:: _shard_images(config)].tolist(), len(ids)]  # shards end where images end
-    encoders: dict[str, Encoder] = {}
-    with progress_bar(f"embedding regions by {', '.join(found)}") as progress:
+    with progress_bar(f"embedding regions by {', '.join(encoders)}") as progress:
         for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
-            files = {name: _shard(run, name, number) for name in found if not _shard(run, name, number).exists()}
+            files = {name: _shard(run, name, number) for name in encoders if not _shard(run, name, number).exists()}
             images_before = int(np.searchsorted(starts, start))
             progress(images_before, len(starts))
             if not files:
                 continue
-            for name in files.keys() - encoders.keys():
-                encoders[name] = found[name].load()
 
             def tell(done: int, _: int, before: int = images_before) -> None:
                 progress(before + done, len(starts))

@@ -142,6 +142,10 @@ def test_what_cannot_be(copy, tiny):
         embed_regions_by(copy, tiny, ["resnet"])
     with pytest.raises(OrlError, match="limit is 0"):
         embed_regions_by(copy, tiny, ["stage1"], limit=0)
+    before = sorted(copy.path.rglob("*"))
+    with pytest.raises(OrlError, match="nope"):
+        embed_regions_by(copy, tiny, ["untrained", "timm:nope"])
+    assert sorted(copy.path.rglob("*")) == before  # nothing is begun of what cannot be loaded
     copy.clear("stage2")
     with pytest.raises(OrlError, match="run `orl stage2"):
         embed_regions_by(copy, tiny, ["stage1"])
