@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest.mock import create_autospec
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from flat_maps import flat_layout
@@ -16,6 +17,8 @@ from orl_explore.images.opening import open_images
 from orl_explore.judging.intervals import Scored, write_items
 from orl_explore.maps import object_map
 from orl_explore.practice.scenes import make_scenes
+from orl_explore.runs.samples import ObjectViews
+from orl_explore.settings import Stage3Settings
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -73,6 +76,27 @@ def test_photographs_are_held_out_and_small_boxes_do_not_count(claim, sources, t
     large = sum((objects[["w", "h"]].min(axis=1) >= 30).sum() for objects in whole)
     assert len(train.objects) + len(known.objects) == large
     assert 0 < large < sum(len(objects) for objects in whole)
+
+
+def test_whole_views_are_stage_3_without_boxes_and_pairs(claim, sources):
+    images = open_images([sources[0]])
+    ids = images.table["image_id"].to_numpy()
+    rows = np.arange(len(ids))
+    regions = pd.DataFrame({"image_id": ids, "x": 0, "y": 0, "w": 30, "h": 30})
+    pairs = pd.DataFrame(
+        {"image_id": ids, "neighbor_id": np.roll(ids, 1), "query_region": rows, "key_region": np.roll(rows, 1)}
+    )
+    given = (images, regions, pairs, Stage3Settings(), 0)
+    whole, objects = claim["claim"].WholeViews(*given), ObjectViews(*given)
+    ours, theirs = whole.sample(2, 3), objects.sample(2, 3)
+    assert ours == whole.sample(2, 3) != whole.sample(3, 3)
+    assert ours.views == theirs.views
+    assert ours.neighbor_id == ours.image_id != theirs.neighbor_id
+    boxes = [view.box for view in (*ours.views, *ours.intra, *ours.inter)]
+    assert len(set(boxes)) == 6  # six crops of the image, each by itself
+    assert {key: tuple(view.shape) for key, view in whole[2, 3].items() if key != "image_id"} == {
+        key: tuple(view.shape) for key, view in objects[2, 3].items() if key != "image_id"
+    }
 
 
 def test_the_gain_is_the_mean_over_seeds(claim, tmp_path):
