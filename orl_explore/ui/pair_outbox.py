@@ -15,19 +15,30 @@ import streamlit as st
 from orl_explore.ui import state
 
 SCRIPT = """
-const AGAIN = 500;  // milliseconds until what was not confirmed is said again
+const AGAIN = 500;  // milliseconds until what was not confirmed is said again, twice as many each time
+const AT_MOST = 30000;
 
-export default function ({ data, setTriggerValue }) {
+export default function (sent) {
+    const own = sent.parentElement.outbox ??= { timer: 0, patience: AGAIN };
     const left = () => [...(window.orlDecks ?? new Map()).values()].filter(deck => deck.waiting.length);
-    for (const deck of left())
-        deck.waiting = deck.waiting.filter(one => one.number > (data.confirmed[deck.client] ?? 0));
     const say = () => {
         const said = left().map(({ queue, client, waiting }) => ({ queue, client, verdicts: waiting }));
-        if (said.length) setTriggerValue('said', said);
+        if (said.length) own.last.setTriggerValue('said', said);
+        own.timer = setTimeout(say, own.patience);
+        own.patience = said.length ? Math.min(2 * own.patience, AT_MOST) : AGAIN;
     };
-    say();
-    const timer = setInterval(say, AGAIN);
-    return () => clearInterval(timer);
+    own.leave ??= event => { if (left().length) event.preventDefault(); };
+    own.last = sent;
+    for (const deck of left())
+        deck.waiting = deck.waiting.filter(one => one.number > (sent.data.confirmed[deck.client] ?? 0));
+    addEventListener('beforeunload', own.leave);
+    if (!own.timer) say();
+    return () => {
+        if (own.last !== sent) return;
+        clearTimeout(own.timer);
+        own.timer = 0;
+        removeEventListener('beforeunload', own.leave);
+    };
 }
 """
 
@@ -57,9 +68,14 @@ def show() -> None:
 
     def said() -> None:
         for one in _parcels(state.sent(_KEY, "said")):
+            numbers = [verdict["number"] for verdict in one["verdicts"]]
             take = st.session_state.get(_TAKERS, {}).get(one["queue"])
-            if take and (number := take(one)) is not None:
-                confirmed[one["client"]] = number
+            number = take(one) if take else max(numbers)
+            confirmed[one["client"]] = number or 0
+            if not take:  # a server that was started anew
+                st.toast(f"Verdicts that could not be saved, as their queue is gone: {len(numbers)}. Give them again.")
+            elif number is None or number < max(numbers):
+                st.toast(f"Verdicts that are not saved yet: {len(numbers)}. The page that they were given on says why.")
 
     _outbox(key=_KEY, data={"confirmed": dict(confirmed)}, on_said_change=said)
 
@@ -67,5 +83,14 @@ def show() -> None:
 def _parcels(said: Any) -> list[dict[str, Any]]:
     """What the browser says, where it has the form of it."""
     parcels = said if isinstance(said, list) else []
-    whole = [one for one in parcels if isinstance(one, dict)]
-    return [one for one in whole if all(isinstance(one.get(name), str) for name in ("queue", "client"))]
+    return [one for one in parcels if isinstance(one, dict) and _is_whole(one)]
+
+
+def _is_whole(one: dict[str, Any]) -> bool:
+    verdicts = one.get("verdicts")
+    return (
+        all(isinstance(one.get(name), str) for name in ("queue", "client"))
+        and isinstance(verdicts, list)
+        and len(verdicts) > 0
+        and all(isinstance(verdict, dict) and isinstance(verdict.get("number"), int) for verdict in verdicts)
+    )

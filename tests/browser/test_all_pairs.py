@@ -146,6 +146,15 @@ def test_a_deck_that_is_put_up_again_is_where_it_was(page, address, run, kind):
     wait_for(run, many // 2)
 
 
+def test_what_cannot_be_saved_is_said(page, address, run):
+    visit(page, address, run="one", page="proposals")
+    ready(page)
+    left = "{ queue: 'gone', client: 'c', waiting: [{ number: 1, pair: 1, verdict: 'accepted' }] }"
+    page.evaluate(f"(window.orlDecks ??= new Map()).set('deck', {left})")
+    expect(page.get_by_text("could not be saved, as their queue is gone: 1.")).to_be_visible()
+    page.wait_for_function("!window.orlDecks.get('deck').waiting.length")
+
+
 def test_keys_wherever_the_focus_is(page, address, run):
     visit(page, address, run="one", page="all_pairs", judging="one")
     deck(page, "Pair 1 of")

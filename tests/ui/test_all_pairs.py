@@ -157,8 +157,9 @@ def test_the_browser_is_not_believed(run, review):
 
 
 def test_what_a_deck_left_behind_is_not_believed_either():
-    good = {"queue": "q", "client": "a", "verdicts": []}
-    assert pair_outbox._parcels([good, None, {}, {"queue": 1, "client": "a"}, "q"]) == [good]
+    good = {"queue": "q", "client": "a", "verdicts": [{"number": 1, "pair": 3, "verdict": "accepted"}]}
+    bad = [None, {}, "q", good | {"queue": 1}, good | {"verdicts": []}, good | {"verdicts": [{"number": "1"}]}]
+    assert pair_outbox._parcels([good, *bad]) == [good]
     for said in (None, {}, "text", 3):
         assert pair_outbox._parcels(said) == []
 
