@@ -10,7 +10,7 @@ from typing import Any, cast
 import streamlit as st
 
 from orl_explore.errors import OrlError, typed
-from orl_explore.interchange.selection_files import as_coco, table_of
+from orl_explore.interchange.selection_files import as_coco, safe_name, table_of
 from orl_explore.runs.files import csv_text, json_text
 from orl_explore.runs.pair_query import MOST, AllPairs, PairQuery
 from orl_explore.runs.reviews import ACCEPTED, KEY, REJECTED, Pair, Verdict, read_verdicts, save_verdicts
@@ -23,9 +23,6 @@ SIDES = {"both": "both boxes", "query": "boxes of images", "key": "boxes of neig
 
 def show(pairs: AllPairs, query: PairQuery) -> None:
     """All selections of the run, and what can be done with them."""
-    if said := st.session_state.pop("selections say", None):
-        (st.warning if said[0] else st.success)(state.sentence(said[1]))
-    _offer_undo(pairs.run)
     side = st.selectbox("Which boxes", list(SIDES), format_func=SIDES.__getitem__, label_visibility="collapsed")
     keeping.keep_as(
         pairs.run,
@@ -36,6 +33,7 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
     )
     found = read_selections(pairs.run)
     if not len(found):
+        _say(pairs.run)
         st.caption(
             "No selection yet: filter pairs, draw around points of the object map or search, and keep the boxes."
         )
@@ -47,9 +45,11 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
         on_select="rerun",
         selection_mode="multi-row",
         height=min(240, 40 + 36 * len(found)),
+        column_config={"boxes": st.column_config.NumberColumn(format="localized")},
         placeholder=state.MISSING,
         alt="named selections of boxes",
     )
+    _say(pairs.run)  # beside the buttons that it answers
     names = [found["name"].iloc[row] for row in chosen["selection"]["rows"] if row < len(found)]
     if not names:
         st.caption("Mark one to use it, or several to combine them.")
@@ -61,6 +61,13 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
 
 def _origin(query: PairQuery) -> str:
     return f"pairs {query.text() or 'all'}"
+
+
+def _say(run: Run) -> None:
+    """What became of the last button, and its undoing."""
+    if said := st.session_state.pop("selections say", None):
+        (st.warning if said[0] else st.success)(state.sentence(said[1]))
+    _offer_undo(run)
 
 
 def _try(action: Any) -> None:
@@ -154,7 +161,7 @@ def _one(pairs: AllPairs, name: str) -> None:
             st.download_button(
                 label,
                 make,
-                f"selection.{suffix}",
+                f"{safe_name(name) or 'selection'}.{suffix}",
                 key=f"selection {label}",
                 icon=":material/download:",
                 on_click="ignore",
