@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import streamlit as st
 
@@ -15,7 +15,7 @@ from orl_explore.runs.files import csv_text, json_text
 from orl_explore.runs.pair_query import MOST, AllPairs, PairQuery
 from orl_explore.runs.reviews import ACCEPTED, KEY, REJECTED, Pair, Verdict, read_verdicts, save_verdicts
 from orl_explore.runs.run import Run
-from orl_explore.runs.selections import COMBINATIONS, combine, read_selections, remove_selection
+from orl_explore.runs.selections import NAME_LENGTH, Combination, combine, read_selections, remove_selection
 from orl_explore.ui import keeping, pair_filters, reviewer, state
 
 SIDES = {"both": "both boxes", "query": "boxes of images", "key": "boxes of neighbors"}
@@ -187,9 +187,15 @@ def _json(run: Run, name: str) -> bytes:
 
 
 def _several(run: Run, names: list[str]) -> None:
+    ways: dict[str, tuple[Combination, list[str]]] = {
+        "all of them together": ("union", names),
+        "what they have in common": ("intersection", names),
+    }
+    for first in names:  # a table tells no order in which its rows were marked
+        ways[f"{first} without the others"] = ("difference", [first, *(name for name in names if name != first)])
     with st.form("combine selections", border=False):
-        how = st.selectbox("Combine them", list(COMBINATIONS), help="difference: the first without the others")
-        name = st.text_input("under the name", max_chars=80)
+        how, ordered = ways[st.selectbox("Combine them", list(ways))]
+        name = st.text_input("under the name", max_chars=NAME_LENGTH)
         if st.form_submit_button("Keep"):
-            _try(lambda: f"{combine(run, name, cast(Any, how), names)} boxes")
+            _try(lambda: f"{combine(run, name, how, ordered):,} boxes are kept as {' '.join(name.split())}")
             st.rerun()

@@ -303,7 +303,7 @@ def test_a_selection_is_judged_combined_and_taken_away(page, address, run):
     tick(page, table, 1)
     page.get_by_label("under the name").fill("both")
     page.get_by_test_id("stFormSubmitButton").filter(has_text="Keep").last.click()
-    expect(page.get_by_text("Done: 3 boxes")).to_be_visible()
+    expect(page.get_by_text("Done: 3 boxes are kept as both")).to_be_visible()
     assert selected(run, "both").tolist() == boxes[:3].tolist()
 
 
