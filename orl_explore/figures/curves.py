@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -104,13 +104,13 @@ def laid_over(metrics: Mapping[str, pd.DataFrame], column: str, title: str) -> g
     """One curve of several runs on common axes, over steps; runs that do not have it are left out.
 
     Args:
-        metrics: `metrics.csv` of a training stage, by run.
+        metrics: `metrics.csv` of a training stage, by run; a run without one has an empty table, and keeps its color.
         column: of these tables.
         title: what it is.
     """
     made = style.figure(yaxis_title=title, xaxis_title="step", title=title)
     for number, (name, table) in enumerate(metrics.items()):
-        if column not in table:
+        if column not in table or table[column].isna().all():
             continue
         rows = table.dropna(subset=[column])
         x, y = thin(rows["step"], rows[column])
@@ -120,18 +120,21 @@ def laid_over(metrics: Mapping[str, pd.DataFrame], column: str, title: str) -> g
     return made
 
 
-def results(table: pd.DataFrame) -> go.Figure:
+def results(table: pd.DataFrame, runs: Sequence[str]) -> go.Figure:
     """What was measured of several runs, in percent with 95 % intervals where they are known.
 
     Args:
         table: columns run, encoder, what, value, low, high (shares).
+        runs: all of them, also those of which nothing was measured, in the order of their colors in `laid_over`.
     """
     made = style.figure(xaxis_title="percent", title="Results, with 95 % intervals where they are known")
     lines = [f"{what} · {encoder}" for what, encoder in zip(table["what"], table["encoder"], strict=True)]
     order = list(dict.fromkeys(lines))
-    for number, name in enumerate(dict.fromkeys(table["run"])):
+    for number, name in enumerate(runs):
         rows = table[(table["run"] == name).to_numpy()]
-        known = rows["low"].notna()
+        if not len(rows):
+            continue
+        known, turn = rows["low"].notna(), number // len(style.GROUPS)  # past all colors, one has another symbol
         made.add_scatter(
             x=100 * rows["value"],
             y=[style.escape(line) for line, own in zip(lines, table["run"] == name, strict=True) if own],
@@ -143,7 +146,7 @@ def results(table: pd.DataFrame) -> go.Figure:
             },
             mode="markers",
             name=style.escape(name),
-            marker={"color": style.color(number), "size": 10, "symbol": SYMBOLS[number % len(SYMBOLS)]},
+            marker={"color": style.color(number), "size": 10, "symbol": SYMBOLS[(number + turn) % len(SYMBOLS)]},
             hovertemplate="%{y}: %{x:.1f} %",
         )
     made.update_yaxes(autorange="reversed")

@@ -16,6 +16,7 @@ from orl_explore.figures import boxes, gallery, object_map, style
 from orl_explore.figures.drawing import draw_boxes
 from orl_explore.figures.pairs import Link, Picture, joined, matrix
 from orl_explore.images.image_set import ImageSet
+from orl_explore.images.labels import category_label
 from orl_explore.judging.diagnostics import region_labels
 from orl_explore.maps.object_map import read_best_map
 from orl_explore.numbers import similarity_text
@@ -89,7 +90,7 @@ def proposals(
     labels = [f"box {rank + 1}, {look.name}" for rank, look in zip(found["rank"].tolist(), looks, strict=True)]
     objects = images.objects[images.objects["image_id"] == image_id] if truth else images.objects.head(0)
     looks += [boxes.LOOKS["object"]] * len(objects)
-    labels += [f"object: {name}" for name in objects["category"]]
+    labels += [f"object: {category_label(name)}" for name in objects["category"]]
     drawn = np.concatenate([found[BOX].to_numpy(float), objects[BOX].to_numpy(float)])
     return boxes.image_with_boxes(images.load(row), drawn, looks, labels, height=440)
 

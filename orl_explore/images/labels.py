@@ -10,15 +10,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 NO_CATEGORY: Final = "(unlabeled)"
-"""What a box on no annotated object is called; in parentheses, as a category may be called unlabeled."""
+"""What a box on no annotated object, or on one of no category, is called; in parentheses, as a category may be called
+unlabeled."""
 
 NAMELESS: Final = "(no name)"
 """What a category with an empty name is called."""
 
 
 def category_label(name: Any) -> str:
-    """A category as people read it: one without a name has one, and none looks like another or like none."""
-    text = "" if pd.isna(name) else str(name)
+    """A category as people read it: one without a name has one, and none looks like another or like none.
+
+    A missing one is no category: an object of none counts as no annotated object, for figures and readers alike.
+    """
+    if pd.isna(name):
+        return NO_CATEGORY
+    text = str(name)
     if not text.strip():
         return NAMELESS
     return f"{text} (a category)" if text in (NO_CATEGORY, NAMELESS) else text
@@ -31,7 +37,7 @@ class Labels:
     context: str | None
     """Kind of place; None where unknown."""
     categories: tuple[str, ...]
-    """Categories of its annotated objects, in alphabetical order."""
+    """Categories of its annotated objects that have one, in alphabetical order."""
 
     def same_context(self, other: Labels) -> bool | None:
         """Whether both are of one context; None when one of them is unknown."""
@@ -53,7 +59,7 @@ def labels_of(images: pd.DataFrame, row: int, objects: pd.DataFrame, rows: NDArr
     """
     context: Any = images["context"].iat[row] if "context" in images else None
     context = None if context is None or pd.isna(context) else str(context)
-    return Labels(context, tuple(sorted({category_label(name) for name in objects["category"].iloc[rows]})))
+    return Labels(context, tuple(sorted({category_label(name) for name in objects["category"].iloc[rows].dropna()})))
 
 
 def label_column(images: pd.DataFrame) -> str | None:

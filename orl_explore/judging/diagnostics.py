@@ -394,16 +394,15 @@ def same_category(pairs: pd.DataFrame, categories: pd.Series) -> float:
 
 
 UNLABELED: Final = NO_CATEGORY
-"""Label of a region that is on no annotated object; in parentheses, as a category may be called unlabeled."""
+"""Label of a region that is on no annotated object, or on one of no category; see `labels.NO_CATEGORY`."""
 
 
 # ---- what the points are -------------------------------------------------------------------------------------------
 
 
 def label_names(categories: pd.Series) -> pd.Series:
-    """Categories as people read them; see `labels.category_label`."""
-    names = categories.fillna("")
-    return names.map({name: category_label(name) for name in names.unique()})
+    """Categories as people read them, missing where there is none; see `labels.category_label`."""
+    return categories.map({name: category_label(name) for name in categories.dropna().unique()})
 
 
 def region_labels(regions: pd.DataFrame, images: ImageSet) -> pd.Series | None:

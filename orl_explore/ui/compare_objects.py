@@ -197,7 +197,7 @@ def _categories(run: Run, pair: tuple[str, str], table: pd.DataFrame) -> str | N
         csv_button(table, "categories")
     wanted = address.get("category")
     if wanted is not None and wanted not in names:
-        state.fall_back(f"No box is on a {wanted[:40]}: {names[0]} is shown.")
+        state.fall_back(f"No box is on an object called {wanted[:40]!r}: {names[0]} is shown.")
         address.put(category=None)
         wanted = None
     st.session_state["compare category"] = wanted or names[0]

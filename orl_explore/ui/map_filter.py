@@ -118,4 +118,4 @@ def _offered(run: Run) -> list[str]:
 @st.cache_data(max_entries=4, show_spinner=False)
 def _categories(run_path: str, version: object) -> list[str]:
     objects = state.images(Run(run_path)).objects
-    return [*sorted(label_names(objects["category"]).unique()), UNLABELED] if len(objects) else []
+    return [*sorted(label_names(objects["category"]).dropna().unique()), UNLABELED] if len(objects) else []

@@ -5,17 +5,17 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import streamlit as st
 
 from orl_explore.errors import OrlError, typed
-from orl_explore.interchange.selection_files import as_coco, table_of
+from orl_explore.interchange.selection_files import as_coco, safe_name, table_of
 from orl_explore.runs.files import csv_text, json_text
 from orl_explore.runs.pair_query import MOST, AllPairs, PairQuery
 from orl_explore.runs.reviews import ACCEPTED, KEY, REJECTED, Pair, Verdict, read_verdicts, save_verdicts
 from orl_explore.runs.run import Run
-from orl_explore.runs.selections import COMBINATIONS, combine, read_selections, remove_selection
+from orl_explore.runs.selections import NAME_LENGTH, Combination, combine, read_selections, remove_selection
 from orl_explore.ui import keeping, pair_filters, reviewer, state
 
 SIDES = {"both": "both boxes", "query": "boxes of images", "key": "boxes of neighbors"}
@@ -23,9 +23,6 @@ SIDES = {"both": "both boxes", "query": "boxes of images", "key": "boxes of neig
 
 def show(pairs: AllPairs, query: PairQuery) -> None:
     """All selections of the run, and what can be done with them."""
-    if said := st.session_state.pop("selections say", None):
-        (st.warning if said[0] else st.success)(state.sentence(said[1]))
-    _offer_undo(pairs.run)
     side = st.selectbox("Which boxes", list(SIDES), format_func=SIDES.__getitem__, label_visibility="collapsed")
     keeping.keep_as(
         pairs.run,
@@ -36,6 +33,7 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
     )
     found = read_selections(pairs.run)
     if not len(found):
+        _say(pairs.run)
         st.caption(
             "No selection yet: filter pairs, draw around points of the object map or search, and keep the boxes."
         )
@@ -47,9 +45,11 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
         on_select="rerun",
         selection_mode="multi-row",
         height=min(240, 40 + 36 * len(found)),
+        column_config={"boxes": st.column_config.NumberColumn(format="localized")},
         placeholder=state.MISSING,
         alt="named selections of boxes",
     )
+    _say(pairs.run)  # beside the buttons that it answers
     names = [found["name"].iloc[row] for row in chosen["selection"]["rows"] if row < len(found)]
     if not names:
         st.caption("Mark one to use it, or several to combine them.")
@@ -61,6 +61,13 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
 
 def _origin(query: PairQuery) -> str:
     return f"pairs {query.text() or 'all'}"
+
+
+def _say(run: Run) -> None:
+    """What became of the last button, and its undoing."""
+    if said := st.session_state.pop("selections say", None):
+        (st.warning if said[0] else st.success)(state.sentence(said[1]))
+    _offer_undo(run)
 
 
 def _try(action: Any) -> None:
@@ -154,7 +161,7 @@ def _one(pairs: AllPairs, name: str) -> None:
             st.download_button(
                 label,
                 make,
-                f"selection.{suffix}",
+                f"{safe_name(name) or 'selection'}.{suffix}",
                 key=f"selection {label}",
                 icon=":material/download:",
                 on_click="ignore",
@@ -180,9 +187,15 @@ def _json(run: Run, name: str) -> bytes:
 
 
 def _several(run: Run, names: list[str]) -> None:
+    ways: dict[str, tuple[Combination, list[str]]] = {
+        "all of them together": ("union", names),
+        "what they have in common": ("intersection", names),
+    }
+    for first in names:  # a table tells no order in which its rows were marked
+        ways[f"{first} without the others"] = ("difference", [first, *(name for name in names if name != first)])
     with st.form("combine selections", border=False):
-        how = st.selectbox("Combine them", list(COMBINATIONS), help="difference: the first without the others")
-        name = st.text_input("under the name", max_chars=80)
+        how, ordered = ways[st.selectbox("Combine them", list(ways))]
+        name = st.text_input("under the name", max_chars=NAME_LENGTH)
         if st.form_submit_button("Keep"):
-            _try(lambda: f"{combine(run, name, cast(Any, how), names)} boxes")
+            _try(lambda: f"{combine(run, name, how, ordered):,} boxes are kept as {' '.join(name.split())}")
             st.rerun()

@@ -10,6 +10,7 @@ import streamlit as st
 from orl_explore.boxes import BOX, KEPT, iou
 from orl_explore.errors import typed
 from orl_explore.figures import boxes as figures
+from orl_explore.images.labels import category_label
 from orl_explore.runs.run import Run
 from orl_explore.ui import chooser, state, tiles
 
@@ -75,7 +76,7 @@ def _picture(run: Run, image_id: int, proposer: Proposer, label: str) -> None:
     for box, category, met in zip(truth, objects["category"], best, strict=True):
         boxes.append(box)
         looks.append(figures.LOOKS["object" if met >= MET else "missed"])
-        labels.append(f"object: {category}\nbest IoU {met:.2f}")
+        labels.append(f"object: {category_label(category)}\nbest IoU {met:.2f}")
     picture = state.images(run).load(state.row_of(run, image_id))
     made = figures.image_with_boxes(picture, np.array(boxes).reshape(-1, 4), looks, labels)
     alt = f"the image with the boxes of {label}"

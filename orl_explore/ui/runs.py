@@ -6,6 +6,7 @@ import base64
 import io
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 from PIL import Image
 
@@ -89,8 +90,8 @@ def _laid_over(runs: dict[str, Run]) -> None:
     st.subheader("Laid over each other", anchor=False)
     for stage, title in (("stage1", "Stage 1"), ("stage3", "Stage 3")):
         read = {name: read_metrics(run, stage) for name, run in runs.items()}
-        metrics = {name: table for name, table in read.items() if table is not None and len(table)}
-        if not metrics:
+        metrics = {name: pd.DataFrame() if table is None else table for name, table in read.items()}
+        if not any(map(len, metrics.values())):
             continue
         left, right = st.columns(2)
         for column, (what, words) in zip((left, right), (("loss", "loss"), ("std", "spread of features")), strict=True):
@@ -103,7 +104,7 @@ def _laid_over(runs: dict[str, Run]) -> None:
             st.dataframe(differing, alt="settings that differ between the chosen runs", placeholder=state.MISSING)
     measured = run_table.measured(runs)
     if len(measured):
-        st.plotly_chart(curves.results(measured), key="laid over results", alt="results of the chosen runs")
+        st.plotly_chart(curves.results(measured, list(runs)), key="laid over results", alt="results of the chosen runs")
     else:
         st.caption("None of these runs has been judged: `orl evaluate RUN` does that.")
 

@@ -187,6 +187,7 @@ STYLE = f"""
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)
 }}
 .st-key-all-pairs-folded {{ display: none }}
+.st-key-all-pairs-sides [role=tablist] {{ gap: 0.6rem }}
 [class*=st-key-walk-] button * {{ white-space: normal }}
 [data-testid=stSidebarNav] a {{ min-height: 1.7rem }}
 @media (max-width: 1100px) {{

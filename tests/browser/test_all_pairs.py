@@ -286,7 +286,7 @@ def test_a_selection_is_judged_combined_and_taken_away(page, address, run):
     table = page.get_by_test_id("stDataFrame").first
     tick(page, table, 0)
     page.get_by_role("button", name=f"Reject all {touched:,} pairs that touch it").click()
-    expect(page.get_by_text(f"Done: {touched:,} pairs rejected")).to_be_visible()
+    expect(page.get_by_text(f"Done: {touched:,} pairs rejected")).to_be_in_viewport()  # and so is the way back
     assert set(judged(run).values()) == {"rejected"}
     page.get_by_role("button", name=f"Undo: {touched:,} pairs rejected").click()
     expect(page.get_by_text(f"Done: {touched:,} verdicts taken back")).to_be_visible()
@@ -294,15 +294,16 @@ def test_a_selection_is_judged_combined_and_taken_away(page, address, run):
     page.get_by_role("button", name=f"Accept all {touched:,} pairs that touch it").click()
     expect(page.get_by_text(f"Done: {touched:,} pairs accepted")).to_be_visible()
     assert len(wait_for(run, touched)) == touched
-    for name in ("Parquet", "CSV", "COCO json"):
+    for name, file in (("Parquet", "first.parquet"), ("CSV", "first.csv"), ("COCO json", "first.json")):
         with page.expect_download() as download:
             page.get_by_role("button", name=name).click()
+        assert download.value.suggested_filename == file
         content = download.value.path().read_bytes()
         assert content.startswith({"Parquet": b"PAR1", "CSV": b"region_id", "COCO json": b"{"}[name])
     tick(page, table, 1)
     page.get_by_label("under the name").fill("both")
     page.get_by_test_id("stFormSubmitButton").filter(has_text="Keep").last.click()
-    expect(page.get_by_text("Done: 3 boxes")).to_be_visible()
+    expect(page.get_by_text("Done: 3 boxes are kept as both")).to_be_visible()
     assert selected(run, "both").tolist() == boxes[:3].tolist()
 
 

@@ -40,6 +40,8 @@ def test_every_page_has_a_link(page, address, name):
         least = 0.9 if name == "object_map" else 1  # the map has three fifths of the window, wherever it begins
         expect(page.locator(NEEDED[name]).first).to_be_in_viewport(ratio=least)
     assert page.evaluate("[...document.querySelectorAll('.stMain img:not([alt])')].map(img => img.src)") == []
+    tabs = "[...document.querySelectorAll('.stMain [role=tablist]')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert page.evaluate(f"{tabs}.map(e => e.textContent)") == []  # no name is cut off
     for table in page.get_by_test_id("stDataFrame").all():  # its own download would not escape cells like =SUM(
         table.hover()
         expect(page.get_by_test_id("stElementToolbarButton").get_by_label("Search").first).to_be_visible()

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from orl_explore.images import labels
+
+
+def test_a_missing_category_is_none():
+    objects = pd.DataFrame({"category": ["cup", None, ""]})
+    found = labels.labels_of(pd.DataFrame({"image_id": [1]}), 0, objects, np.arange(3)).categories
+    assert found == (labels.NAMELESS, "cup")
+    assert labels.category_label(None) == labels.NO_CATEGORY
 
 
 @pytest.mark.parametrize(

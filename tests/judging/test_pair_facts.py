@@ -58,9 +58,16 @@ def test_mutual_pairs_are_each_others_most_similar(finished):
             assert row.mutual == best
 
 
-def test_categories(finished):
-    pairs, facts = AllPairs(finished), finished.read("pair_facts")
-    labels = region_labels(finished.read("regions"), finished.images())
+@pytest.mark.parametrize("name", ["cup", "", None])
+def test_categories(run, name):
+    """All pairs and the object map call a box the same, also one on an object of an empty or a missing category."""
+    objects = run.read("objects")
+    first = objects["category"] == objects["category"].iloc[0]
+    run.write("objects", objects.assign(category=objects["category"].mask(first, name).astype("str")))
+    make_pair_facts(run)
+    pairs, facts = AllPairs(run), run.read("pair_facts")
+    labels = region_labels(run.read("regions"), run.images())
+    assert ("(no name)" in set(labels)) == (name == "")
     for side in ("query", "key"):
         named = [pairs.category(code) for code in facts[f"{side}_category"]]
         assert named == labels.loc[facts[f"{side}_region"]].tolist()

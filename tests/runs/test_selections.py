@@ -49,6 +49,7 @@ def test_refused(run):
     for action, words in (
         (lambda: save_selection(run, "  ", [1]), "no name"),
         (lambda: save_selection(run, "x" * 99, [1]), "no name"),
+        *((lambda name=name: save_selection(run, name, [1]), "something else") for name in ("null", "~", "#x", "-x")),
         (lambda: save_selection(run, "c", []), "no box"),
         (lambda: save_selection(run, "c", [-1]), "region -1 is none"),
         (lambda: save_selection(run, "c", [10**9]), "region 1000000000 is none"),

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, read_verdicts, save_review, save_verdicts
-from orl_explore.runs.selections import read_selections, save_selection
+from orl_explore.runs.selections import read_selections, save_selection, selected
 from orl_explore.ui import pair_deck, pair_filters, pair_outbox, pair_queue
 
 PAGE = "all_pairs"
@@ -87,6 +87,25 @@ def test_what_the_run_does_not_have(run, visit, decks):
     for text, words in (("query_category=nothing", "there is no category"), ("selection=none", "no selection 'none'")):
         assert words in visit(pairs=text).warning[0].value.replace("\\", "")
     assert "No pair of this run is like that" in said(visit(pairs="similarity=-1..-0.99"))
+
+
+@pytest.mark.parametrize("way", ["z without the others", "what they have in common"])
+def test_selections_are_combined(run, way):
+    """Whichever of them is the first, as a table's rows are marked in no order."""
+
+    def part(path):
+        from orl_explore.runs.run import Run
+        from orl_explore.ui import pair_selections
+
+        pair_selections._several(Run(path), ["a", "z"])
+
+    save_selection(run, "a", [1, 2])
+    save_selection(run, "z", [2, 3])
+    app = AppTest.from_function(part, args=(str(run.path),)).run()
+    app.selectbox[0].select(way)
+    app.text_input[0].input("made")
+    app.button[0].click().run()
+    assert selected(run, "made").tolist() == ([3] if way.startswith("z") else [2])
 
 
 def test_an_older_run_and_one_without_labels(run, visit, decks):
