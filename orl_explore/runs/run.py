@@ -364,7 +364,11 @@ class Run:
             return "is not there: what was imported has none, and nothing can make it"
         if was_made:
             return f"is gone: `{state.command or self._command(name)}` makes it again"
-        return f"is not there yet: run `{self._command(name)}` first"
+        begun = [self.state(before) for before in ("stage1", "stage2") if before < stage]
+        unfinished = [before.command for before in begun if before.begun and before.command]
+        return (
+            f"is not there yet: run {' and then '.join(f'`{one}`' for one in [*unfinished, self._command(name)])} first"
+        )
 
     def _command(self, name: str) -> str:
         command = (TABLES.get(name) or ARRAYS[name]).command.replace("RUN", shlex.quote(str(self.path)))

@@ -47,6 +47,9 @@ def test_a_process_that_is_killed_without_a_word(run):
     assert run.stage("stage1")["state"] == "running"  # it could not write anything else
     assert run.state("stage1").state == "stopped"
     assert run.state("stage1").command == f"orl stage1 {run.path}"
+    with pytest.raises(OrlError) as error:  # what comes later is not to be typed first
+        run.require("pairs")
+    assert f"run `orl stage1 {run.path}` and then `orl stage2 {run.path}` first" in str(error.value)
 
 
 @pytest.mark.parametrize(
