@@ -356,19 +356,15 @@ class Run:
         if state.state in ("running", "waiting"):
             return "is not there yet: it appears by itself, the run is at work"
         if state.state == "imported" and name in ARRAYS:
-            why = (
-                "is gone" if was_made else "is not there, as the boxes were imported and embeddings are no part of that"
-            )
+            why = "is gone" if was_made else "is not there, as boxes were imported; embeddings are no part of that"
             return f"{why}: `{typed('embed', self.path)}` makes it with the encoder of stage 1"
         if state.state == "imported":
             return "is not there: what was imported has none, and nothing can make it"
         if was_made:
             return f"is gone: `{state.command or self._command(name)}` makes it again"
         begun = [self.state(before) for before in ("stage1", "stage2") if before < stage]
-        unfinished = [before.command for before in begun if before.begun and before.command]
-        return (
-            f"is not there yet: run {' and then '.join(f'`{one}`' for one in [*unfinished, self._command(name)])} first"
-        )
+        commands = [one.command for one in begun if one.begun and one.command] + [self._command(name)]
+        return f"is not there yet: run {' and then '.join(f'`{command}`' for command in commands)} first"
 
     def _command(self, name: str) -> str:
         command = (TABLES.get(name) or ARRAYS[name]).command.replace("RUN", shlex.quote(str(self.path)))

@@ -7,7 +7,7 @@ until it is saved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -67,23 +67,45 @@ def show() -> None:
     confirmed = st.session_state.setdefault(_CONFIRMED, {})
 
     def said() -> None:
-        for one in _parcels(state.sent(_KEY, "said")):
-            numbers = [verdict["number"] for verdict in one["verdicts"]]
-            take = st.session_state.get(_TAKERS, {}).get(one["queue"])
-            number = take(one) if take else max(numbers)
-            confirmed[one["client"]] = number or 0
-            if not take:  # a server that was started anew
-                st.toast(f"Verdicts that could not be saved, as their queue is gone: {len(numbers)}. Give them again.")
-            elif number is None or number < max(numbers):
-                st.toast(f"Verdicts that are not saved yet: {len(numbers)}. The page that they were given on says why.")
+        saved, sentences = deliver(parcels(state.sent(_KEY, "said")), st.session_state.get(_TAKERS, {}))
+        confirmed.update(saved)
+        for sentence in sentences:
+            st.toast(sentence)
 
     _outbox(key=_KEY, data={"confirmed": dict(confirmed)}, on_said_change=said)
 
 
-def _parcels(said: Any) -> list[dict[str, Any]]:
-    """What the browser says, where it has the form of it."""
-    parcels = said if isinstance(said, list) else []
-    return [one for one in parcels if isinstance(one, dict) and _is_whole(one)]
+def deliver(left: Sequence[dict[str, Any]], takers: Mapping[str, Take]) -> tuple[dict[str, int], list[str]]:
+    """Hand verdicts over to those who save them.
+
+    Args:
+        left: `queue`, `client` and `verdicts` (each with its `number`) of each deck.
+        takers: by queue.
+
+    Returns:
+        The number by client up to which the browser may forget verdicts, and sentences on those that are not saved.
+    """
+    confirmed, sentences = {}, []
+    for one in left:
+        numbers = [verdict["number"] for verdict in one["verdicts"]]
+        take = takers.get(one["queue"])
+        number = take(one) if take else max(numbers)
+        confirmed[one["client"]] = number or 0
+        if not take:  # a server that was started anew
+            sentences.append(
+                f"Verdicts that could not be saved, as their queue is gone: {len(numbers)}. Give them again."
+            )
+        elif number is None or number < max(numbers):
+            sentences.append(
+                f"Verdicts that are not saved yet: {len(numbers)}. The page that they were given on says why."
+            )
+    return confirmed, sentences
+
+
+def parcels(said: Any) -> list[dict[str, Any]]:
+    """What the browser says, where it has the form of it; it is not to be trusted."""
+    found = said if isinstance(said, list) else []
+    return [one for one in found if isinstance(one, dict) and _is_whole(one)]
 
 
 def _is_whole(one: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, read_verdicts, save_review, save_verdicts
 from orl_explore.runs.selections import read_selections, save_selection, selected
-from orl_explore.ui import pair_deck, pair_filters, pair_outbox, pair_queue
+from orl_explore.ui import pair_deck, pair_filters, pair_queue
 
 PAGE = "all_pairs"
 
@@ -173,14 +173,6 @@ def test_the_browser_is_not_believed(run, review):
     memory = review({"client": "a", "verdicts": [one(1, review.numbers[0], "perfect")]})
     assert "no verdict" in memory["problem"]
     assert "last" not in memory  # not confirmed: the browser keeps it
-
-
-def test_what_a_deck_left_behind_is_not_believed_either():
-    good = {"queue": "q", "client": "a", "verdicts": [{"number": 1, "pair": 3, "verdict": "accepted"}]}
-    bad = [None, {}, "q", good | {"queue": 1}, good | {"verdicts": []}, good | {"verdicts": [{"number": "1"}]}]
-    assert pair_outbox._parcels([good, *bad]) == [good]
-    for said in (None, {}, "text", 3):
-        assert pair_outbox._parcels(said) == []
 
 
 def test_a_queue_and_what_others_say(run, visit, decks):
