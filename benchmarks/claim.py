@@ -157,7 +157,7 @@ class Seed:
         base = self.config.stage1 if arm.networks == "BYOL" else self.config.stage3
         changed: dict[str, Any] = {key: round(getattr(base, key) * factor) for key, factor in arm.settings}
         encoder = dataclasses.replace(base.encoder, **dict(arm.encoder))
-        stage = dataclasses.replace(base, epochs=arm.times * base.epochs, encoder=encoder, **changed)
+        stage: Any = dataclasses.replace(base, epochs=arm.times * base.epochs, encoder=encoder, **changed)
         config = dataclasses.replace(self.config, seed=self.config.seed + arm.reseed)
         facts: dict[str, Any] = {}
         views: Any
@@ -165,11 +165,14 @@ class Seed:
             torch.manual_seed(config.seed)
             networks: TwinNetworks = BYOL(encoder) if arm.networks == "BYOL" else ORL(encoder)
         if arm.networks == "BYOL":
-            views = ImageViews(images, stage, config.seed)  # type: ignore[arg-type]
+            views = ImageViews(images, stage, config.seed)
         else:
             regions, pairs = self.pairs(arm, images)
-            facts = {} if arm.boxes == "views" else self.purity(images, regions, pairs)
-            views = (WholeViews if arm.boxes == "views" else ObjectViews)(images, regions, pairs, stage, config.seed)  # type: ignore[arg-type]
+            if arm.boxes == "views":
+                views = WholeViews(images, regions, pairs, stage, config.seed)
+            else:
+                facts = self.purity(images, regions, pairs)
+                views = ObjectViews(images, regions, pairs, stage, config.seed)
         file = folder / "encoder.safetensors"
         if file.exists():
             return Encoder.load(file), facts

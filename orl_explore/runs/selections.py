@@ -62,8 +62,8 @@ def save_selection(run: Run, name: str, regions: ArrayLike, *, origin: str = "")
 
     Args:
         run: the run; it has regions.
-        name: any text of one line that a command line takes as one: `null`, `~`, and what begins with `-` or `#` is
-            something else there, and stage 3 would leave no box out.
+        name: any text of one line that a command line takes as one: `null`, `~`, and what begins with `-`, `#`, `&` or
+            `!` is something else there, and stage 3 would leave no box out.
         regions: region ids, in any order; what occurs twice counts once.
         origin: where they are from, in words, such as the query of pairs.
 
@@ -76,7 +76,7 @@ def save_selection(run: Run, name: str, regions: ArrayLike, *, origin: str = "")
     name = " ".join(name.split())
     if not name or len(name) > NAME_LENGTH:
         raise OrlError(f"{name[:NAME_LENGTH]!r} is no name for a selection: type 1 to {NAME_LENGTH} characters")
-    if name[0] in "-#" or name.lower() in ("null", "~"):
+    if name[0] in "-#&!" or name.lower() in ("null", "~"):
         raise OrlError(f"{name!r} means something else on a command line, such as stage 3's: choose another name")
     try:
         found = np.unique(np.asarray(regions, np.int64))

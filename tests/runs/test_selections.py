@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ObjectViews, left_out, pairs_to_train_on
 from orl_explore.runs.selections import combine, read_selections, remove_selection, save_selection, selected
+from training.config import load_config
 
 
 @pytest.fixture
@@ -43,13 +45,26 @@ def test_combined(run, how, boxes):
     assert selected(run, "c").tolist() == boxes
 
 
+REFUSED = ["null", "NULL", "~", "#x", "-x", "&a", "&a null", "!!null", "!!null x"]
+
+
+@pytest.mark.parametrize("name", ["~~", "a &b", "a #x", "[a]", "{a: 1}", "'a'", "1", "true", "@a", *REFUSED])
+def test_a_name_that_is_kept_is_the_same_on_a_command_line(run, name):
+    with contextlib.suppress(OrlError):  # what is said then: test_refused
+        save_selection(run, name, [1])
+    kept = read_selections(run)["name"].tolist()
+    assert kept == ([] if name in REFUSED else [name])
+    for one in kept:
+        assert load_config("tiny", ["--stage3.without", one]).stage3.without == one
+
+
 def test_refused(run):
     save_selection(run, "a", [1])
     save_selection(run, "b", [2])
     for action, words in (
         (lambda: save_selection(run, "  ", [1]), "no name"),
         (lambda: save_selection(run, "x" * 99, [1]), "no name"),
-        *((lambda name=name: save_selection(run, name, [1]), "something else") for name in ("null", "~", "#x", "-x")),
+        *((lambda name=name: save_selection(run, name, [1]), "something else") for name in REFUSED),
         (lambda: save_selection(run, "c", []), "no box"),
         (lambda: save_selection(run, "c", [-1]), "region -1 is none"),
         (lambda: save_selection(run, "c", [10**9]), "region 1000000000 is none"),
