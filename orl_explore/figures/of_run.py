@@ -179,7 +179,7 @@ def similarities(run: Run, image_id: int, *, neighbor: int = 0) -> go.Figure:
     vectors = run.read_array("region_embeddings")
     query, key = scene.slices[image_id], scene.slices[scene.neighbor_id]
     similarity = similarity_matrix(np.array(vectors[slice(*query)]), np.array(vectors[slice(*key)]))
-    return matrix(similarity, range(*query), range(*key), scene.links)
+    return matrix(similarity, scene.links)
 
 
 def crops(

@@ -234,8 +234,6 @@ def _tags(numbered: Sequence[tuple[Link, int]], boxes: NDArray) -> list[dict[str
 
 def matrix(
     similarity: NDArray[np.floating],
-    query_regions: Sequence[int],
-    key_regions: Sequence[int],
     links: Sequence[Link],
     *,
     chosen: tuple[int, int] | None = None,
@@ -243,18 +241,12 @@ def matrix(
 ) -> go.Figure:
     """Similarity of every box of an image with every box of its neighbor; accepted pairs carry their number.
 
-    A dashboard cannot be told of clicks on heat maps, so unseen markers lie on the cells: the first trace after the
-    heat map, with (query_region, key_region, similarity) as customdata.
-
     Args:
         similarity: (Q, R).
-        query_regions: region ids of its rows.
-        key_regions: region ids of its columns.
         links: pairs to mark.
         chosen: row and column of the cell to frame.
         height: of the figure, pixels.
     """
-    rows, columns = (axis.ravel() for axis in np.indices(similarity.shape))
     many = max(similarity.shape) > 40
     made = style.figure(
         height=height,
@@ -262,31 +254,16 @@ def matrix(
         hovermode="closest",
         dragmode=False,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        clickmode="event+select",
     )
     made.add_heatmap(
-        z=np.round(similarity.astype(float), 4),
+        z=similarity.astype(np.float32),
         x=np.arange(1, similarity.shape[1] + 1),
         y=np.arange(1, similarity.shape[0] + 1),
         colorscale=style.SCALE,
-        hoverinfo="skip",
+        hovertemplate="box %{y} with the neighbor's box %{x}<br>similarity %{z:.3f}<extra></extra>",
         xgap=0 if many else 1,
         ygap=0 if many else 1,
         colorbar={"thickness": 10, "title": {"text": "cosine", "side": "right"}},
-    )
-    unseen = {"marker": {"opacity": 0}}
-    made.add_scatter(
-        x=columns + 1,
-        y=rows + 1,
-        mode="markers",
-        marker={"symbol": "square", "size": 6 if many else 14, "opacity": 0, "color": style.QUIET},
-        selected=unseen,
-        unselected=unseen,
-        customdata=np.column_stack(
-            [np.asarray(query_regions)[rows], np.asarray(key_regions)[columns], similarity.ravel()]
-        ),
-        hovertemplate="box %{y} with the neighbor's box %{x}<br>similarity %{customdata[2]:.3f}<extra></extra>",
-        name="cells",
     )
     made.update_layout(
         annotations=[
@@ -327,63 +304,55 @@ def matrix(
     return made
 
 
-def confusion(table: pd.DataFrame, categories: Sequence[str], *, height: int = 400) -> go.Figure:
-    """How many pairs join which categories, the unlabeled last; unseen markers on the cells carry the two numbers.
+def confusion_codes(table: pd.DataFrame, categories: Sequence[str]) -> NDArray[np.int64]:
+    """Number of the category in each row and column of `confusion`, the unlabeled (-1) last.
 
     Of more than `SHOWN` categories, those with most pairs have rows of their own, and all others one together.
+    """
+    shown = np.arange(len(categories))
+    if len(categories) <= SHOWN:
+        return np.r_[shown, -1]
+    pairs_of = np.zeros(len(categories) + 1, np.int64)  # the unlabeled last
+    for name in ("query_category", "key_category"):
+        np.add.at(pairs_of, table[name].to_numpy(np.int64), table["pairs"].to_numpy(np.int64))
+    return np.r_[np.sort(np.argsort(-pairs_of[:-1], kind="stable")[:SHOWN]), OTHER_CODE, -1]
+
+
+def confusion(table: pd.DataFrame, categories: Sequence[str], *, height: int = 400) -> go.Figure:
+    """How many pairs join which categories; rows and columns are those of `confusion_codes`.
 
     Args:
         table: columns query_category, key_category (numbers, -1: unlabeled) and pairs; cells that are empty may lack.
         categories: names by number.
         height: of the figure, pixels.
     """
-    query, key = (table[name].to_numpy(np.int64) for name in ("query_category", "key_category"))
-    of_each = np.zeros(len(categories) + 1, np.int64)  # the unlabeled last
-    for codes in (query, key):
-        np.add.at(of_each, codes, table["pairs"].to_numpy(np.int64))
-    shown_codes = np.arange(len(categories))
-    if len(categories) > SHOWN:
-        shown_codes = np.sort(np.argsort(-of_each[:-1], kind="stable")[:SHOWN])
-    codes = np.r_[shown_codes, [OTHER_CODE] * (len(shown_codes) < len(categories)), -1].astype(np.int64)
-    names = [
-        *(categories[code] for code in shown_codes.tolist()),
-        *([OTHERS] * (len(codes) - len(shown_codes) - 1)),
-        UNLABELED,
-    ]
-    place = np.full(len(categories) + 1, len(shown_codes))  # of the others
-    place[shown_codes], place[-1] = np.arange(len(shown_codes)), len(names) - 1
-    count = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(count, (place[query], place[key]), table["pairs"].to_numpy(np.int64))
-    rows, columns = (axis.ravel() for axis in np.indices(count.shape))
+    codes = confusion_codes(table, categories)
+    special = {OTHER_CODE: OTHERS, -1: UNLABELED}
+    names = [special[code] if code in special else categories[code] for code in codes.tolist()]
+    place = np.full(len(categories) + 1, len(codes) - 2)  # of the others
+    place[codes[codes >= 0]], place[-1] = np.flatnonzero(codes >= 0), len(codes) - 1
+    count = np.zeros((len(codes), len(codes)), np.int64)
+    query, key = (place[table[name].to_numpy(np.int64)] for name in ("query_category", "key_category"))
+    np.add.at(count, (query, key), table["pairs"].to_numpy(np.int64))
     made = style.figure(
         height=height,
         showlegend=False,
         hovermode="closest",
         dragmode=False,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        clickmode="event+select",
     )
+    shown = [style.escape(name) for name in names]
     made.add_heatmap(
         z=np.where(count, np.log10(np.maximum(count, 1)) + 0.15, np.nan),  # one pair is to be seen beside thousands
+        x=np.arange(len(names)),
+        y=np.arange(len(names)),
+        text=[[f"{row} with {column}" for column in shown] for row in shown],
+        customdata=count,
         colorscale=style.SCALE,
         showscale=False,
-        hoverinfo="skip",
+        hovertemplate="%{text}<br>%{customdata:,} pairs<extra></extra>",
         xgap=1,
         ygap=1,
-    )
-    unseen = {"marker": {"opacity": 0}}
-    shown = [style.escape(name) for name in names]
-    made.add_scatter(
-        x=columns,
-        y=rows,
-        mode="markers",
-        marker={"symbol": "square", "size": max(4, 240 // len(names)), "opacity": 0, "color": style.QUIET},
-        selected=unseen,
-        unselected=unseen,
-        customdata=np.column_stack([codes[rows], codes[columns], count.ravel()]),
-        text=[f"{shown[row]} with {shown[column]}" for row, column in zip(rows, columns, strict=True)],
-        hovertemplate="%{text}<br>%{customdata[2]:,} pairs<extra></extra>",
-        name="cells",
     )
     places = np.arange(0, len(names), -(-len(names) // 30))
     ticks = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,12 @@ from orl_explore.images.image_source import whole
 from orl_explore.judging.pair_estimate import Estimate
 from orl_explore.judging.pair_facts import make_pair_facts
 from orl_explore.numbers import percent_text, similarity_text
-from orl_explore.runs.pair_query import UNLABELED_CODE, AllPairs, Figures, PairQuery, facts_are_current, figures_of
+from orl_explore.runs.pair_query import AllPairs, Figures, PairQuery, facts_are_current, figures_of
 from orl_explore.runs.reviews import KEY, Pair
 from orl_explore.runs.run import Run
 from orl_explore.ui import (
     address,
-    cell_keys,
+    matrix_cells,
     pair_filters,
     pair_queue,
     pair_review,
@@ -220,29 +220,22 @@ def _matrix(pairs: AllPairs, query: PairQuery, confusion: pd.DataFrame) -> None:
             on_click=pair_filters.change,
             kwargs={"query_category": "", "key_category": ""},
         )
-    key = f"all pairs matrix {query.text()}"
+    names = [pairs.category(code) for code in range(len(pairs.categories))]
+    codes = figures.confusion_codes(confusion, names).tolist()
 
-    def choose(cell: Sequence[float]) -> None:
-        known = range(UNLABELED_CODE, len(pairs.categories))
-        query_code, key_code = (int(value) for value in cell[:2])
-        if query_code in known and key_code in known:
-            pair_filters.change(query_category=pairs.spelling(query_code), key_category=pairs.spelling(key_code))
+    def choose(row: int, column: int) -> None:
+        if figures.OTHER_CODE not in (codes[row], codes[column]):
+            pair_filters.change(query_category=pairs.spelling(codes[row]), key_category=pairs.spelling(codes[column]))
 
-    def clicked() -> None:
-        if picked := state.custom_data(state.sent(key, "selection", "points") or []):
-            choose(picked[0])
-
-    chart = figures.confusion(confusion, [pairs.category(code) for code in range(len(pairs.categories))])
     with st.container(key="all pairs matrix", gap=None):
         st.plotly_chart(
-            chart,
-            key=key,
-            on_select=clicked,
-            selection_mode="points",
+            figures.confusion(confusion, names),
+            key=f"all pairs matrix {query.text()}",
             config={"displayModeBar": False},
             alt="accepted pairs by the categories of their two boxes",
         )
-        cell_keys.show("all-pairs-matrix", title="matrix of categories", at=(0, 0), on_choose=choose)
+        shape = len(codes), len(codes)
+        matrix_cells.show("all-pairs-matrix", title="matrix of categories", shape=shape, at=(0, 0), on_choose=choose)
     st.caption("Pairs by what their two boxes are on. Click a cell to see its pairs; *More filters* has them by name.")
 
 

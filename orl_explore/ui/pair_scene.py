@@ -157,11 +157,11 @@ def _labels(run_path: str, image_ids: tuple[int, ...], objects_stamp: object, bo
 
 
 def show_pair(
-    query_region: int, key_region: int, rank: int | None = None, *, by: str = "", image_id: int | None = None
+    query_region: int, key_region: int, rank: int | None = None, *, listed: bool = False, image_id: int | None = None
 ) -> None:
     """Look at a pair from now on, of this image or of another; the address follows. Made for callbacks.
 
-    `by` is the chart or table clicked in.
+    `listed`: clicked on in the list of pairs.
     """
     changes = {"pair": f"{query_region}-{key_region}", "boxes": None, "place": None}  # these are of the pair before
     if rank is not None:
@@ -170,12 +170,11 @@ def show_pair(
         address.put(**changes)
     else:
         state.choose_image(image_id, **changes)
-    # A chart or table keeps what was clicked in it last and would not tell of a click there again: begin a new one.
-    for kind in ("matrix", "list"):
-        if kind != by and st.session_state.pop(f"pairs_{kind}_clicked", False):
-            st.session_state[f"pairs_{kind}"] = st.session_state.get(f"pairs_{kind}", 0) + 1
-    if by:
-        st.session_state[f"pairs_{by}_clicked"] = True
+    # A table keeps what was clicked in it last and would not tell of a click there again: begin a new one.
+    if not listed and st.session_state.pop("pairs_list_clicked", False):
+        st.session_state["pairs_list"] = st.session_state.get("pairs_list", 0) + 1
+    if listed:
+        st.session_state["pairs_list_clicked"] = True
 
 
 def crop_table(scene: Scene, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,8 @@ from orl_explore.runs.run import Run
 from orl_explore.ui import (
     address,
     below,
-    cell_keys,
     chooser,
+    matrix_cells,
     pair_alike,
     pair_review,
     pair_rule,
@@ -89,18 +89,11 @@ def _go_to_rank(rank: int) -> None:
     address.put(rank=str(rank), pair=None)
 
 
-def _clicked(key: str) -> None:
-    found = state.custom_data(state.sent(key, "selection", "points") or [])
-    if found:
-        query, region, _ = found[0]
-        show_pair(int(query), int(region), by="matrix")
-
-
 def _picked(key: str, pairs: list[tuple[Pair, int]]) -> None:
     rows = state.sent(key, "selection", "rows") or []
     if rows:
         pair, rank = pairs[rows[0]]
-        show_pair(pair.query_region, pair.key_region, rank, by="list")
+        show_pair(pair.query_region, pair.key_region, rank, listed=True)
 
 
 # ---- the parts of the page -----------------------------------------------------------------------------------------
@@ -188,23 +181,21 @@ def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray
             scene.run.require("region_embeddings")
         return
     st.markdown("**All similarities**: click a cell to see its two boxes; numbers mark the pairs.")
-    key = f"pairs matrix {scene.image_id} {neighbor_id} {st.session_state.get('pairs_matrix', 0)}"
     cell = chosen.query_region - query[0], chosen.key_region - keys[0]
     links = _links(scene, neighbor_id, chosen, similarity, reviews)
     with st.container(key="pairs matrix", gap=None):
         st.plotly_chart(
-            figures.matrix(similarity, range(*query), range(*keys), links, chosen=cell),
-            key=key,
-            on_select=lambda: _clicked(key),
-            selection_mode="points",
+            figures.matrix(similarity, links, chosen=cell),
+            key=f"pairs matrix {scene.image_id} {neighbor_id}",
             config={"displayModeBar": False},
             alt="similarity of every box of the image with every box of the neighbor",
         )
-        cell_keys.show(
+        matrix_cells.show(
             "pairs-matrix",
             title="similarity matrix",
+            shape=similarity.shape,
             at=cell,
-            on_choose=lambda found: show_pair(int(found[0]), int(found[1]), by="matrix"),
+            on_choose=lambda row, column: show_pair(query[0] + row, keys[0] + column),
         )
 
 

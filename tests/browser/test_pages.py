@@ -124,7 +124,7 @@ def test_a_click_in_the_matrix_shows_that_pair(page, address, runs):
     neighbor = run.read("neighbors", image_id=image_id).sort_values("rank")["neighbor_id"].iloc[0]
     own, other = (run.read("regions", image_id=number)["region_id"].tolist() for number in (image_id, neighbor))
     visit(page, address, run="one", page="pairs", image=image_id)
-    for query, key in ((len(own) - 1, 0), (0, len(other) - 1)):
+    for query, key in ((len(own) - 1, 0), (0, len(other) - 1), (len(own) - 1, 0)):  # also one that was clicked before
         page.mouse.click(*at(page, 1, key + 1, query + 1))
         page.wait_for_url(f"**pair={own[query]}-{other[key]}*")
         ready(page)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +15,11 @@ from orl_explore.figures import pairs as figures
 def test_matrix():
     similarity = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
     link = figures.Link(1, 1, 2, 0.6, verdict="accepted")
-    figure = figures.matrix(similarity, [10, 11], [20, 21, 22], [link], chosen=(0, 1))
-    heat, cells = figure.data
-    np.testing.assert_array_equal(heat.z, similarity)
-    at = dict(zip(zip(cells.x, cells.y, strict=True), cells.customdata, strict=True))
-    assert at[3, 2].tolist() == [11, 22, 0.6]  # column 3, row 2
-    assert at[1, 1].tolist() == [10, 20, 0.1]
+    figure = figures.matrix(similarity, [link], chosen=(0, 1))
+    (heat,) = figure.data
+    np.testing.assert_array_equal(heat.z, similarity.astype(np.float32))
+    assert heat.x.tolist() == [1, 2, 3]
+    assert heat.y.tolist() == [1, 2]
     (mark,) = figure.layout.annotations
     assert (mark.x, mark.y, mark.text) == (3, 2, "<b>1 ✓</b>")
     frame = figure.layout.shapes[-1]
@@ -90,25 +91,27 @@ def crossed(count):
     return pd.concat([table, pd.DataFrame({"query_category": -1, "key_category": own, "pairs": 1})], ignore_index=True)
 
 
-def cells(figure):
-    made = figure.data[1]
-    return {tuple(map(int, facts[:2])): int(facts[2]) for facts in made.customdata}
+def cells(table, names):
+    """The figure, and the number of pairs by the categories of row and column."""
+    figure, codes = figures.confusion(table, names), figures.confusion_codes(table, names).tolist()
+    (heat,) = figure.data
+    np.testing.assert_array_equal(np.isnan(heat.z), heat.customdata == 0)
+    counts = zip(itertools.product(codes, codes), heat.customdata.ravel().tolist(), strict=True)
+    return figure, dict(counts)
 
 
 def test_few_categories_have_a_row_each():
-    figure = figures.confusion(crossed(3), ["cup", "unlabeled", "other"])
-    assert cells(figure)[1, 1] == 2
-    assert cells(figure)[-1, 2] == 1
-    assert cells(figure)[0, 1] == 0
+    figure, found = cells(crossed(3), ["cup", "unlabeled", "other"])
+    assert (found[1, 1], found[-1, 2], found[0, 1]) == (2, 1, 0)
+    assert figure.data[0].text[3][2] == "(unlabeled) with other"
     assert list(figure.layout.xaxis.ticktext) == ["cup", "unlabeled", "other", "(unlabeled)"]
 
 
 @pytest.mark.parametrize("count", [41, 1203])
 def test_many_categories_are_small_enough_for_a_browser(count):
     table = crossed(count)
-    figure = figures.confusion(table, [f"kind {number}" for number in range(count)])
+    figure, found = cells(table, [f"kind {number}" for number in range(count)])
     assert len(figure.to_json()) < 500_000
-    found = cells(figure)
     assert sum(found.values()) == table["pairs"].sum()
     assert len(found) == (figures.SHOWN + 2) ** 2
     assert found[count - 1, count - 1] == count  # the largest has its row
