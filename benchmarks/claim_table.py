@@ -14,7 +14,8 @@ from claim_judging import FIGURES
 from orl_explore.judging.intervals import interval, read_resampled
 
 TESTS = {"known": "known instances", "new": "new instances"}
-BY_SEED = ("probe", "knn")
+BY_SEED = ("probe/known", "probe/new", "knn/new", "scene_map/new")
+"""Figures that are shown seed by seed, where there are new instances; else all."""
 
 Results = Mapping[str, Mapping[int, dict[str, Any]]]
 """By arm and seed, what `claim.py` wrote."""
@@ -34,7 +35,7 @@ def write(folder: Path, titles: Mapping[str, str], name: str) -> None:
         " with the 95 % interval over images, for these seeds; **bold** where it does not hold 0.",
         *(_figures(folder, results, titles, test) for test in _tests(results)),
         _gains(folder, results, titles),
-        _seeds(results, titles),
+        _seeds(folder, results, titles),
         _pairs(results, titles),
         *_remarks(results, titles),
     ]
@@ -77,20 +78,25 @@ def _gains(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
     return report.markdown_table(rows) if len(rows) > 1 else ""
 
 
-def _seeds(results: Results, titles: Mapping[str, str]) -> str:
-    """Two figures of every arm, seed by seed, and of its pairs how many times chance they are of one category."""
-    seeds, test = sorted({seed for of in results.values() for seed in of}), _tests(results)[-1]
-    columns = [(f"{figure}/{test}", seed) for figure in BY_SEED for seed in seeds]
-    header = [f"{FIGURES[key.split('/')[0]]}, seed {seed}" for key, seed in columns]
-    rows: list[list[object]] = [
-        [f"seed by seed, {TESTS[test]}", *header, *(f"pairs, times chance, seed {seed}" for seed in seeds)]
-    ]
+def _seeds(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
+    """Some figures of every arm, seed by seed; in brackets what the arm has more than stage 3, on the same seeds."""
+    known = {key for of in results.values() for one in of.values() for key in one["figures"]}
+    keys = [key for key in BY_SEED if key in known]
+    if not any(key.endswith("/new") for key in keys):
+        keys = [key for key in (f"{figure}/known" for figure in FIGURES) if key in known]
+    named = [f"{FIGURES[figure]}, {test}" for figure, test in (key.split("/") for key in keys)]
+    rows: list[list[object]] = [["seed by seed", "seeds", *named, "pairs, times chance"]]
+    stage3 = results.get("full", {})
     for arm, of in results.items():
-        values = [100 * of[seed]["figures"][key]["value"] if seed in of else None for key, seed in columns]
-        pure = [
-            of[seed]["purity"] / of[seed]["purity_chance"] if "purity" in of.get(seed, {}) else None for seed in seeds
-        ]
-        rows.append([titles[arm], *("" if value is None else f"{value:.1f}" for value in (*values, *pure))])
+        cells = []
+        for key in keys:
+            seeds = [seed for seed, one in of.items() if key in one["figures"]]
+            cells.append(" / ".join(f"{100 * of[seed]['figures'][key]['value']:.1f}" for seed in seeds))
+            both = [seed for seed in seeds if key in stage3.get(seed, {}).get("figures", {})]
+            if both and arm != "full":
+                cells[-1] += f" ({_shown(*gain(folder, 'full', arm, both, key))})"
+        pure = [one["purity"] / one["purity_chance"] for one in of.values() if "purity" in one]
+        rows.append([titles[arm], " ".join(map(str, of)), *cells, " / ".join(f"{value:.1f}" for value in pure)])
     return report.markdown_table(rows)
 
 

@@ -99,6 +99,15 @@ def test_every_page_of_the_dashboard_is_in_the_guide(page):
     assert Image.open(DOCS / picture).size == (1280, 800)
 
 
+def test_the_table_of_the_claim_is_the_one_that_was_measured():
+    found = [
+        re.findall(r"^\| seed by seed .*\n(?:\|.*\n)+", path.read_text(encoding="utf-8"), re.M)
+        for path in (DOCS / "claim.md", ROOT / "benchmarks" / "results" / "claim-scenes.md")
+    ]
+    assert len(found[0]) == 1
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("path", sorted(DOCS.glob("images/*-*.png")), ids=lambda path: path.name)
 def test_pictures_are_small_and_used(path):
     assert path.stat().st_size < 300_000
