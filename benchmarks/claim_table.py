@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import report
 from claim_judging import FIGURES
+from scipy import stats
 
 from orl_explore.judging.intervals import interval, read_resampled
 
 TESTS = {"known": "known instances", "new": "new instances"}
 BY_SEED = ("probe/known", "probe/new", "knn/new", "scene_map/new")
 """Figures that are shown seed by seed, where there are new instances; else all."""
+STAGE3 = ("full", "again")
+"""Arms that differ by the training seed alone."""
 
 Results = Mapping[str, Mapping[int, dict[str, Any]]]
 """By arm and seed, what `claim.py` wrote."""
@@ -36,6 +39,7 @@ def write(folder: Path, titles: Mapping[str, str], name: str) -> None:
         *(_figures(folder, results, titles, test) for test in _tests(results)),
         _gains(folder, results, titles),
         _seeds(folder, results, titles),
+        _trainings(results, titles),
         _pairs(results, titles),
         *_remarks(results, titles),
     ]
@@ -80,12 +84,8 @@ def _gains(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
 
 def _seeds(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
     """Some figures of every arm, seed by seed; in brackets what the arm has more than stage 3, on the same seeds."""
-    known = {key for of in results.values() for one in of.values() for key in one["figures"]}
-    keys = [key for key in BY_SEED if key in known]
-    if not any(key.endswith("/new") for key in keys):
-        keys = [key for key in (f"{figure}/known" for figure in FIGURES) if key in known]
-    named = [f"{FIGURES[figure]}, {test}" for figure, test in (key.split("/") for key in keys)]
-    rows: list[list[object]] = [["seed by seed", "seeds", *named, "pairs, times chance"]]
+    keys = _keys(results)
+    rows: list[list[object]] = [["seed by seed", "seeds", *map(_named, keys), "pairs, times chance"]]
     stage3 = results.get("full", {})
     for arm, of in results.items():
         cells = []
@@ -98,6 +98,65 @@ def _seeds(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
         pure = [one["purity"] / one["purity_chance"] for one in of.values() if "purity" in one]
         rows.append([titles[arm], " ".join(map(str, of)), *cells, " / ".join(f"{value:.1f}" for value in pure)])
     return report.markdown_table(rows)
+
+
+def _keys(results: Results) -> list[str]:
+    """The figures that are shown seed by seed."""
+    known = {key for of in results.values() for one in of.values() for key in one["figures"]}
+    if any(key.endswith("/new") for key in known):
+        return [key for key in BY_SEED if key in known]
+    return [key for key in (f"{figure}/known" for figure in FIGURES) if key in known]
+
+
+def _named(key: str) -> str:
+    figure, test = key.split("/")
+    return f"{FIGURES[figure]}, {test}"
+
+
+def _trainings(results: Results, titles: Mapping[str, str]) -> str:
+    """What every arm has more than stage 3, with the interval over seeds and trainings."""
+    header, rows = ["another training", "seeds"], []
+    tables = {key: found for key in _keys(results) if (found := over_trainings(results, key))}
+    if not tables:
+        return ""
+    header += [_named(key) for key in tables]
+    arms = list(next(iter(tables.values())))
+    for arm in arms:
+        cells = [_shown(value, value - half, value + half) for value, half in (of[arm] for of in tables.values())]
+        rows.append([titles[arm], " ".join(map(str, results[arm])), *cells])
+    return (
+        "In points, what an arm has more than stage 3 (the mean of its trainings), on the mean of the seeds that all of"
+        " these have, with the 95 % interval over seeds *and trainings*: how far arms scatter from seed to seed beyond"
+        " what a seed does to all of them tells what another training would change. With as many arms, one in twenty is"
+        " bold by chance.\n\n"
+    ) + report.markdown_table([header, *rows])
+
+
+def over_trainings(results: Results, key: str) -> dict[str, tuple[float, float]]:
+    """By arm, what it has more than stage 3 and half of the 95 % interval over seeds and trainings.
+
+    Arms and seeds are a two-way layout with one training in each cell: what is left of a figure when the means of its
+    arm and of its seed are taken off is noise of the training, the same for all arms. Stage 3 is the mean of its own
+    trainings. Arms that lack a seed, and the untrained network, which has no training, are left out; empty where
+    there are fewer than three arms or two seeds.
+    """
+    trained = {arm: of for arm, of in results.items() if arm != "untrained"}
+    seeds = sorted({seed for of in trained.values() for seed in of})
+    whole = {
+        arm: [of[seed]["figures"][key]["value"] for seed in seeds]
+        for arm, of in trained.items()
+        if all(key in of.get(seed, {}).get("figures", {}) for seed in seeds)
+    }
+    stage3 = [arm for arm in STAGE3 if arm in whole]
+    if len(seeds) < 2 or len(whole) < 3 or not stage3:
+        return {}
+    values = np.array(list(whole.values()))  # (arms, seeds)
+    left = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    freedom = (len(whole) - 1) * (len(seeds) - 1)
+    noise = np.sqrt((left**2).sum() / freedom)  # standard deviation of a single training
+    half = stats.t.ppf(0.975, freedom) * noise * np.sqrt((1 + 1 / len(stage3)) / len(seeds))
+    base = np.mean([whole[arm] for arm in stage3])
+    return {arm: (float(np.mean(of) - base), float(half)) for arm, of in whole.items() if arm not in stage3}
 
 
 def _pairs(results: Results, titles: Mapping[str, str]) -> str:

@@ -115,6 +115,34 @@ def test_the_gain_is_the_mean_over_seeds(claim, tmp_path):
     assert same == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("arms", "expected"),
+    [
+        # The seed adds 10 to all: nothing is left, and x has 25 - 21 more than the mean of both trainings.
+        ({"full": (10, 20), "again": (12, 22), "x": (15, 25)}, {"x": (4, 0)}),
+        # Off go means of arms (0) and of seeds (1, -1): left are -1 1, -1 1, 2 -2, whose squares sum up to 12. Two
+        # degrees of freedom: noise sqrt(6), t 4.303; x's mean of two less a mean of four has sqrt(1/2 + 1/4) of it.
+        ({"full": (0, 0), "again": (0, 0), "x": (3, -3)}, {"x": (0, 4.303 * 6**0.5 * 0.75**0.5)}),
+        # Without a second training of stage 3, its mean is of two: sqrt(1/2 + 1/2).
+        ({"full": (0, 0), "y": (0, 0), "x": (3, -3)}, dict.fromkeys("yx", (0, 4.303 * 6**0.5))),
+        # What has no training and what lacks a seed are left out.
+        ({"untrained": (9, 0), "full": (10, 20), "again": (12, 22), "x": (15, 25), "z": (1,)}, {"x": (4, 0)}),
+        ({"full": (10, 20), "x": (15, 25)}, {}),  # too few arms to tell noise from what a seed does
+        ({"full": (10,), "again": (12,), "x": (15,)}, {}),
+        ({"x": (10, 20), "y": (12, 22), "z": (15, 25)}, {}),  # nothing to compare with
+    ],
+)
+def test_the_noise_of_a_training_is_what_arms_and_seeds_leave(claim, arms, expected):
+    results = {
+        arm: {seed: {"figures": {"probe/new": {"value": value}}} for seed, value in enumerate(values, start=1)}
+        for arm, values in arms.items()
+    }
+    found = claim["claim_table"].over_trainings(results, "probe/new")
+    assert found.keys() == expected.keys()
+    for name, of in expected.items():
+        assert found[name] == pytest.approx(of, abs=2e-3)
+
+
 def results(folder, arms):
     """Results of seeds 1 and 2: `arms` says how many of 16 objects each arm has right with either."""
     for number, seed in enumerate((1, 2)):
