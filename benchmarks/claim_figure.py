@@ -7,12 +7,13 @@ python benchmarks/claim_figure.py --output docs/images/claim.png
 from __future__ import annotations
 
 import argparse
-import json
+import math
 from pathlib import Path
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 from claim import ARMS, RESULTS
-from claim_table import gain
+from claim_table import gain, over_trainings, read
 from plotly.subplots import make_subplots
 
 from orl_explore.figures import style
@@ -23,25 +24,43 @@ NEWEST = ("new", "known")
 """Instances never seen in training, where there are some apart from the others; of photographs all are."""
 
 
-def gains(folder: Path, measure: str) -> dict[str, tuple[float, float, float, list[float]]]:
-    """By arm: the mean gain over its seeds, its 95 % interval over images, and the gain of each seed."""
-    found = {}
-    for arm in ARMS:
-        files = sorted(folder.glob(f"seed*/{arm}.json"))
-        known = {one["seed"]: one["figures"] for one in map(json.loads, (file.read_text() for file in files))}
-        seeds = [seed for seed in known if (folder / f"seed{seed}/stage1.json").exists()]
-        if arm == "stage1" or not seeds:
-            continue
-        key = next(key for key in (f"{measure}/{test}" for test in NEWEST) if key in known[seeds[0]])
-        found[arm] = (
+class Gain(NamedTuple):
+    """What an arm has more than stage 1, shares of 1."""
+
+    mean: float
+    """Over its seeds."""
+    low: float
+    """Of the 95 % interval over images."""
+    high: float
+    single: list[float]
+    """Of each seed."""
+    half: float
+    """Of the 95 % interval over seeds and trainings; nan where it is not known."""
+
+
+def gains(folder: Path, measure: str) -> dict[str, Gain]:
+    """By arm, what it gains."""
+    results = read(folder, ARMS)
+    both = {arm: [seed for seed in of if seed in results.get("stage1", {})] for arm, of in results.items()}
+    measured = {key for of in results.values() for one in of.values() for key in one["figures"]}
+    key = next((key for key in (f"{measure}/{test}" for test in NEWEST) if key in measured), "")
+    halves = over_trainings(results, key, base=("stage1",))
+    return {
+        arm: Gain(
             *gain(folder, "stage1", arm, seeds, key),
-            [gain(folder, "stage1", arm, [s], key)[0] for s in seeds],
+            [gain(folder, "stage1", arm, [seed], key)[0] for seed in seeds],
+            halves.get(arm, (math.nan, math.nan))[1],
         )
-    return found
+        for arm, seeds in both.items()
+        if seeds and arm != "stage1"
+    }
 
 
 def draw(root: Path) -> go.Figure:
-    """A column for each data set, a line for each arm; small marks are single seeds."""
+    """A column for each data set, a line for each arm; small marks are single seeds.
+
+    Thick bars are intervals over images, thin ones over seeds and trainings.
+    """
     columns = {name: {key: gains(root / name, key) for key in LOOKS} for name in DATA if (root / name).exists()}
     columns = {name: of for name, of in columns.items() if of["probe"]}
     if not columns:
@@ -52,30 +71,26 @@ def draw(root: Path) -> go.Figure:
     made = make_subplots(1, len(columns), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.03)
     for column, of in enumerate(columns.values(), start=1):
         for offset, (key, (name, symbol, color)) in zip((0.14, -0.14), LOOKS.items(), strict=True):
-            rows = [(place[arm] + offset, *values) for arm, values in of[key].items()]
-            y, mean, low, high, single = zip(*rows, strict=True)
-            bars = {
-                "type": "data",
-                "symmetric": False,
-                "array": [100 * (b - m) for m, b in zip(mean, high, strict=True)],
-                "arrayminus": [100 * (m - a) for m, a in zip(mean, low, strict=True)],
-                "width": 0,
+            rows = [(place[arm] + offset, values) for arm, values in of[key].items()]
+            marks = {
+                "x": [100 * one.mean for _, one in rows],
+                "y": [y for y, _ in rows],
+                "mode": "markers",
+                "marker": {"symbol": symbol, "color": color, "size": 10},
             }
-            marker = {"symbol": symbol, "color": color, "size": 10}
+            thin = {"array": [100 * one.half for _, one in rows], "width": 0, "thickness": 1, "color": color}
+            made.add_scatter(**marks, error_x=thin, showlegend=False, hoverinfo="skip", row=1, col=column)
+            thick = {
+                "symmetric": False,
+                "array": [100 * (one.high - one.mean) for _, one in rows],
+                "arrayminus": [100 * (one.mean - one.low) for _, one in rows],
+                "width": 0,
+                "thickness": 3,
+            }
+            made.add_scatter(**marks, error_x=thick, name=name, showlegend=column == 1, row=1, col=column)
             made.add_scatter(
-                x=[100 * value for value in mean],
-                y=y,
-                error_x=bars,
-                mode="markers",
-                marker=marker,
-                name=name,
-                showlegend=column == 1,
-                row=1,
-                col=column,
-            )
-            made.add_scatter(
-                x=[100 * value for values in single for value in values],
-                y=[row for row, values in zip(y, single, strict=True) for _ in values],
+                x=[100 * value for _, one in rows for value in one.single],
+                y=[y for y, one in rows for _ in one.single],
                 mode="markers",
                 marker={"symbol": symbol, "color": color, "size": 5, "opacity": 0.45},
                 showlegend=False,

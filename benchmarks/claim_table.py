@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def write(folder: Path, titles: Mapping[str, str], name: str) -> None:
     A figure is the mean over seeds, with their standard deviation. A difference is the mean of the seeds' differences
     with its 95 % interval: of each seed, the same images are drawn for both arms, and seeds are taken as they are.
     """
-    results = {arm: of for arm in titles if (of := _of_arm(folder, arm))}
+    results = read(folder, titles)
     if not results:
         raise SystemExit(f"{folder} has no results yet")
     blocks = [
@@ -132,13 +132,12 @@ def _trainings(results: Results, titles: Mapping[str, str]) -> str:
     ) + report.markdown_table([header, *rows])
 
 
-def over_trainings(results: Results, key: str) -> dict[str, tuple[float, float]]:
-    """By arm, what it has more than stage 3 and half of the 95 % interval over seeds and trainings.
+def over_trainings(results: Results, key: str, base: tuple[str, ...] = STAGE3) -> dict[str, tuple[float, float]]:
+    """By arm, what it has more than the mean of some, and half of the 95 % interval over seeds and trainings.
 
     Arms and seeds are a two-way layout with one training in each cell: what is left of a figure when the means of its
-    arm and of its seed are taken off is noise of the training, the same for all arms. Stage 3 is the mean of its own
-    trainings. Arms that lack a seed, and the untrained network, which has no training, are left out; empty where
-    there are fewer than three arms or two seeds.
+    arm and of its seed are taken off is noise of the training, the same for all arms. Arms that lack a seed, and the
+    untrained network, which has no training, are left out; empty where there are fewer than three arms or two seeds.
     """
     trained = {arm: of for arm, of in results.items() if arm != "untrained"}
     seeds = sorted({seed for of in trained.values() for seed in of})
@@ -147,16 +146,16 @@ def over_trainings(results: Results, key: str) -> dict[str, tuple[float, float]]
         for arm, of in trained.items()
         if all(key in of.get(seed, {}).get("figures", {}) for seed in seeds)
     }
-    stage3 = [arm for arm in STAGE3 if arm in whole]
-    if len(seeds) < 2 or len(whole) < 3 or not stage3:
+    compared = [arm for arm in base if arm in whole]
+    if len(seeds) < 2 or len(whole) < 3 or not compared:
         return {}
     values = np.array(list(whole.values()))  # (arms, seeds)
     left = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
     freedom = (len(whole) - 1) * (len(seeds) - 1)
     noise = np.sqrt((left**2).sum() / freedom)  # standard deviation of a single training
-    half = stats.t.ppf(0.975, freedom) * noise * np.sqrt((1 + 1 / len(stage3)) / len(seeds))
-    base = np.mean([whole[arm] for arm in stage3])
-    return {arm: (float(np.mean(of) - base), float(half)) for arm, of in whole.items() if arm not in stage3}
+    half = stats.t.ppf(0.975, freedom) * noise * np.sqrt((1 + 1 / len(compared)) / len(seeds))
+    mean = np.mean([whole[arm] for arm in compared])
+    return {arm: (float(np.mean(of) - mean), float(half)) for arm, of in whole.items() if arm not in compared}
 
 
 def _pairs(results: Results, titles: Mapping[str, str]) -> str:
@@ -187,11 +186,14 @@ def _remarks(results: Results, titles: Mapping[str, str]) -> list[str]:
     return [*found, f"{hours:.1f} core hours at least: of what was stopped and continued, only the last part counts."]
 
 
-def _of_arm(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
-    """The results of an arm by seed."""
-    files = sorted(folder.glob(f"seed*/{arm}.json"))
-    found = [json.loads(file.read_text()) for file in files]
-    return {one["seed"]: one for one in found}
+def read(folder: Path, arms: Iterable[str]) -> dict[str, dict[int, dict[str, Any]]]:
+    """What is there of some arms, by seed; without those of which there is nothing."""
+    found = {}
+    for arm in arms:
+        files = sorted(folder.glob(f"seed*/{arm}.json"))
+        if files:
+            found[arm] = {one["seed"]: one for one in map(json.loads, (file.read_text() for file in files))}
+    return found
 
 
 def _measured(results: Results, *tests: str) -> dict[str, str]:

@@ -189,13 +189,16 @@ def test_the_table_has_gains_over_stage_3_seeds_and_what_is_missing(claim, tmp_p
 
 def test_the_figure_shows_each_arm_with_its_seeds(claim, tmp_path):
     """Of one seed 12 of 16 are right where stage 1 has 8, of the other 10: +25 and +12.5 points, 18.75 on average."""
-    results(tmp_path / "scenes", {"stage1": (8, 8), "full": (12, 10)})
+    results(tmp_path / "scenes", {"stage1": (8, 8), "full": (12, 10), "again": (12, 12)})
     made = claim["claim_figure"].draw(tmp_path)
-    assert list(made.layout.yaxis.ticktext) == ["stage 3"]
-    (mean, seeds) = [trace for trace in made.data if trace.y[0] > 1]  # the probe stands above the line
-    assert list(mean.x) == [18.75]
-    assert sorted(seeds.x) == [12.5, 25]
-    assert mean.error_x.array[0] > 0
+    assert list(made.layout.yaxis.ticktext) == ["stage 3", "stage 3 again, trained with another seed"]
+    thin, thick, seeds = [trace for trace in made.data if trace.y[0] > 2]  # the probe stands above the line
+    assert list(thick.x) == list(thin.x) == [18.75, 25]
+    assert sorted(seeds.x) == [12.5, 25, 25, 25]
+    assert thick.error_x.array[0] > 0
+    # Off go means of arms and seeds: left are, in sixteenths, -1/3 1/3, 2/3 -2/3, -1/3 1/3; squares sum up to 4/3.
+    # Two degrees of freedom, t 4.303: noise sqrt(2/3), which a mean of two less another has once.
+    assert thin.error_x.array == pytest.approx([100 / 16 * 4.303 * (2 / 3) ** 0.5] * 2, abs=0.01)
     with pytest.raises(SystemExit, match="no results"):
         claim["claim_figure"].draw(tmp_path / "scenes")
 

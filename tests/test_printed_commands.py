@@ -347,6 +347,8 @@ class Session:
                     self.type(earlier)
             arguments = parse(words)
             self.lay_out(arguments)
+            for path in _missing({Path(word.partition(":")[0]) for word in words if re.match(r"runs/\w+:stage", word)}):
+                self.supplies.stages_of_a_run(path, ("stage1", "stage2", "stage3"))  # another run's encoder
             print("$ orl", shlex.join(words))
             self.codes[command.number] = _torchrun(words) if command.words[0] == "torchrun" else cli.main(words)
         return self.codes[command.number]
@@ -383,7 +385,8 @@ def _builds_on(words: list[str], earlier: list[str]) -> bool:
     made = arguments.out if "out" in arguments else arguments.run
     if arguments.command == "explore" and made is None:
         made = Path("runs") / arguments.images[0].name
-    return any(made in (path, *path.parents) for path in map(Path, words))
+    named = [Path(word.partition(":")[0]) for word in words]  # RUN:stage3 is in a run, too
+    return any(made in (path, *path.parents) for path in named)
 
 
 def _environment() -> dict[str, str]:
