@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import report
 from claim_judging import FIGURES
+from numpy.typing import NDArray
 from scipy import stats
 
 from orl_explore.judging.intervals import interval, read_resampled
@@ -115,47 +116,60 @@ def _named(key: str) -> str:
 
 def _trainings(results: Results, titles: Mapping[str, str]) -> str:
     """What every arm has more than stage 3, with the interval over seeds and trainings."""
-    header, rows = ["another training", "seeds"], []
     tables = {key: found for key in _keys(results) if (found := over_trainings(results, key))}
     if not tables:
         return ""
-    header += [_named(key) for key in tables]
-    arms = list(next(iter(tables.values())))
-    for arm in arms:
-        cells = [_shown(value, value - half, value + half) for value, half in (of[arm] for of in tables.values())]
-        rows.append([titles[arm], " ".join(map(str, results[arm])), *cells])
+    rows: list[list[object]] = [["more than stage 3", *map(_named, tables)]]
+    for arm in next(iter(tables.values())):
+        values = (of[arm] for of in tables.values())
+        rows.append([titles[arm], *(_shown(value, value - half, value + half) for value, half in values)])
+    noise = (training_noise(np.array(list(_complete(results, key).values())))[0] for key in tables)
+    rows.append(["*standard deviation of a single training*", *(f"{100 * value:.1f}" for value in noise)])
     return (
         "In points, what an arm has more than stage 3 (the mean of its trainings), on the mean of the seeds that all of"
         " these have, with the 95 % interval over seeds *and trainings*: how far arms scatter from seed to seed beyond"
         " what a seed does to all of them tells what another training would change. With as many arms, one in twenty is"
         " bold by chance.\n\n"
-    ) + report.markdown_table([header, *rows])
+    ) + report.markdown_table(rows)
 
 
 def over_trainings(results: Results, key: str, base: tuple[str, ...] = STAGE3) -> dict[str, tuple[float, float]]:
     """By arm, what it has more than the mean of some, and half of the 95 % interval over seeds and trainings.
 
-    Arms and seeds are a two-way layout with one training in each cell: what is left of a figure when the means of its
-    arm and of its seed are taken off is noise of the training, the same for all arms. Arms that lack a seed, and the
-    untrained network, which has no training, are left out; empty where there are fewer than three arms or two seeds.
+    Arms that lack a seed, and the untrained network, which has no training, are left out; empty where there are fewer
+    than three arms or two seeds.
     """
+    whole = _complete(results, key)
+    compared = [arm for arm in base if arm in whole]
+    values = np.array(list(whole.values()))  # (arms, seeds)
+    if len(whole) < 3 or values.shape[1] < 2 or not compared:
+        return {}
+    noise, freedom = training_noise(values)
+    half = stats.t.ppf(0.975, freedom) * noise * np.sqrt((1 + 1 / len(compared)) / values.shape[1])
+    mean = np.mean([whole[arm] for arm in compared])
+    return {arm: (float(np.mean(of) - mean), float(half)) for arm, of in whole.items() if arm not in compared}
+
+
+def training_noise(values: NDArray[np.floating]) -> tuple[float, int]:
+    """Standard deviation of a single training, and degrees of freedom, from figures (arms, seeds).
+
+    A two-way layout with one training in each cell: what is left of a figure when the means of its arm and of its seed
+    are taken off is noise, the same for all arms.
+    """
+    left = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    freedom = (values.shape[0] - 1) * (values.shape[1] - 1)
+    return float(np.sqrt((left**2).sum() / freedom)), freedom
+
+
+def _complete(results: Results, key: str) -> dict[str, list[float]]:
+    """A figure of all trained arms that have all seeds, in the order of these."""
     trained = {arm: of for arm, of in results.items() if arm != "untrained"}
     seeds = sorted({seed for of in trained.values() for seed in of})
-    whole = {
+    return {
         arm: [of[seed]["figures"][key]["value"] for seed in seeds]
         for arm, of in trained.items()
         if all(key in of.get(seed, {}).get("figures", {}) for seed in seeds)
     }
-    compared = [arm for arm in base if arm in whole]
-    if len(seeds) < 2 or len(whole) < 3 or not compared:
-        return {}
-    values = np.array(list(whole.values()))  # (arms, seeds)
-    left = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
-    freedom = (len(whole) - 1) * (len(seeds) - 1)
-    noise = np.sqrt((left**2).sum() / freedom)  # standard deviation of a single training
-    half = stats.t.ppf(0.975, freedom) * noise * np.sqrt((1 + 1 / len(compared)) / len(seeds))
-    mean = np.mean([whole[arm] for arm in compared])
-    return {arm: (float(np.mean(of) - mean), float(half)) for arm, of in whole.items() if arm not in compared}
 
 
 def _pairs(results: Results, titles: Mapping[str, str]) -> str:
