@@ -42,8 +42,10 @@ from orl_explore.orl import ORL, Sample
 from orl_explore.pairs import pair_regions
 from orl_explore.pretrained import load_embedded
 from orl_explore.runs.samples import ImageViews, ObjectViews
+from orl_explore.settings import Config
 from orl_explore.views.parameters import ViewParameters, sample_view
 from training import pipeline
+from training.config import load_config
 from training.trainer import fit
 
 
@@ -76,6 +78,9 @@ ARMS = {
     "blind-pairs": Arm("boxes of the same neighbors paired blindly", pairs="blind"),
     "embedded": Arm("pairs by the embedded encoder", pairs="embedded"),
     "second-round": Arm("pairs by stage 3 itself (a second round)", pairs="full"),
+    "second-again": Arm("second round, trained with another seed", pairs="full", reseed=1000),
+    "second-blind": Arm("boxes of the second round's neighbors paired blindly", pairs="full, blind"),
+    "twice": Arm("stage 3 for twice the epochs", times=2),
     "annotated": Arm("annotated boxes", boxes="annotated"),
     "random-boxes": Arm("random boxes", boxes="random"),
     "whole-views": Arm("two more pairs of whole views in place of boxes and pairs", boxes="views"),
@@ -213,14 +218,15 @@ class Seed:
             x = embed_regions(encoder, images, regions, **options)
             ids = images.table["image_id"].to_numpy()
             return regions, pair_regions(ids, neighbors, regions, x, config.stage2)
-        blind = partial(controls.random_pairs, images, regions, mined, seed=config.seed)
+        blind = partial(controls.random_pairs, images, regions, seed=config.seed)
         ways: dict[str, Callable[[], pd.DataFrame]] = {
             "stage1": lambda: mined,
             "oracle": lambda: controls.oracle_pairs(images, regions, seed=config.seed),
-            "anywhere": lambda: blind(anywhere=True),
-            "blind": lambda: blind(anywhere=False),
+            "anywhere": lambda: blind(mined, anywhere=True),
+            "blind": lambda: blind(mined, anywhere=False),
             "embedded": lambda: self.mined_by(load_embedded()),
             "full": lambda: self.mined_by(self.train("full", images)[0]),
+            "full, blind": lambda: blind(self.mined_by(self.train("full", images)[0]), anywhere=False),
         }
         return regions, ways[arm.pairs]()
 
@@ -240,6 +246,12 @@ class Seed:
         }
 
 
+def arms_of(config: Config) -> dict[str, Arm]:
+    """The arms that differ from one another with these settings: not the initialization that stage 3 has anyway."""
+    init = config.stage3.encoder.init
+    return {name: arm for name, arm in ARMS.items() if dict(arm.encoder).get("init") != init}
+
+
 def main() -> None:
     """Do what is missing, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -256,7 +268,10 @@ def main() -> None:
     parser.add_argument("--name", help="of the result file and of the folders (default: DATA)")
     parser.add_argument("--table", action="store_true", help="train nothing: write the table of what is done")
     arguments, overrides = parser.parse_known_args()
-    names = list(ARMS) if arguments.arms == ["all"] else arguments.arms
+    arms = arms_of(load_config(arguments.config, overrides))
+    names = list(arms) if arguments.arms == ["all"] else arguments.arms
+    if same := [name for name in names if name in ARMS and name not in arms]:
+        parser.error(f"{', '.join(same)} is stage 3 as it is with these settings: leave it out")
     if unknown := [name for name in names if name not in ARMS]:
         parser.error(f"no such arm: {', '.join(unknown)}")
     if arguments.data == "photographs" and not arguments.images:
@@ -274,7 +289,7 @@ def main() -> None:
             one = Seed(folder, results / f"seed{seed}", seed, data, arguments.config, overrides)
             for name in names:
                 one.do(name)
-    claim_table.write(results, {name: arm.title for name, arm in ARMS.items()}, f"claim-{called}")
+    claim_table.write(results, {name: arm.title for name, arm in arms.items()}, f"claim-{called}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def write(folder: Path, titles: Mapping[str, str], name: str) -> None:
         " with the 95 % interval over images, for these seeds; **bold** where it does not hold 0.",
         *(_figures(folder, results, titles, test) for test in _tests(results)),
         _gains(folder, results, titles),
-        _seeds(folder, results, titles),
+        _seeds(results, titles),
         _trainings(results, titles),
         _pairs(results, titles),
         *_remarks(results, titles),
@@ -83,20 +84,14 @@ def _gains(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
     return report.markdown_table(rows) if len(rows) > 1 else ""
 
 
-def _seeds(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
-    """Some figures of every arm, seed by seed; in brackets what the arm has more than stage 3, on the same seeds."""
+def _seeds(results: Results, titles: Mapping[str, str]) -> str:
+    """Some figures of every arm, seed by seed, and how many times chance its pairs join one category."""
     keys = _keys(results)
     rows: list[list[object]] = [["seed by seed", "seeds", *map(_named, keys), "pairs, times chance"]]
-    stage3 = results.get("full", {})
     for arm, of in results.items():
-        cells = []
-        for key in keys:
-            seeds = [seed for seed, one in of.items() if key in one["figures"]]
-            cells.append(" / ".join(f"{100 * of[seed]['figures'][key]['value']:.1f}" for seed in seeds))
-            both = [seed for seed in seeds if key in stage3.get(seed, {}).get("figures", {})]
-            if both and arm != "full":
-                cells[-1] += f" ({_shown(*gain(folder, 'full', arm, both, key))})"
+        measured = ([one["figures"][key]["value"] for one in of.values() if key in one["figures"]] for key in keys)
         pure = [one["purity"] / one["purity_chance"] for one in of.values() if "purity" in one]
+        cells = [" / ".join(f"{100 * value:.1f}" for value in values) for values in measured]
         rows.append([titles[arm], " ".join(map(str, of)), *cells, " / ".join(f"{value:.1f}" for value in pure)])
     return report.markdown_table(rows)
 
@@ -120,41 +115,42 @@ def _trainings(results: Results, titles: Mapping[str, str]) -> str:
     if not tables:
         return ""
     rows: list[list[object]] = [["more than stage 3", *map(_named, tables)]]
-    for arm in next(iter(tables.values())):
-        values = (of[arm] for of in tables.values())
-        rows.append([titles[arm], *(_shown(value, value - half, value + half) for value, half in values)])
-    noise = (training_noise(np.array(list(_complete(results, key).values())))[0] for key in tables)
-    rows.append(["*standard deviation of a single training*", *(f"{100 * value:.1f}" for value in noise)])
+    for arm in (arm for arm in results if any(arm in of for of in tables.values())):
+        given = (of.get(arm) for of in tables.values())
+        rows.append([titles[arm], *(_shown(one[0], one[0] - one[1], one[0] + one[1]) if one else "" for one in given)])
+    spreads = (scatter(np.array(list(_complete(results, key).values())))[0] for key in tables)
+    rows.append(["*standard deviation of one arm with one seed*", *(f"{100 * value:.1f}" for value in spreads)])
     return (
-        "In points, what an arm has more than stage 3 (the mean of its trainings), on the mean of the seeds that all of"
-        " these have, with the 95 % interval over seeds *and trainings*: how far arms scatter from seed to seed beyond"
-        " what a seed does to all of them tells what another training would change. With as many arms, one in twenty is"
-        " bold by chance.\n\n"
+        "In points, what an arm has more than stage 3 (the mean of its trainings), on the mean of the seeds that most"
+        " arms have (arms that lack one of these are left out), with the 95 % interval over seeds *and trainings*: how"
+        " far arms scatter from seed to seed beyond what a seed does to all of them tells what another training would"
+        " change. It is taken to be the same for all arms.\n\n"
     ) + report.markdown_table(rows)
 
 
 def over_trainings(results: Results, key: str, base: tuple[str, ...] = STAGE3) -> dict[str, tuple[float, float]]:
     """By arm, what it has more than the mean of some, and half of the 95 % interval over seeds and trainings.
 
-    Arms that lack a seed, and the untrained network, which has no training, are left out; empty where there are fewer
-    than three arms or two seeds.
+    Arms that lack one of the seeds that most arms have, and the untrained network, which has no training, are left
+    out; empty where there are fewer than three arms or two seeds.
     """
     whole = _complete(results, key)
     compared = [arm for arm in base if arm in whole]
     values = np.array(list(whole.values()))  # (arms, seeds)
     if len(whole) < 3 or values.shape[1] < 2 or not compared:
         return {}
-    noise, freedom = training_noise(values)
-    half = stats.t.ppf(0.975, freedom) * noise * np.sqrt((1 + 1 / len(compared)) / values.shape[1])
+    spread, freedom = scatter(values)
+    # Several trainings of `base` share their seeds' pairs: they are not taken to be closer to the truth than one.
+    half = stats.t.ppf(0.975, freedom) * spread * np.sqrt(2 / values.shape[1])
     mean = np.mean([whole[arm] for arm in compared])
     return {arm: (float(np.mean(of) - mean), float(half)) for arm, of in whole.items() if arm not in compared}
 
 
-def training_noise(values: NDArray[np.floating]) -> tuple[float, int]:
-    """Standard deviation of a single training, and degrees of freedom, from figures (arms, seeds).
+def scatter(values: NDArray[np.floating]) -> tuple[float, int]:
+    """Standard deviation of what is peculiar to one arm with one seed, and degrees of freedom, from (arms, seeds).
 
     A two-way layout with one training in each cell: what is left of a figure when the means of its arm and of its seed
-    are taken off is noise, the same for all arms.
+    are taken off. It is the training's, and what this arm makes of these images and pairs; the same for all arms.
     """
     left = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
     freedom = (values.shape[0] - 1) * (values.shape[1] - 1)
@@ -162,14 +158,15 @@ def training_noise(values: NDArray[np.floating]) -> tuple[float, int]:
 
 
 def _complete(results: Results, key: str) -> dict[str, list[float]]:
-    """A figure of all trained arms that have all seeds, in the order of these."""
-    trained = {arm: of for arm, of in results.items() if arm != "untrained"}
-    seeds = sorted({seed for of in trained.values() for seed in of})
-    return {
-        arm: [of[seed]["figures"][key]["value"] for seed in seeds]
-        for arm, of in trained.items()
-        if all(key in of.get(seed, {}).get("figures", {}) for seed in seeds)
+    """A figure of all trained arms that have the seeds that most of them have, in the order of these."""
+    trained = {
+        arm: {seed: one["figures"][key]["value"] for seed, one in of.items() if key in one["figures"]}
+        for arm, of in results.items()
+        if arm != "untrained"
     }
+    having = Counter(seed for of in trained.values() for seed in of)
+    seeds = sorted(seed for seed, count in having.items() if 2 * count > max(having.values()))
+    return {arm: [of[seed] for seed in seeds] for arm, of in trained.items() if set(seeds) <= of.keys()}
 
 
 def _pairs(results: Results, titles: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import sys
 from pathlib import Path
 from unittest.mock import create_autospec
@@ -121,18 +120,18 @@ def test_the_gain_is_the_mean_over_seeds(claim, tmp_path):
         # The seed adds 10 to all: nothing is left, and x has 25 - 21 more than the mean of both trainings.
         ({"full": (10, 20), "again": (12, 22), "x": (15, 25)}, {"x": (4, 0)}),
         # Off go means of arms (0) and of seeds (1, -1): left are -1 1, -1 1, 2 -2, whose squares sum up to 12. Two
-        # degrees of freedom: noise sqrt(6), t 4.303; x's mean of two less a mean of four has sqrt(1/2 + 1/4) of it.
-        ({"full": (0, 0), "again": (0, 0), "x": (3, -3)}, {"x": (0, 4.303 * 6**0.5 * 0.75**0.5)}),
-        # Without a second training of stage 3, its mean is of two: sqrt(1/2 + 1/2).
+        # degrees of freedom: spread sqrt(6), t 4.303; a mean of two less another has it once.
+        ({"full": (0, 0), "again": (0, 0), "x": (3, -3)}, {"x": (0, 4.303 * 6**0.5)}),
         ({"full": (0, 0), "y": (0, 0), "x": (3, -3)}, dict.fromkeys("yx", (0, 4.303 * 6**0.5))),
         # What has no training and what lacks a seed are left out.
         ({"untrained": (9, 0), "full": (10, 20), "again": (12, 22), "x": (15, 25), "z": (1,)}, {"x": (4, 0)}),
+        ({"full": (10, 20, 99), "again": (12, 22), "x": (15, 25)}, {"x": (4, 0)}),  # one seed more than most have
         ({"full": (10, 20), "x": (15, 25)}, {}),  # too few arms to tell noise from what a seed does
         ({"full": (10,), "again": (12,), "x": (15,)}, {}),
         ({"x": (10, 20), "y": (12, 22), "z": (15, 25)}, {}),  # nothing to compare with
     ],
 )
-def test_the_noise_of_a_training_is_what_arms_and_seeds_leave(claim, arms, expected):
+def test_the_scatter_is_what_arms_and_seeds_leave(claim, arms, expected):
     results = {
         arm: {seed: {"figures": {"probe/new": {"value": value}}} for seed, value in enumerate(values, start=1)}
         for arm, values in arms.items()
@@ -170,11 +169,13 @@ def test_the_table_has_gains_over_stage_3_seeds_and_what_is_missing(claim, tmp_p
     lines = written[-1].splitlines()
     (gained,) = [line for line in lines if line.startswith("| without inter | stage 3 | new instances")]
     assert gained.split(" | ")[3].lstrip("*").startswith("+12.5, ")
-    (seeds,) = [line for line in lines if line.startswith("| without inter | 1 2 | 75.0 / 87.5")]
-    *measured, pairs = [cell.strip() for cell in seeds.strip("|").split("|")][2:]
-    assert pairs == "6.0 / 6.0"
-    assert len(measured) == 3  # the probe of known and new, and kNN of new instances: 12 and 14 of 16
-    assert all(re.match(r"75\.0 / 87\.5 \(\**\+12\.5, ", cell) for cell in measured)
+    # The probe of known and new, and kNN of new instances, seeds 1 and 2: 12 and 14 of 16; then pairs.
+    assert "| without inter | 1 2 | 75.0 / 87.5 | 75.0 / 87.5 | 75.0 / 87.5 | 6.0 / 6.0 |" in lines
+    # Left of sixteenths are 0 0, 1 -1, -1 1, whose squares sum up to 4, with two degrees of freedom: sqrt(2), t 4.303.
+    half = 100 / 16 * 4.303 * 2**0.5
+    (more,) = [line for line in lines if line.startswith("| without inter | +12.5, ")]
+    assert more.split(" | ")[1] == f"+12.5, {12.5 - half:+.1f} to {12.5 + half:+.1f}"
+    assert f"one arm with one seed* | {100 / 16 * 2**0.5:.1f} |" in written[-1]
     assert "| stage 3 | 1 2 | 68.8 ± 8.8 (" in written[-1]
     assert "Not run: oracle pairs." in written[-1]
     assert "6.0 core hours" in written[-1]
@@ -197,7 +198,7 @@ def test_the_figure_shows_each_arm_with_its_seeds(claim, tmp_path):
     assert sorted(seeds.x) == [12.5, 25, 25, 25]
     assert thick.error_x.array[0] > 0
     # Off go means of arms and seeds: left are, in sixteenths, -1/3 1/3, 2/3 -2/3, -1/3 1/3; squares sum up to 4/3.
-    # Two degrees of freedom, t 4.303: noise sqrt(2/3), which a mean of two less another has once.
+    # Two degrees of freedom, t 4.303: spread sqrt(2/3), which a mean of two less another has once.
     assert thin.error_x.array == pytest.approx([100 / 16 * 4.303 * (2 / 3) ** 0.5] * 2, abs=0.01)
     with pytest.raises(SystemExit, match="no results"):
         claim["claim_figure"].draw(tmp_path / "scenes")
