@@ -41,6 +41,7 @@ from orl_explore.judging.remining import embed_run, remine
 from orl_explore.orl import ORL, Sample
 from orl_explore.pairs import pair_regions
 from orl_explore.pretrained import load_embedded
+from orl_explore.runs.files import atomic_write
 from orl_explore.runs.samples import ImageViews, ObjectViews
 from orl_explore.settings import Config
 from orl_explore.views.parameters import ViewParameters, sample_view
@@ -219,20 +220,27 @@ class Seed:
             ids = images.table["image_id"].to_numpy()
             return regions, pair_regions(ids, neighbors, regions, x, config.stage2)
         blind = partial(controls.random_pairs, images, regions, seed=config.seed)
+        second_round = partial(self.mined_by, "full", lambda: self.train("full", images)[0])
         ways: dict[str, Callable[[], pd.DataFrame]] = {
             "stage1": lambda: mined,
             "oracle": lambda: controls.oracle_pairs(images, regions, seed=config.seed),
             "anywhere": lambda: blind(mined, anywhere=True),
             "blind": lambda: blind(mined, anywhere=False),
-            "embedded": lambda: self.mined_by(load_embedded()),
-            "full": lambda: self.mined_by(self.train("full", images)[0]),
-            "full, blind": lambda: blind(self.mined_by(self.train("full", images)[0]), anywhere=False),
+            "embedded": lambda: self.mined_by("embedded", load_embedded),
+            "full": second_round,
+            "full, blind": lambda: blind(second_round(), anywhere=False),
         }
         return regions, ways[arm.pairs]()
 
-    def mined_by(self, encoder: Encoder) -> pd.DataFrame:
-        """The pairs that stage 2 would find with another encoder, among the same boxes."""
-        return remine(self.run, embed_run(self.run, encoder, self.config.stage2), self.config.stage2).pairs
+    def mined_by(self, name: str, encoder: Callable[[], Encoder]) -> pd.DataFrame:
+        """The pairs that stage 2 would find with another encoder, among the same boxes; kept, as it takes a while."""
+        file = self.folder / "pairs" / f"{name}.parquet"
+        if not file.exists():
+            mined = remine(self.run, embed_run(self.run, encoder(), self.config.stage2), self.config.stage2)
+            file.parent.mkdir(exist_ok=True)
+            with atomic_write(file) as temporary:
+                mined.pairs.to_parquet(temporary)
+        return pd.read_parquet(file)
 
     def purity(self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
         """Whether pairs join objects, and objects of one category."""
