@@ -101,6 +101,7 @@ MAKES = ("explore", "scenes", "export", "run", "stage1", "stage2", "stage3", "im
 """Commands that others can build on."""
 
 BEGINS_RUNS = ("run", "stage1", "import")
+STAGES = ("stage1", "stage2", "stage3")
 NEEDS = {"stage2": ("stage1",), "stage3": ("stage1", "stage2")}
 """Command -> stages of the run of another page that it goes on with; all three where it is not named."""
 
@@ -275,7 +276,7 @@ class Supplies:
         """A run of another page, done so far; with the config that it is named after, if there is one."""
         shutil.copytree(self.run(path.name if path.name in config_names() else "tiny"), path)
         run = Run.open(path)
-        for stage in {"stage1", "stage2", "stage3"}.difference(stages):
+        for stage in set(STAGES).difference(stages):
             run.clear(stage)
 
     def foreign(self, path: Path) -> None:
@@ -347,8 +348,8 @@ class Session:
                     self.type(earlier)
             arguments = parse(words)
             self.lay_out(arguments)
-            for path in _missing({Path(word.partition(":")[0]) for word in words if re.match(r"runs/\w+:stage", word)}):
-                self.supplies.stages_of_a_run(path, ("stage1", "stage2", "stage3"))  # another run's encoder
+            for path in _missing({_path(word) for word in words if re.match(r"runs/\w+:stage", word)}):
+                self.supplies.stages_of_a_run(path, STAGES)  # another run's encoder
             print("$ orl", shlex.join(words))
             self.codes[command.number] = _torchrun(words) if command.words[0] == "torchrun" else cli.main(words)
         return self.codes[command.number]
@@ -369,8 +370,11 @@ class Session:
             self.supplies.foreign(path)
         if given.get("run") and arguments.command not in ("plan", "explore", *BEGINS_RUNS) and not given.get("images"):
             for path in _missing([arguments.run]):
-                stages = NEEDS.get(arguments.command, ("stage1", "stage2", "stage3"))
-                self.supplies.stages_of_a_run(path, stages)
+                self.supplies.stages_of_a_run(path, NEEDS.get(arguments.command, STAGES))
+
+
+def _path(word: str) -> Path:
+    return Path(word.partition(":")[0])  # of a run, in RUN:stage3
 
 
 def _missing(paths: Iterable[Path]) -> list[Path]:
@@ -385,19 +389,12 @@ def _builds_on(words: list[str], earlier: list[str]) -> bool:
     made = arguments.out if "out" in arguments else arguments.run
     if arguments.command == "explore" and made is None:
         made = Path("runs") / arguments.images[0].name
-    named = [Path(word.partition(":")[0]) for word in words]  # RUN:stage3 is in a run, too
-    return any(made in (path, *path.parents) for path in named)
+    return any(made in (path, *path.parents) for path in map(_path, words))
 
 
 def _environment() -> dict[str, str]:
-    names = {name for name in os.environ if name.startswith(("MAKE", "MFLAGS"))} | {
-        "APP",
-        "ARGS",
-        "FAISS",
-        "PHOTOS",
-        "VENV",
-    }
-    own = {name: value for name, value in os.environ.items() if name not in names}
+    of_make = re.compile(r"MAKE|MFLAGS|(APP|ARGS|FAISS|PHOTOS|VENV)$")
+    own = {name: value for name, value in os.environ.items() if not of_make.match(name)}
     return own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
