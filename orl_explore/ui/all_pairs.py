@@ -234,8 +234,14 @@ def _matrix(pairs: AllPairs, query: PairQuery, confusion: pd.DataFrame) -> None:
             config={"displayModeBar": False},
             alt="accepted pairs by the categories of their two boxes",
         )
-        shape = len(codes), len(codes)
-        matrix_cells.show("all-pairs-matrix", title="matrix of categories", shape=shape, at=(0, 0), on_choose=choose)
+        matrix_cells.show(
+            "all-pairs-matrix",
+            title="matrix of categories",
+            of=f"{pairs.run.path.name} {codes}",
+            shape=(len(codes), len(codes)),
+            at=(0, 0),
+            on_choose=choose,
+        )
     st.caption("Pairs by what their two boxes are on. Click a cell to see its pairs; *More filters* has them by name.")
 
 

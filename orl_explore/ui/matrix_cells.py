@@ -6,7 +6,7 @@ slow to draw; so the line below the chart, which takes the keys, also hears of P
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
@@ -27,11 +27,14 @@ export default function ({ parentElement, data, setTriggerValue }) {
     keys.setAttribute('aria-label', `${data.title}: arrow keys walk over its cells, Enter shows one`);
     const idle = `With keys: Tab to this line, walk over the ${data.title} with arrow keys, Enter shows a cell.`;
     const chart = `.st-key-${data.frame} .js-plotly-plot`;
-    if (parentElement.cell?.of !== data.of) parentElement.cell = { of: data.of, at: data.at };
+    const of = `${data.of} ${data.at}`;
+    if (parentElement.cell?.of !== of) parentElement.cell = { of, at: data.at };
     const cell = parentElement.cell;
+    const choose = at => setTriggerValue('chosen', { of: data.of, cell: at });
 
+    const plain = text => new DOMParser().parseFromString(text, 'text/html').body.textContent; // of what Plotly reads
     const text = ({ text, customdata, x, y, z }, row, column) => text
-        ? `${text[row][column]}: ${customdata[row][column].toLocaleString("en-US")} pairs`
+        ? `${plain(text[row][column])}: ${customdata[row][column].toLocaleString("en-US")} pairs`
         : `box ${y[row]} with the neighbor's box ${x[column]}: ${z[row][column].toFixed(3)}`;
 
     let mark = null;
@@ -61,7 +64,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
             cell.at = cell.at.map((at, n) => Math.min(Math.max(at + step[n], 0), data.shape[n] - 1));
             show();
         } else if (event.key === 'Enter' || event.key === ' ') {
-            setTriggerValue('chosen', cell.at);
+            choose(cell.at);
         } else if (event.key === 'Escape') {
             keys.blur();
         } else return;
@@ -74,17 +77,17 @@ export default function ({ parentElement, data, setTriggerValue }) {
     if (focused) show(); else says.textContent = idle;
 
     // The chart may be drawn after this, drawn anew and taken down: what is pressed is there.
-    const choose = event => setTriggerValue('chosen', Array.from(event.points[0].pointIndex));
+    const clicked = event => choose(Array.from(event.points[0].pointIndex));
     let plot = null;
     const press = event => {
-        plot?.removeListener?.('plotly_click', choose);
+        plot?.removeListener?.('plotly_click', clicked);
         plot = event.target.closest?.(chart);
-        plot?.on?.('plotly_click', choose);
+        plot?.on?.('plotly_click', clicked);
     };
     document.addEventListener('pointerdown', press, true);
     return () => {
         unmark();
-        plot?.removeListener?.('plotly_click', choose);
+        plot?.removeListener?.('plotly_click', clicked);
         document.removeEventListener('pointerdown', press, true);
     };
 }
@@ -97,34 +100,38 @@ def show(
     frame: str,
     *,
     title: str,
+    of: str,
     shape: tuple[int, int],
     at: tuple[int, int],
     on_choose: Callable[[int, int], None],
-    of: str = "",
 ) -> None:
     """Show the line below a matrix, which makes its cells choosable.
 
     Args:
         frame: key of the container that the chart is in, as it stands in the class of CSS.
         title: what the matrix is called.
+        of: what its rows and columns are, so that what was clicked in the matrix before it is not taken for a cell of
+            this one.
         shape: its rows and columns.
         at: row and column at which the keys begin.
         on_choose: gets the row and the column of a cell that was chosen.
-        of: which matrix this is: in another one, the keys begin at `at` again.
     """
     key = f"keys {frame}"
 
     def chosen() -> None:
-        if found := cell(state.sent(key, "chosen"), shape):
+        if found := cell(state.sent(key, "chosen"), of, shape):
             on_choose(*found)
 
-    facts = {"frame": frame, "title": title, "shape": list(shape), "at": list(at), "of": of + str(at)}
+    facts = {"frame": frame, "title": title, "of": of, "shape": list(shape), "at": list(at)}
     _cells(key=key, data=facts, on_chosen_change=chosen)
 
 
-def cell(answer: Any, shape: tuple[int, int]) -> tuple[int, int] | None:
-    """The row and column that the browser answers, if the matrix has them; it is not to be trusted."""
-    if not isinstance(answer, (list, tuple)) or [type(value) for value in answer] != [int, int]:
+def cell(answer: Any, of: str, shape: tuple[int, int]) -> tuple[int, int] | None:
+    """The row and column that the browser answers, if they are of this matrix; it is not to be trusted."""
+    if not isinstance(answer, Mapping) or answer.get("of") != of:
         return None
-    row, column = answer
+    found = answer.get("cell")
+    if not isinstance(found, (list, tuple)) or [type(value) for value in found] != [int, int]:
+        return None
+    row, column = found
     return (row, column) if 0 <= row < shape[0] and 0 <= column < shape[1] else None

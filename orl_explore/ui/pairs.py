@@ -193,6 +193,7 @@ def _matrix(scene: Scene, neighbor_id: int, chosen: Pair, similarity: np.ndarray
         matrix_cells.show(
             "pairs-matrix",
             title="similarity matrix",
+            of=f"{scene.run.path.name} {scene.image_id} {neighbor_id}",
             shape=similarity.shape,
             at=cell,
             on_choose=lambda row, column: show_pair(query[0] + row, keys[0] + column),

@@ -317,6 +317,10 @@ def test_names_never_become_html(page, address, runs):
             expect(page.get_by_text("could not be drawn")).to_have_count(0)
             if name == "pairs":
                 expect(page.get_by_label("Note")).to_have_value(attack)
+            if name == "all_pairs":
+                keys = page.get_by_role("application", name="matrix of categories")
+                keys.focus()
+                expect(keys).to_contain_text(f"{attack} with {attack}: ")  # as it is, and not escaped for Plotly
     finally:
         for link in links:
             link.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from orl_explore.ui import matrix_cells
 
 
 @pytest.mark.parametrize(
-    ("answer", "cell"),
+    ("found", "cell"),
     [
         ([2, 0], (2, 0)),
         ([0, 3], (0, 3)),
@@ -25,5 +25,11 @@ from orl_explore.ui import matrix_cells
         ({"0": 1, "1": 2}, None),
     ],
 )
-def test_cell(answer, cell):
-    assert matrix_cells.cell(answer, (3, 4)) == cell
+def test_cell(found, cell):
+    assert matrix_cells.cell({"of": "one 3 7", "cell": found}, "one 3 7", (3, 4)) == cell
+
+
+@pytest.mark.parametrize("answer", [None, [2, 0], "of", {}, {"cell": [2, 0]}, {"of": "one 4 7", "cell": [2, 0]}])
+def test_an_answer_that_is_not_of_this_matrix(answer):
+    """A click may come after the page shows another image, whose boxes are others in the same places."""
+    assert matrix_cells.cell(answer, "one 3 7", (3, 4)) is None
