@@ -15,6 +15,7 @@ import pytest
 from flat_maps import flat_layout
 from orl_explore.images.opening import open_images
 from orl_explore.judging.intervals import Scored, write_items
+from orl_explore.judging.remining import Remined
 from orl_explore.maps import object_map
 from orl_explore.practice.scenes import make_scenes
 from orl_explore.runs.samples import ObjectViews
@@ -76,6 +77,27 @@ def test_photographs_are_held_out_and_small_boxes_do_not_count(claim, sources, t
     large = sum((objects[["w", "h"]].min(axis=1) >= 30).sum() for objects in whole)
     assert len(train.objects) + len(known.objects) == large
     assert 0 < large < sum(len(objects) for objects in whole)
+
+
+@pytest.mark.parametrize(("init", "left_out"), [("torchvision", "init-torchvision"), ("paper", "init-paper")])
+def test_the_initialization_that_stage_3_has_is_no_arm(claim, init, left_out):
+    module = claim["claim"]
+    found = module.arms_of(module.load_config("demo", ["--stage3.encoder.init", init]))
+    assert module.ARMS.keys() - found.keys() == {left_out}
+
+
+def test_pairs_that_an_encoder_finds_are_found_once(claim, tmp_path, monkeypatch):
+    module, embedded = claim["claim"], []
+    found = pd.DataFrame({"image_id": [3], "neighbor_id": [7], "query_region": [1], "key_region": [2]})
+    monkeypatch.setattr(module, "embed_run", lambda run, encoder, stage: embedded.append(encoder))
+    monkeypatch.setattr(module, "remine", lambda *_: Remined(found, found))
+    seed = object.__new__(module.Seed)
+    seed.folder, seed.run, seed.config = tmp_path, None, module.load_config("demo", [])
+    for _ in range(2):
+        pd.testing.assert_frame_equal(seed.mined_by("embedded", lambda: "an encoder"), found)
+    assert embedded == ["an encoder"]
+    seed.mined_by("full", lambda: "another")
+    assert embedded == ["an encoder", "another"]
 
 
 def test_whole_views_are_stage_3_without_boxes_and_pairs(claim, sources):
