@@ -16,6 +16,12 @@ def metrics(run: Run, stage: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def steps_written(run: Run, stage: str) -> int:
+    """How many steps a training has written so far, which another process may be doing."""
+    file = run.path / stage / "metrics.csv"
+    return max(file.read_text().count("\n") - 1, 0) if file.exists() else 0
+
+
 def outputs(run: Run, stage: str) -> dict[str, bytes]:
     """What a stage leaves, byte by byte; checkpoints hold paths and times, so of them only the names."""
     if stage == "stage2":

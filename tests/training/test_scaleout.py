@@ -5,27 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from commands import Command, torchrun
 from orl_explore.errors import OrlError
 from orl_explore.runs.checkpoints import latest_checkpoint
 from orl_explore.runs.run import Run
+from stage_runs import steps_written
 from training.callbacks import Stopped
 from training.config import to_yaml
 
 DRIVER = """
 import os, sys
 from pathlib import Path
-import torch
 from training import cli
 
-torch.set_num_threads(1)
 rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
 Path(os.environ["TEST_OUT"], f"pid{rank}").write_text(str(os.getpid()))
 run, config, images = sys.argv[1:]
@@ -48,18 +45,13 @@ class Job:
     def __init__(self, folder: Path, run: Run, config: Path, images: Path):
         self.folder, self.run = folder, run
         (folder / "driver.py").write_text(DRIVER)
-        self.arguments = [str(folder / "driver.py"), str(run.path), str(config), str(images)]
-        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "TEST_OUT": str(folder)}
+        self.words = folder / "driver.py", run.path, config, images
+        self.files = {"log": folder / "log", "TEST_OUT": str(folder)}
 
-    def start(self, command: list[str], more: Mapping[str, str] | None = None) -> subprocess.Popen:
-        self.log = (self.folder / "log").open("w+")
-        environment = {**self.environment, **(more or {})}
-        return subprocess.Popen([*command, *self.arguments], env=environment, stdout=self.log, stderr=self.log)
+    def torchrun(self) -> Command:
+        return Command(*torchrun(), *self.words, **self.files)
 
-    def torchrun(self) -> subprocess.Popen:
-        return self.start([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
-
-    def slurm(self) -> list[subprocess.Popen]:
+    def slurm(self) -> list[Command]:
         """Two tasks with the variables that srun gives them."""
         shared = {
             "SLURM_NTASKS": "2",
@@ -72,24 +64,11 @@ class Job:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(free_port()),
         }
-        return [
-            self.start([sys.executable], {**shared, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)})
-            for rank in (0, 1)
-        ]
+        ranks = ({"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01")
+        return [Command(*self.words, **self.files, **shared, **rank) for rank in ranks]
 
-    def said(self) -> str:
-        return (self.folder / "log").read_text()
-
-    def wait_for_file(self, name: str, process: subprocess.Popen) -> None:
-        while not (self.run.path / name).exists():
-            assert process.poll() is None, self.said()
-            time.sleep(0.02)
-
-    def wait_for_rows(self, stage: str, rows: int, process: subprocess.Popen) -> None:
-        file = self.run.path / stage / "metrics.csv"
-        while not file.exists() or len(file.read_text().splitlines()) <= rows:
-            assert process.poll() is None, self.said()
-            time.sleep(0.02)
+    def kill_second(self) -> None:
+        os.kill(int((self.folder / "pid1").read_text()), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -121,47 +100,48 @@ def outputs(run: Run) -> dict[str, bytes]:
 def test_a_lost_process_and_a_preemption_leave_no_trace(job):
     """Slurm's processes, undisturbed, against torchrun's: one killed in stages 1 and 2, all sent away in stage 3.
 
-    Stages 1 and 3 train by the same loop; each start of two processes takes ten seconds.
+    Stages 1 and 3 train by the same loop.
     """
     undisturbed, disturbed = job("undisturbed"), job("disturbed")
     tasks = undisturbed.slurm()
-    assert [task.wait() for task in tasks] == [0, 0], undisturbed.said()
-    assert undisturbed.said().count("stage 1: 8 epochs of 24 images, 24 steps") == 1  # one of the two speaks
-    assert "32-true on 2 x cpu" in undisturbed.said()
+    assert [task.wait() for task in tasks] == [0, 0], tasks[0].said()
+    assert tasks[0].said().count("stage 1: 8 epochs of 24 images, 24 steps") == 1  # one of the two speaks
+    assert "32-true on 2 x cpu" in tasks[0].said()
 
     lose_a_process(disturbed, "stage1")
 
-    process = disturbed.torchrun()
-    disturbed.wait_for_file("stage2/image_embeddings.npy", process)
-    os.kill(int((disturbed.folder / "pid1").read_text()), signal.SIGKILL)
-    assert process.wait() == 1  # the other may have made all parts that were left, before torchrun ended it
+    command = disturbed.torchrun()
+    command.wait_until((disturbed.run.path / "stage2/image_embeddings.npy").exists)
+    disturbed.kill_second()
+    assert command.wait() == 1  # the other may have made all parts that were left, before torchrun ended it
 
     step = preempt(disturbed, "stage3")
 
-    assert disturbed.torchrun().wait() == 0, disturbed.said()
-    assert f"going on from step {step}" in disturbed.said()
+    command = disturbed.torchrun()
+    assert command.wait() == 0, command.said()
+    assert f"going on from step {step}" in command.said()
     assert outputs(disturbed.run) == outputs(undisturbed.run)
 
 
 def lose_a_process(job: Job, stage: str) -> None:
     """Kill the second process of a training after its seventh step."""
-    process = job.torchrun()
-    job.wait_for_rows(stage, 7, process)
-    os.kill(int((job.folder / "pid1").read_text()), signal.SIGKILL)
-    assert process.wait() == 1
-    assert "the same command goes on from" in job.said()  # a lost peer, or torchrun's SIGTERM: whichever is first
+    command = job.torchrun()
+    command.wait_until(lambda: steps_written(job.run, stage) >= 7)
+    job.kill_second()
+    assert command.wait() == 1
+    assert "the same command goes on from" in command.said()  # a lost peer, or torchrun's SIGTERM: whichever is first
     _, step = latest_checkpoint(job.run.path / stage / "checkpoints")
-    assert step % 5 == 0 or f"stopped by SIGTERM: step {step} of 24 is saved" in job.said()
+    assert step % 5 == 0 or f"stopped by SIGTERM: step {step} of 24 is saved" in command.said()
 
 
 def preempt(job: Job, stage: str) -> int:
     """Ask a training to end a few steps later; the step that it saved."""
-    process = job.torchrun()
-    job.wait_for_rows(stage, 13, process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() != 0
+    command = job.torchrun()
+    command.wait_until(lambda: steps_written(job.run, stage) >= 13)
+    command.process.terminate()
+    assert command.wait() != 0
     _, step = latest_checkpoint(job.run.path / stage / "checkpoints")
-    assert f"orl: stopped by SIGTERM: step {step} of 24 is saved, and the same command" in job.said()
+    assert f"orl: stopped by SIGTERM: step {step} of 24 is saved, and the same command" in command.said()
     assert step >= 13
     assert job.run.stage(stage)["error"].startswith("Stopped: stopped by SIGTERM")
     return step

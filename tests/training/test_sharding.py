@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import do, torchrun
 from orl_explore.errors import OrlError
 from orl_explore.runs import files
 from stage_runs import outputs
@@ -19,11 +20,9 @@ from training.sharding import ProcessGroup, Shards
 SHARED = """
 import os, signal, sys, time
 from pathlib import Path
-import torch
 from training import cli
 from training.sharding import Shards
 
-torch.set_num_threads(1)
 out, rank = Path(os.environ["TEST_OUT"]), os.environ["RANK"]
 save, count = Shards._save, 0
 
@@ -52,11 +51,8 @@ def test_two_processes_share_stage_2(fatal, unfinished, finished, tiny_yaml, tmp
     script.write_text(SHARED)
     if fatal:
         (tmp_path / "fatal").touch()
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "--max-restarts", "1", str(script), "stage2", str(run.path), "--config", str(tiny_yaml)]
-    environment = {**os.environ, "TEST_OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    words = script, "stage2", run.path, "--config", tiny_yaml
+    do(*torchrun("--max-restarts=1"), *words, log=tmp_path / "log", TEST_OUT=str(tmp_path))
     assert not (tmp_path / "fatal").exists()
     assert outputs(run, "stage2") == outputs(finished, "stage2")
     made = [line.split() for line in (tmp_path / "parts").read_text().splitlines()]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from commands import CLI, Command, do, torchrun
 from orl_explore.byol import BYOL
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
@@ -21,7 +19,7 @@ from orl_explore.orl import ORL
 from orl_explore.runs.checkpoints import latest_checkpoint
 from orl_explore.runs.run import Run
 from orl_explore.runs.samples import StepSampler
-from stage_runs import STAGES, metrics, outputs
+from stage_runs import STAGES, metrics, outputs, steps_written
 from training import stage1, trainer
 from training.config import save_config
 from training.twin_training import TwinTraining
@@ -171,15 +169,12 @@ def test_an_image_that_vanishes_while_training(workers, annotations, finished, c
 # ---- SIGKILL -----------------------------------------------------------------------------------------------
 
 KILL = """
-import os, signal, sys, time
+import os, signal, sys
 from pathlib import Path
-import torch
-from orl_explore.runs import run as run_module
 from orl_explore.runs.run import Run
 from training import stage1, stage2, stage3
 from training.config import load_config
 
-torch.set_num_threads(1)
 stage, path, config = sys.argv[1], Path(sys.argv[2]), load_config(sys.argv[3])
 
 def attempt(writes=None):
@@ -214,10 +209,10 @@ assert attempt() == 0
         ("stage3", (4, 5, 5)),
     ],
 )
-def test_sigkill_leaves_no_trace(stage, writes, unfinished, finished, tiny_yaml):
-    run = unfinished(stage)
-    command = [sys.executable, "-c", KILL, stage, str(run.path), str(tiny_yaml), *map(str, writes)]
-    subprocess.run(command, check=True)
+def test_sigkill_leaves_no_trace(stage, writes, unfinished, finished, tiny_yaml, tmp_path):
+    run, script = unfinished(stage), tmp_path / "kill.py"
+    script.write_text(KILL)
+    do(script, stage, run.path, tiny_yaml, *writes, log=tmp_path / "log")
     assert outputs(run, stage) == outputs(finished, stage)
     assert run.finished(stage)
 
@@ -226,23 +221,18 @@ def test_sigkill_leaves_no_trace(stage, writes, unfinished, finished, tiny_yaml)
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_sigkill_from_outside(stage, unfinished, changed, tmp_path):
     """Kill the command itself in mid-epoch, as an operator would, once its metrics show progress."""
-    config = changed(stage, epochs=30, checkpoint_steps=5)
+    config = changed(stage, epochs=14, checkpoint_steps=5)
     save_config(config, tmp_path / "long.yaml")
     run = unfinished(stage)
     undisturbed = Run(shutil.copytree(run.path, tmp_path / "undisturbed"))
     STAGES[stage].run(undisturbed, config)
-    command = [sys.executable, "-m", "training.cli", stage, str(run.path), "--config", str(tmp_path / "long.yaml")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    file, rows = run.path / stage / "metrics.csv", 0
-    for wanted in (7, 40):  # of 90 steps
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-            while rows < wanted:
-                time.sleep(0.01)
-                assert process.poll() is None, f"ended before it was killed: {process.stderr.read()}"
-                rows = len(file.read_text().splitlines()) - 1 if file.exists() else 0
-            process.kill()
+    words, log = (*CLI, stage, run.path, "--config", tmp_path / "long.yaml"), tmp_path / "log"
+    for steps in (7, 17):  # of 42
+        command = Command(*words, log=log)
+        command.wait_until(lambda steps=steps: steps_written(run, stage) >= steps)
+        command.kill()
     assert run.stage(stage)["state"] == "running"
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    do(*words, log=log)
     assert outputs(run, stage) == outputs(undisturbed, stage)
 
 
@@ -266,7 +256,9 @@ def training_step(self, batch, batch_idx):
 
 def on_train_end(self):
     weights = {name: p.detach().clone() for name, p in self.networks.named_parameters()}
-    torch.save({"seen": seen, "weights": weights, "pid": os.getpid()}, out / f"rank{self.global_rank}.pt")
+    networks = type(self.networks).__name__
+    torch.save({"seen": seen, "weights": weights, "pid": os.getpid()}, out / f"{networks}{self.global_rank}.pt")
+    seen.clear()
 
 TwinTraining.training_step, TwinTraining.on_train_end = training_step, on_train_end
 sys.exit(cli.main(sys.argv[1:]))
@@ -274,7 +266,8 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def check_two(run, out, images, stage):
-    ranks = [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    networks = {"stage1": "BYOL", "stage3": "ORL"}[stage]
+    ranks = [torch.load(out / f"{networks}{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert ranks[0]["pid"] != ranks[1]["pid"]
     ids = images.table["image_id"].to_numpy()
     expected = [[int(ids[row]) for _, row in batch] for batch in StepSampler(24, batch_size=8, epochs=2, seed=0)]
@@ -293,34 +286,32 @@ def check_two(run, out, images, stage):
 
 
 @pytest.fixture
-def two_processes(tmp_path):
+def two(tmp_path):
+    """The script."""
     script = tmp_path / "two.py"
     script.write_text(TWO)
-
-    def start(launcher: list[str], *arguments: object) -> Path:
-        environment = {**os.environ, "TEST_OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
-        command = [*launcher, str(script), *map(str, arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return tmp_path
-
-    return start
+    return script
 
 
 @pytest.mark.slow
-def test_two_processes_through_lightning(two_processes, images, annotations, tiny_yaml, tmp_path):
-    run = Run(tmp_path / "two")
-    arguments = ["stage1", run.path, "--images", annotations, "--config", tiny_yaml, "--devices", 2]
-    out = two_processes([sys.executable], *arguments)
-    check_two(run, out, images, "stage1")
+def test_a_whole_run_of_two_processes_through_lightning(two, images, annotations, tiny_yaml, tmp_path):
+    """Lightning starts the second one anew. It trains along in stages 1 and 3, waits meanwhile, and says nothing."""
+    run, log = Run(tmp_path / "two"), tmp_path / "log"
+    words = "run", run.path, "--images", annotations, "--config", tiny_yaml, "--devices", 2, "--json"
+    do(two, *words, log=log, TEST_OUT=str(tmp_path))
+    check_two(run, tmp_path, images, "stage1")
+    check_two(run, tmp_path, images, "stage3")
+    assert run.finished("stage2")
+    _, _, said = log.read_text().partition("\n{")
+    assert {"random", "stage1", "stage2", "stage3"} <= json.loads("{" + said).keys()  # judged once, by the first
 
 
 @pytest.mark.slow
-def test_two_processes_through_torchrun(two_processes, images, unfinished, tiny_yaml):
+def test_two_processes_through_torchrun(two, images, unfinished, tiny_yaml, tmp_path):
     run = unfinished("stage3")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    out = two_processes(launcher, "stage3", run.path, "--config", tiny_yaml, "--devices", 2)
-    check_two(run, out, images, "stage3")
+    words = "stage3", run.path, "--config", tiny_yaml, "--devices", 2
+    do(*torchrun(), two, *words, log=tmp_path / "log", TEST_OUT=str(tmp_path))
+    check_two(run, tmp_path, images, "stage3")
 
 
 @pytest.mark.parametrize("gpu", [True, False])

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
+from commands import CLI, Command, do
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
 from training import pipeline
@@ -68,32 +64,14 @@ def test_run_does_everything_once(orl, tmp_path, annotations, tiny_yaml):
 def test_sigkill_in_a_whole_run(tmp_path, annotations, tiny_yaml, finished):
     """Kill `orl run` as soon as each stage has begun; the same command always goes on."""
     run = Run(tmp_path / "run")
-    command = [sys.executable, "-m", "training.cli", "run", str(run.path), "--images", str(annotations)]
-    command += ["--config", str(tiny_yaml)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words, log = (*CLI, "run", run.path, "--images", annotations, "--config", tiny_yaml), tmp_path / "log"
     for stage in ("stage1", "stage2", "stage3"):
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as process:
-            while process.poll() is None and run.stage(stage).get("state") is None:
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+        command = Command(*words, log=log)
+        command.wait_until(lambda stage=stage: run.stage(stage).get("state"))
+        command.kill()
+    do(*words, log=log)
     assert run.encoder_file("stage3").read_bytes() == finished.encoder_file("stage3").read_bytes()
     assert run.file("pairs").read_bytes() == finished.file("pairs").read_bytes()
-
-
-@pytest.mark.slow
-def test_a_whole_run_of_two_processes(tmp_path, annotations, tiny_yaml):
-    """The second process trains along in stages 1 and 3, waits meanwhile, and writes nothing."""
-    run = Run(tmp_path / "run")
-    command = [sys.executable, "-m", "training.cli", "run", str(run.path), "--images", str(annotations)]
-    command += ["--config", str(tiny_yaml), "--devices", "2", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert {"random", "stage1", "stage2", "stage3"} <= json.loads(done.stdout).keys()  # judged once, by the first
-    assert all(run.finished(stage) for stage in ("stage1", "stage2", "stage3"))
-    for stage in ("stage1", "stage3"):
-        assert (run.path / stage / "metrics.csv").read_text().count("\n") == 1 + 6
 
 
 @pytest.mark.parametrize(
