@@ -101,12 +101,22 @@ def test_unchanged_features_keep_their_places():
 
 
 SCRIPT = """
-import numpy as np
-from numba.core import caching
-caching.CacheImpl._locator_classes = [caching.UserProvidedCacheLocator]  # nowhere to write, unless somebody says so
-from orl_explore.maps.layout import _umap
+from pathlib import Path
 import numba
-print(_umap().__name__, numba.config.CACHE_DIR)
+from numba.core import caching, dispatcher
+from orl_explore.maps.layout import _umap
+
+caching.CacheImpl._locator_classes = [caching.UserProvidedCacheLocator]  # nowhere to write, unless somebody says so
+compile = dispatcher.Dispatcher.compile
+
+def compile_for_calls(self, signature):
+    if isinstance(signature, tuple):  # else it is compiled beforehand: all that is would take half a minute
+        return compile(self, signature)
+
+dispatcher.Dispatcher.compile = compile_for_calls
+dispatcher.Dispatcher.disable_compile = lambda *_: None
+name = _umap().__name__
+print(name, numba.config.CACHE_DIR, any(Path(numba.config.CACHE_DIR).rglob("*.nbi")))
 """
 
 
@@ -115,3 +125,4 @@ def test_without_a_place_for_what_is_compiled():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("umap "), done.stderr
     assert "orl-numba-" in done.stdout
+    assert done.stdout.endswith(" True\n")  # what was compiled is there
