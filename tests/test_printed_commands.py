@@ -67,7 +67,7 @@ PLACEHOLDERS = {
 MACHINE = {"precision": "fp32", "workers": 0}
 TRAINING = {"image_size": 32, "epochs": 1, "warmup_epochs": 0.5, "batch_size": 8}
 TRAINING |= {"encoder.backbone": "timm:test_resnet", "encoder.hidden": 32, "encoder.dim": 16}
-STAGE2 = {"image_size": 32, "min_side": 8, "neighbors": 2, "batch_size": 16, "shard_images": 16}
+STAGE2 = {"image_size": 32, "min_side": 8, "neighbors": 2, "batch_size": 16, "shard_images": 8}
 WHOLE_RUN = {
     **MACHINE,
     **{f"{stage}.{key}": value for stage in ("stage1", "stage3") for key, value in TRAINING.items()},
@@ -227,7 +227,7 @@ class Supplies:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.many = folder, folder / "many"
-        self.scenes = make_scenes(folder / "scenes", count=24, size=64, seed=1, disguise=True)
+        self.scenes = make_scenes(folder / "scenes", count=12, size=64, seed=1, disguise=True)
 
     def photographs(self, path: Path) -> None:
         """A folder of pictures without annotations; or a list of them."""
