@@ -6,8 +6,6 @@ import ast
 import importlib.util
 import json
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import ks_2samp
 
+from commands import do
 from orl_explore import boxes, byol, neighbors, pairs, proposals
 from orl_explore.orl import ORL
 from orl_explore.practice.scenes import make_scenes
@@ -479,19 +478,17 @@ def test_jitter_that_finds_nothing_leaves_the_box():
 
 
 @pytest.mark.slow
-def test_all_three_stages_on_a_few_scenes(tmp_path):
+def test_all_three_stages_on_a_few_scenes(tmp_path, monkeypatch):
     scenes = make_scenes(tmp_path / "scenes", count=9, size=80, seed=1, disguise=True)
     names = sorted(image["file_name"] for image in json.loads(scenes.read_text())["images"])
     settings = {"images": scenes.parent, "epochs": 2, "batch": 8, "size": 32, "patch": 32, "min_side": 16, "hidden": 32}
 
     def run(out: str, workers: int) -> tuple[str, dict]:
         arguments = [f"--{name}={value}" for name, value in {**settings, "workers": workers, "out": out}.items()]
-        command = [sys.executable, FILE, "--small", *arguments]
-        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # such small networks only lose by more
-        done = subprocess.run(command, cwd=tmp_path, env=one_thread, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout, torch.load(tmp_path / out, weights_only=False)
+        do(FILE, "--small", *arguments, log=tmp_path / f"{out}.log")
+        return (tmp_path / f"{out}.log").read_text(), torch.load(tmp_path / out, weights_only=False)
 
+    monkeypatch.chdir(tmp_path)
     text, made = run("first.pt", 1)
     assert [text.count(f"stage {n}:") for n in (1, 2, 3)] == [1, 1, 1]
     losses = [line for line in text.splitlines() if line.startswith("epoch")]

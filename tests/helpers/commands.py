@@ -1,9 +1,9 @@
 """Commands in processes of their own that begin at once: forked where all that they import has been imported.
 
 A `python -m training.cli` imports for seven seconds before it does anything. What is begun here differs in nothing else
-from it that a command could see: arguments, environment, working directory, output and signals are its own, and it can
-be killed. Nothing has run where it is forked; no thread and no lock comes along. Whether a new Python, too, does what
-the command says is tested where one is started all the same: by Lightning and in notebooks, for two.
+that a command could see: arguments, environment, working directory, output and signals are its own, and it can be
+killed. Where it is forked, nothing has run. A new Python is started all the same by Lightning and in notebooks, and by
+tests of commands that end at once.
 """
 
 from __future__ import annotations
