@@ -29,7 +29,7 @@ from training.config import load_config, to_yaml
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Such small networks only lose by more threads, and one always rounds the same way; UMAP sets more."""
+    """Such small networks only lose by more threads, and one always rounds the same way."""
     torch.set_num_threads(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from orl_explore.errors import OrlError
@@ -34,11 +36,11 @@ EXACT: Final = 6e11
 
 REDUCED: Final = 128
 
-SEARCH_COST, GRAPH_COST, ROUND_COST, START_COST = 1.7e-11, 6e-5, 1.15e-7, 4.0
+SEARCH_COST, GRAPH_COST, ROUND_COST, START_COST = 1.7e-11, 6e-5, 1.15e-7, 2.0
 """Seconds on one core: a product of the search; a vector's part of the graph and of where the layout begins; a round of
-a neighbor of a vector; what UMAP compiles, once a process. Only their ratios matter: they say how much is behind."""
+a neighbor of a vector; loading UMAP, once a process. Only their ratios matter: they say how much is behind."""
 
-_compiled = threading.Event()
+_loaded = threading.Event()
 
 BLOCK: Final = 1024
 
@@ -139,7 +141,7 @@ def umap_layout(
     neighbors = min(neighbors, count - 1)
     search = SEARCH_COST * count * min(count * vectors.shape[1], EXACT / count if count else 0)
     rounds = ROUND_COST * count * neighbors * ROUNDS
-    start = GRAPH_COST * count + (0.0 if _compiled.is_set() else START_COST)
+    start = GRAPH_COST * count + (0.0 if _loaded.is_set() else START_COST)
     tell = _Share(progress, search + start + rounds)
     tell(0.0)
     umap = _umap()
@@ -168,11 +170,13 @@ def umap_layout(
             "mininterval": 0.2,
         },
     )
+    threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="precomputed_knn")  # no new points will be laid out
         points = layout.fit_transform(vectors)
+    torch.set_num_threads(threads)  # Numba begins with a thread for each core, and sets as many for PyTorch, too
     tell(search + start + rounds)
-    _compiled.set()
+    _loaded.set()
     if not np.isfinite(points).all():  # regions that UMAP finds unconnected to all others
         points = np.where(np.isfinite(points), points, np.nanmean(np.where(np.isfinite(points), points, np.nan), 0))
     return Layout(points.astype(np.float32), nearest)
@@ -184,6 +188,7 @@ def _beginning(points: NDArray[np.floating]) -> NDArray[np.float32]:
     return (10 * (points - low) / np.maximum((high - low).max(), 1e-12)).astype(np.float32)
 
 
+@functools.cache
 def _umap() -> Any:
     """UMAP; where there is no place for what it compiles, in a folder that goes with this process.
 
@@ -192,7 +197,7 @@ def _umap() -> Any:
     """
     try:
         try:
-            import umap
+            return _umap_that_keeps()
         except RuntimeError as error:
             if "no locator available" not in str(error):
                 raise
@@ -203,9 +208,19 @@ def _umap() -> Any:
             folder = tempfile.mkdtemp(prefix="orl-numba-")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
-            import umap
+            return _umap_that_keeps()
     except ModuleNotFoundError:
         raise OrlError("the map needs UMAP: pip install umap-learn") from None
+
+
+def _umap_that_keeps() -> Any:
+    """UMAP, told to keep on disk what it compiles: by itself it compiles for five seconds in every process."""
+    import umap
+    from numba.core.dispatcher import Dispatcher
+
+    for function in [*vars(umap.umap_).values(), *vars(umap.layouts).values()]:
+        if isinstance(function, Dispatcher):
+            function.enable_caching()
     return umap
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
+import torch
+from numba.core.dispatcher import Dispatcher
 
 from orl_explore.maps import alignment, layout
 from orl_explore.maps.layout import feature_neighbors, umap_layout
@@ -98,6 +101,33 @@ def test_unchanged_features_keep_their_places():
     assert np.median(alignment.moved(first, aligned)) < 0.2
     alone = umap_layout(unit(2000, dim=24), **SETTINGS).points  # other features have other neighbors
     assert alignment.neighbors_shared(first, alone).mean() < 0.1
+
+
+class Greedy:
+    """A layout for which PyTorch gets more threads, as Numba does it at its first parallel function."""
+
+    def __init__(self, **_: object): ...
+
+    def fit_transform(self, vectors):
+        torch.set_num_threads(3)
+        return vectors[:, :2]
+
+
+def test_pytorch_keeps_its_threads(monkeypatch):
+    monkeypatch.setattr(layout, "_umap", lambda: types.SimpleNamespace(UMAP=Greedy))
+    umap_layout(unit(20), **SETTINGS)
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.slow
+def test_what_umap_compiles_is_kept_for_the_next_process():
+    umap_layout(unit(120), **SETTINGS)
+    umap = layout._umap()
+    functions = [*vars(umap.umap_).values(), *vars(umap.layouts).values()]
+    compiled = [it for it in functions if isinstance(it, Dispatcher) and it.signatures]
+    compiled = {it.__name__: it.stats for it in compiled if it.__module__ != "umap.utils"}  # those it compiles at once
+    assert {"smooth_knn_dist", "compute_membership_strengths"} <= set(compiled)
+    assert all(stats.cache_hits or stats.cache_misses for stats in compiled.values()), compiled
 
 
 SCRIPT = """
