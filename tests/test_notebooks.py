@@ -33,10 +33,9 @@ SMALL = [
     *("--stage1.batch_size", "8", "--stage1.image_size", "32", "--stage1.epochs", "2"),
     *("--stage3.batch_size", "8", "--stage3.image_size", "32", "--stage3.epochs", "2", "--stage3.patch_size", "16"),
     *("--stage2.image_size", "32", "--stage2.neighbors", "3", "--stage2.min_side", "16"),
+    *("--stage1.warmup_epochs", "0.5", "--stage3.warmup_epochs", "0.5"),
 ]
 """Settings for a first notebook of seconds."""
-
-WARMUP = ["--stage1.warmup_epochs", "1", "--stage3.warmup_epochs", "1"]
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "01_quickstart": {"SCENES": 24, "SETTINGS": SMALL},
@@ -44,11 +43,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "03_stage2_correspondence": {"NEIGHBORS": [1, 2], "RATIOS": [0.1, 0.5], "EPOCHS": 1},
     "04_stage3_orl": {"SEEDS": [0, 1], "EPOCHS": 2, "SCENES": 24},
     "05_explore_embeddings": {"LIMIT": 200, "CLUSTERS": 4},
-    "06_debugging": {"SCENES": 32, "EPOCHS": 2},
+    "06_debugging": {"SCENES": 24, "EPOCHS": 2},
     "07_your_own_images_and_coco": {
         "TILES": 16,
         "SECONDS": 0.05,
-        "SETTINGS": [*SMALL, *WARMUP],
+        "SETTINGS": SMALL,
         "EXPLORE": ["--stage2.encoder_size=64", "--stage2.max_boxes=5", "--workers=0"],
     },
 }
