@@ -55,11 +55,18 @@ def said(app):
     return [box.value for box in app.warning]
 
 
+@pytest.fixture(scope="module")
+def both(finished, tmp_path_factory):
+    """Run "one", and run "two" of the same pictures under other ids. Looking at them changes neither."""
+    one = with_map(Run(shutil.copytree(finished.path, tmp_path_factory.mktemp("both") / "runs" / "one")))
+    return one, with_map(renumbered(one, one.path.with_name("two")))
+
+
 @pytest.fixture
-def two_runs(runs):
-    """Run "one", and run "two" of the same pictures under other ids."""
-    one = with_map(Run(runs / "one"))
-    return one, with_map(renumbered(one, runs / "two"))
+def two_runs(both, monkeypatch):
+    """What the dashboard is over."""
+    monkeypatch.setenv("ORL_RUNS", str(both[0].path.parent))
+    return both
 
 
 def link_to(run):
@@ -108,12 +115,20 @@ def embedded(finished, tiny, tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def silent():
+    """Addresses that are known to be understood: parameters of a page share what stands beside them."""
+    return []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "name"), [(page, name) for page, names in OF_PAGE.items() for name in sorted(names)])
-def test_every_parameter_that_leads_nowhere_is_told(embedded, monkeypatch, visit, page, name):
+def test_every_parameter_that_leads_nowhere_is_told(embedded, silent, monkeypatch, visit, page, name):
     monkeypatch.setenv("ORL_RUNS", str(embedded.path.parent))
     beside = BESIDE.get(name, {})
-    assert not said(visit(page=page, **beside))
+    if (page, beside) not in silent:
+        assert not said(visit(page=page, **beside))
+        silent.append((page, beside))
     app = visit(page=page, **beside | {name: "<nonsense> 7"})
     assert len(said(app)) == 1, said(app)
     assert "nonsense" in said(app)[0]
