@@ -136,6 +136,15 @@ class Encoder(nn.Module):
             torch.manual_seed(seed)
             return cls(settings)
 
+    @classmethod
+    def empty(cls, settings: EncoderSettings) -> Encoder:
+        """Make an encoder for weights that are loaded next: none are drawn for one of torchvision's ResNets."""
+        if settings.backbone.startswith("timm:"):  # which may have more to it than a file of weights holds
+            return cls.random(settings, seed=0)
+        with torch.device("meta"):
+            made = cls(settings)
+        return made.to_empty(device="cpu")
+
     def save(self, path: Path, **provenance: object) -> None:
         """Write weights as safetensors; settings, provenance (any JSON values) and, where they are not the paper's,
         inputs travel as JSON in its metadata.
@@ -171,7 +180,7 @@ class Encoder(nn.Module):
             raise OrlError(f"{path} holds weights without this project's settings: it was not made by `orl`")
         try:
             facts = json.loads(metadata["encoder"])
-            encoder = cls.random(EncoderSettings(**facts["settings"]), seed=0)
+            encoder = cls.empty(EncoderSettings(**facts["settings"]))
             encoder.load_state_dict(state)
             encoder.inputs = inputs_from(facts)
         except (TypeError, LookupError, ValueError, RuntimeError):  # other settings, or other weights

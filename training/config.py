@@ -56,15 +56,19 @@ def load_config(name: str | Path | None = None, overrides: Sequence[str] = ()) -
     for argument in arguments:
         if argument.startswith("--"):
             check_key(argument[2:].partition("=")[0], where="on the command line")
+    if name is None and not arguments:
+        return Config()
     parser = _parser()
-    base = None
+    parsed = None
     try:
         if name is not None:
             path = find_config(str(name))
             for key in _leaves(_read_yaml(path)):
                 check_key(key, where=f"in {path}")
-            base = parser.parse_path(str(path))
-        parsed = parser.instantiate(parser.parse_args(arguments, namespace=base))
+            parsed = parser.parse_path(str(path))
+        if arguments:
+            parsed = parser.parse_args(arguments, namespace=parsed)
+        parsed = parser.instantiate(parsed)
     except jsonargparse.ArgumentError as error:
         raise OrlError(f"config: {' '.join(str(error).split())}") from None
     return Config(**vars(parsed))

@@ -267,7 +267,7 @@ def read_encoder(path: Path, *, backbone: str | None = None, network: str | None
     made_up = [name for name in expected if name not in tensors and name.endswith("num_batches_tracked")]
     tensors |= {name: torch.tensor(0) for name in made_up}
     _refuse_misfit(path, settings.backbone, expected, tensors, names)
-    encoder = Encoder.random(settings, seed=0)
+    encoder = Encoder.empty(settings)
     encoder.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
     encoder.inputs = inputs
     stage = "stage3" if object_level or provenance.get("stage") == "stage3" else "stage1"

@@ -166,13 +166,14 @@ def row_of(run: Run, image_id: int) -> int:
 
 def file_name(run: Run, image_id: int) -> str:
     """File name of an image."""
-    return str(images(run).table["file_name"].iloc[row_of(run, image_id)])
+    of_run = images(run)
+    return str(of_run.table["file_name"].iloc[int(of_run.rows_of(image_id))])
 
 
 def sizes(run: Run, image_ids: Sequence[int]) -> list[list[int]]:
     """Width and height of images, pixels."""
-    table = images(run).table
-    found: list[list[int]] = table[["width", "height"]].iloc[[row_of(run, i) for i in image_ids]].to_numpy().tolist()
+    of_run = images(run)
+    found: list[list[int]] = of_run.table[["width", "height"]].iloc[of_run.rows_of(image_ids)].to_numpy().tolist()
     return found
 
 
