@@ -42,6 +42,10 @@ def no_test_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
 hypothesis.settings.register_profile("any machine", deadline=None)  # a busy machine is slow, not wrong
 hypothesis.settings.load_profile("any machine")
 
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4e9:  # on a disk, thousands of small files would be flushed
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
 SCENES = 24
 os.environ["OMP_NUM_THREADS"] = "1"  # for what the tests start, and for the share that training takes of the machine
 torch.set_num_threads(1)  # for fixtures of a session, which come before those of a test

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -52,7 +51,11 @@ def test_a_part_is_kept_when_it_has_ended_only(day):
     assert day.run_part(part, toy=False, minutes=1) == part.file.read_text() == "done"
 
 
-def test_without_a_gpu_it_says_how_to_try_it():
-    done = subprocess.run([sys.executable, FILE], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "--toy" in done.stderr
+def test_without_a_gpu_it_says_how_to_try_it(day, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FILE.parent)
+    monkeypatch.setattr(sys, "argv", [str(FILE)])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit) as end:
+        day.main()
+    assert end.value.code == 2
+    assert "--toy" in capsys.readouterr().err

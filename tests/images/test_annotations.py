@@ -377,7 +377,7 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(annotations, max_size=12),
     st.lists(
@@ -416,7 +416,7 @@ def test_used_and_counted_are_all_that_was_given(pictures, given_annotations, mo
     assert sorted(pictures.iterdir()) == before
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(st.sampled_from(["a.png", "b.png", "A.PNG", "x/a.png 3", "\\b.png"]), st.text(max_size=12)),

@@ -216,7 +216,7 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-@settings(max_examples=100, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.sampled_from([VOC, VOC[:40], "0 0.5 0.5 0.2 0.2\n", "0 0.5\n", "1 nan 0 1 1\n", "x", "", "<a/>"]),

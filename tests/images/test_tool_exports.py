@@ -256,7 +256,7 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(exports)
 def test_an_export_is_used_counted_or_refused(data, content):
     file = write(data / "any.json", content)

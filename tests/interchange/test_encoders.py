@@ -209,6 +209,7 @@ def test_orl_run_leaves_stage_1_out(mined, monkeypatch, capsys):
     done = []
     monkeypatch.setattr(pipeline, "run_stage", lambda name, run, config, overwrite: done.append(name))
     monkeypatch.setattr(pipeline, "judge", lambda run, config: {})
+    monkeypatch.setattr(pipeline, "show_objects", lambda run, config: None)
     pipeline.run_all(run, config)
     assert done == ["stage2", "stage3"]
     assert "stage 1 is left out: stage 2 uses timm:test_resnet@" in capsys.readouterr().err

@@ -42,7 +42,7 @@ def test_disguise_gives_the_scenes_of_before(tmp_path, settings, pictures, truth
 
 def test_number_size_and_visibility_of_objects():
     source = DrawnObjects()
-    drawn = [compose_scene(np.random.default_rng((0, i)), size=96, objects=source) for i in range(200)]
+    drawn = [compose_scene(np.random.default_rng((0, i)), size=96, objects=source) for i in range(100)]
     counts = [len(objects) for _, objects, _ in drawn]
     assert set(counts) == {2, 3, 4, 5}
     every = [thing for _, objects, _ in drawn for thing in objects]

@@ -31,7 +31,7 @@ def instances_of(content):
 @pytest.fixture(scope="module")
 def composed():
     """Two hundred scenes, composed but not written: [(image, objects, context)]."""
-    source = Things(size=96)
+    source = Things(size=96, instances=3)
     return [compose_scene(np.random.default_rng((0, i)), size=96, objects=source) for i in range(200)]
 
 
@@ -83,8 +83,8 @@ def test_annotations_are_coco_and_masks_agree_with_boxes(tmp_path):
 
 
 def test_train_and_test_share_no_instance(tmp_path):
-    train = read(make_scenes(tmp_path / "train", count=60, size=64, holdout=0.25, part="train"))
-    test = read(make_scenes(tmp_path / "test", count=60, size=64, holdout=0.25, part="test"))
+    train = read(make_scenes(tmp_path / "train", count=60, size=64, instances=8, holdout=0.25, part="train"))
+    test = read(make_scenes(tmp_path / "test", count=60, size=64, instances=8, holdout=0.25, part="test"))
     assert instances_of(train).isdisjoint(instances_of(test))
     assert {name.split("/")[0] for name in instances_of(test)} == set(CATEGORIES)
     # Nor do they share layouts, though the seed is the same.

@@ -301,7 +301,7 @@ SAID = st.tuples(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(SAID, max_size=5))
 def test_any_words_in_any_order_are_as_in_a_dictionary(mined, said):
     """Of each pair the last verdict that was not taken back counts; all tables stay ordered, whoever says what."""

@@ -7,22 +7,13 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from orl_explore.errors import OrlError
 from orl_explore.judging import objects
 from orl_explore.judging.objects import Boxes
 from orl_explore.ui import compare_objects, map_address, map_filter, state
-from training.embed_regions import embed_regions_by
 
 PAGE = "compare"
-
-
-@pytest.fixture
-def embedded(run, tiny):
-    """The run named "one", its regions embedded by the untrained encoder and those of stages 1 and 3."""
-    embed_regions_by(run, tiny)
-    return run
 
 
 def text(app):

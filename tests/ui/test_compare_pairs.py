@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from training.embed_regions import embed_regions_by
 
 PAGE = "compare"
@@ -18,12 +16,6 @@ def text(app):
 
 def tiles(app):
     return {metric.label: int(metric.value.replace(",", "")) for metric in app.metric}
-
-
-@pytest.fixture
-def embedded(run, tiny):
-    embed_regions_by(run, tiny)
-    return run
 
 
 def test_gained_and_lost(embedded, visit):
