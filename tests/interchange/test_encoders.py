@@ -206,12 +206,14 @@ def test_the_rest_goes_on_without_stage_1(mined, monkeypatch, visit, tmp_path, c
 
 def test_orl_run_leaves_stage_1_out(mined, monkeypatch, capsys):
     run, config = mined
-    done = []
+    done, mapped = [], []
     monkeypatch.setattr(pipeline, "run_stage", lambda name, run, config, overwrite: done.append(name))
     monkeypatch.setattr(pipeline, "judge", lambda run, config: {})
-    monkeypatch.setattr(pipeline, "show_objects", lambda run, config: None)
+    monkeypatch.setattr(pipeline, "make_object_maps", lambda run, names, watch: mapped.extend(names))
     pipeline.run_all(run, config)
     assert done == ["stage2", "stage3"]
+    assert "stage2" in mapped
+    assert "stage1" not in mapped
     assert "stage 1 is left out: stage 2 uses timm:test_resnet@" in capsys.readouterr().err
 
 
