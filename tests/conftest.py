@@ -7,7 +7,8 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ from training.config import load_config, to_yaml
 def one_thread() -> None:
     """Such small networks only lose by more threads, and one always rounds the same way."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def main_stays() -> Iterator[None]:
+    """AppTest leaves its script as `__main__`, which a process that is started later would run."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture(autouse=True)
