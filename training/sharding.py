@@ -191,10 +191,10 @@ class Shards:
 
         def progress(done: int, count: int) -> None:
             bar(done, count)
-            now = time.time()
-            if not began:
+            now, begins = time.time(), not began
+            if begins:  # which is told at once: else the step before would be taken for the one at work
                 began.update(first=done, since=now)
-            if self.processes.rank == 0 and not 0 <= now - self._told < TOLD:  # the clock may go back
+            if self.processes.rank == 0 and (begins or not 0 <= now - self._told < TOLD):  # the clock may go back
                 self._told = now
                 note = {"table": name, "done": done, "count": count, **began, "now": now}
                 write_json(self.run.progress_file(self.stage), note)

@@ -128,6 +128,20 @@ def test_a_step_says_how_far_it_is(rank, new_run, monkeypatch):
     assert run.read_array("image_embeddings").shape == (6, 2)
 
 
+def test_a_step_is_told_as_it_begins(new_run):
+    """However soon after a note of the one before, which would be taken for the one at work."""
+    run, told = new_run(), []
+    parts = Shards(run, "stage2")
+
+    def build(rows, progress):
+        told.append(json.loads(run.progress_file("stage2").read_text())["table"])
+        return np.zeros((len(rows), 2), np.float32)
+
+    for name in ("image_embeddings", "region_embeddings"):
+        parts.make(name, 2, 2, build)
+    assert told == ["image_embeddings", "region_embeddings"]
+
+
 def test_the_parts_of_others_count(new_run, monkeypatch):
     """The second process has made part 3 (of 2 images) while the first one was at part 1."""
     monkeypatch.setattr("training.sharding.TOLD", 0)
