@@ -138,7 +138,7 @@ class Encoder(nn.Module):
 
     @classmethod
     def empty(cls, settings: EncoderSettings) -> Encoder:
-        """Make an encoder for weights that are loaded next: none are drawn for one of torchvision's ResNets."""
+        """Make an encoder for weights that are loaded next; until then those of torchvision's ResNets are arbitrary."""
         if settings.backbone.startswith("timm:"):  # which may have more to it than a file of weights holds
             return cls.random(settings, seed=0)
         with torch.device("meta"):

@@ -171,10 +171,12 @@ def umap_layout(
         },
     )
     threads = torch.get_num_threads()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="precomputed_knn")  # no new points will be laid out
-        points = layout.fit_transform(vectors)
-    torch.set_num_threads(threads)  # Numba begins with a thread for each core, and sets as many for PyTorch, too
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="precomputed_knn")  # no new points will be laid out
+            points = layout.fit_transform(vectors)
+    finally:
+        torch.set_num_threads(threads)  # Numba begins with a thread for each core, and sets as many for PyTorch, too
     tell(search + start + rounds)
     _loaded.set()
     if not np.isfinite(points).all():  # regions that UMAP finds unconnected to all others

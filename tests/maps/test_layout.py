@@ -113,9 +113,19 @@ class Greedy:
         return vectors[:, :2]
 
 
+class Stopped(Greedy):
+    def fit_transform(self, vectors):
+        super().fit_transform(vectors)
+        raise KeyboardInterrupt
+
+
 def test_pytorch_keeps_its_threads(monkeypatch):
     monkeypatch.setattr(layout, "_umap", lambda: types.SimpleNamespace(UMAP=Greedy))
     umap_layout(unit(20), **SETTINGS)
+    assert torch.get_num_threads() == 1
+    monkeypatch.setattr(layout, "_umap", lambda: types.SimpleNamespace(UMAP=Stopped))
+    with pytest.raises(KeyboardInterrupt):
+        umap_layout(unit(20), **SETTINGS)
     assert torch.get_num_threads() == 1
 
 
