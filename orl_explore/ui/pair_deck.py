@@ -100,7 +100,7 @@ function make(host, id, first, held) {
     const { cards = new Map(), verdicts = new Map(), marked = new Set() } = held;
     let { at = first.data.start ?? 0, number = 0, waiting = [] } = held, last = first, timer = 0, asked = '';
     let total = first.data.total, ended = true, following = 0, told = first.data.at, later = 0, wanted = [];
-    let { asks = 0 } = held, sent = 0, dragged = null, clean = true;
+    let { asks = 0 } = held, sent = 0, dragged = null, clean = true, pressed = false, stale = false;
     const at_once = () => Array.from({ length: step }, (_, n) => at + n).filter(n => n < total);
 
     const element = (name, options = {}, ...inside) => {
@@ -272,6 +272,7 @@ function make(host, id, first, held) {
         return element('div', { className: 'bar' }, said, ...keys);
     };
     const draw = () => {
+        stale = false;
         const { pair, does } = (host.activeElement ?? document.activeElement)?.dataset ?? {};
         if (mode === 'look') {
             root.replaceChildren(element('div', { className: 'grid' }, ...at_once().map(card)));
@@ -303,16 +304,22 @@ function make(host, id, first, held) {
             root.querySelector(does ? `button[data-does="${does}"]` : `.card[data-pair="${pair}"]`)?.focus();
     };
 
-    // ---- a frame drawn with the mouse ----
+    // ---- the mouse, and a frame drawn with it ----
+    // What is under a mouse that is down stays: a click is lost where its button or card was drawn anew meanwhile.
     const frame = element('div', { className: 'frame', hidden: true });
     const area = ({ x, y }) =>
         [Math.min(dragged.x, x), Math.min(dragged.y, y), Math.max(dragged.x, x), Math.max(dragged.y, y)];
     const down = event => {
-        clean = true;
+        clean = pressed = true;
         if (mode !== 'many' || event.button !== 0 || event.target.closest('button')) return;
         dragged = { x: event.clientX, y: event.clientY };
     };
+    const release = () => {
+        pressed = false;
+        if (stale) draw();
+    };
     const move = event => {
+        if (pressed && !event.buttons) release();  // let go where nothing told it
         if (!dragged) return;
         const [x0, y0, x1, y1] = area({ x: event.clientX, y: event.clientY });
         if (frame.hidden && x1 - x0 + y1 - y0 < 12) return;
@@ -322,6 +329,7 @@ function make(host, id, first, held) {
         if (!frame.isConnected) root.append(frame);
     };
     const up = event => {
+        setTimeout(() => { clean = true; release(); });  // after the click that ends it
         if (!dragged) return;
         const [x0, y0, x1, y1] = area({ x: event.clientX, y: event.clientY }), drawn = !frame.hidden;
         dragged = null;
@@ -333,11 +341,11 @@ function make(host, id, first, held) {
             if (box.left < x1 && box.right > x0 && box.top < y1 && box.bottom > y0) marked.add(at_once()[place]);
         });
         draw();
-        setTimeout(() => { clean = true; });  // after the click that ends the drawing
     };
     root.addEventListener('pointerdown', down);
     addEventListener('pointermove', move);
     addEventListener('pointerup', up);
+    addEventListener('pointercancel', release);
     addEventListener('keydown', press, true);
     addEventListener('keydown', flush, true);
     addEventListener('pointerdown', flush, true);
@@ -365,7 +373,8 @@ function make(host, id, first, held) {
         follow();
         const shown = at_once().map(n => cards.get(n)?.pair);
         const now = JSON.stringify([shown, data.verdicts, waiting.length, total, ended]);
-        if (now !== seen && !dragged) draw();
+        if (now !== seen) stale = true;
+        if (stale && !pressed) draw();
         seen = now;
     };
     const stop = () => {
@@ -374,6 +383,7 @@ function make(host, id, first, held) {
         send();
         removeEventListener('pointermove', move);
         removeEventListener('pointerup', up);
+        removeEventListener('pointercancel', release);
         removeEventListener('keydown', press, true);
         removeEventListener('keydown', flush, true);
         removeEventListener('pointerdown', flush, true);

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser_pages import ready, shoot, visit
+from browser_pages import box, ready, shoot, visit
 from orl_explore.judging import alike, comparison
 from orl_explore.runs.run import Run
 from orl_explore.ui.pair_alike import TITLE
@@ -62,8 +62,7 @@ def test_a_click_shows_the_best_match(page, address, runs):
     _, (a, b) = open_boxes(page, address, runs)
     canvas = page.locator("canvas.a").last
     canvas.scroll_into_view_if_needed()
-    frame = canvas.bounding_box()
-    assert frame is not None
+    frame = box(canvas)
     for x, y in ((0.3, 0.3), (0.8, 0.6)):
         page.mouse.click(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
         page.mouse.move(5, 5)
@@ -77,8 +76,7 @@ def test_a_click_in_the_second_crop_looks_back(page, address, runs):
     _, (a, b) = open_boxes(page, address, runs)
     canvas = page.locator("canvas.b").last
     canvas.scroll_into_view_if_needed()
-    frame = canvas.bounding_box()
-    assert frame is not None
+    frame = box(canvas)
     page.mouse.click(frame["x"] + 0.52 * frame["width"], frame["y"] + 0.25 * frame["height"])
     page.mouse.move(5, 5)
     heat = alike.similarity_to(b, *b.cell_at(0.52, 0.25), a)

@@ -8,7 +8,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser_pages import at, ready, shoot, tick, visit
+from browser_pages import at, box, ready, shoot, tick, visit
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, read_verdicts, save_review
 from orl_explore.runs.run import Run
@@ -174,13 +174,30 @@ def test_keys_wherever_the_focus_is(page, address, run):
     assert len(judged(run)) == 2
 
 
+@pytest.mark.parametrize("judging", ["one", "many"])
+def test_a_click_counts_although_verdicts_are_saved_during_it(page, address, run, judging):
+    """What is under the mouse stays while it is down, and is drawn anew after."""
+    visit(page, address, run="one", page="all_pairs", judging=judging)
+    deck(page, "Pair 1 of" if judging == "one" else "Pairs 1 to 24")
+    step = 1 if judging == "one" else 24
+    shown = box(page.locator("button[data-does^=Judge], button[data-does*=Reject]"))
+    page.keyboard.press("a")  # is being saved
+    page.mouse.move(shown["x"] + 10, shown["y"] + 10)
+    page.mouse.down()
+    wait_for(run, step)
+    page.wait_for_timeout(1000)  # the page says so
+    page.mouse.up()
+    wait_for(run, 2 * step)
+    expect(page.locator(".said")).to_contain_text("· saved")
+
+
 def test_two_dozen_at_a_time(page, address, run):
     query = PairQuery(sort="similarity")
     visit(page, address, run="one", page="all_pairs", judging="many", pairs="sort%3Dsimilarity")
     expect(page.locator(".card[data-pair]")).to_have_count(24)
     page.locator(".card").nth(1).click()
     expect(page.locator(".marked")).to_have_count(1)
-    first, last = page.locator(".card").nth(3).bounding_box(), page.locator(".card").nth(4).bounding_box()
+    first, last = (box(page.locator(".card").nth(place)) for place in (3, 4))
     page.mouse.move(first["x"] + 20, first["y"] + 20)
     page.mouse.down()
     page.mouse.move(last["x"] + 30, last["y"] + 40, steps=4)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser_pages import ready, shoot, visit
+from browser_pages import box, ready, shoot, visit
 from orl_explore.maps.object_map import map_file, read_object_map
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import save_selection, selected
@@ -39,8 +39,7 @@ def at(page: Page, region: int, number: int = 0) -> tuple[float, float]:
 def ring(page: Page, number: int = 0) -> np.ndarray | None:
     """Where the ring of the chosen region is, pixels in the window."""
     over = page.locator(".over").nth(number)
-    text, frame = over.get_attribute("data-ring"), over.bounding_box()
-    assert frame is not None
+    text, frame = over.get_attribute("data-ring"), box(over)
     return np.array([frame["x"], frame["y"]]) + np.array(text.split(), float) if text else None
 
 
@@ -67,8 +66,7 @@ def lasso(page: Page, number: int = 0, size: float = 0.49) -> None:
     """Draw around the middle of a map, with the button that also clicks."""
     page.locator(".over").nth(number).evaluate("map => map.scrollIntoView({ block: 'center' })")
     page.wait_for_timeout(300)
-    frame = page.locator(".over").nth(number).bounding_box()
-    assert frame is not None
+    frame = box(page.locator(".over").nth(number))
     x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
     for turn, (dx, dy) in enumerate([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -0.9)]):
         page.mouse.move(x + dx * size * frame["width"], y + dy * size * frame["height"], steps=6)
@@ -227,8 +225,7 @@ def test_points_slide_from_one_encoder_to_the_other(page, address, runs):
     open_map(page, address, encoder="stage1", versus="stage3", view="slide")
 
     def place():  # on the map, wherever the page is scrolled to
-        frame = page.locator(".over").bounding_box()
-        assert frame is not None
+        frame = box(page.locator(".over"))
         return np.subtract(at(page, left), (frame["x"], frame["y"]))
 
     before = place()
@@ -407,10 +404,7 @@ def test_a_map_colored_by_similarity_follows_the_click(page, address, runs):
 def test_equal_scales_and_most_of_the_window(page, address, runs):
     table = read_object_map(Run(runs / "one"), "stage3").table.set_index("region_id")
     open_map(page, address)
-    frame = page.locator(".over").bounding_box()
-    main = page.get_by_test_id("stMainBlockContainer").bounding_box()
-    assert frame is not None
-    assert main is not None
+    frame, main = box(page.locator(".over")), box(page.get_by_test_id("stMainBlockContainer"))
     assert frame["height"] >= 0.6 * 800
     assert frame["width"] > 0.85 * main["width"]
     one, other = ends(runs)

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from browser_pages import at, ids_of, ready, shoot, tick, visit
+from browser_pages import at, box, ids_of, ready, shoot, tick, visit
 from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
 from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
@@ -70,9 +70,8 @@ def test_every_page_in_the_dark_and_on_narrow_screens(window, address, look):
         background = tab.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 150) == (scheme == "dark")
         shoot(tab, f"{name}-{look}")
-        title = tab.get_by_role("heading", level=1).bounding_box()
+        title = box(tab.get_by_role("heading", level=1))
         header = tab.get_by_test_id("stHeader").bounding_box()
-        assert title is not None
         assert (
             header is None or title["y"] >= header["y"] + header["height"] - 8 or header["height"] < 8 or width > 1100
         )
@@ -263,7 +262,7 @@ def test_search_with_a_picture_and_with_a_box_on_it(page, address, runs, tmp_pat
     shown = dialog.get_by_alt_text("the picture to search with")
     expect(shown).to_be_visible(timeout=60_000)
     expect(dialog.get_by_role("button", name="1.000").first).to_be_visible(timeout=60_000)
-    frame = shown.bounding_box()
+    frame = box(shown)
     page.mouse.move(frame["x"] + 5, frame["y"] + 5)
     page.mouse.down()
     page.mouse.move(frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2, steps=5)

@@ -7,7 +7,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from orl_explore.runs.run import Run
 
@@ -49,6 +49,15 @@ def ids_of(runs: Path) -> list[int]:
     return Run(runs / "one").images().table["image_id"].tolist()
 
 
+def box(shown: Locator) -> FloatRect:
+    """Where something is in the window, pixels; there is no such place while it is drawn anew."""
+    for _ in range(100):
+        if found := shown.bounding_box():
+            return found
+        shown.page.wait_for_timeout(100)
+    raise AssertionError(f"{shown} has no place in the window")
+
+
 def at(page: Page, chart: int, x: float, y: float) -> tuple[float, float]:
     """Where a point of a Plotly chart's axes is in the window, pixels; the chart is scrolled into view."""
     plot = page.locator(".js-plotly-plot").nth(chart)
@@ -67,8 +76,7 @@ def at(page: Page, chart: int, x: float, y: float) -> tuple[float, float]:
 def tick(page: Page, table: Locator, row: int, height: int = 36) -> None:
     """Tick a row of a table, which is drawn on a canvas: its box is in the first column."""
     table.scroll_into_view_if_needed()
-    frame = table.bounding_box()
-    assert frame is not None
+    frame = box(table)
     page.mouse.click(frame["x"] + 16, frame["y"] + 36 + height * row + height / 2)
     ready(page)
 
@@ -77,8 +85,7 @@ def draw_around_everything(page: Page, chart: int) -> None:
     """Draw a lasso along the border of a chart whose mouse is set to it."""
     area = page.locator(".js-plotly-plot").nth(chart).locator(".nsewdrag")
     area.scroll_into_view_if_needed()
-    frame = area.bounding_box()
-    assert frame is not None
+    frame = box(area)
     for number, (x, y) in enumerate([(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.05)]):
         page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"], steps=8)
         if number == 0:
