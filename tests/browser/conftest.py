@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, sync_playwright
 
-from browser_pages import ROOT, wait_for
+from browser_pages import ROOT, WATCH, wait_for
 from orl_explore.maps import object_map
 from orl_explore.runs.region_embeddings import read_region_embeddings
 from orl_explore.runs.run import Run
@@ -56,10 +56,10 @@ def browser() -> Iterator[Browser]:
         made.close()
 
 
-@pytest.fixture(scope="module")
-def runs(finished: Run, tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two finished runs, "one" and "two"."""
-    folder = tmp_path_factory.mktemp("browser") / "runs"
+@pytest.fixture(scope="session")
+def two_runs(finished: Run, tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two finished runs, "one" and "two". For reading only."""
+    folder = tmp_path_factory.mktemp("browser")
     for name in ("two", "one"):
         run = Run(shutil.copytree(finished.path, folder / name))
         vectors = run.read_array("region_embeddings").astype(
@@ -80,22 +80,43 @@ def runs(finished: Run, tiny: Config, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(runs: Path) -> Iterator[str]:
-    """A dashboard over the runs."""
+@pytest.fixture(scope="session")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Path]]:
+    """A dashboard for all modules, as it takes ten seconds to get warm: its address, log, and the folder it is over."""
     with socket.create_server(("localhost", 0)) as server:
         port = server.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", "--server.headless=true"]
-    log = runs.parent / "app.log"
+    folder = tmp_path_factory.mktemp("dashboard")
+    log, runs = folder / "app.log", folder / "runs"
     with log.open("w") as file:
         app = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"ORL_RUNS": str(runs)}, stdout=file, stderr=file)
     try:
         wait_for(f"http://localhost:{port}", app, log)
-        yield f"http://localhost:{port}"
+        yield f"http://localhost:{port}", log, runs
     finally:
         app.terminate()
         app.wait()
-    said = log.read_text()
+
+
+@pytest.fixture(scope="module")
+def runs(dashboard: tuple[str, Path, Path], two_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two runs, which a module can change, in the dashboard's folder.
+
+    That is a link: what the dashboard still does with the runs of the module before, it does with their files.
+    """
+    _, _, link = dashboard
+    link.unlink(missing_ok=True)
+    link.symlink_to(shutil.copytree(two_runs, tmp_path_factory.mktemp("runs") / "runs"))
+    return link
+
+
+@pytest.fixture(scope="module")
+def address(dashboard: tuple[str, Path, Path], runs: Path) -> Iterator[str]:
+    """The address of the dashboard over the runs."""
+    address, log, _ = dashboard
+    before = len(log.read_text())
+    yield address
+    said = log.read_text()[before:]
     assert "Stack (most recent call last)" not in said  # a warning about our own calls, for nobody who reads
     assert "Traceback" not in said
 
@@ -116,6 +137,26 @@ BROKEN = "() => [...document.images].filter(img => img.complete && !img.naturalW
 """Addresses of the pictures on the page that could not be shown."""
 
 
+FORGET = """try {
+    if (!sessionStorage.orlTab) localStorage.clear();
+    sessionStorage.orlTab = 'begun';
+} catch { /* about:blank has no storage */ }"""
+
+
+@pytest.fixture(scope="module")
+def reader(browser: Browser) -> BrowserContext:
+    """Has Streamlit's scripts, which take as long to fetch and compile as a page; a new tab forgets all else."""
+    made = new_reader(browser)
+    made.add_init_script(FORGET)
+    return made
+
+
+def new_reader(browser: Browser, **options: Any) -> BrowserContext:
+    made = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
+    made.add_init_script(WATCH)
+    return made
+
+
 @pytest.fixture
 def window(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Open windows, each of a reader by himself: `window(color_scheme="dark")`.
@@ -124,9 +165,13 @@ def window(browser: Browser) -> Iterator[Callable[..., Page]]:
     """
     complaints: list[str] = []
     tabs: list[Page] = []
+    readers: list[BrowserContext] = []
 
-    def open_window(**options: Any) -> Page:
-        tab = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options).new_page()
+    def open_window(known: BrowserContext | None = None, **options: Any) -> Page:
+        if known is None:
+            known = new_reader(browser, **options)
+            readers.append(known)
+        tab = known.new_page()
         tab.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("requestfailed", lambda request: None if "localhost" in request.url else complaints.append(request.url))
@@ -135,16 +180,17 @@ def window(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     yield open_window
     broken = [source for tab in tabs for source in tab.evaluate(BROKEN)]
-    for tab in tabs:
-        tab.context.close()
+    for opened in (*tabs, *readers):
+        opened.close()
     assert not complaints
     assert not broken, f"pictures that cannot be shown: {broken}"
 
 
 @pytest.fixture
-def page(window: Callable[..., Page]) -> Page:
-    """One of them."""
-    return window()
+def page(window: Callable[..., Page], reader: BrowserContext) -> Page:
+    """One of them, which need not be by itself."""
+    reader.clear_cookies()
+    return window(reader)
 
 
 @pytest.fixture

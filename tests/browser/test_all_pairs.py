@@ -102,7 +102,7 @@ def test_five_quick_presses(page, address, run):
     expect(page.locator(".one .whole").first).to_be_visible()
     shoot(page, "all_pairs-one")
     expect(page.locator(".one figcaption").first).to_be_in_viewport()  # the decision is above the fold
-    page.wait_for_timeout(1500)
+    ready(page)
     page.keyboard.type("axaax")  # without a pause between them
     deck(page, "Pair 6 of")  # at once
     found = wait_for(run, 5)

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from browser_pages import draw_around_everything, ready, shoot, visit
+from browser_pages import draw_around_everything, ready, settled, shoot, visit
 from orl_explore.runs.run import Run
 from training.embed_regions import embed_regions_by
 
@@ -28,7 +28,7 @@ def test_a_category_and_its_boxes(page, address):
     shoot(page, "compare-objects")
     choice = page.get_by_test_id("stSelectbox").filter(has_text="Category").locator("input")
     choice.scroll_into_view_if_needed()
-    page.wait_for_timeout(500)  # a list that is open closes when the page scrolls
+    settled(page)  # a list that is open closes when the page scrolls
     choice.click()
     option = page.get_by_role("option").nth(1)
     name = option.inner_text()

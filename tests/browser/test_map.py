@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser_pages import box, ready, shoot, visit
+from browser_pages import box, ready, settled, shoot, visit
 from orl_explore.maps.object_map import map_file, read_object_map
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import save_selection, selected
@@ -36,6 +36,12 @@ def at(page: Page, region: int, number: int = 0) -> tuple[float, float]:
     return found[0], found[1]
 
 
+def answered(page: Page) -> None:
+    """Wait until the map has said what it wants, which it keeps back until a click is answered, and has it."""
+    page.wait_for_function("!window.orlMap.wanted.length")
+    settled(page)
+
+
 def ring(page: Page, number: int = 0) -> np.ndarray | None:
     """Where the ring of the chosen region is, pixels in the window."""
     over = page.locator(".over").nth(number)
@@ -46,14 +52,13 @@ def ring(page: Page, number: int = 0) -> np.ndarray | None:
 def click(page: Page, region: int, number: int = 0) -> int:
     """Click a region's point; the one that is then chosen: that, or one on top of it."""
     page.locator(".over").nth(number).evaluate("map => map.scrollIntoView({ block: 'center' })")
-    page.wait_for_timeout(300)
+    settled(page)
     place = at(page, region, number)
     page.mouse.move(*place, steps=3)
     page.mouse.click(*place)
     field = page.get_by_role("spinbutton", name="Region")
     expect(field).not_to_have_value("")
-    page.wait_for_timeout(500)
-    ready(page)
+    settled(page)
     chosen = int(field.input_value())
     assert np.hypot(*np.subtract(at(page, chosen, number), place)) < 12
     marked = ring(page, number)
@@ -65,7 +70,7 @@ def click(page: Page, region: int, number: int = 0) -> int:
 def lasso(page: Page, number: int = 0, size: float = 0.49) -> None:
     """Draw around the middle of a map, with the button that also clicks."""
     page.locator(".over").nth(number).evaluate("map => map.scrollIntoView({ block: 'center' })")
-    page.wait_for_timeout(300)
+    settled(page)
     frame = box(page.locator(".over").nth(number))
     x, y = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
     for turn, (dx, dy) in enumerate([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -0.9)]):
@@ -114,8 +119,7 @@ def test_crops_asked_for_around_a_click_do_not_undo_it(page, address, runs):
         page.evaluate(want, next(others))
         field = page.get_by_role("spinbutton", name="Region")
         expect(field).not_to_have_value("")
-        page.wait_for_timeout(1500)
-        ready(page)
+        answered(page)
         chosen = int(field.input_value())
         assert np.hypot(*np.subtract(at(page, chosen), place)) < 12
         assert f"region={chosen}" in page.url
@@ -154,7 +158,7 @@ def test_what_the_map_says_is_heard_once(page, address, runs):
         click(page, region)
     sent.clear()
     page.evaluate("() => window.orlMap.dispatchEvent(new CustomEvent('want', { detail: [33] }))")
-    page.wait_for_timeout(1500)
+    answered(page)
     found = [re.search(rb'"wanted":\s*(\[[^\]]*\])', frame) for frame in sent]
     assert [match[1] for match in found if match] == [b"[33]"]
 
@@ -174,8 +178,7 @@ def test_what_is_asked_for_just_after_a_button_does_not_undo_it(page, address):
             }""",
             20 + turn,
         )
-        page.wait_for_timeout(1500)
-        ready(page)
+        answered(page)
         expect(page.get_by_role("heading", name=re.compile("Selection"))).to_have_count(0)
         assert "selected=" not in page.url
 
@@ -267,17 +270,14 @@ def test_the_crop_under_the_mouse_and_crops_in_place_of_dots(page, address, runs
         page.wait_for_timeout(150)
     x, y = at(page, left)
     page.mouse.move(5, 5)
-    page.wait_for_timeout(2000)
-    ready(page)
-    shown = page.evaluate(
+    page.wait_for_function(  # a photograph has more colors than a dot
         f"""([x, y]) => {{
             const picture = {FIND}.querySelector('canvas'), {{left, top}} = picture.getBoundingClientRect();
             const pixels = picture.getContext('2d').getImageData(x - left - 12, y - top - 12, 24, 24).data;
-            return new Set(Array.from(new Uint32Array(pixels.buffer))).size;
+            return new Set(Array.from(new Uint32Array(pixels.buffer))).size > 50;
         }}""",
-        [x, y],
+        arg=[x, y],
     )
-    assert shown > 50  # a photograph has more colors than a dot
     shoot(page, "object_map-crops")
 
 

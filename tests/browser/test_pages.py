@@ -8,10 +8,10 @@ from collections import Counter
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from browser_pages import at, box, ids_of, ready, shoot, tick, visit
+from browser_pages import at, box, ids_of, ready, settled, shoot, tick, visit
 from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
 from orl_explore.runs.run import Run
 from orl_explore.ui.shell import PAGES
@@ -28,9 +28,32 @@ NEEDED = {
 """What a page is looked at for, which is above the fold when it is opened."""
 
 
+def check_look(page: Page, name: str, *, dark: bool) -> None:
+    """The title stands clear of the header, nothing is wider than the screen, no figure is cut off."""
+    width = page.viewport_size["width"]
+    background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 150) == dark
+    title = box(page.get_by_role("heading", level=1))
+    header = page.get_by_test_id("stHeader").bounding_box()
+    assert header is None or title["y"] >= header["y"] + header["height"] - 8 or header["height"] < 8 or width > 1100
+    wide = "[...document.querySelectorAll('.stMain *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+    names = page.evaluate(f"{wide}.map(e => e.className + ' ' + e.textContent.slice(0, 40))")
+    assert page.evaluate("document.querySelector('.stMain').scrollWidth") <= width, (name, names)
+    figures = "[...document.querySelectorAll('[data-testid=stMetricValue] *')]"
+    assert page.evaluate(f"{figures}.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)") == []
+
+
 @pytest.mark.parametrize("name", [page.name for page in PAGES])
 def test_every_page_has_a_link(page, address, name):
+    """It is opened in the dark, and looked at by day."""
+    page.emulate_media(color_scheme="dark")
     visit(page, address, run="one", page=name)
+    shoot(page, f"{name}-dark")
+    check_look(page, name, dark=True)
+    page.emulate_media(color_scheme="light")
+    expect(page.get_by_test_id("stApp")).to_have_css("background-color", "rgb(255, 255, 255)")
+    settled(page)
+    check_look(page, name, dark=False)
     title = next(page.title for page in PAGES if page.name == name)
     expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)
@@ -57,31 +80,13 @@ def test_every_page_has_a_link(page, address, name):
     assert not [name for name in names if name.startswith("<")]  # a button that is nothing but its icon
 
 
-LOOKS = {"dark": ("dark", 1280), "1024": ("light", 1024), "390": ("light", 390)}
-
-
-@pytest.mark.parametrize("look", LOOKS)
-def test_every_page_in_the_dark_and_on_narrow_screens(window, address, look):
-    """The title stands clear of the header, nothing is wider than the screen, no figure is cut off."""
-    scheme, width = LOOKS[look]
-    tab = window(color_scheme=scheme, viewport={"width": width, "height": 800})
+@pytest.mark.parametrize("width", [1024, 390])
+def test_every_page_on_narrow_screens(window, address, width):
+    tab = window(viewport={"width": width, "height": 800})
     for name in (page.name for page in PAGES):
         visit(tab, address, run="one", page=name)
-        background = tab.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
-        assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 150) == (scheme == "dark")
-        shoot(tab, f"{name}-{look}")
-        title = box(tab.get_by_role("heading", level=1))
-        header = tab.get_by_test_id("stHeader").bounding_box()
-        assert (
-            header is None or title["y"] >= header["y"] + header["height"] - 8 or header["height"] < 8 or width > 1100
-        )
-        wide = (
-            "[...document.querySelectorAll('.stMain *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
-        )
-        names = tab.evaluate(f"{wide}.map(e => e.className + ' ' + e.textContent.slice(0, 40))")
-        assert tab.evaluate("document.querySelector('.stMain').scrollWidth") <= width, (name, names)
-        figures = "[...document.querySelectorAll('[data-testid=stMetricValue] *')]"
-        assert tab.evaluate(f"{figures}.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)") == []
+        shoot(tab, f"{name}-{width}")
+        check_look(tab, name, dark=False)
 
 
 # ---- what a person does --------------------------------------------------------------------------------------------
@@ -158,7 +163,7 @@ def test_a_step_is_one_step_of_the_history_and_takes_the_tab_along(page, address
     visit(page, address, run="one", page="pairs", image=ids[3], tab="why-are-these-two-alike", look="colors")
     box = page.get_by_label("Box A, by its region_id")
     box.scroll_into_view_if_needed()
-    page.wait_for_timeout(500)
+    settled(page)
     before = page.evaluate("history.length")
     for number in (1, 2):
         page.keyboard.press("n")

@@ -35,14 +35,47 @@ def visit(page: Page, address: str, /, **query: object) -> None:
     expect(page.get_by_text("could not be drawn")).to_have_count(0)
 
 
+WATCH = """(() => {
+    const seen = window.orlSeen = { said: 0, heard: -1, changed: 0 };
+    const changed = () => { seen.changed = performance.now(); };
+    window.WebSocket = class extends WebSocket {
+        constructor(...address) {
+            super(...address);
+            this.addEventListener('message', () => { seen.heard = performance.now(); });
+        }
+        send(message) {
+            seen.said = performance.now();
+            super.send(message);
+        }
+    };
+    new MutationObserver(changed).observe(document, { subtree: true, childList: true, attributes: true });
+    for (const act of ['pointermove', 'pointerdown', 'pointerup', 'wheel', 'keydown', 'input', 'scroll', 'popstate'])
+        addEventListener(act, changed, { capture: true, passive: true });
+})()"""
+"""Keeps when a page last said something to the server, heard of it, and was changed: drawn, scrolled or used."""
+
+SETTLED = """quiet => {
+    const { said, heard, changed } = window.orlSeen;
+    return document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+        && said < heard && performance.now() - Math.max(heard, changed) > quiet
+        && [...document.images].every(image => image.complete);
+}"""
+QUIET = 250
+"""Milliseconds after which a page that was changed stays as it is: it says within them what a person did."""
+
+
+def settled(page: Page) -> None:
+    """Wait until the server has answered all that the page has said, and what it answered is drawn.
+
+    With its pictures: the server forgets those that a page no longer shows.
+    """
+    page.wait_for_function(SETTLED, arg=QUIET, timeout=120_000)
+
+
 def ready(page: Page) -> None:
-    """Wait until Streamlit has stopped running."""
+    """Wait until a page of the dashboard is drawn."""
     page.wait_for_selector("h1", timeout=60_000)
-    done = "document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
-    page.wait_for_function(done, timeout=120_000)
-    page.wait_for_timeout(500)
-    # The server forgets pictures that a page no longer shows: whoever goes on before they have come finds none.
-    page.wait_for_function("[...document.images].every(image => image.complete)", timeout=60_000)
+    settled(page)
 
 
 def ids_of(runs: Path) -> list[int]:
@@ -62,7 +95,7 @@ def at(page: Page, chart: int, x: float, y: float) -> tuple[float, float]:
     """Where a point of a Plotly chart's axes is in the window, pixels; the chart is scrolled into view."""
     plot = page.locator(".js-plotly-plot").nth(chart)
     plot.scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
+    settled(page)
     place = plot.evaluate(
         """(plot, [x, y]) => {
             const {xaxis, yaxis} = plot._fullLayout, frame = plot.getBoundingClientRect();
@@ -96,5 +129,5 @@ def draw_around_everything(page: Page, chart: int) -> None:
 def shoot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
-    page.wait_for_timeout(500)  # for charts to be drawn
+    settled(page)
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
