@@ -15,7 +15,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +23,8 @@ import pytest
 import torch
 import torchvision
 
+from commands import CLI, do, torchrun
+from commands import Command as Process
 from export_files import fiftyone
 from orl_explore.images.opening import open_images
 from orl_explore.practice.benchmark_folders import write_imagefolder, write_voc, write_voc2012
@@ -74,6 +75,8 @@ WHOLE_RUN = {
     **{f"stage2.{key}": value for key, value in STAGE2.items()},
     "stage3.patch_size": 16,
 }
+LITTLE = "--stage2.encoder_size=64"
+"""Of an encoder that has a size of its own: a dozen times as quick."""
 PROTOCOLS = {
     "voc07": {"costs": [1], "folds": 2},
     "voc07-lowshot": {"k": [1, 2], "samples": 1, "costs": [1]},
@@ -330,11 +333,15 @@ class Session:
         if arguments.command == "scenes":
             words += [f"--count={MANY}", "--size=64", "--disguise"]  # of a few kinds: two images of each
         elif arguments.command == "explore":
-            words += ["--no-app", *settings("explore")]
+            words += ["--no-app", *settings("explore"), LITTLE]
         elif arguments.takes_settings:
             small = settings(arguments.command, getattr(arguments, "protocol", ()))
             shapes = tuple(f"{word}=" for word in given if word.endswith(".encoder.backbone"))  # not a size: it stays
             words += [word for word in small if not shapes or not word.startswith(shapes)]
+            if arguments.command == "embed-regions":
+                words += ["--limit=20"]
+            elif arguments.command == "stage2" and "embedded" in given:
+                words += [LITTLE]
             if command.words[0] != "torchrun" and arguments.command != "config":
                 words += ["--devices=1"]
         return words
@@ -351,7 +358,10 @@ class Session:
             for path in _missing({_path(word) for word in words if re.match(r"runs/\w+:stage", word)}):
                 self.supplies.stages_of_a_run(path, STAGES)  # another run's encoder
             print("$ orl", shlex.join(words))
-            self.codes[command.number] = _torchrun(words) if command.words[0] == "torchrun" else cli.main(words)
+            if command.words[0] == "torchrun":
+                self.codes[command.number] = Process(*torchrun(), *CLI, *words, log=Path("torchrun.log")).wait()
+            else:
+                self.codes[command.number] = cli.main(words)
         return self.codes[command.number]
 
     def lay_out(self, arguments: Namespace) -> None:
@@ -392,18 +402,6 @@ def _builds_on(words: list[str], earlier: list[str]) -> bool:
     return any(made in (path, *path.parents) for path in map(_path, words))
 
 
-def _environment() -> dict[str, str]:
-    of_make = re.compile(r"MAKE|MFLAGS|(APP|ARGS|FAISS|PHOTOS|VENV)$")
-    own = {name: value for name, value in os.environ.items() if not of_make.match(name)}
-    return own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def _torchrun(words: list[str]) -> int:
-    """Run `orl` in two processes."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run([*launcher, "-m", "training.cli", *words], env=_environment(), check=False).returncode
-
-
 @pytest.fixture(scope="session")
 def supplies(tmp_path_factory: pytest.TempPathFactory) -> Supplies:
     return Supplies(tmp_path_factory.mktemp("supplies"))
@@ -434,16 +432,18 @@ def test_a_printed_command_works(command, sessions, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", {one.text: one for one in COMMANDS if one.is_script}.values(), ids=str)
-def test_a_printed_script_works(command, supplies, tmp_path):
+def test_a_printed_script_works(command, supplies, tmp_path, monkeypatch):
     words = [word.replace("~/", "home/") for word in command.words[1:]]
     supplies.photographs(tmp_path / words[words.index("--images") + 1])
-    script = [sys.executable, str(ROOT / words[0]), *words[1:], "--epochs", "1"]
-    assert subprocess.run(script, cwd=tmp_path, env=_environment(), check=False).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    do(ROOT / words[0], *words[1:], "--epochs", 1, log=tmp_path / "log")
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.words[0] == "make"], ids=str)
 def test_make_knows_what_is_printed(command):
     if shutil.which("make") is None:
         pytest.skip("no make here")
-    done = subprocess.run(["make", "--dry-run", *command.words[1:]], cwd=ROOT, env=_environment(), check=False)
+    of_make = re.compile(r"MAKE|MFLAGS|(APP|ARGS|FAISS|PHOTOS|VENV)$")
+    own = {name: value for name, value in os.environ.items() if not of_make.match(name)}
+    done = subprocess.run(["make", "--dry-run", *command.words[1:]], cwd=ROOT, env=own, check=False)
     assert done.returncode == 0

@@ -186,7 +186,7 @@ def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
             remade = list(dict.fromkeys([*remade, name]))
             _remember_remade(run, remade)
     if not is_main_process():
-        raise SystemExit  # the first process goes on alone
+        raise SystemExit(0)  # the first process goes on alone
     summary = judge(run, config)
     show_objects(run, config)
     if overwrite:
