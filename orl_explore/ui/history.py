@@ -3,8 +3,8 @@
 Streamlit adds a step for every change that the server makes: a page that was opened with a link would add one for each
 of its defaults, a click that opens another page would take three, and *Back* would lead to where it came from.
 
-And a link to another page that is clicked out of a field (tapped: with no time between press and release) waits for a
-moment: Streamlit sends what was typed last, behind the click, and with it the page that the reader is about to leave.
+And a link to another page that is clicked out of a field waits for a moment, and while the server is at work: Streamlit
+sends what was typed last, behind the click, and with it the page that the reader is about to leave.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ SCRIPT = b"""<script>
     addEventListener('focusout', event => {
         if (event.target.matches?.('input, textarea')) left = performance.now();
     }, true);
+    const follow = (link, until) => {  // what is said while the server is at work takes the place of what was typed
+        const { testScriptState } = document.querySelector('[data-testid=stApp]')?.dataset ?? {};
+        if (testScriptState === 'running' && performance.now() < until) setTimeout(follow, 50, link, until);
+        else (link.isConnected ? link : [...document.links].find(other => other.href === link.href) ?? link).click();
+    };
     addEventListener('click', event => {
         const link = event.target.closest?.('a[href]');
-        if (!link || performance.now() - left > 100 || event.ctrlKey || event.metaKey || event.shiftKey) return;
+        if (!link || performance.now() - left > 400 || event.ctrlKey || event.metaKey || event.shiftKey) return;
         event.preventDefault();
         event.stopImmediatePropagation();
-        setTimeout(() => link.click(), 150);
+        left = -Infinity;
+        setTimeout(follow, 150, link, performance.now() + 3000);
     }, true);
 })();
 </script>
