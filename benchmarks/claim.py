@@ -282,7 +282,7 @@ def main() -> None:
         parser.error(f"{', '.join(same)} is stage 3 as it is with these settings: leave it out")
     if unknown := [name for name in names if name not in ARMS]:
         parser.error(f"no such arm: {', '.join(unknown)}")
-    if arguments.data == "photographs" and not arguments.images:
+    if arguments.data == "photographs" and not arguments.images and not arguments.table:
         parser.error("--images names the COCO jsons of the photographs")
     called = arguments.name or arguments.data
     work, results = arguments.work / called, arguments.results / called
