@@ -2,7 +2,7 @@
 
 Every seed has its own images and its own stages 1 and 2; every arm trains one more encoder on them. All encoders are
 judged on images that nothing was trained on: objects of known instances and, for practice scenes, of new ones. An arm
-that is done is a json and an npz, kept with this file's tables; whatever is stopped goes on where it was when the
+that is done is a json and an npz, kept with this file's tables; training that is stopped goes on where it was when the
 command is typed again, also with more arms or seeds. Tables say which arms are missing.
 
     python benchmarks/claim.py scenes                          practice scenes, the main arms, seeds 1 2 3
