@@ -48,6 +48,7 @@ def by_hand(code: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_command_is_put_together_by_hand():
     assert by_hand('f"run `orl map {run.path}` first"')
     assert not by_hand("f\"run `{typed('map', run.path)}` first\"")

@@ -24,6 +24,7 @@ from orl_explore.settings import Stage3Settings
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_a_large_run_in_small(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     make = __import__("make_large_run").make_large_run

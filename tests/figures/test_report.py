@@ -76,6 +76,7 @@ def test_it_asks_nobody_and_names_no_folder(run, tmp_path):
     assert str(run.images().roots[0]) not in text
 
 
+@pytest.mark.slow
 def test_the_map_is_the_best_encoders_as_on_the_page(run, tiny, monkeypatch):
     monkeypatch.setattr(object_map, "umap_layout", flat_layout)
     show_objects(run, tiny)  # the last step of `orl run`

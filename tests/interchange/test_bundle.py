@@ -20,6 +20,7 @@ from training.exporting import export
 from training.importing import import_files
 
 
+@pytest.mark.slow
 def test_a_bundle_starts_stage_3_elsewhere(finished, images, annotations, tmp_path, tiny):
     export(finished, "bundle", tmp_path / "b.zip")
     run = import_files(tmp_path / "run", [tmp_path / "b.zip"], images=[annotations])

@@ -190,6 +190,7 @@ def test_orl_run_trains_what_the_name_needs(run, changed, monkeypatch):
 # ---- orl evaluate --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_evaluate_takes_the_same_names(run, tiny):
     names = ["untrained", "stage1@2", "runs/one:stage3", "embedded"]
     found = runner.evaluate(run, tiny, ["retrieval"], encoders=names)
@@ -221,6 +222,7 @@ def test_how_an_encoder_is_fed_is_part_of_what_it_is(tiny):
 # ---- the dashboard -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_embedded_encoder_is_compared(run, monkeypatch, visit):
     monkeypatch.setenv("ORL_RUNS", str(run.path.parent))
     shutil.copytree(run.path, run.path.parent / "two")

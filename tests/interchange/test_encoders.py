@@ -191,6 +191,7 @@ def weights_of(folder):
     return path
 
 
+@pytest.mark.slow
 def test_the_rest_goes_on_without_stage_1(mined, monkeypatch, visit, tmp_path, capsys):
     run, config = mined
     stage3.run(run, config)

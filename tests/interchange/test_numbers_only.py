@@ -120,6 +120,7 @@ def test_prefixes_in_any_order_keep_the_projector(order, tmp_path):
     assert difference(read_encoder(tmp_path / "a.torch")[0], encoder()) == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(
     wrappers=st.lists(st.sampled_from(["state_dict", "model", "base_model", "trunk", "classy_state_dict"]), max_size=5),

@@ -236,6 +236,7 @@ def test_pickled_code_is_never_run(tmp_path, monkeypatch):
     assert not Path("been-here").exists()
 
 
+@pytest.mark.slow
 def test_bombs_and_damage_are_refused(tmp_path):
     torch.save(plain(), tmp_path / "a.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:-5000])

@@ -104,6 +104,7 @@ def scenes(draw) -> tuple[ImageSet, pd.DataFrame]:
     return image_set(objects, ids), regions_of(regions)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(scenes(), st.integers(0, 99))
 def test_what_holds_of_any_pairs(scene, seed):

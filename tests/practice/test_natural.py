@@ -180,6 +180,7 @@ def accuracy_on_new_instances(sprites, columns=slice(None)):
     return np.mean(label[~new][distance.argmin(axis=1)] == label[new])
 
 
+@pytest.mark.slow
 def test_color_and_texture_are_a_hint_to_a_category_and_no_more():
     rng, sprites = np.random.default_rng(0), []
     for label, (name, make) in enumerate(CATEGORIES.items()):

@@ -147,6 +147,7 @@ def test_damaged(mined):
         read_reviews(mined)
 
 
+@pytest.mark.slow
 def test_threads_lose_nothing(mined):
     pairs = [pair_at(mined, row) for row in range(24)]
     with ThreadPoolExecutor(8) as pool:
@@ -301,6 +302,7 @@ SAID = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(SAID, max_size=5))
 def test_any_words_in_any_order_are_as_in_a_dictionary(mined, said):

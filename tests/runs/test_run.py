@@ -189,6 +189,7 @@ with Run(sys.argv[1]).lock():
 """
 
 
+@pytest.mark.slow
 def test_lock_keeps_others_out_until_its_process_ends(run):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

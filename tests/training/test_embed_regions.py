@@ -64,6 +64,7 @@ def test_what_stage_2_mined_with_is_taken(copy, tiny, monkeypatch):
     np.testing.assert_array_equal(found.vectors, copy.read_array("region_embeddings")[found.region_ids])
 
 
+@pytest.mark.slow
 def test_every_encoder_sees_boxes_faded_as_stage_2_saw_them(with_encoder, annotations, tiny_yaml, tmp_path):
     """A sample that leaves images out, in shards of three images; and what is made unfaded is not taken for it."""
     overrides = ["--stage2.min_side=8", "--stage2.mask_outside=0.5", "--stage2.shard_images=3"]

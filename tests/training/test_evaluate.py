@@ -269,6 +269,7 @@ def test_before_anything_is_trained_no_encoder_is_judged(scenes, tmp_path):
     assert not shown(summary)
 
 
+@pytest.mark.slow
 def test_the_encoder_that_mined_is_judged_and_embeds_once(scenes, tmp_path, monkeypatch, capsys):
     run = Run(tmp_path)
     run.set_images(scenes, ["scenes"])

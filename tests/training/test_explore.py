@@ -37,6 +37,7 @@ def no_map(monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 def test_exploring_a_folder(annotations, options, no_map, tmp_path, capsys):
     run = explore(Run(tmp_path / "run"), [annotations], overrides=options)
     assert is_explored(run)

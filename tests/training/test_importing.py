@@ -109,6 +109,7 @@ def test_weights_leave_it_to_the_run_how_an_untrained_network_starts(imported, e
     assert found == dataclasses.replace(encoder_settings, init="torchvision")
 
 
+@pytest.mark.slow
 def test_an_import_begins_stage_2(new_run, tmp_path, annotations, capsys):
     # A backbone of another project stands in for stage 1: its settings are the run's, and the table of keys is shown.
     from training import stage2
@@ -135,6 +136,7 @@ def test_an_import_begins_stage_2(new_run, tmp_path, annotations, capsys):
     assert run.finished("stage2")
 
 
+@pytest.mark.slow
 def test_masks_of_a_data_set_fade_what_is_around_objects(with_encoder, annotations, tiny_yaml, tmp_path):
     """The objects of the scenes as another tool's boxes: stage 2 goes on with them, and the same pairs come of none."""
     overrides = ["--stage2.min_side=8"]

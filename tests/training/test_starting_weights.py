@@ -108,6 +108,7 @@ def test_a_transformer_that_cannot_see_the_patches(new_run, changed):
     assert networks.target.training
 
 
+@pytest.mark.slow
 def test_the_whole_of_stage_3(unfinished, changed, given):
     """Begun with stage 1's encoder, recorded, skipped when done, and refused with another start."""
     run = unfinished("stage3")

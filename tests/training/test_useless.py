@@ -57,6 +57,7 @@ def test_a_dead_encoder_is_told_before_boxes_are_searched(value, answer, new_run
     assert not run.file("proposals").exists()
 
 
+@pytest.mark.slow
 def test_a_learning_rate_far_too_high_is_said(new_run, changed, capsys):
     run = new_run()
     config = changed("stage1", base_lr=4000.0, epochs=12)

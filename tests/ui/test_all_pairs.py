@@ -56,6 +56,7 @@ def test_the_address_decides(run, visit, decks, text):
     assert [card["pair"] for card in shown] == AllPairs(run).numbers(query, count=24).tolist()
 
 
+@pytest.mark.slow
 def test_widgets_change_the_address(run, visit, decks):
     app = visit()
     app.selectbox(key="all pairs relation").select("mixed").run()

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from orl_explore.errors import OrlError
 from orl_explore.judging import objects
@@ -38,6 +39,7 @@ def test_objects_come_first(embedded, visit):
     assert names <= {"CSV"}
 
 
+@pytest.mark.slow
 def test_the_category_and_the_box_of_the_address(embedded, visit):
     category = visit().dataframe[0].value["category"].iloc[-1]
     region = int(embedded.read("regions")["region_id"].iloc[5])
@@ -117,6 +119,7 @@ def test_a_verdict_is_by_all_figures_that_are_clear():
 NAMES = ("background", "=SUM(1)", "<b>x</b>", "$x$", "a" * 60, "🚢", "", "other", "a,b", "1", "unlabeled")
 
 
+@pytest.mark.slow
 def test_categories_of_any_name(embedded, visit):
     table = embedded.read("objects")
     codes = pd.factorize(table["category"])[0]

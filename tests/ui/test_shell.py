@@ -105,6 +105,7 @@ def test_every_page_with_a_single_image(runs, visit):
         assert not app.exception
 
 
+@pytest.mark.slow
 def test_every_page_without_labels(runs, visit):
     run = Run(runs / "one")
     run.write("objects", run.read("objects").iloc[:0])

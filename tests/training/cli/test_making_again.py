@@ -34,6 +34,7 @@ def test_requirements_come_first(stage, orl, copy, monkeypatch):
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_the_old_one_stands_until_the_end(orl, copy, finished, monkeypatch):
     before = files(copy.path / "stage1")
     step = TwinTraining.training_step
@@ -60,6 +61,7 @@ def test_the_old_one_stands_until_the_end(orl, copy, finished, monkeypatch):
     assert outputs(copy, "stage1") == outputs(finished, "stage1")
 
 
+@pytest.mark.slow
 def test_stale_pairs_are_refused(orl, copy):
     """Stage 1 made anew: neither stage 2 nor stage 3 goes on as if nothing was."""
     copy.clear("stage3")

@@ -13,6 +13,7 @@ from training import pipeline
 from training.config import load_config
 
 
+@pytest.mark.slow
 def test_stages_one_by_one(orl, tmp_path, annotations, tiny_yaml, finished):
     """What the commands do is what the functions do; the config is needed once."""
     path = tmp_path / "run"
@@ -29,6 +30,7 @@ def test_stages_one_by_one(orl, tmp_path, annotations, tiny_yaml, finished):
     assert "is finished: skipped" in err
 
 
+@pytest.mark.slow
 def test_overwrite(orl, copy):
     assert orl("stage1", copy.path, "--stage1.epochs", 3, "--overwrite")[0] == 0
     assert load_config(copy.path / "config.yaml").stage1.epochs == 3
