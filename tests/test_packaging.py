@@ -125,6 +125,7 @@ def imports(path: Path) -> set[str]:
     return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared_and_the_other_way_round():
     own = {"orl_explore", "training", *sys.stdlib_module_names}
     modules = {module.partition(".")[0] for path in PACKAGES for module in imports(path)} - own

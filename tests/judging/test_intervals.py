@@ -113,6 +113,7 @@ def test_intervals_of_a_share_are_as_wide_as_the_binomial_says():
     assert (low, high) == pytest.approx((0.504, 0.696), abs=0.012)
 
 
+@pytest.mark.slow
 def test_coverage():
     """Of 95 % intervals of simulated data about 95 % hold what the data were drawn from."""
     rng = np.random.default_rng(0)
@@ -143,6 +144,7 @@ def test_coverage_of_average_precision():
     assert by_values <= held
 
 
+@pytest.mark.slow
 def test_coverage_of_items_that_share_images():
     """Ten items of an image that are all right or all wrong tell as much as one: as 40 images, not as 400 items."""
     rng = np.random.default_rng(1)

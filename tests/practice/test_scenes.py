@@ -82,6 +82,7 @@ def test_annotations_are_coco_and_masks_agree_with_boxes(tmp_path):
     assert [a["id"] for a in content["annotations"]] == list(range(1, len(content["annotations"]) + 1))
 
 
+@pytest.mark.slow
 def test_train_and_test_share_no_instance(tmp_path):
     train = read(make_scenes(tmp_path / "train", count=60, size=64, instances=8, holdout=0.25, part="train"))
     test = read(make_scenes(tmp_path / "test", count=60, size=64, instances=8, holdout=0.25, part="test"))

@@ -166,6 +166,7 @@ def _review_some(path, rows, start):
         save_review(run, pair_at(run, row), verdict="rejected")
 
 
+@pytest.mark.slow
 def test_processes_lose_nothing(mined):
     context = multiprocessing.get_context("fork")
     start = context.Barrier(3)
@@ -242,6 +243,7 @@ def test_nothing_left(mined):
         apply_reviews(mined, pairs, reviews)
 
 
+@pytest.mark.slow
 def test_stage3_heeds_them(mined, changed, monkeypatch):
     rejected, added = pair_at(mined, 0), unchosen(mined)
     config = changed("stage3", reviews="use")

@@ -315,6 +315,7 @@ def test_refused_overrides(arguments, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @given(st.sampled_from([key for key, _ in flat(Config().as_dict())]), st.data())
 def test_a_slip_of_the_finger_is_recognized(key, data):
     name = key.rpartition(".")[2]
@@ -339,6 +340,7 @@ def test_every_setting_is_explained():
     assert "Learning rate at a batch of 512" in text
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.floats(1e-6, 10), st.one_of(st.none(), st.floats(-1, 1)))
 def test_yaml_keeps_every_digit(seed, rate, similarity):
     config = Config(seed=seed, stage1=Stage1Settings(base_lr=rate))

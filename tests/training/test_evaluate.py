@@ -165,6 +165,7 @@ def test_collapse_and_unfinished_epochs(tmp_path):
     assert evaluate.training_figures(run, "stage3") == {}
 
 
+@pytest.mark.slow
 def test_summary_is_written_as_strict_json_and_is_the_same_again(full):
     run, summary = full
     file = run.path / "evaluation" / "summary.json"

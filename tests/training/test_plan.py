@@ -86,6 +86,7 @@ def test_memory_of_stage_2_does_not_grow(finished, monkeypatch):
     assert many["neighbors"].memory == 24_000 * PER_IMAGE + (24_000 + 4096) * 2 * 16 * 4
 
 
+@pytest.mark.slow
 def test_more_epochs_and_more_accumulation(finished, tiny_yaml):
     """Twice the epochs, twice the images; in two passes, less memory, and the same checkpoints."""
     settings = ["--stage1.epochs=4", "--stage1.accumulate=2"]

@@ -11,6 +11,7 @@ from stage_runs import metrics, outputs
 from training import stage1
 
 
+@pytest.mark.slow
 def test_same_seed_same_run(new_run, tiny, finished, changed):
     again, other = new_run("again"), new_run("other")
     torch.manual_seed(99)  # the global generator has no say

@@ -116,6 +116,7 @@ def test_neighbors_by_an_index_are_recorded(unfinished, changed, finished, capsy
     assert outputs(run, "stage2") == outputs(finished, "stage2")
 
 
+@pytest.mark.slow
 def test_region_embeddings_are_float32_as_published(unfinished, changed, finished):
     assert finished.read_array("region_embeddings").dtype == np.float16
     run = unfinished("stage2")

@@ -66,6 +66,7 @@ def test_steps_by_hand(stage, networks, steps, accumulate, changed, new_run, unf
         torch.testing.assert_close(trained[f"networks.{name}"], tensor, atol=1e-4, rtol=1e-3, msg=name)
 
 
+@pytest.mark.slow
 def test_weights_of_the_losses(changed, unfinished, finished):
     run = unfinished("stage3")
     stage3.run(run, changed("stage3", image_weight=0.5, intra_weight=2.0, inter_weight=0.0))

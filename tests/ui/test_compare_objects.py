@@ -56,6 +56,7 @@ def test_the_category_and_the_box_of_the_address(embedded, visit):
         assert f"No box is on an object called '{wanted}': " in text(visit(category=wanted))
 
 
+@pytest.mark.slow
 def test_a_look_at_another_box(embedded, visit):
     app = visit()
     (button, *_) = [button for button in app.button if str(button.key).startswith("compare look at B")]

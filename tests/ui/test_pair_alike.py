@@ -68,6 +68,7 @@ def test_a_link_to_boxes_that_are_not_there(run, visit, drawn, boxes):
     assert drawn["encoders"]
 
 
+@pytest.mark.slow
 def test_other_encoders_and_views(run, visit, drawn):
     app = visit(ALIKE)
     (choice,) = app.multiselect

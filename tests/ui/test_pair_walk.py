@@ -80,6 +80,7 @@ def test_what_the_browser_gets_and_says(run, ids, visit, monkeypatch):
     assert sorted(read_reviews(run)["verdict"]) == ["accepted", "rejected"]
 
 
+@pytest.mark.slow
 def test_boxes_on_nothing_are_called_unlabeled(run, ids):
     names = set()
     for image_id in ids:

@@ -74,6 +74,7 @@ def test_stale_pairs_are_refused(orl, copy):
     assert copy.stage("stage3")["inputs"]["encoder"] == copy.stage("stage1")["outputs"]["encoder"]
 
 
+@pytest.mark.slow
 def test_more_epochs_say_what_they_cost(orl, copy):
     copy.note("stage1", seconds=7200.0)
     code, _, err = orl("stage1", copy.path, "--stage1.epochs", 4)

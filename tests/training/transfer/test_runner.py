@@ -163,6 +163,7 @@ def test_what_is_typed_wrong_is_explained(copy, capsys, words, message):
     assert not list((copy.path / "evaluation").glob("transfer/*"))
 
 
+@pytest.mark.slow
 def test_command_judges_and_prints(copy, capsys):
     words = ["evaluate", str(copy.path), "--protocol", "knn", "--protocol", "retrieval", "--knn.k", "[3]"]
     assert cli.main([*words, "--encoder", "random", str(copy.encoder_file("stage1")), "--json"]) == 0
