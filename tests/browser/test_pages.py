@@ -161,8 +161,8 @@ def test_what_lies_below_the_fold_is_drawn_when_it_is_seen(page, address, runs):
 def test_a_step_is_one_step_of_the_history_and_takes_the_tab_along(page, address, runs):
     ids = ids_of(runs)
     visit(page, address, run="one", page="pairs", image=ids[3], tab="why-are-these-two-alike", look="colors")
-    box = page.get_by_label("Box A, by its region_id")
-    box.scroll_into_view_if_needed()
+    field = page.get_by_label("Box A, by its region_id")
+    field.scroll_into_view_if_needed()
     settled(page)
     before = page.evaluate("history.length")
     for number in (1, 2):
@@ -172,8 +172,8 @@ def test_a_step_is_one_step_of_the_history_and_takes_the_tab_along(page, address
         query = parse_qs(urlsplit(page.url).query)
         assert "boxes" not in query  # those of the pair are shown, not of the one before
         # While it is drawn, the field of the pair before is there, too: the new one has to come, and that one to go.
-        expect(box.and_(page.locator(f"[value='{query['pair'][0].split('-')[0]}']"))).to_have_count(1)
-        expect(box).to_have_count(1)
+        expect(field.and_(page.locator(f"[value='{query['pair'][0].split('-')[0]}']"))).to_have_count(1)
+        expect(field).to_have_count(1)
     expect(page.get_by_text("The first three principal components")).to_be_visible()
 
 

@@ -154,3 +154,15 @@ def test_a_link_out_of_a_field(page, address, runs, pause):
     expect(page.locator(".said")).to_have_count(0)
     ready(page)
     assert read_reviews(run)["note"].tolist() == ["half a dog"]
+
+
+def test_a_link_out_of_a_field_waits_while_the_server_is_at_work(page, address):
+    visit(page, address, run="one", page="pairs")
+    state = "document.querySelector('[data-testid=stApp]').dataset.testScriptState"
+    page.get_by_placeholder("A note on this pair").focus()
+    page.evaluate(f"{state} = 'running'")
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Proposals").click(delay=200)
+    page.wait_for_timeout(600)
+    assert "/proposals" not in page.url
+    page.evaluate(f"{state} = 'notRunning'")
+    page.wait_for_url("**/proposals*")
