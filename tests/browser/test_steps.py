@@ -156,13 +156,23 @@ def test_a_link_out_of_a_field(page, address, runs, pause):
     assert read_reviews(run)["note"].tolist() == ["half a dog"]
 
 
+AT_WORK = """() => {
+    const app = document.querySelector('[data-testid=stApp]');
+    const say = state => { if (app.dataset.testScriptState !== state) app.dataset.testScriptState = state; };
+    const watch = new MutationObserver(() => say('running'));
+    watch.observe(app, { attributeFilter: ['data-test-script-state'] });
+    say('running');
+    window.idle = () => { watch.disconnect(); say('notRunning'); };
+}"""
+"""The page says that the server is at work, whatever else it does meanwhile, until `idle()`."""
+
+
 def test_a_link_out_of_a_field_waits_while_the_server_is_at_work(page, address):
     visit(page, address, run="one", page="pairs")
-    state = "document.querySelector('[data-testid=stApp]').dataset.testScriptState"
     page.get_by_placeholder("A note on this pair").focus()
-    page.evaluate(f"{state} = 'running'")
+    page.evaluate(AT_WORK)
     page.get_by_test_id("stSidebar").get_by_role("link", name="Proposals").click(delay=200)
     page.wait_for_timeout(600)
     assert "/proposals" not in page.url
-    page.evaluate(f"{state} = 'notRunning'")
+    page.evaluate("idle()")
     page.wait_for_url("**/proposals*")

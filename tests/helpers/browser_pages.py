@@ -54,14 +54,16 @@ WATCH = """(() => {
 })()"""
 """Keeps when a page last said something to the server, heard of it, and was changed: drawn, scrolled or used."""
 
-SETTLED = """quiet => {
-    const { said, heard, changed } = window.orlSeen;
+SETTLED = """([quiet, unheard]) => {
+    const { said, heard, changed } = window.orlSeen, now = performance.now();
     return document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
-        && said < heard && performance.now() - Math.max(heard, changed) > quiet
+        && (said < heard || now - said > unheard) && now - Math.max(heard, changed) > quiet
         && [...document.images].every(image => image.complete);
 }"""
 QUIET = 250
 """Milliseconds after which a page that was changed stays as it is: it says within them what a person did."""
+UNHEARD = 8000
+"""Milliseconds after which no answer comes: Streamlit gives none to a fragment's tick once its page was left."""
 
 
 def settled(page: Page) -> None:
@@ -69,7 +71,7 @@ def settled(page: Page) -> None:
 
     With its pictures: the server forgets those that a page no longer shows.
     """
-    page.wait_for_function(SETTLED, arg=QUIET, timeout=120_000)
+    page.wait_for_function(SETTLED, arg=[QUIET, UNHEARD], timeout=120_000)
 
 
 def ready(page: Page) -> None:
