@@ -17,7 +17,9 @@ from scipy import stats
 from orl_explore.judging.intervals import interval, read_resampled
 
 TESTS = {"known": "known instances", "new": "new instances"}
-BY_SEED = ("probe/known", "probe/new", "knn/new", "scene_map/new")
+HELD_OUT = "held-out images"
+"""What "known" is called where no test has new instances: in photographs, all are."""
+BY_SEED = ("probe/known", "probe/new", "knn/known", "knn/new", "scene_map/known", "scene_map/new")
 """Figures that are shown seed by seed, where there are new instances; else all."""
 STAGE3 = ("full", "again")
 """Arms that differ by the training seed alone."""
@@ -53,10 +55,14 @@ def _tests(results: Results) -> list[str]:
     return [test for test in TESTS if _measured(results, test)]
 
 
+def _called(results: Results, test: str) -> str:
+    return TESTS[test] if "new" in _tests(results) else HELD_OUT
+
+
 def _figures(folder: Path, results: Results, titles: Mapping[str, str], test: str) -> str:
     """Every figure of every arm on some test images."""
     figures, stage1 = _measured(results, test), results.get("stage1", {})
-    rows: list[list[object]] = [[TESTS[test], "seeds", *figures.values()]]
+    rows: list[list[object]] = [[_called(results, test), "seeds", *figures.values()]]
     for arm, of in results.items():
         cells = [_cell(folder, arm, of, stage1, f"{figure}/{test}") for figure in figures]
         rows.append([titles[arm], " ".join(str(seed) for seed in of), *cells])
@@ -80,14 +86,16 @@ def _gains(folder: Path, results: Results, titles: Mapping[str, str]) -> str:
                 both = sorted(set.intersection(*of))
                 cells.append(_shown(*gain(folder, first, second, both, key)) if both else "")
             if any(cells):
-                rows.append([titles[second], titles[first], TESTS[test], *cells])
+                rows.append([titles[second], titles[first], _called(results, test), *cells])
     return report.markdown_table(rows) if len(rows) > 1 else ""
 
 
 def _seeds(results: Results, titles: Mapping[str, str]) -> str:
     """Some figures of every arm, seed by seed, and how many times chance its pairs join one category."""
     keys = _keys(results)
-    rows: list[list[object]] = [["seed by seed", "seeds", *map(_named, keys), "pairs, times chance"]]
+    rows: list[list[object]] = [
+        ["seed by seed", "seeds", *(_named(results, key) for key in keys), "pairs, times chance"]
+    ]
     for arm, of in results.items():
         measured = ([one["figures"][key]["value"] for one in of.values() if key in one["figures"]] for key in keys)
         pure = [one["purity"] / one["purity_chance"] for one in of.values() if "purity" in one]
@@ -99,14 +107,14 @@ def _seeds(results: Results, titles: Mapping[str, str]) -> str:
 def _keys(results: Results) -> list[str]:
     """The figures that are shown seed by seed."""
     known = {key for of in results.values() for one in of.values() for key in one["figures"]}
-    if any(key.endswith("/new") for key in known):
+    if "new" in _tests(results):
         return [key for key in BY_SEED if key in known]
     return [key for key in (f"{figure}/known" for figure in FIGURES) if key in known]
 
 
-def _named(key: str) -> str:
+def _named(results: Results, key: str) -> str:
     figure, test = key.split("/")
-    return f"{FIGURES[figure]}, {test}"
+    return f"{FIGURES[figure]}, {test}" if "new" in _tests(results) else FIGURES[figure]
 
 
 def _trainings(results: Results, titles: Mapping[str, str]) -> str:
@@ -114,7 +122,7 @@ def _trainings(results: Results, titles: Mapping[str, str]) -> str:
     tables = {key: found for key in _keys(results) if (found := over_trainings(results, key))}
     if not tables:
         return ""
-    rows: list[list[object]] = [["more than stage 3", *map(_named, tables)]]
+    rows: list[list[object]] = [["more than stage 3", *(_named(results, key) for key in tables)]]
     for arm in (arm for arm in results if any(arm in of for of in tables.values())):
         given = (of.get(arm) for of in tables.values())
         rows.append([titles[arm], *(_shown(one[0], one[0] - one[1], one[0] + one[1]) if one else "" for one in given)])

@@ -165,15 +165,13 @@ def test_the_scatter_is_what_arms_and_seeds_leave(claim, arms, expected):
         assert found[name] == pytest.approx(of, abs=2e-3)
 
 
-def results(folder, arms):
+def results(folder, arms, tests=("known", "new")):
     """Results of seeds 1 and 2: `arms` says how many of 16 objects each arm has right with either."""
     for number, seed in enumerate((1, 2)):
         (folder / f"seed{seed}").mkdir(parents=True)
         for arm, counts in arms.items():
             items = Scored.of(np.arange(16) < counts[number])
-            figures = {
-                f"{key}/{test}": {"value": items.value()} for key in ("probe", "knn") for test in ("known", "new")
-            }
+            figures = {f"{key}/{test}": {"value": items.value()} for key in ("probe", "knn") for test in tests}
             file = folder / f"seed{seed}" / arm
             write_items(file.with_suffix(".npz"), dict.fromkeys(figures, items))
             facts = {"seed": seed, "core_seconds": 3600, "figures": figures, "stage1": f"weights of {seed}"}
@@ -192,8 +190,8 @@ def test_the_table_has_gains_over_stage_3_seeds_and_what_is_missing(claim, tmp_p
     lines = written[-1].splitlines()
     (gained,) = [line for line in lines if line.startswith("| without inter | stage 3 | new instances")]
     assert gained.split(" | ")[3].lstrip("*").startswith("+12.5, ")
-    # The probe of known and new, and kNN of new instances, seeds 1 and 2: 12 and 14 of 16; then pairs.
-    assert "| without inter | 1 2 | 75.0 / 87.5 | 75.0 / 87.5 | 75.0 / 87.5 | 6.0 / 6.0 |" in lines
+    # The probe and kNN of known and new instances, seeds 1 and 2: 12 and 14 of 16; then pairs.
+    assert f"| without inter | 1 2 |{' 75.0 / 87.5 |' * 4} 6.0 / 6.0 |" in lines
     # Left of sixteenths are 0 0, 1 -1, -1 1, whose squares sum up to 4, with two degrees of freedom: sqrt(2), t 4.303.
     half = 100 / 16 * 4.303 * 2**0.5
     (more,) = [line for line in lines if line.startswith("| without inter | +12.5, ")]
@@ -209,6 +207,21 @@ def test_the_table_has_gains_over_stage_3_seeds_and_what_is_missing(claim, tmp_p
     assert "Arms of seed 2 build on 2 different stages 1: do not compare them." in written[-1]
     with pytest.raises(SystemExit, match="no results"):
         claim["claim_table"].write(tmp_path / "nowhere", titles, "name")
+
+
+def test_photographs_are_not_called_known(claim, tmp_path, monkeypatch):
+    """All of their instances are new, and the only ones."""
+    results(tmp_path, {"stage1": (8, 8), "full": (12, 10), "intra": (12, 14)}, tests=("known",))
+    written = []
+    monkeypatch.setattr(claim["claim_table"].report, "save", lambda name, title, body: written.append(body))
+    claim["claim_table"].write(tmp_path, dict.fromkeys(("stage1", "full", "intra"), "an arm"), "name")
+    assert "known" not in written[-1]
+    heads = [line for line in written[-1].splitlines() if line.startswith(("| seed by", "| more", "| held-out"))]
+    assert heads == [
+        "| held-out images | seeds | linear probe | kNN |",
+        "| seed by seed | seeds | linear probe | kNN | pairs, times chance |",
+        "| more than stage 3 | linear probe | kNN |",
+    ]
 
 
 def test_the_figure_shows_each_arm_with_its_seeds(claim, tmp_path):

@@ -111,7 +111,7 @@ def random_pairs(
 
 
 def oracle_pairs(images: ImageSet, regions: pd.DataFrame, *, per_image: int = 10, seed: int) -> pd.DataFrame:
-    """The most that pairs can give: boxes on objects, each with a box on an object of the same category elsewhere.
+    """Pairs of one category, by the labels: boxes on objects, each with one on an object of the same kind elsewhere.
 
     The labels choose them, so that what is trained on them is no longer trained without labels.
 
