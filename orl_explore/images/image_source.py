@@ -85,14 +85,18 @@ def _is_hidden(one: str) -> bool:
     return unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp") and one not in "\u200c\u200d"
 
 
-def decoded(data: bytes) -> str:
+def decoded(data: bytes, errors: str = "strict") -> str:
     """Text in UTF-8, or in the UTF-16 that its first bytes announce, as PowerShell writes.
 
+    Args:
+        data: the text's bytes.
+        errors: what becomes of others, as in `bytes.decode`.
+
     Raises:
-        UnicodeDecodeError: it is neither.
+        UnicodeDecodeError: it is neither, and `errors` is "strict".
     """
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if utf_16 else "utf-8-sig")
+    return data.decode("utf-16" if utf_16 else "utf-8-sig", errors)
 
 
 def absolute(path: Path) -> Path:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import math
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -51,11 +52,13 @@ def read_label_files(source: ImageSource, *, orphans: bool = True) -> set[str]:
     readers = {"VOC": _read_voc, "LabelMe": _read_labelme, "YOLO": _read_yolo}
     settled: set[str] = set()
     read = None
+    closed: dict[str, str] = {}
     for kind, suffixes in KINDS.items():
-        found = _label_files(source, suffixes, orphans)
+        found = _label_files(source, suffixes, orphans, closed)
         if found.files and read is None:
-            own = readers[kind](source, found.files)
-            settled |= own
+            unread: dict[str, str] = {}
+            own = readers[kind](source, found.files, unread)
+            settled |= own | _count_unread(source, dict(found.files), unread, suffixes[0])
             read = kind if own else None
             if own and source.annotations:
                 settled.update(found.second)
@@ -67,7 +70,37 @@ def read_label_files(source: ImageSource, *, orphans: bool = True) -> set[str]:
                 f" {read} label files are"
             )
             settled.update(others)
+    for reason, folders in _by_reason(source, closed).items():
+        source.notes.append(
+            f"{_many(len(folders), 'folder')} in which label files may lie cannot be listed ({reason}), such as"
+            f" {folders[0]}: those are not read"
+        )
     return settled
+
+
+def _count_unread(source: ImageSource, owners: dict[str, int | None], unread: dict[str, str], suffix: str) -> set[str]:
+    """Count the label files of pictures that could not be read, each as an annotation if others could; their names."""
+    of_pictures = {path: reason for path, reason in unread.items() if reason and owners[path] is not None}
+    by_reason = _by_reason(source, of_pictures)
+    if source.annotations:
+        for path, reason in of_pictures.items():
+            what = f"that are whole label files, which cannot be read ({reason})"
+            item = Annotation({"image_id": owners[path]}, os.path.relpath(path, source.root), what)
+            source.annotations.append(item)
+    else:
+        source.notes += [
+            f"{_many(len(names), suffix + ' file')} named like pictures cannot be read ({reason}), such as {names[0]}"
+            for reason, names in by_reason.items()
+        ]
+    return {name for names in by_reason.values() for name in names}
+
+
+def _by_reason(source: ImageSource, paths: dict[str, str]) -> dict[str, list[str]]:
+    """Paths from the source's root, by the reasons that are given for them."""
+    found: dict[str, list[str]] = {}
+    for path, reason in paths.items():
+        found.setdefault(reason, []).append(os.path.relpath(path, source.root))
+    return found
 
 
 def _many(count: int, noun: str) -> str:
@@ -110,8 +143,8 @@ class _Found:
         return notes
 
 
-def _label_files(source: ImageSource, suffixes: Sequence[str], orphans: bool) -> _Found:
-    """Look for label files; without any of a picture there are none."""
+def _label_files(source: ImageSource, suffixes: Sequence[str], orphans: bool, closed: dict[str, str]) -> _Found:
+    """Look for label files; without any of a picture there are none. Folders that cannot be listed go to `closed`."""
     folders: dict[str, dict[str, SourceFile]] = {}
     namesakes: list[tuple[str, str]] = []
     for file in source.files:
@@ -124,13 +157,13 @@ def _label_files(source: ImageSource, suffixes: Sequence[str], orphans: bool) ->
     labeled: dict[str, str] = {}  # picture -> its label file
     second: list[str] = []
     found_otherwise: list[tuple[str, str]] = []
-    named = functools.cache(_named)  # thousands of folders may lie in one
+    named = functools.cache(functools.partial(_named, closed))  # thousands of folders may lie in one
     for folder, pictures in folders.items():
         stems = [
             (f"{place}/{name}", name.rpartition(".")[0] if suffix else name)
             for suffix in suffixes
             for place in _places(folder, suffix, named)
-            for name in _entries(place)
+            for name in _entries(place, closed)
             if name.lower().endswith(suffix) and (suffix or name in pictures or "." not in name)
         ]
         stems.sort(key=lambda item: item[1] not in pictures)  # exact names come first
@@ -161,7 +194,7 @@ def _in_other_forms(pictures: dict[str, SourceFile]) -> dict[str, SourceFile | N
 
 
 def _places(folder: str, suffix: str, named: Callable[[str, str], list[str]]) -> Iterator[str]:
-    """Where the labels of the pictures in a folder may lie; `named` is `_named`, which may remember."""
+    """Where the labels of the pictures in a folder may lie; `named` is `_named`, without its first argument."""
     if suffix:
         yield folder
     parts = folder.split("/")
@@ -173,36 +206,58 @@ def _places(folder: str, suffix: str, named: Callable[[str, str], list[str]]) ->
             return
 
 
-def _named(parent: str, path: str) -> list[str]:
+def _named(closed: dict[str, str], parent: str, path: str) -> list[str]:
     """Folders below another, by their path in small letters."""
     found = [parent]
     for name in path.split("/"):
-        found = [f"{folder}/{entry}" for folder in found for entry in _entries(folder or "/") if entry.lower() == name]
+        found = [
+            f"{folder}/{entry}"
+            for folder in found
+            for entry in _entries(folder or "/", closed)
+            if entry.lower() == name
+        ]
     return found
 
 
-def _entries(folder: str) -> list[str]:
-    """Names in a folder, sorted; none where it cannot be listed."""
+def _entries(folder: str, closed: dict[str, str]) -> list[str]:
+    """Names in a folder, sorted; none where it cannot be listed, which `closed` tells unless there is none."""
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        closed[folder] = error.strerror or type(error).__name__
         return []
 
 
-def _read(path: str) -> str | None:
+def _bytes(path: str, unread: dict[str, str]) -> bytes:
+    """What is in a file; nothing where it cannot be read, for the reason that `unread` gets: none, of a folder."""
     try:
-        return decoded(Path(path).read_bytes())
-    except (OSError, UnicodeDecodeError):
-        return None
+        return Path(path).read_bytes()
+    except IsADirectoryError:
+        unread[path] = ""
+    except OSError as error:
+        unread[path] = error.strerror or type(error).__name__
+    return b""
+
+
+def _text(path: str, unread: dict[str, str]) -> str:
+    """As `_bytes`, of a text file."""
+    try:
+        return decoded(_bytes(path, unread))
+    except UnicodeDecodeError:
+        unread[path] = "its text is not UTF-8: save it as that"
+        return ""
 
 
 # ---- YOLO ----------------------------------------------------------------------------------------------------------
 
 
-def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]]) -> set[str]:
+def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]], unread: dict[str, str]) -> set[str]:
     """Read YOLO's label files of pictures, or say that their text files are none."""
     with_picture = [path for path, image_id in files if image_id is not None]
-    lines = [line for path in with_picture[:LOOKED_AT] for line in _lines(path)]
+    looked_at = itertools.islice(filter(None, (_lines(path, unread) for path in with_picture)), LOOKED_AT)
+    lines = [line for own in looked_at for line in own]
     if not lines or 2 * sum(_yolo(line) is not None for _, line in lines) <= len(lines):
         if lines:
             source.notes.append(
@@ -211,25 +266,30 @@ def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]]) -> set[
         return {os.path.relpath(path, source.root) for path in with_picture}
     read = set()
     source.scale = 1.0
+    class_names = functools.cache(functools.partial(_class_names, source, _ClassFiles(source, set(with_picture))))
     for path, image_id in files:
-        own = list(_lines(path))
-        if image_id is None and 2 * sum(_yolo(line) is not None for _, line in own) <= len(own):
+        own = _lines(path, unread)
+        if path in unread or (image_id is None and 2 * sum(_yolo(line) is not None for _, line in own) <= len(own)):
             continue  # a list of classes, or of files
         read.add(name := os.path.relpath(path, source.root))
+        names = class_names(path.rpartition("/")[0]) if own else {}
         for number, line in own:
             where = f"line {number} of {name}"
             item = Annotation({"image_id": image_id, **(_yolo(line) or {})}, where)
             item.left_out = ORPHAN if image_id is None else "that are no YOLO labels" if len(item) == 1 else None
+            if (category := names.get(item.get("category_id"))) is not None:
+                item["category_id"] = category
+                source.categories[category] = category
             source.annotations.append(item)
-    source.categories = _class_names(source.root)
-    source.notes.append(f"annotations of {source.path}: YOLO labels in {len(with_picture):,} files")
+    count = sum(path not in unread for path in with_picture)
+    source.notes.append(f"annotations of {source.path}: YOLO labels in {count:,} files")
     return read
 
 
-def _lines(path: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate((_read(path) or "").splitlines(), 1):
-        if line.strip():
-            yield number, line
+def _lines(path: str, unread: dict[str, str]) -> list[tuple[int, str]]:
+    """Lines of a label file that are not empty, and their numbers; what is no UTF-8 in them can be no number."""
+    lines = decoded(_bytes(path, unread), "replace").splitlines()
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _yolo(line: str) -> dict[str, Any] | None:
@@ -255,53 +315,83 @@ def _yolo(line: str) -> dict[str, Any] | None:
     return None
 
 
-def _class_names(root: Path) -> dict[Any, str]:
-    """Names of classes by number, from the file that YOLO tools write into or above the folder; empty without one."""
-    for folder in (root, root.parent, root.parent.parent):
-        for name in CLASS_FILES:
-            text = _read(str(folder / name))
-            if text is None:
-                continue
-            names: Any = (
-                _yaml_names(text) if name.endswith((".yaml", ".yml")) else [line.strip() for line in text.splitlines()]
-            )
-            if isinstance(names, list):
-                names = dict(enumerate(names))
-            if names:
-                return {number: name for number, name in names.items() if name}
-    return {}
+def _class_names(source: ImageSource, files: _ClassFiles, labels: str) -> dict[Any, str]:
+    """Names of classes by number for the label files of a folder, from the nearest file that has any, at or above it.
+
+    Where the folder is not near the source's root, of those above it only two are looked at, and those about the root.
+    """
+    top = source.root.parent.parent
+    above = [Path(labels), *Path(labels).parents]
+    near = [folder for place, folder in enumerate(above) if place < 3 or folder.is_relative_to(top)]
+    return next(filter(None, map(files.names, (*near, source.root, source.root.parent, top))), {})
+
+
+class _ClassFiles:
+    """Files that name classes, each read once; a note tells of those that cannot be."""
+
+    def __init__(self, source: ImageSource, labels: Collection[str]):
+        self.source, self.labels = source, labels
+        self.found: dict[Path, dict[Any, str]] = {}
+
+    def names(self, folder: Path) -> dict[Any, str]:
+        """Names by number from a file in the folder itself; empty without one."""
+        if folder not in self.found:
+            self.found[folder] = next(filter(None, (self._read(folder / name) for name in CLASS_FILES)), {})
+        return self.found[folder]
+
+    def _read(self, path: Path) -> dict[Any, str]:
+        unread: dict[str, str] = {}
+        text = "" if str(path) in self.labels else _text(str(path), unread)
+        names: dict[int, str] = {}
+        try:
+            is_yaml = path.suffix in (".yaml", ".yml")
+            names = _yaml_names(text) if is_yaml else dict(enumerate(map(str.strip, text.splitlines())))
+        except ValueError as error:
+            unread[str(path)] = str(error)
+        if unread and os.path.lexists(path):
+            name = os.path.relpath(path, self.source.root)
+            self.source.notes.append(f"no names of classes are read from {name}: {unread[str(path)]}")
+        return {number: name for number, name in names.items() if name}
 
 
 def _yaml_names(text: str) -> dict[int, str]:
-    """The entry `names` of a YOLO data.yaml, in the few forms in which tools write it."""
-    found = re.search(r"^names\s*:[ \t]*(.*)$((?:\n(?:[ \t]+|-|\s*#).*|\n[ \t]*$)*)", text, re.MULTILINE)
-    if not found:
+    """The entry `names` of a YOLO data.yaml: a list, or names by number.
+
+    Raises:
+        ValueError: it is neither, or the text is no YAML.
+    """
+    import yaml
+
+    try:
+        content = yaml.load(text, yaml.BaseLoader)  # safe, and all is text to it, also `no` and `1.0`
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ValueError("it is no YAML" + (f", see line {mark.line + 1}" if mark else "")) from None
+    names = content.get("names") if isinstance(content, dict) else None
+    if not names:
         return {}
-    inline, block = re.sub(r"\s+#.*", "", found[1]).strip(), found[2]
-    if inline[:1] in ("[", "{"):
-        closing = "]" if inline[0] == "[" else "}"
-        entries = (inline + block).replace("\n", " ")[1:].partition(closing)[0].split(",")
-    else:
-        entries = [line.strip().removeprefix("- ") for line in block.splitlines() if not line.strip().startswith("#")]
-    names: dict[int, str] = {}
-    for entry in filter(None, (entry.strip() for entry in entries)):
-        key = re.match(r"""['"]?(\d+)['"]?\s*:\s*(.*)""", entry)
-        number, name = (int(key[1]), key[2]) if key else (len(names), entry)
-        names[number] = re.sub(r"\s+#.*", "", name).strip().strip("'\"")
-    return names
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    pairs = names.items() if isinstance(names, dict) else [(None, names)]
+    numbered = {number: name for key, name in pairs if (number := whole(key)) is not None and isinstance(name, str)}
+    if len(numbered) < len(pairs):
+        raise ValueError(
+            "`names` in it is neither a list of names nor one name for each number: quote those with a colon"
+        )
+    return {number: printable(name) for number, name in numbered.items()}
 
 
 # ---- VOC -----------------------------------------------------------------------------------------------------------
 
 
-def _read_voc(source: ImageSource, files: list[tuple[str, int | None]]) -> set[str]:
+def _read_voc(source: ImageSource, files: list[tuple[str, int | None]], unread: dict[str, str]) -> set[str]:
     """Read VOC's label files; those that were read, none where not one of them is of a picture."""
     read, pictures = set(), 0
     for path, image_id in files:
         name = os.path.relpath(path, source.root)
-        tree = _tree(path)
+        tree = _tree(_bytes(path, unread))
         if tree is None or tree.tag != "annotation":
-            if image_id is not None:
+            if image_id is not None and path not in unread:
                 source.annotations.append(Annotation({"image_id": image_id}, name, "that are no VOC label files"))
                 read.add(name)
             continue
@@ -322,13 +412,12 @@ def _read_voc(source: ImageSource, files: list[tuple[str, int | None]]) -> set[s
     return read
 
 
-def _tree(path: str) -> ElementTree.Element | None:
+def _tree(data: bytes) -> ElementTree.Element | None:
     """The root of an xml, in whatever encoding it says, of which the parser knows a few; None where it is none."""
     try:
-        data = Path(path).read_bytes()
         said = re.match(rb"""\s*<\?xml[^>]*?encoding=["']([\w.-]+)["'][^>]*?\?>""", data)
         return ElementTree.fromstring(data[said.end() :].decode(said[1].decode()) if said else data)
-    except (ElementTree.ParseError, OSError, ValueError, LookupError):
+    except (ElementTree.ParseError, ValueError, LookupError):
         return None
 
 
@@ -347,21 +436,22 @@ def _voc(thing: ElementTree.Element) -> dict[str, Any]:
 # ---- LabelMe -------------------------------------------------------------------------------------------------------
 
 
-def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]]) -> set[str]:
+def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unread: dict[str, str]) -> set[str]:
     """Read LabelMe's files of pictures; those that were one, from the source's root."""
     read: set[str] = set()
-    if not any('"shapes"' in (_read(path) or "") for path, image_id in files[:LOOKED_AT] if image_id is not None):
+    texts = filter(None, (_text(path, unread) for path, image_id in files if image_id is not None))
+    if not any('"shapes"' in text for text in itertools.islice(texts, LOOKED_AT)):
         return read  # other jsons beside pictures may be many and large
     pictures = 0
     for path, image_id in files:
-        text = _read(path) or ""
+        text = _text(path, unread)
         content: Any = None
         with contextlib.suppress(ValueError, RecursionError):
             content = json.loads(text)
         shapes = content.get("shapes") if isinstance(content, dict) else None
         name = os.path.relpath(path, source.root)
         if not isinstance(shapes, list):
-            if image_id is not None and '"shapes"' in text:
+            if image_id is not None and path not in unread and (content is None or '"shapes"' in text):
                 source.annotations.append(Annotation({"image_id": image_id}, name, "that are no LabelMe files"))
                 read.add(name)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from export_files import BOXES, VOC, add_up, pictures, write
-from orl_explore.images.label_files import _yaml_names
+from orl_explore.images.label_files import LOOKED_AT, _yaml_names
 from orl_explore.images.opening import open_images, report
+
+YOLO = "0 0.5 0.5 0.25 0.5\n"
 
 # ---- YOLO ----------------------------------------------------------------------------------------------------------
 
@@ -60,6 +63,88 @@ def test_yolo(tmp_path, picture, label, named):
 )
 def test_names_of_classes(text):
     assert _yaml_names(f"path: .\n{text}train: images\n") == {0: "cup", 1: "bus"}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("names: ['traffic light, red', 'car']", ["traffic light, red", "car"]),
+        ("names: [no, 1.0, ~, 'it''s', \"#5\"]", ["no", "1.0", "~", "it's", "#5"]),
+        ("names: {0: 'a: b', 1: 'c } d'}", ["a: b", "c } d"]),
+        ("names: ['a]', b]", ["a]", "b"]),
+        ("names: &all [a, b]\nothers: *all", ["a", "b"]),
+        ("nc: 2", []),
+        ("- names", []),
+        ("names:", []),
+    ],
+)
+def test_names_of_classes_are_those_of_yaml(text, names):
+    assert _yaml_names(text) == dict(enumerate(names))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("names: [K\u00e4fer, car]".encode("latin-1"), "its text is not UTF-8: save it as that"),
+        (b"nc: 1\nnames: [cup", "it is no YAML, see line 2"),
+        (b"names: cup", "`names` in it is neither"),
+        (b"names: [{a: b}]", "`names` in it is neither"),
+        (b"names: {cup: 0}", "`names` in it is neither"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_file_of_classes_that_cannot_be_read_is_named(tmp_path, content, reason):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    for name in "ab":
+        write(tmp_path / f"{name}.txt", YOLO)
+    if content is None:
+        (tmp_path / "data.yaml").symlink_to("gone.yaml")
+    else:
+        (tmp_path / "data.yaml").write_bytes(content)
+    images = open_images([tmp_path])
+    assert images.objects["category"].tolist() == ["category 0"] * 2
+    assert [f"no names of classes are read from data.yaml: {reason}" in note for note in images.findings.notes] == [
+        True,
+        False,
+    ]
+    write(tmp_path / "obj.names", "cup\n")
+    assert open_images([tmp_path]).objects["category"].tolist() == ["cup"] * 2
+
+
+@pytest.mark.parametrize(
+    ("files", "categories"),
+    [
+        ({"a/data.yaml": "names: [dog, cat]", "b/data.yaml": "names: [cat, dog]"}, ["dog", "cat"]),
+        ({"data.yaml": "names: [dog, cat]", "b/data.yaml": "names: [cat, dog]"}, ["dog", "cat"]),
+        ({"data.yaml": "names: [dog, cat]", "b/data.yaml": "nc: 2"}, ["dog", "dog"]),
+        ({"a/labels/classes.txt": "dog\ncat", "b/labels/train/obj.names": "cat\ndog"}, ["dog", "cat"]),
+        ({"../data.yaml": "names: [dog, cat]", "b/classes.txt": "7"}, ["dog", "7"]),
+        ({"a/data.yaml": "names: [dog, cat]"}, ["dog", "category 0"]),
+    ],
+)
+def test_classes_are_those_of_the_nearest_file(tmp_path, files, categories):
+    for part in "ab":
+        pictures(tmp_path / f"set/{part}/images/train/{part}.jpg")
+        write(tmp_path / f"set/{part}/labels/train/{part}.txt", YOLO)
+    for name, text in files.items():
+        write(tmp_path / "set" / name, text)
+    assert open_images([tmp_path / "set"]).objects["category"].tolist() == categories
+
+
+def test_labels_of_a_picture_named_classes_are_no_names(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "classes.jpg")
+    write(tmp_path / "classes.txt", YOLO)
+    assert open_images([tmp_path]).objects["category"].tolist() == ["category 0"]
+
+
+def test_what_is_no_text_spoils_its_line_alone(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    (tmp_path / "a.txt").write_bytes(YOLO.encode() + "0 0.5 0.5 0.2 0.2 # f\u00fcr\n".encode("latin-1"))
+    (tmp_path / "b.txt").write_bytes(YOLO.encode("utf-16"))
+    images = open_images([tmp_path])
+    assert len(images.objects) == 2
+    assert {one.what: one.example for one in images.findings.left_out} == {"that are no YOLO labels": "line 2 of a.txt"}
+    add_up(images)
 
 
 def test_classes_without_a_file_have_numbers(tmp_path):
@@ -158,8 +243,6 @@ def test_labelme_files_that_are_cut_or_have_no_picture(tmp_path):
 
 # ---- several -------------------------------------------------------------------------------------------------------
 
-YOLO = "0 0.5 0.5 0.25 0.5\n"
-
 
 def test_label_files_that_are_not_read_are_counted(tmp_path):
     pictures(*(tmp_path / f"images/{name}" for name in ("a.jpg", "b.jpg", "a.png")))
@@ -203,6 +286,86 @@ def test_files_without_suffix_are_labels_only_in_a_folder_of_annotations(tmp_pat
         "that are no VOC label files",
         "without a box of four numbers",
     ]
+    add_up(images)
+
+
+# ---- files that cannot be read ------------------------------------------------------------------------------------
+
+LABELME = '{"shapes": [{"label": "cup", "points": [[1, 1], [9, 9]], "shape_type": "rectangle"}]}'
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Names of files and folders that nobody may read, nor what is in them: root, who may run tests, may read all."""
+    names: set[str] = set()
+
+    def guarded(function, path):
+        if names.intersection(Path(path).parts):
+            raise PermissionError(13, "Permission denied", str(path))
+        return function(path)
+
+    for owner, name in ((Path, "read_bytes"), (os, "listdir")):
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda path=".", function=function: guarded(function, path))
+    return names
+
+
+@pytest.mark.parametrize(("suffix", "text"), [("txt", YOLO), ("xml", VOC), ("json", LABELME)])
+def test_label_files_that_cannot_be_read_are_counted(tmp_path, locked, suffix, text):
+    pictures(*(tmp_path / f"images/{name}.jpg" for name in "abc"))
+    place = {"txt": "labels", "xml": "annotations", "json": "labels"}[suffix]
+    for name in "abc":
+        write(tmp_path / place / f"{name}.{suffix}", text)
+    locked.update(f"{name}.{suffix}" for name in "ab")
+    images = open_images([tmp_path])
+    assert len(images.objects) == 1
+    counts = {one.what: (one.count, one.example) for one in images.findings.left_out}
+    what = "that are whole label files, which cannot be read (Permission denied)"
+    assert counts[what] == (2, f"{place}/a.{suffix}")
+    add_up(images)
+    locked.add(f"c.{suffix}")
+    images = open_images([tmp_path])
+    assert images.findings.given == 0
+    assert images.findings.notes == (
+        f"3 .{suffix} files named like pictures cannot be read (Permission denied), such as {place}/a.{suffix}",
+    )
+
+
+def test_labels_behind_many_files_that_are_empty_or_cannot_be_read(tmp_path, locked):
+    names = [f"{number:03}" for number in range(LOOKED_AT + 4)]
+    pictures(*(tmp_path / f"{name}.jpg" for name in names))
+    for name in names:
+        write(tmp_path / f"{name}.txt", YOLO if name > "050" else "")
+    locked.add("001.txt")
+    assert len(open_images([tmp_path]).objects) == 3
+
+
+@pytest.mark.parametrize("named", [".", "images"])
+def test_a_folder_of_labels_that_cannot_be_listed_is_named(tmp_path, locked, named):
+    pictures(*(tmp_path / f"images/train/{name}.jpg" for name in "ab"))
+    write(tmp_path / "labels/train/a.txt", YOLO)
+    locked.add("labels")
+    assert open_images([tmp_path / named]).findings.notes[0] == (
+        "1 folder in which label files may lie cannot be listed (Permission denied), such as"
+        f" {os.path.relpath(tmp_path / 'labels/train', tmp_path / named)}: those are not read"
+    )
+
+
+def test_labelme_files_that_are_empty_cut_or_in_another_encoding(tmp_path):
+    pictures(*(tmp_path / f"{name}.jpg" for name in "abcdef"))
+    write(tmp_path / "a.json", LABELME)
+    write(tmp_path / "b.json", "")
+    write(tmp_path / "c.json", '{"version"')
+    (tmp_path / "d.json").write_bytes(LABELME.replace("cup", "K\u00e4fer").encode("latin-1"))
+    write(tmp_path / "e.json", '{"camera": 7}')
+    (tmp_path / "f.json").mkdir()
+    images = open_images([tmp_path])
+    assert len(images.objects) == 1
+    assert {one.what: one.count for one in images.findings.left_out} == {
+        "that are no LabelMe files": 2,
+        "that are whole label files, which cannot be read (its text is not UTF-8: save it as that)": 1,
+    }
+    assert not any("d.json" in note for note in images.findings.notes)
     add_up(images)
 
 
