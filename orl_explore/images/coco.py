@@ -47,7 +47,7 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise OrlError(f"{path} is no COCO file (it has no list `images`): pass one, or the images' folder")
     images = content["images"]
-    keys = [_id_and_name(path, number, image) for number, image in enumerate(images)]
+    keys = _told_apart([_id_and_name(path, number, image) for number, image in enumerate(images)], images)
     annotations, categories = content.get("annotations") or [], content.get("categories") or []
     if not isinstance(annotations, list) or not isinstance(categories, list):
         raise OrlError(f"{path}: `annotations` and `categories` must be lists: is it a COCO file?")
@@ -83,7 +83,7 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
             if size := _size(image):
                 source.sizes[image_id] = size
         labels = _labels(image)
-        if whole(image["id"]) is None:
+        if whole(image["id"]) != image_id:
             text = image["id"].strip()
             source.text_ids[text], labels["original_id"] = image_id, printable(text)
         source.files.append(SourceFile(found if found is not None and not reason else name, image_id, labels, reason))
@@ -107,6 +107,19 @@ def _id_and_name(path: Path, number: int, image: Any) -> tuple[int, str]:
     if found is None or not isinstance(name, str):
         raise OrlError(f"{path}: images[{number}] needs a whole number or text as `id`, and text as `file_name`")
     return found, name
+
+
+def _told_apart(keys: Sequence[tuple[int, str]], images: Sequence[Any]) -> list[tuple[int, str]]:
+    """Ids and names of images, where ids that are text and the same number, "7" and "007", are those of two images."""
+    spelled: dict[int, set[str]] = {}
+    for (image_id, _), image in zip(keys, images, strict=True):
+        spelled.setdefault(image_id, set()).add(str(image["id"]).strip())
+    told_apart = []
+    for (image_id, name), image in zip(keys, images, strict=True):
+        text = image["id"].strip() if isinstance(image["id"], str) else str(image_id)
+        other = len(spelled[image_id]) > 1 and text != str(image_id)
+        told_apart.append((path_id(text) if other else image_id, name))
+    return told_apart
 
 
 def _name_of_url(url: Any) -> Any:

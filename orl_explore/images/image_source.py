@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class ImageSource:
     notes: list[str] = field(default_factory=list)
 
 
+WHOLE: Final = re.compile(r"([+-]?\d+)(?:\.0*)?")
+
+
 def printable(name: str) -> str:
     """A name with what is not valid Unicode in it replaced by question marks."""
     return name.encode("utf-8", "replace").decode()
@@ -114,12 +118,14 @@ def path_id(name: str) -> int:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number of 64 bits, also one that is written as text or as a fraction: 1, "1", 1.0; None: it is none."""
+    """A whole number of 64 bits, also one that is written as text or as a fraction: 1, "1", 1.0; None: it is none.
+
+    Text is digits, perhaps with a sign, and with zeros behind a point: what else Python takes for a number, such as
+    "1_1" or "12e4", is a name.
+    """
     if type(value) is str:
-        try:
-            value = int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
-        except ValueError:
-            return None
+        written = WHOLE.fullmatch(value.strip())
+        value = int(written[1]) if written and len(written[1]) < 30 else None
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and abs(value) < 2**63 else None

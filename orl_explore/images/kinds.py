@@ -92,6 +92,13 @@ _BEGINNINGS: Final = (
     (b"\x1aE\xdf\xa3", "video"),
     (b"PK\x03\x04", "zip archive"),
 )
+_PICTURES: Final = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+)
 
 
 class Unusable(Exception):
@@ -103,6 +110,15 @@ def unread(name: str) -> str | None:
     dot = name.rfind(".")
     kind = UNREAD.get(name[dot:].lower()) if dot > 0 else None
     return f"unsupported kind: {kind} ({name[dot:].lower()})" if kind else None
+
+
+def picture_kind(data: bytes) -> str | None:
+    """What kind of picture begins with these 32 bytes, among those that are read; None: none that is known by them."""
+    if own := brands(data):
+        return "HEIC" if own & _HEIF else "AVIF" if own & _AVIF else None
+    if data[:4] == b"RIFF":
+        return "WebP" if data[8:12] == b"WEBP" else None
+    return next((kind for beginning, kind in _PICTURES if data.startswith(beginning)), None)
 
 
 def brands(data: bytes) -> set[bytes]:

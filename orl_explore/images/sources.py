@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,10 +14,12 @@ from orl_explore.images.annotation_files import ANNOTATION_SUFFIXES, annotation_
 from orl_explore.images.coco import open_coco, read_json
 from orl_explore.images.file_names import FileNames, existing_path, list_files
 from orl_explore.images.image_source import ImageSource, SourceFile, absolute, decoded, path_id
-from orl_explore.images.kinds import SUFFIXES, unread
+from orl_explore.images.kinds import SUFFIXES, picture_kind, unread
 from orl_explore.images.label_files import read_label_files
 from orl_explore.images.locating import FOLDERS, Located, locate
 from orl_explore.images.tool_exports import open_cvat, open_export
+
+RUN_MANIFEST: Final = "run.json"
 
 
 def open_source(path: Path, root: Path | None, label_field: str | None = None) -> ImageSource:
@@ -65,28 +68,19 @@ def _open_folder(path: Path, root: Path | None, label_field: str | None) -> Imag
     folder_path, path = path, absolute(path)
     files: list[SourceFile] = []
     annotations: list[str] = []
-    seen: set[str] = set()  # real paths: a link to a parent folder would otherwise never end
-
-    def unreadable(error: OSError) -> None:
-        name = os.path.relpath(error.filename, path)
-        files.append(SourceFile(name, path_id(name), reason=f"cannot be read: {error.strerror}"))
-
-    for folder, subfolders, names in os.walk(path, onerror=unreadable, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+    notes: list[str] = []
+    for at, names in _folders(path, files, notes):
         for name in names:
             if name.startswith("."):
                 continue
+            relative = f"{at}{name}"
             looked_at = name.lower().endswith(SUFFIXES)
+            reason = None
             if name.lower().endswith(ANNOTATION_SUFFIXES):
-                annotations.append((Path(folder) / name).relative_to(path).as_posix())
-            reason = None if looked_at else unread(name)
+                annotations.append(relative)
+            elif not looked_at:
+                reason = unread(name) or _why_not_read(path / relative)
             if looked_at or reason:
-                relative = (Path(folder) / name).relative_to(path).as_posix()
                 files.append(SourceFile(relative, path_id(relative), reason=reason))
     source = ImageSource(folder_path, path, sorted(files, key=lambda file: file.name))
     settled = read_label_files(source)
@@ -97,8 +91,69 @@ def _open_folder(path: Path, root: Path | None, label_field: str | None) -> Imag
         named.notes.append(f"{folder_path} holds no pictures: {found.sources[0]} in it is read")
         named.files += files
         return named
-    source.notes += [*found.notes(folder_path), *map_notes(folder_path, [file.name for file in source.files])]
+    source.notes += [*notes, *found.notes(folder_path), *map_notes(folder_path, [file.name for file in source.files])]
     return source
+
+
+def _folders(path: Path, files: list[SourceFile], notes: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below one, as what its files' names begin with, and the names in it; each once.
+
+    Folders are read by their own names before those that links give them, whichever comes first, as labels lie beside
+    them under these. Runs are left out: their pictures are made of those that are there.
+    """
+    links, seen = [str(path)], set[str]()  # real paths: a link to a parent folder would otherwise never end
+    again, runs = list[str](), list[str]()
+
+    def unreadable(error: OSError) -> None:
+        name = os.path.relpath(error.filename, path)
+        files.append(SourceFile(name, path_id(name), reason=f"cannot be read: {error.strerror}"))
+
+    for start in links:  # grows
+        for folder, subfolders, names in os.walk(start, onerror=unreadable):
+            at = "" if folder == str(path) else f"{os.path.relpath(folder, path)}/"
+            if (real := os.path.realpath(folder)) in seen:
+                again.append(at)
+                subfolders.clear()
+                continue
+            if at and _is_run(folder, names):
+                runs.append(at)
+                subfolders.clear()
+                continue
+            seen.add(real)
+            visible = sorted(name for name in subfolders if not name.startswith("."))
+            linked = [name for name in visible if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114
+            links += [f"{folder}/{name}" for name in linked]
+            subfolders[:] = [name for name in visible if name not in linked]
+            yield at, names
+    if again:
+        links_lead = "link leads" if len(again) == 1 else "links lead"
+        notes.append(f"{len(again):,} {links_lead} to what has another name, such as {again[0]}: not read twice")
+    if runs:
+        runs_are = "run is" if len(runs) == 1 else "runs are"
+        notes.append(f"{len(runs):,} {runs_are} no pictures: left out, such as {runs[0]}")
+
+
+def _is_run(folder: str, names: Sequence[str]) -> bool:
+    """Whether a folder is one that `orl` has made."""
+    if RUN_MANIFEST not in names:
+        return False
+    try:
+        content = json.loads(Path(folder, RUN_MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format", "stages"} <= content.keys()
+
+
+def _why_not_read(path: Path) -> str | None:
+    """Why something without a picture's suffix is not read, where it may be one; None where it is something else."""
+    if not path.is_file():  # a pipe would wait to be written to
+        return "a link to what is not there" if path.is_symlink() and not path.exists() else None
+    try:
+        with path.open("rb") as file:
+            kind = picture_kind(file.read(32))
+    except OSError:
+        return None
+    return kind and f"a {kind} file whose name does not end as one's: give it such a suffix"
 
 
 def _open_list(path: Path, root: Path | None) -> ImageSource:

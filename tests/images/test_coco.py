@@ -24,7 +24,10 @@ def write_json(folder, ids, annotation_ids, **more):
     return path
 
 
-@pytest.mark.parametrize("ids", [["img_1", "img_2"], ["a/b.jpg", "7b1e-x", "ü"], ["x", 3], ["1.5", "nan"]])
+@pytest.mark.parametrize(
+    "ids",
+    [["img_1", "img_2"], ["a/b.jpg", "7b1e-x", "ü"], ["x", 3], ["1.5", "nan"], ["1_11", "11_1"], ["12e4", 120000]],
+)
 def test_ids_that_are_any_text(ids, tmp_path):
     images = open_images([write_json(tmp_path, ids, [*ids, ids[0], f" {ids[0]} "])])
     assert images.findings.used == images.findings.given == len(ids) + 2
@@ -34,6 +37,28 @@ def test_ids_that_are_any_text(ids, tmp_path):
     kept = images.table["original_id"].dropna().tolist()
     assert kept == [text for text in ids if isinstance(text, str)]
     assert "image ids of a.json are text: they get numbers" in "\n".join(images.findings.lines())
+
+
+@pytest.mark.parametrize(
+    ("ids", "numbers"),
+    [
+        (["007", "008"], [7, 8]),  # one spelling each: numbers
+        (["7", "8.0", "+9"], [7, 8, 9]),
+        (["007", "07", "7", 8], [None, None, 7, 8]),  # several spellings of one: names, but for the number itself
+        (["120000", "120000.0"], [120000, None]),
+    ],
+)
+def test_ids_that_are_numbers_as_text(ids, numbers, tmp_path):
+    """Each annotation is on the image that is spelled as it is."""
+    images = open_images([write_json(tmp_path, ids, [one for n, one in enumerate(ids) for _ in range(n + 1)])])
+    found = images.table["image_id"]
+    assert found.is_unique
+    assert images.skipped.empty
+    assert all(number in (None, one) for number, one in zip(numbers, found, strict=True))
+    assert images.objects["image_id"].value_counts()[found].tolist() == [n + 1 for n in range(len(ids))]
+    assert images.table.get("original_id", found[:0]).dropna().tolist() == [
+        text for text, number in zip(ids, numbers, strict=True) if number is None
+    ]
 
 
 def test_a_json_cut_down_to_some_images_keeps_their_annotations(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -42,6 +43,52 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "set/link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/back").symlink_to(tmp_path / "set")
     assert list(open_images([tmp_path / "set"]).table["file_name"]) == ["a.png", "link/e.png"]
+
+
+def test_folders_go_by_their_own_names(tmp_path):
+    """A link that comes first in the alphabet takes no labels away, as these lie beside the folder's own name."""
+    save(tmp_path / "set/images/a.png")
+    save(tmp_path / "set/images/b.png")
+    (tmp_path / "set/labels").mkdir()
+    (tmp_path / "set/labels/a.txt").write_text("0 0.5 0.5 0.2 0.2")
+    (tmp_path / "set/all").symlink_to(tmp_path / "set/images")
+    (tmp_path / "set/deep/er").mkdir(parents=True)
+    (tmp_path / "set/deep/er/again").symlink_to(tmp_path / "set/images")
+    images = open_images([tmp_path / "set"])
+    assert list(images.table["file_name"]) == ["images/a.png", "images/b.png"]
+    assert len(images.objects) == 1
+    assert "2 links lead to what has another name, such as all/: not read twice" in "\n".join(images.findings.notes)
+
+
+def test_what_may_be_pictures_is_counted(tmp_path):
+    """A link into a drive that is not there, and pictures whose names do not say so; not what is anything else."""
+    for number, name in enumerate(["a.png", "b.png", "no_suffix", "b.jpg_large", "c.jpg.download", "d.png ", "x.jpg~"]):
+        save(tmp_path / "there.png")
+        (tmp_path / "there.png").rename(tmp_path / name)
+        with (tmp_path / name).open("ab") as file:
+            file.write(bytes([number]))  # no copies
+    (tmp_path / "drive").symlink_to("/not/mounted/2019")
+    (tmp_path / "Makefile").write_text("all:")
+    (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
+    images = open_images([tmp_path])
+    assert list(images.table["file_name"]) == ["a.png", "b.png"]
+    reasons = dict(zip(images.skipped["file_name"], images.skipped["reason"], strict=True))
+    assert reasons.pop("drive") == "a link to what is not there"
+    assert reasons.keys() == {"no_suffix", "b.jpg_large", "c.jpg.download", "d.png ", "x.jpg~"}
+    assert {reason.partition(":")[0] for reason in reasons.values()} == {"a PNG file whose name does not end as one's"}
+
+
+def test_runs_among_pictures_are_none(tmp_path):
+    save(tmp_path / "a.png")
+    for name, manifest in {"run": {"format": 2, "stages": {}}, "other": {"format": 2}, "broken": None}.items():
+        save(tmp_path / name / "b.png")
+        (tmp_path / name / "run.json").write_text("{" if manifest is None else json.dumps(manifest))
+    images = open_images([tmp_path])
+    assert sorted(images.table["file_name"]) == ["a.png", "broken/b.png", "other/b.png"]
+    assert "1 run is no pictures: left out, such as run/" in "\n".join(images.findings.notes)
+    save(tmp_path / "run/c.png")
+    assert len(open_images([tmp_path / "run"]).table) == 2  # where a person says so
 
 
 def test_ids_are_stable_and_safe(tmp_path):
