@@ -81,6 +81,9 @@ def annotation_files(folder: Path, names: Sequence[str]) -> AnnotationFiles:
     for name in sorted(names):
         suffix = PurePath(name).suffix.lower()
         beginning = b"" if suffix in TABLES else _beginning(folder / name)
+        if beginning is None:
+            found.others.setdefault(suffix, []).append(name)
+            continue
         may_be_source = suffix in (".json", ".xml") and MARKS.search(beginning) and (tried < TRIED or found.sources)
         tried += bool(may_be_source)
         if may_be_source and _is_source(folder / name):
@@ -90,12 +93,12 @@ def annotation_files(folder: Path, names: Sequence[str]) -> AnnotationFiles:
     return found
 
 
-def _beginning(path: Path) -> bytes:
+def _beginning(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
             return file.read(BEGINNING)
     except OSError:
-        return b""
+        return None
 
 
 def _is_source(path: Path) -> bool:

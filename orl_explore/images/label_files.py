@@ -299,10 +299,10 @@ def _yolo(line: str) -> dict[str, Any] | None:
     """
     words = line.split()
     try:
-        numbers = [float(word) for word in words[1:]]
+        first, *numbers = map(float, words)
     except ValueError:
         return None
-    category = whole(words[0])
+    category = whole(first)  # which numpy.savetxt writes as 0.0e+00
     if category is None or not all(-1 <= number <= 2 for number in numbers):
         return None
     visible = numbers[6::3] if len(numbers) % 3 == 1 else []
@@ -403,7 +403,8 @@ def _read_voc(source: ImageSource, files: list[tuple[str, int | None]], unread: 
         for number, thing in enumerate(tree.iter("object")):
             item = Annotation({"image_id": image_id, **_voc(thing)}, f"object {number} of {name}")
             item.left_out = ORPHAN if image_id is None else None
-            source.categories.setdefault(item.get("category_id"), str(item.get("category_id")))
+            if (category := item.get("category_id")) is not None:
+                source.categories[category] = category
             source.annotations.append(item)
     if not pictures:
         source.annotations.clear()
@@ -464,8 +465,9 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
             where = f"shapes[{number}] of {name}"
             item = Annotation({"image_id": image_id}, where, ORPHAN if image_id is None else None)
             if isinstance(shape, dict):
-                item["category_id"] = category = printable(str(shape.get("label")))
-                source.categories[category] = category
+                if shape.get("label") is not None:
+                    item["category_id"] = category = printable(str(shape["label"]))
+                    source.categories[category] = category
                 with contextlib.suppress(TypeError, ValueError):  # without a box, it will be counted as such
                     item.update(_labelme(shape))
             source.annotations.append(item)

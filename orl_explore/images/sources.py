@@ -91,7 +91,8 @@ def _open_folder(path: Path, root: Path | None, label_field: str | None) -> Imag
         named.notes.append(f"{folder_path} holds no pictures: {found.sources[0]} in it is read")
         named.files += files
         return named
-    source.notes += [*notes, *found.notes(folder_path), *map_notes(folder_path, [file.name for file in source.files])]
+    read = [file.name for file in source.files if file.reason is None]
+    source.notes += [*notes, *found.notes(folder_path), *map_notes(folder_path, read)]
     return source
 
 

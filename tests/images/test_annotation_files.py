@@ -91,3 +91,20 @@ def test_label_maps_among_pictures_are_counted(tmp_path):
     )
     for folder in ("JPEGImages", "SegmentationClass"):  # as it says; and who names a folder means it
         assert open_images([tmp_path / folder]).findings.notes == ()
+
+
+def test_what_is_not_read_is_no_label_map(tmp_path):
+    pictures(tmp_path / "images/a.png", tmp_path / "images/b.png")
+    write(tmp_path / "masks/a.psd", "8BPS")
+    images = open_images([tmp_path])
+    assert len(images.skipped) == 1
+    assert images.findings.notes == ()
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.xml", "x.csv"])
+def test_files_that_cannot_be_opened_are_counted(tmp_path, name):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    (tmp_path / name).symlink_to("gone")
+    assert open_images([tmp_path]).findings.notes == (
+        f"{tmp_path} holds 1 {name[1:]} file that may be annotations and cannot be read, such as {name}",
+    )

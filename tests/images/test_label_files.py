@@ -15,6 +15,7 @@ from orl_explore.images.label_files import LOOKED_AT, _yaml_names
 from orl_explore.images.opening import open_images, report
 
 YOLO = "0 0.5 0.5 0.25 0.5\n"
+LABELME = '{"shapes": [{"label": "cup", "points": [[1, 1], [9, 9]], "shape_type": "rectangle"}]}'
 
 # ---- YOLO ----------------------------------------------------------------------------------------------------------
 
@@ -153,6 +154,14 @@ def test_classes_without_a_file_have_numbers(tmp_path):
     assert open_images([tmp_path]).objects["category"].tolist() == ["category 3"]
 
 
+def test_classes_as_numpy_writes_them(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    write(tmp_path / "a.txt", "1.000000000000000000e+00 5.0e-01 5.0e-01 2.5e-01 5.0e-01\n1.5 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "b.txt", YOLO)
+    write(tmp_path / "classes.txt", "cup\nbus\n")
+    assert open_images([tmp_path]).objects["category"].tolist() == ["bus", "cup"]
+
+
 def test_keypoints_behind_a_box(tmp_path):
     pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
     box, polygon = "0 0.5 0.5 0.25 0.5", "0 0 0 1 0 1 0.5 0 0.5 0 0"
@@ -227,6 +236,15 @@ def test_labelme(tmp_path):
     add_up(images)
 
 
+@pytest.mark.parametrize(("suffix", "text"), [("xml", VOC), ("json", LABELME)])
+def test_objects_without_a_category_are_counted_as_such(tmp_path, suffix, text):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    write(tmp_path / f"a.{suffix}", text.replace("<name>cup</name>", "").replace('"label": "cup"', '"label": null'))
+    images = open_images([tmp_path])
+    assert images.objects["category"].tolist() == ["category None"]
+    assert {one.what: one.count for one in images.findings.changed} == {"without a category": 1}
+
+
 def test_labelme_files_that_are_cut_or_have_no_picture(tmp_path):
     pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
     whole = {"shapes": [{"label": "cup", "points": [[1, 1], [9, 9]], "shape_type": "rectangle"}]}
@@ -290,8 +308,6 @@ def test_files_without_suffix_are_labels_only_in_a_folder_of_annotations(tmp_pat
 
 
 # ---- files that cannot be read ------------------------------------------------------------------------------------
-
-LABELME = '{"shapes": [{"label": "cup", "points": [[1, 1], [9, 9]], "shape_type": "rectangle"}]}'
 
 
 @pytest.fixture
