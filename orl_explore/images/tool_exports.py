@@ -19,6 +19,7 @@ from orl_explore.images.annotations import CANCELED, PREDICTED, SECOND
 from orl_explore.images.file_names import FileNames, Spelling, list_files
 from orl_explore.images.image_source import Annotation, Entry, ImageSource, SourceFile, path_id, printable, whole
 from orl_explore.images.kinds import SUFFIXES
+from orl_explore.images.label_columns import label_columns, unread_note
 from orl_explore.images.locating import candidate_folders, locate
 from orl_explore.images.via import via_entries, via_pictures
 
@@ -95,14 +96,17 @@ def _assemble(
 ) -> ImageSource:
     """A source of pictures that go by their paths, as those of a folder do."""
     source = ImageSource(path, root, [], scale=scale)
+    columns, source.notes = label_columns(path.name, [entry.labels for entry in entries])
+    if note := unread_note(path.name, (name for entry in entries for name in entry.unread)):
+        source.notes.append(note)
     seen: set[int] = set()
-    for entry, found, reason in zip(entries, names, reasons, strict=True):
+    for entry, labels, found, reason in zip(entries, columns, names, reasons, strict=True):
         name = entry.name if found is None else found
         image_id = path_id(name)
         if image_id in seen:
             reason = reason or "listed twice"
         seen.add(image_id)
-        source.files.append(SourceFile(name, image_id, entry.labels, reason))
+        source.files.append(SourceFile(name, image_id, labels, reason))
         if entry.size and image_id not in source.sizes:
             source.sizes[image_id] = entry.size
         for item in entry.items:
