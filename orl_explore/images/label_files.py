@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from orl_explore.images.annotations import POINTS
 from orl_explore.images.file_names import folded
 from orl_explore.images.image_source import Annotation, ImageSource, SourceFile, decoded, printable, whole
 
@@ -374,6 +375,8 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]]) -> s
             where = f"shapes[{number}] of {name}"
             item = Annotation({"image_id": image_id}, where, ORPHAN if image_id is None else None)
             if isinstance(shape, dict):
+                if shape.get("shape_type") in ("point", "points", "line", "linestrip"):
+                    item.left_out = item.left_out or POINTS
                 item["category_id"] = category = printable(str(shape.get("label")))
                 source.categories[category] = category
                 with contextlib.suppress(TypeError, ValueError):  # without a box, it will be counted as such

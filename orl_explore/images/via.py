@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from orl_explore.images.annotations import POINTS
 from orl_explore.images.image_source import Annotation, Entry
 
 CATEGORIES: Final = ("category", "class", "label", "name", "type", "object")
@@ -83,6 +84,8 @@ def _entry(path: Path, key: str, picture: Any, attribute: str | None, options: d
         value = _text(attributes.get(attribute)) if isinstance(attributes, dict) else None
         item["category_id"] = (_text(options.get(value)) or value) if value is not None else None
         with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):  # without a box, it will be counted
+            if region["shape_attributes"]["name"] in ("point", "polyline"):
+                item.left_out = POINTS
             item.update(_shape(region["shape_attributes"]))
     return entry
 
