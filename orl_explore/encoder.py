@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orl_explore.errors import OrlError
+from orl_explore.errors import OrlError, typed
 from orl_explore.nested import from_dict
 from orl_explore.settings import EncoderSettings, InputSettings
 
@@ -106,6 +106,14 @@ def inputs_from(facts: Mapping[str, Any]) -> InputSettings:
         raise ValueError(str(error)) from None
 
 
+def _again(path: Path) -> str:
+    """How to come by an encoder again: of a run, or one that a stage has kept of an epoch, by its stage."""
+    folder = path.parent.parent if path.parent.name == "encoders" else path.parent
+    if folder.name in ("stage1", "stage2", "stage3"):
+        return f"`{typed(folder.name, folder.parent, '--overwrite')}` makes it anew"
+    return "fetch it again, or make it again with what made it"
+
+
 class Encoder(nn.Module):
     """Backbone and projector; calling it gives the projector's output.
 
@@ -175,7 +183,7 @@ class Encoder(nn.Module):
         except FileNotFoundError:
             raise OrlError(f"no encoder at {path}: run `orl stage1 RUN` first") from None
         except SafetensorError as error:
-            raise OrlError(f"{path} is damaged or not a safetensors file ({error}): make it again") from None
+            raise OrlError(f"{path} is damaged or not a safetensors file ({error}): {_again(path)}") from None
         if "encoder" not in metadata:
             raise OrlError(f"{path} holds weights without this project's settings: it was not made by `orl`")
         try:
@@ -184,5 +192,5 @@ class Encoder(nn.Module):
             encoder.load_state_dict(state)
             encoder.inputs = inputs_from(facts)
         except (TypeError, LookupError, ValueError, RuntimeError):  # other settings, or other weights
-            raise OrlError(f"{path} was made by another version of this project: make it again") from None
+            raise OrlError(f"{path} was made by another version of this project: {_again(path)}") from None
         return encoder.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -219,3 +220,19 @@ def test_files_that_are_no_encoder(encoder, tmp_path, make, message):
         Encoder.load(path)
     assert str(path) in str(error.value)
     assert str(error.value).count("\n") <= 1
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("my run/stage1/encoder.safetensors", "`orl stage1 '{}/my run' --overwrite` makes it anew"),
+        ("run/stage3/encoders/epoch=4.safetensors", "`orl stage3 {}/run --overwrite` makes it anew"),
+        ("elsewhere.safetensors", "fetch it again, or make it again with what made it"),
+    ],
+)
+def test_a_cut_encoder_says_what_makes_it_again(encoder, tmp_path, place, said):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    truncated(path, encoder)
+    with pytest.raises(OrlError, match=re.escape(said.format(tmp_path))):
+        Encoder.load(path)

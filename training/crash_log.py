@@ -33,20 +33,29 @@ _OWN: Final = {
     errno.ELOOP: "its links lead in a circle",
     errno.EIO: "the disk does not answer",
     errno.ESTALE: "the disk does not answer",
+    errno.EFBIG: "no file may be that large there (`ulimit -f unlimited`, or another disk)",
     errno.EMFILE: "too many files are open: raise `ulimit -n`",
     errno.ENFILE: "too many files are open on this machine",
 }
 """What the user or the machine can put right, in words."""
+
+_OF_ANY_FILE: Final = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EFBIG)
+"""Of them, those that say enough where it is not known which file it is about."""
 
 
 def known_trouble(error: BaseException) -> str | None:
     """What is wrong with a file or the memory, in a sentence; None: that is not what it is about."""
     if isinstance(error, MemoryError):
         return "memory ran out: end other programs, or use smaller batches or fewer workers (setting workers)"
-    if not isinstance(error, OSError) or error.errno not in _OWN:
+    from orl_explore.runs.files import error_number  # with pandas, for which `orl --help` does not wait
+
+    number = error_number(error)
+    if number not in _OWN:
         return None
-    names = [str(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    return f"{' and '.join(names)}: {_OWN[error.errno]}" if names else None
+    given = (error.filename, error.filename2) if isinstance(error, OSError) else ()
+    if names := [str(os.fsdecode(name)) for name in given if isinstance(name, str | bytes)]:
+        return f"{' and '.join(names)}: {_OWN[number]}"
+    return f"a file could not be read or written: {_OWN[number]}" if number in _OF_ANY_FILE else None
 
 
 def write_crash_log(error: BaseException, arguments: Sequence[str], run: Path | None) -> Path | None:

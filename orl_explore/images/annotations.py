@@ -22,7 +22,9 @@ TWICE: Final = "that is the same as one in the file's other listing"
 SECOND: Final = "of a second annotator of the same picture"
 CANCELED: Final = "of an annotator who skipped the picture"
 PREDICTED: Final = "of a prediction, not of a person"
-BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND, CANCELED, PREDICTED)
+POINTS: Final = "that are points or lines, which have no box"
+UNREAD: Final = "of a kind that is not read"
+BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND, CANCELED, PREDICTED, POINTS, UNREAD)
 """Reasons that say nothing against the file."""
 
 NO_BOX: Final = "without a box of four numbers"

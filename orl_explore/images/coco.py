@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_source import ImageSource, SourceFile, decoded, path_id, printable, whole
+from orl_explore.images.label_columns import label_columns, unread_note
 from orl_explore.images.locating import candidate_folders, locate
 
-BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured"}
+BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured", "id", "file_name", "width", "height"}
 """Fields of a COCO image that say nothing about what it shows: not taken over as label columns."""
-
-OWN_COLUMNS: Final = {"id", "file_name", "image_id", "source", "width", "height", "content_hash", "original_id"}
-"""Fields of an image that cannot become label columns, because they are columns already."""
 
 
 def read_json(path: Path) -> Any:
@@ -65,10 +63,16 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
             f"categories of {path.name} share an id, such as {name} and {names[number]}, {number}: all its objects are"
             f" {names[number]}"
         )
+    columns, notes = label_columns(path.name, [_labels(image) for image in images])
+    source.notes += notes
+    if note := unread_note(path.name, (name for image in images for name in _unread(image))):
+        source.notes.append(note)
     owner: dict[int, str] = {}
     id_of: dict[str, int] = {}
     shared: list[str] = []
-    for (image_id, name), image, found, reason in zip(keys, images, located.names, located.reasons, strict=True):
+    for (image_id, name), image, labels, found, reason in zip(
+        keys, images, columns, located.names, located.reasons, strict=True
+    ):
         if printable(name) != name:
             reason = "file name is not valid Unicode"
         elif found is not None and image_id in owner:
@@ -82,7 +86,6 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
             owner[image_id], id_of[found] = found, image_id
             if size := _size(image):
                 source.sizes[image_id] = size
-        labels = _labels(image)
         if whole(image["id"]) != image_id:
             text = image["id"].strip()
             source.text_ids[text], labels["original_id"] = image_id, printable(text)
@@ -142,10 +145,19 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
 
 def _labels(image: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: printable(value) if isinstance(value, str) else value
+        name: value
         for name, value in image.items()
-        if isinstance(value, str | int | float) and name not in BOOKKEEPING and name not in OWN_COLUMNS
+        if isinstance(value, str | int | float)
+        and name not in BOOKKEEPING
+        and not (name == "image_id" and value == image["id"])
     }
+
+
+def _unread(image: dict[str, Any]) -> Iterator[str]:
+    """Fields that say something, and can be no label column."""
+    for name, value in image.items():
+        if isinstance(value, list | dict) and value and name not in BOOKKEEPING:
+            yield name
 
 
 def _listing_notes(source: ImageSource, shared: Sequence[str]) -> list[str]:

@@ -42,6 +42,8 @@ class Entry:
     items: list[Annotation] = field(default_factory=list)
     labels: dict[str, Any] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    unread: list[str] = field(default_factory=list)
+    """What is said of it that becomes neither an annotation nor a label, each by its name or kind."""
 
 
 @dataclass

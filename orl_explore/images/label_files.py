@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from orl_explore.images.annotations import POINTS
 from orl_explore.images.file_names import folded
 from orl_explore.images.image_source import Annotation, ImageSource, SourceFile, decoded, printable, whole
 
@@ -465,6 +466,8 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
             where = f"shapes[{number}] of {name}"
             item = Annotation({"image_id": image_id}, where, ORPHAN if image_id is None else None)
             if isinstance(shape, dict):
+                if shape.get("shape_type") in ("point", "points", "line", "linestrip"):
+                    item.left_out = item.left_out or POINTS
                 if shape.get("label") is not None:
                     item["category_id"] = category = printable(str(shape["label"]))
                     source.categories[category] = category

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from orl_explore.images.label_columns import OWN_COLUMNS
+
 NO_CATEGORY: Final = "(unlabeled)"
 """What a box on no annotated object, or on one of no category, is called; in parentheses, as a category may be called
 unlabeled."""
@@ -68,8 +70,7 @@ def label_column(images: pd.DataFrame) -> str | None:
     Args:
         images: the images table.
     """
-    ours = {"image_id", "file_name", "source", "width", "height", "content_hash", "original_id"}
-    candidates = [name for name in images.columns.tolist() if name not in ours]
+    candidates = [name for name in images.columns.tolist() if name not in OWN_COLUMNS]
     for name in sorted(candidates, key=lambda name: name != "context"):
         if name == "context" or (images[name].dtype != float and 2 <= images[name].nunique() <= 50):
             return name

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
-import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from orl_explore.errors import OrlError
-from orl_explore.images.annotations import CANCELED, PREDICTED, SECOND
+from orl_explore.images.annotations import POINTS, UNREAD
 from orl_explore.images.file_names import FileNames, Spelling, list_files
 from orl_explore.images.image_source import Annotation, Entry, ImageSource, SourceFile, path_id, printable, whole
 from orl_explore.images.kinds import SUFFIXES
+from orl_explore.images.label_columns import label_columns, unread_note
+from orl_explore.images.label_studio import is_task, rotated, task_entry
 from orl_explore.images.locating import candidate_folders, locate
 from orl_explore.images.via import via_entries, via_pictures
 
@@ -33,7 +33,7 @@ def export_kind(content: Any) -> str | None:
         if isinstance(content.get("samples"), list):
             return "FiftyOne samples"
         return None if via_pictures(content) is None else "VIA"
-    if isinstance(content, list) and content and all(_is_task(task) for task in content):
+    if isinstance(content, list) and content and all(is_task(task) for task in content):
         return "CreateML" if any(_is_createml(task) for task in content) else "Label Studio"
     return None
 
@@ -95,14 +95,17 @@ def _assemble(
 ) -> ImageSource:
     """A source of pictures that go by their paths, as those of a folder do."""
     source = ImageSource(path, root, [], scale=scale)
+    columns, source.notes = label_columns(path.name, [entry.labels for entry in entries])
+    if note := unread_note(path.name, (name for entry in entries for name in entry.unread)):
+        source.notes.append(note)
     seen: set[int] = set()
-    for entry, found, reason in zip(entries, names, reasons, strict=True):
+    for entry, labels, found, reason in zip(entries, columns, names, reasons, strict=True):
         name = entry.name if found is None else found
         image_id = path_id(name)
         if image_id in seen:
             reason = reason or "listed twice"
         seen.add(image_id)
-        source.files.append(SourceFile(name, image_id, entry.labels, reason))
+        source.files.append(SourceFile(name, image_id, labels, reason))
         if entry.size and image_id not in source.sizes:
             source.sizes[image_id] = entry.size
         for item in entry.items:
@@ -115,6 +118,10 @@ def _assemble(
     if note := spelling.note(path.name):
         source.notes.append(note)
     return source
+
+
+FIFTYONES_OWN: Final = ("id", "filepath", "media_type", "metadata", "created_at", "last_modified_at")
+"""Fields of a FiftyOne sample that say nothing about what it shows."""
 
 
 # ---- FiftyOne ------------------------------------------------------------------------------------------------------
@@ -161,9 +168,9 @@ def _fields(samples: list[Any]) -> dict[str, int]:
     fields: Counter[str] = Counter()
     for sample in samples:
         for name, value in sample.items() if isinstance(sample, dict) else ():
-            for kind in ("detections", "polylines"):
-                if isinstance(value, dict) and isinstance(value.get(kind), list):
-                    fields[name] += len(value[kind])
+            kind, things = _things(value)
+            if kind in ("detections", "polylines"):
+                fields[name] += len(things)
     return dict(sorted(fields.items()))
 
 
@@ -186,22 +193,52 @@ def _fiftyone_samples(path: Path, samples: list[Any], label_field: str) -> list[
         if not isinstance(sample, dict) or not isinstance(sample.get("filepath"), str):
             raise OrlError(f"{path}: samples[{number}] has no filepath: is it the samples.json of a FiftyOne data set?")
         entry = Entry(sample["filepath"])
-        value = sample.get(label_field)
-        for kind in ("detections", "polylines"):
-            things = value.get(kind) if isinstance(value, dict) else None
-            for place, thing in enumerate(things if isinstance(things, list) else ()):
-                entry.items.append(
-                    _fiftyone_detection(thing, f"samples[{number}].{label_field}[{place}] of {path.name}")
-                )
-        for name, other in sample.items():
-            several = other.get("classifications") if isinstance(other, dict) else None
-            labels = [
-                one.get("label") for one in (several if isinstance(several, list) else [other]) if isinstance(one, dict)
-            ]
-            if texts := [printable(label) for label in labels if isinstance(label, str)]:
-                entry.labels[name] = ", ".join(texts)
+        for name, value in sample.items():
+            _fiftyone_field(entry, name, value, name == label_field, f"samples[{number}].{name}[{{}}] of {path.name}")
         entries.append(entry)
     return entries
+
+
+def _fiftyone_field(entry: Entry, name: str, value: Any, chosen: bool, where: str) -> None:
+    """Take a field of a sample: things with boxes where it is the chosen one, keypoints as left out, else labels."""
+    if name in FIFTYONES_OWN or name.startswith("_"):
+        return
+    kind, things = _things(value)
+    if kind in ("detections", "polylines") and chosen:
+        entry.items += [_fiftyone_detection(thing, where.format(place)) for place, thing in enumerate(things)]
+    elif kind == "keypoints":
+        entry.items += [Annotation({}, where.format(place), POINTS) for place in range(len(things))]
+    elif kind == "labels":
+        said = [one for one in things if isinstance(one, str | int | float)]
+        if len(said) == len(things) == 1:
+            entry.labels[name] = said[0]
+        elif said:
+            entry.labels[name] = ", ".join(map(str, said))
+        entry.unread += [name] * (len(things) - len(said))
+    elif kind is None and value not in (None, [], {}):
+        entry.unread.append(name)
+
+
+def _things(value: Any) -> tuple[str | None, list[Any]]:
+    """What a field of a sample holds, one or several: detections, polylines, keypoints, or labels; None: else."""
+    if isinstance(value, str | int | float):
+        return "labels", [value]
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):  # tags
+        return "labels", value
+    if not isinstance(value, dict):
+        return None, []
+    for kind in ("detections", "polylines", "keypoints"):
+        if isinstance(value.get(kind), list):
+            return kind, value[kind]
+    several = value.get("classifications")
+    if isinstance(several, list):
+        return "labels", [one.get("label") if isinstance(one, dict) else None for one in several]
+    if "bounding_box" in value:
+        return "detections", [value]
+    if isinstance(points := value.get("points"), list):
+        return "polylines" if points and all(map(_pairs, points)) else "keypoints", [value]
+    found = [value[key] for key in ("label", "value") if isinstance(value.get(key), str | int | float)]
+    return ("labels", found[:1]) if found else (None, [])
 
 
 def _fiftyone_detection(thing: Any, where: str) -> Annotation:
@@ -222,15 +259,9 @@ def _pairs(line: Any) -> bool:
 # ---- Label Studio --------------------------------------------------------------------------------------------------
 
 
-def _is_task(task: Any) -> bool:
-    if not isinstance(task, dict):
-        return False
-    return isinstance(task.get("data"), dict) or (isinstance(task.get("image"), str) and "bbox" not in task)
-
-
 def _label_studio(path: Path, root: Path | None, tasks: list[dict[str, Any]]) -> ImageSource:
     """Label Studio's JSON and JSON-MIN: tasks with a picture's address and regions in percent of it."""
-    entries = [_task(path, number, task) for number, task in enumerate(tasks)]
+    entries = [task_entry(path, number, task) for number, task in enumerate(tasks)]
     source = _source(path, root, entries, scale=100.0)
     if not any(file.reason is None for file in source.files):
         # Uploaded pictures have eight digits before their name, which those on the disk need not have.
@@ -239,87 +270,6 @@ def _label_studio(path: Path, root: Path | None, tasks: list[dict[str, Any]]) ->
             entry.name = folder + slash + re.sub(r"^[0-9a-f]{8}-", "", name)
         source = _source(path, root, entries, scale=100.0)
     return source
-
-
-def _task(path: Path, number: int, task: dict[str, Any]) -> Entry:
-    data = task["data"] if isinstance(task.get("data"), dict) else task
-    texts = [value for value in data.values() if isinstance(value, str)]
-    address = next((text for text in texts if _is_picture(text)), texts[0] if texts else "")
-    query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
-    entry = Entry(query["d"][0] if "d" in query else address.partition("?")[0])
-    for annotation, reason in _annotators(task):
-        results = annotation.get("result")
-        for place, result in enumerate(results if isinstance(results, list) else ()):
-            if isinstance(result, dict) and isinstance(result.get("value"), dict):
-                facts = {**result["value"], **{key: result.get(key) for key in ("original_width", "original_height")}}
-                where = f"result {place} of task {number} of {path.name}"
-                _region(entry, facts, str(result.get("from_name") or "label"), where, reason)
-    if not isinstance(task.get("data"), dict):  # JSON-MIN
-        for key, regions in task.items():
-            for place, region in enumerate(regions if isinstance(regions, list) else ()):
-                if isinstance(region, dict):
-                    _region(entry, region, key, f"{key}[{place}] of task {number} of {path.name}", None)
-    return entry
-
-
-def _annotators(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """What persons and models have drawn on a picture, and why it is not read; the first person's is."""
-    reason = None
-    annotations = task.get("annotations") or task.get("completions")
-    for annotation in annotations if isinstance(annotations, list) else ():
-        if isinstance(annotation, dict) and annotation.get("was_cancelled"):
-            yield annotation, CANCELED
-        elif isinstance(annotation, dict):
-            yield annotation, reason
-            reason = SECOND
-    predictions = task.get("predictions")
-    for prediction in predictions if isinstance(predictions, list) else ():
-        if isinstance(prediction, dict):
-            yield prediction, PREDICTED
-
-
-def _is_picture(text: str) -> bool:
-    return urllib.parse.urlsplit(text).path.lower().endswith(SUFFIXES) or "?d=" in text
-
-
-def _region(entry: Entry, value: dict[str, Any], name: str, where: str, reason: str | None) -> None:
-    """Add one region, or the picture's own label, to an entry; `reason`: why it is not read."""
-    choices = value.get("choices")
-    if isinstance(choices, list) and choices and "x" not in value:
-        if reason is None:
-            entry.labels.setdefault(name, printable(str(choices[0])))
-        return
-    if not {"x", "points", "rle", "vertices"} & value.keys():
-        return  # text, ratings and the like are about the whole picture
-    sides = whole(value.get("original_width")), whole(value.get("original_height"))
-    if sides[0] and sides[1] and min(sides[0], sides[1]) > 0:
-        entry.size = sides[0], sides[1]
-    labels = next((found for key, found in value.items() if key.endswith("labels") and found), None)
-    item = Annotation({"category_id": labels[0] if isinstance(labels, list) else labels}, where, reason)
-    with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
-        item.update(_shape(value, entry.size or (1, 1)))
-    entry.items.append(item)
-
-
-def _shape(value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """Box or polygon of a region, in percent."""
-    if isinstance(value.get("points"), list):
-        return {"segmentation": [[float(number) for pair in value["points"] for number in pair]]}
-    if "radiusX" in value:
-        x, y, a, b = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
-        return {"bbox": [x - a, y - b, 2 * a, 2 * b]}
-    x, y, w, h = (float(value[key]) for key in ("x", "y", "width", "height"))
-    if not (angle := float(value.get("rotation") or 0)):
-        return {"bbox": [x, y, w, h]}
-    corners = [(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]
-    turned = _rotated([(a * size[0], b * size[1]) for a, b in corners], angle)  # about the first corner, in pixels
-    return {"segmentation": [[number for a, b in turned for number in (x + a / size[0], y + b / size[1])]]}
-
-
-def _rotated(points: Iterable[tuple[float, float]], degrees: float) -> list[tuple[float, float]]:
-    """Points turned clockwise about the origin, y pointing down."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return [(x * cos - y * sin, x * sin + y * cos) for x, y in points]
 
 
 # ---- CreateML ------------------------------------------------------------------------------------------------------
@@ -369,12 +319,15 @@ def _cvat_image(path: Path, image: ElementTree.Element) -> Entry:
     width, height = whole(image.get("width", "")), whole(image.get("height", ""))
     entry = Entry(image.get("name", ""), size=(width, height) if width and height else None)
     for number, shape in enumerate(image):
+        entry.unread += [f"attribute {one.get('name')}" for one in shape.iter("attribute")]
         if shape.tag == "tag":
             tags = [entry.labels["tag"]] if "tag" in entry.labels else []
             entry.labels["tag"] = ", ".join([*tags, printable(shape.get("label", ""))])
             continue
         where = f"{shape.tag} {number} of {entry.name} in {path.name}"
         item = Annotation({"category_id": shape.get("label")}, where)
+        if shape.tag not in ("box", "polygon", "ellipse", "mask"):
+            item.left_out = POINTS if shape.tag in ("points", "polyline", "skeleton") else UNREAD
         with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
             item.update(_cvat_shape(shape, entry.size))
         entry.items.append(item)
@@ -397,7 +350,7 @@ def _cvat_shape(shape: ElementTree.Element, size: tuple[int, int] | None) -> dic
         if not (angle := float(shape.get("rotation") or 0)):
             return {"bbox": [left, top, right - left, bottom - top]}
         x, y, a, b = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
-        turned = _rotated([(-a, -b), (a, -b), (a, b), (-a, b)], angle)  # about its center
+        turned = rotated([(-a, -b), (a, -b), (a, b), (-a, b)], angle)  # about its center
         return {"segmentation": [[n for p, q in turned for n in (x + p, y + q)]]}
     if shape.tag == "mask" and size:
         left, top, width, height = (int(n) for n in numbers("left", "top", "width", "height"))

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from orl_explore.images.coco import OWN_COLUMNS
-from orl_explore.images.image_source import Annotation, Entry, printable
+from orl_explore.images.annotations import POINTS
+from orl_explore.images.image_source import Annotation, Entry
 
 CATEGORIES: Final = ("category", "class", "label", "name", "type", "object")
 """What people call the attribute that says what a region shows, the likeliest first."""
@@ -72,8 +72,8 @@ def _entry(path: Path, key: str, picture: Any, attribute: str | None, options: d
     entry = Entry(picture["filename"])
     about = picture.get("file_attributes")
     for name, value in about.items() if isinstance(about, dict) else ():
-        if (text := _text(value)) is not None and name and name not in OWN_COLUMNS:
-            entry.labels[printable(name)] = printable(text)
+        if (text := _text(value)) is not None and name:
+            entry.labels[name] = text
     for place, region in _regions(picture):
         item = Annotation({}, f"regions[{place}] of {entry.name} in {path.name}")
         entry.items.append(item)
@@ -84,6 +84,8 @@ def _entry(path: Path, key: str, picture: Any, attribute: str | None, options: d
         value = _text(attributes.get(attribute)) if isinstance(attributes, dict) else None
         item["category_id"] = (_text(options.get(value)) or value) if value is not None else None
         with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):  # without a box, it will be counted
+            if region["shape_attributes"]["name"] in ("point", "polyline"):
+                item.left_out = POINTS
             item.update(_shape(region["shape_attributes"]))
     return entry
 

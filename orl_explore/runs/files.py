@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -42,33 +44,53 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+GONE: Final = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS, errno.ETIMEDOUT)
+HALF_WRITTEN: Final = r"requested and \d+ written|unexpected pos \d+ vs \d+"
+"""How NumPy and torch say that not all was written; why, they do not say."""
+
+
 @contextlib.contextmanager
 def disk_trouble(path: Path) -> Iterator[None]:
     """Say in words what became of the disk that `path` is written to, where that is why writing failed.
 
     Raises:
-        OrlError: it is full, over quota, or gone.
+        OrlError: it is full, over quota, gone or read-only, or takes no file that large.
     """
     try:
         yield
     except OrlError:
         raise
     except Exception as error:
-        # torch, NumPy and safetensors hide the number of the error, and some of them the words, too.
-        number = error.errno if isinstance(error, OSError) else None
-        known = re.search(
-            r"[Nn]o space left|[Qq]uota exceeded|os error (28|122)\b|requested and \d+ written", str(error)
-        )
-        if number in (errno.ENOSPC, errno.EDQUOT) or known or _is_full(path.parent):
-            what = "the disk is full"
-        elif number in (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EROFS, errno.ETIMEDOUT):
-            what = f"the disk does not answer ({os.strerror(number)})"
+        number, text = error_number(error), str(error)
+        half_written = re.search(HALF_WRITTEN, text)
+        if _is_full(path.parent) or number in FULL or re.search("[Nn]o space left|[Qq]uota exceeded", text):
+            what, remedy = "the disk is full", "there is room"
+        elif number == errno.EFBIG or (half_written and _sizes_are_limited()):
+            what, remedy = "no file may be that large there", "it may (`ulimit -f unlimited`, or another disk)"
+        elif half_written:
+            what, remedy = "the disk is full", "there is room"
+        elif number in GONE:
+            what, remedy = f"the disk does not answer ({os.strerror(number)})", "it does"
         else:
             raise
         raise OrlError(
-            f"{path} could not be written, {what}: what was complete before is intact, and once there is room the same"
+            f"{path} could not be written, {what}: what was complete before is intact, and once {remedy} the same"
             " command goes on from there"
         ) from error
+
+
+def error_number(error: BaseException) -> int | None:
+    """The system's number of an error, also where a library written in Rust, as safetensors, has it in words alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return int(said[1]) if said else None
+
+
+def _sizes_are_limited() -> bool:
+    """Whether the shell or a batch system limits the size of files."""
+    return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
 
 
 def _is_full(folder: Path) -> bool:

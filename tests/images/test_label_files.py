@@ -232,6 +232,10 @@ def test_labelme(tmp_path):
     images = open_images([tmp_path])
     assert images.objects[BOXES].to_numpy().tolist() == [[10, 20, 20, 20], [40, 20, 20, 20], [2, 1, 19, 10]]
     assert images.findings.given == 6
+    assert {one.what: one.count for one in images.findings.left_out} == {
+        "that are points or lines, which have no box": 1,
+        "without a box of four numbers": 2,
+    }
     assert any("LabelMe files of 1 pictures" in note for note in images.findings.notes)
     add_up(images)
 

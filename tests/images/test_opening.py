@@ -116,8 +116,10 @@ def test_labels_cannot_replace_our_columns(tmp_path):
         for i, name in enumerate("ab")
     ]
     table = open_images([write_coco(tmp_path, images=images)]).table
-    assert list(table) == ["image_id", "file_name", "source", "width", "height", "content_hash"]
+    own = ["image_id", "file_name", "source", "width", "height", "content_hash"]
+    assert list(table) == [*own, "source_label", "content_hash_label", "image_id_label"]
     assert table["image_id"].tolist() == [0, 1]
+    assert table["source_label"].tolist() == ["web", "web"]
     assert table["width"].tolist() == [64, 64]
 
 

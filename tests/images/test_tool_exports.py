@@ -87,6 +87,46 @@ def test_fiftyone_samples(tmp_path):
     assert images.findings.notes == ()
 
 
+BOX = {"label": "cup", "bounding_box": [0.25, 0.25, 0.5, 0.5]}
+SQUARE = [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]
+POINTS = "that are points or lines, which have no box"
+
+
+@pytest.mark.parametrize(
+    ("field", "objects", "left_out", "label", "notes"),
+    [
+        ({"detections": [BOX, BOX]}, 2, {}, None, ()),
+        (BOX, 1, {}, None, ()),
+        ({"polylines": [{"label": "cup", "points": [SQUARE]}]}, 1, {}, None, ()),
+        ({"label": "cup", "points": [SQUARE]}, 1, {}, None, ()),
+        ({"keypoints": [{"label": "cup", "points": SQUARE}] * 2}, 0, {POINTS: 2}, None, ()),
+        ({"label": "cup", "points": SQUARE}, 0, {POINTS: 1}, None, ()),
+        ({"label": "wet"}, 0, {}, "wet", ()),
+        ({"classifications": [{"label": "wet"}, {"label": "dark"}]}, 0, {}, "wet, dark", ()),
+        ({"classifications": [{"label": "wet"}, {"score": 1}]}, 0, {}, "wet", ("not read of samples.json: it (2)",)),
+        ({"value": 0.5}, 0, {}, 0.5, ()),
+        ("rain", 0, {}, "rain", ()),
+        (7, 0, {}, 7, ()),
+        (["a", "b"], 0, {}, "a, b", ()),
+        ({"mask_path": "m.png"}, 0, {}, None, ("not read of samples.json: it (2)",)),
+        ([1, 2], 0, {}, None, ("not read of samples.json: it (2)",)),
+        ([], 0, {}, None, ()),
+        (None, 0, {}, None, ()),
+    ],
+)
+def test_a_field_of_fiftyone_is_used_counted_or_told(tmp_path, field, objects, left_out, label, notes):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    samples = [{"filepath": f"{name}.jpg", "it": field, "metadata": {"width": 9}, "_rand": 0.3} for name in "ab"]
+    images = open_images([write(tmp_path / "samples.json", {"samples": samples})])
+    assert len(images.objects) == 2 * objects
+    assert {one.what: one.count for one in images.findings.left_out} == {what: 2 * n for what, n in left_out.items()}
+    assert [images.table[name].tolist() for name in images.table if name == "it"] == (
+        [] if label is None else [[label] * 2]
+    )
+    assert tuple(note for note in images.findings.notes if "the same as another" not in note) == notes
+    add_up(images)
+
+
 def test_of_several_fields_of_fiftyone_one_is_chosen(tmp_path):
     pictures(tmp_path / "data/a.jpg", tmp_path / "data/b.jpg")
     one = {"detections": [{"label": "cup", "bounding_box": [0.25, 0.25, 0.5, 0.5]}]}
@@ -145,7 +185,7 @@ def test_label_studio(tmp_path, prefix):
     assert boxes[3] == [24, 16, 48, 32]
     assert images.table["place"].tolist() == ["street", "street"]
     assert {one.what: one.count for one in images.findings.left_out} == {
-        "without a box of four numbers": 2,
+        "of a kind that is not read": 2,
         "of a second annotator of the same picture": 2,
         "of an annotator who skipped the picture": 2,
         "of a prediction, not of a person": 4,
@@ -185,6 +225,28 @@ def test_cvat_xml(tmp_path):
     assert np.argwhere(hat).tolist() == [[4, 4], [5, 3]]  # of two rows, ".X" and "X."
     assert images.table["tag"].tolist() == ["street, wet"] * 2
     assert [one.count for one in images.findings.left_out] == [2]  # lines have no box
+    add_up(images)
+
+
+@pytest.mark.parametrize(
+    ("shape", "left_out"),
+    [
+        ('<points label="x" points="1,1;2,2"/>', POINTS),
+        ('<polyline label="x" points="1,1;2,2"/>', POINTS),
+        ('<skeleton label="x"><points label="y" points="1,1"/></skeleton>', POINTS),
+        ('<cuboid label="x" xtl1="1" ytl1="2"/>', "of a kind that is not read"),
+        ('<box label="x"/>', "without a box of four numbers"),
+    ],
+)
+def test_shapes_of_cvat_without_a_box_are_counted(tmp_path, shape, left_out):
+    pictures(tmp_path / "images/a.jpg", tmp_path / "images/b.jpg")
+    box = '<box label="cup" xtl="1" ytl="2" xbr="21" ybr="30"><attribute name="color">red</attribute></box>'
+    image = '<image id="{0}" name="{0}.jpg" width="96" height="64">{1}</image>'
+    text = CVAT.format("".join(image.format(name, box + shape) for name in "ab"))
+    images = open_images([write(tmp_path / "annotations.xml", text)])
+    assert len(images.objects) == 2
+    assert {one.what: one.count for one in images.findings.left_out} == {left_out: 2}
+    assert images.findings.notes == ("not read of annotations.xml: attribute color (2)",)
     add_up(images)
 
 

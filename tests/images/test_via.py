@@ -108,7 +108,7 @@ def test_files_listed_twice_or_missing(tmp_path):
     images = open_images([write(tmp_path / "via.json", content)])
     assert images.findings.used == 9  # both listings of a.jpg
     assert {one.what: one.count for one in images.findings.left_out} == {
-        "without a box of four numbers": 4,
+        "that are points or lines, which have no box": 4,
         "of an image that is skipped": 1,
     }
     assert sorted(images.skipped["file_name"]) == ["a.jpg", "c.jpg", "d"]

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -90,6 +91,12 @@ def write_half(path, error):
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
         (OSError("1048576 requested and 131056 written"), "the disk is full"),  # NumPy's, without a number
         (ValueError("I/O error: No space left on device (os error 28)"), "the disk is full"),  # as of safetensors
+        (ValueError("I/O error: Disk quota exceeded (os error 122)"), "the disk is full"),
+        (ValueError("I/O error: Auf dem Datenträger ist kein Platz (os error 28)"), "the disk is full"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"), "the disk is full"),
+        (OSError(errno.EFBIG, "File too large"), "no file may be that large there"),
+        (ValueError("I/O error: File too large (os error 27)"), "no file may be that large there"),
+        (ValueError("Read-only file system (os error 30)"), "the disk does not answer (Read-only file system)"),
         (OSError(errno.EIO, "Input/output error"), "the disk does not answer (Input/output error)"),
         (OSError(errno.ESTALE, "Stale file handle"), "the disk does not answer (Stale file handle)"),
     ],
@@ -104,7 +111,13 @@ def test_a_disk_that_fails(error, said, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("wrong"), PermissionError(errno.EACCES, "Permission denied"), KeyError(1)]
+    "error",
+    [
+        ValueError("wrong"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        ValueError("Permission denied (os error 13)"),
+        KeyError(1),
+    ],
 )
 def test_other_errors_are_not_taken_for_a_full_disk(error, tmp_path):
     with pytest.raises(type(error)):
@@ -136,6 +149,19 @@ def test_a_disk_of_one_megabyte(tmp_path):
             assert list(tmp_path.iterdir()) == []
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_limit_on_the_size_of_files(name, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    words = f"{name} could not be written, no file may be that large .*`ulimit -f unlimited`"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(OrlError, match=words), atomic_write(tmp_path / name) as temporary:
+            WRITERS[name](temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- CSV -------------------------------------------------------------------------------------------------------------

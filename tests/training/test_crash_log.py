@@ -71,6 +71,12 @@ def test_where_nothing_can_be_written_the_story_is_told(monkeypatch, tmp_path, c
     [
         (PermissionError(13, "Permission denied", "/data/x"), "orl: /data/x: permission denied"),
         (OSError(errno.ENOSPC, "No space left", "a"), "orl: a: the disk is full"),
+        (OSError(errno.ENOSPC, "No space left"), "orl: a file could not be read or written: the disk is full"),
+        (OSError(errno.EFBIG, "File too large", "a"), "orl: a: no file may be that large there (`ulimit -f"),
+        (
+            ValueError("I/O error: File too large (os error 27)"),
+            "orl: a file could not be read or written: no file may be",
+        ),
         (FileExistsError(errno.EEXIST, "exists", "a", None, "b"), "orl: a and b: it is there already"),
         (MemoryError(), "orl: memory ran out: end other programs"),
     ],

@@ -111,6 +111,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     parser, commands = _parser()
     arguments, overrides = parser.parse_known_args(_join_settings(argv, commands))
+    overrides = [word for word in overrides if word != "--"]
     if overrides and not arguments.takes_settings:
         parser.error(
             f"{arguments.command} does not know {overrides[0].partition('=')[0]}: see `orl {arguments.command} --help`"
@@ -146,15 +147,16 @@ def _join_settings(argv: Sequence[str], commands: Mapping[str, argparse.Argument
     command = commands.get(argv[0]) if argv else None
     if command is None or not command.get_default("takes_settings"):
         return list(argv)
+    settled = list(argv).index("--") if "--" in argv else len(argv)  # behind it, nothing is a setting
     joined: list[str] = []
-    for word in argv:
+    for word in argv[:settled]:
         before = joined[-1] if joined else ""
         is_setting = before.startswith("--") and "=" not in before and before not in command._option_string_actions
         if is_setting and not word.startswith("--"):
             joined[-1] = f"{before}={word}"
         else:
             joined.append(word)
-    return joined
+    return [*joined, *argv[settled:]]
 
 
 def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:

@@ -14,6 +14,7 @@ import pytest
 from orl_explore import __version__
 from orl_explore.errors import OrlError
 from training import pipeline
+from training.cli.command import parse
 from training.config import load_config, to_yaml
 from training.twin_training import TwinTraining
 
@@ -68,6 +69,24 @@ def test_typed_wrong(orl, arguments, message):
     assert code == 2
     assert out == ""
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "places", "overrides"),
+    [
+        ("explore -- -x", {"images": ["-x"]}, []),
+        ("explore --seed 3 -- -x --seed", {"images": ["-x", "--seed"]}, ["--seed=3"]),
+        ("run -- -R", {"run": "-R"}, []),
+        ("run R --seed 3 --", {"run": "R"}, ["--seed=3"]),
+        ("run R -- -x", {"run": "R"}, ["-x"]),
+        ("verify -- -x", {"images": ["-x"]}, []),
+    ],
+)
+def test_what_stands_behind_two_minuses_is_no_setting(typed, places, overrides):
+    arguments = parse(typed.split())
+    found = {name: getattr(arguments, name) for name in places}
+    assert {name: list(map(str, v)) if isinstance(v, list) else str(v) for name, v in found.items()} == places
+    assert arguments.overrides == overrides
 
 
 # ---- errors ------------------------------------------------------------------------------------------------

@@ -1,0 +1,153 @@
+"""Tasks of Label Studio's JSON and JSON-MIN: regions in percent of the picture, and what is said of it in words."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from orl_explore.images.annotations import CANCELED, POINTS, PREDICTED, SECOND, UNREAD
+from orl_explore.images.image_source import Annotation, Entry, whole
+from orl_explore.images.kinds import SUFFIXES
+
+BOOKKEEPING: Final = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
+"""Fields of a JSON-MIN task that say nothing about what it shows."""
+
+
+def is_task(task: Any) -> bool:
+    """Whether it is a task of Label Studio."""
+    if not isinstance(task, dict):
+        return False
+    return isinstance(task.get("data"), dict) or (isinstance(task.get("image"), str) and "bbox" not in task)
+
+
+def task_entry(path: Path, number: int, task: dict[str, Any]) -> Entry:
+    """A picture with its regions and answers; `number`: of the task in the file."""
+    data = task["data"] if isinstance(task.get("data"), dict) else task
+    texts = [value for value in data.values() if isinstance(value, str)]
+    address = next((text for text in texts if _is_picture(text)), texts[0] if texts else "")
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
+    entry = Entry(query["d"][0] if "d" in query else address.partition("?")[0])
+    for key, value in data.items():
+        if isinstance(value, str | int | float) and value != address and key not in BOOKKEEPING:
+            entry.labels[key] = value
+    for annotation, reason in _annotators(task):
+        results = annotation.get("result")
+        _results(entry, results if isinstance(results, list) else [], f"task {number} of {path.name}", reason)
+    if not isinstance(task.get("data"), dict):  # JSON-MIN
+        for key, value in task.items():
+            for place, region in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(region, dict):
+                    _region(entry, region, key, f"{key}[{place}] of task {number} of {path.name}", None)
+    return entry
+
+
+def _results(entry: Entry, results: list[Any], task: str, reason: str | None) -> None:
+    """Take what one annotator has drawn and answered; several results of one id are about one region."""
+    named = [result.get("id") for result in results if isinstance(result, dict) and _labels(result.get("value"))]
+    for place, result in enumerate(results):
+        value = result.get("value") if isinstance(result, dict) else None
+        if not isinstance(value, dict):
+            kind = result.get("type") if isinstance(result, dict) else None
+            entry.unread.append(str(kind or "results without a value"))
+            continue
+        name = str(result.get("from_name") or "label")
+        if result.get("id") is not None and result["id"] in named and not _labels(value):
+            if _answer(value) is not None:
+                entry.unread.append(f"{name} of a region")
+            continue
+        facts = {**value, **{key: result.get(key) for key in ("original_width", "original_height")}}
+        _region(entry, facts, name, f"result {place} of {task}", reason)
+
+
+def _labels(value: Any) -> Any:
+    """The labels of a region; None where it has none."""
+    fields = value.items() if isinstance(value, dict) else ()
+    return next((found for key, found in fields if key.endswith("labels") and found), None)
+
+
+def _answer(value: dict[str, Any]) -> Any:
+    """What is said in words or numbers; None: nothing."""
+    for key in ("choices", "text", "taxonomy", "rating", "number", "datetime"):
+        found = value.get(key)
+        if isinstance(found, str | int | float):
+            return found
+        if isinstance(found, list) and found:
+            return ", ".join("/".join(map(str, one)) if isinstance(one, list) else str(one) for one in found)
+    return None
+
+
+def _annotators(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """What persons and models have drawn on a picture, and why it is not read; the first person's is."""
+    reason = None
+    annotations = task.get("annotations") or task.get("completions")
+    for annotation in annotations if isinstance(annotations, list) else ():
+        if isinstance(annotation, dict) and annotation.get("was_cancelled"):
+            yield annotation, CANCELED
+        elif isinstance(annotation, dict):
+            yield annotation, reason
+            reason = SECOND
+    predictions = task.get("predictions")
+    for prediction in predictions if isinstance(predictions, list) else ():
+        if isinstance(prediction, dict):
+            yield prediction, PREDICTED
+
+
+def _is_picture(text: str) -> bool:
+    return urllib.parse.urlsplit(text).path.lower().endswith(SUFFIXES) or "?d=" in text
+
+
+def _region(entry: Entry, value: dict[str, Any], name: str, where: str, reason: str | None) -> None:
+    """Add one region, or the picture's own label, to an entry; `reason`: why it is not read."""
+    if not {"x", "points", "rle", "vertices"} & value.keys():  # about the whole picture
+        answer = _answer(value)
+        if reason is not None or answer is None:
+            entry.unread.append(f"{name} {reason}" if reason else name)
+        elif name in entry.labels:
+            entry.labels[name] = f"{entry.labels[name]}, {answer}"
+        else:
+            entry.labels[name] = answer
+        return
+    sides = whole(value.get("original_width")), whole(value.get("original_height"))
+    if sides[0] and sides[1] and min(sides[0], sides[1]) > 0:
+        entry.size = sides[0], sides[1]
+    labels = _labels(value)
+    if isinstance(labels, list):
+        entry.unread += ["second label of a region"] * (len(labels) - 1 if reason is None else 0)
+        labels = labels[0]
+    item = Annotation({"category_id": labels}, where, reason or _without_box(value))
+    with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
+        item.update(_shape(value, entry.size or (1, 1)))
+    entry.items.append(item)
+
+
+def _without_box(value: dict[str, Any]) -> str | None:
+    """Why a region of this kind has no box here; None: it should have one."""
+    if "rle" in value:
+        return UNREAD
+    point = "x" in value and not {"height", "radiusX", "points"} & value.keys()
+    return POINTS if point or "vertices" in value else None
+
+
+def _shape(value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """Box or polygon of a region, in percent."""
+    if isinstance(value.get("points"), list):
+        return {"segmentation": [[float(number) for pair in value["points"] for number in pair]]}
+    if "radiusX" in value:
+        x, y, a, b = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
+        return {"bbox": [x - a, y - b, 2 * a, 2 * b]}
+    x, y, w, h = (float(value[key]) for key in ("x", "y", "width", "height"))
+    if not (angle := float(value.get("rotation") or 0)):
+        return {"bbox": [x, y, w, h]}
+    corners = [(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]
+    turned = rotated([(a * size[0], b * size[1]) for a, b in corners], angle)  # about the first corner, in pixels
+    return {"segmentation": [[number for a, b in turned for number in (x + a / size[0], y + b / size[1])]]}
+
+
+def rotated(points: Iterable[tuple[float, float]], degrees: float) -> list[tuple[float, float]]:
+    """Points turned clockwise about the origin, y pointing down."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [(x * cos - y * sin, x * sin + y * cos) for x, y in points]
