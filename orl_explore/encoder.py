@@ -157,7 +157,7 @@ class Encoder(nn.Module):
         """Write weights as safetensors; settings, provenance (any JSON values) and, where they are not the paper's,
         inputs travel as JSON in its metadata.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         facts = {"settings": asdict(self.settings), "provenance": provenance}
         if self.inputs != InputSettings():
@@ -165,7 +165,7 @@ class Encoder(nn.Module):
         # A single entry: safetensors writes several in an order of its own each time, and equal encoders would differ.
         metadata = {"encoder": json.dumps(facts)}
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, path, metadata=metadata)
+        path.write_bytes(save(state, metadata))  # save_file keeps others from reading, whatever the umask says
 
     @classmethod
     def load(cls, path: Path) -> Encoder:

@@ -201,16 +201,18 @@ class TrainSettings:
         Raises:
             OrlError: fewer images than a batch.
         """
-        if images < self.batch_size:
-            raise OrlError(
-                f"{images} images do not fill a batch of {self.batch_size}: "
-                f"add images, or a smaller batch, for example --{self._stage}.batch_size {max(2, images // 2)}"
-            )
+        require_filled_batches(images, self)
         return images // self.batch_size if self.drop_last else -(-images // self.batch_size)
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps in all."""
         return self.epochs * self.steps_per_epoch(images)
+
+    def smaller_batch(self, images: int) -> str:
+        """Options of a batch that so few images fill."""
+        size, passes = max(2, images // 2), self.accumulate
+        fewer = "" if size >= 2 * passes else f" --{self._stage}.accumulate 1"
+        return f"--{self._stage}.batch_size {size if fewer else size - size % passes}{fewer}"
 
     @property
     def _stage(self) -> str:
@@ -220,11 +222,8 @@ class TrainSettings:
         _check_positive(
             self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps"
         )
-        for name, known in (
-            ("augment", get_args(Augment)),
-            ("optimizer", get_args(Optimizer)),
-            ("schedule", ("epoch", "step")),
-        ):
+        choices = {"augment": get_args(Augment), "optimizer": get_args(Optimizer), "schedule": ("epoch", "step")}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise OrlError(f"{self._stage}.{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}")
         if self.optimizer == "adamw" and self.base_lr > MOST_ADAMW:
@@ -431,6 +430,15 @@ def as_published() -> Config:
         stage2=Stage2Settings(proposals="opencv"),
         stage3=Stage3Settings(augment="pil"),
     )
+
+
+def require_filled_batches(images: int, *stages: TrainSettings) -> None:
+    """Raise an `OrlError` where so many images do not fill a stage's batch, with the options for all such stages."""
+    large = [stage for stage in stages if images < stage.batch_size]
+    if large:
+        sizes = " or ".join(dict.fromkeys(str(stage.batch_size) for stage in large))
+        smaller = f", or a smaller batch, for example {' '.join(stage.smaller_batch(images) for stage in large)}"
+        raise OrlError(f"{images} images do not fill a batch of {sizes}: add images{smaller if images > 1 else ''}")
 
 
 def _check_positive(settings: object, prefix: str, *names: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import stat
 
 import pytest
 import torch
@@ -169,6 +171,15 @@ def test_equal_encoders_are_equal_files(encoder, tmp_path):
     for name in map(str, range(8)):
         encoder.save(tmp_path / name, stage="stage1", image_size=32)
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+def test_others_may_read_an_encoder_as_far_as_the_umask_says(encoder, tmp_path):
+    before = os.umask(0o027)
+    try:
+        encoder.save(tmp_path / "a.safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o640
 
 
 def test_channels_last_weights_are_saved_in_plain_order(encoder_settings, tmp_path):

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
 from orl_explore.errors import OrlError
 from orl_explore.nested import differing_keys
-from orl_explore.settings import Config, Stage1Settings, Stage2Settings, Stage3Settings, as_published
+from orl_explore.settings import (
+    Config,
+    Stage1Settings,
+    Stage2Settings,
+    Stage3Settings,
+    as_published,
+    require_filled_batches,
+)
 from training.config import load_config
 
 
@@ -73,8 +81,34 @@ def test_unknown_schedule(changed):
 def test_too_few_images_for_a_batch():
     with pytest.raises(OrlError, match=r"100 images do not fill a batch of 512: .*--stage1.batch_size 50"):
         Stage1Settings().steps_per_epoch(100)
-    with pytest.raises(OrlError, match=r"--stage3.batch_size 2$"):
+    with pytest.raises(OrlError, match=r"1 images do not fill a batch of 512: add images$"):
         Stage3Settings().steps_per_epoch(1)
+
+
+@pytest.mark.parametrize(
+    ("batches", "passes", "images", "message"),
+    [
+        ((16, 16), (1, 1), 12, "a batch of 16: .* --stage1.batch_size 6 --stage3.batch_size 6$"),
+        ((16, 32), (1, 1), 12, "a batch of 16 or 32: .* --stage1.batch_size 6 --stage3.batch_size 6$"),
+        ((8, 16), (1, 1), 12, "a batch of 16: .* example --stage3.batch_size 6$"),
+        ((16, 16), (4, 8), 22, None),
+        ((32, 32), (4, 8), 22, "--stage1.batch_size 8 --stage3.batch_size 11 --stage3.accumulate 1$"),
+        ((16, 16), (1, 1), 2, "--stage1.batch_size 2 --stage3.batch_size 2$"),
+    ],
+)
+def test_batches_of_all_stages_are_refused_at_once_with_options_that_work(batches, passes, images, message):
+    kinds = (Stage1Settings, Stage3Settings)
+    stages = [kind(batch_size=b, accumulate=p) for kind, b, p in zip(kinds, batches, passes, strict=True)]
+    if message is None:
+        require_filled_batches(images, *stages)
+        return
+    with pytest.raises(OrlError, match=message) as error:
+        require_filled_batches(images, *stages)
+    for kind, batch, accumulate in zip(kinds, batches, passes, strict=True):
+        stage = kind.__name__.removesuffix("Settings").lower()
+        found = dict(re.findall(rf"--{stage}\.(\w+) (\d+)", str(error.value)))
+        found = {name: int(value) for name, value in found.items()}
+        kind(**({"batch_size": batch, "accumulate": accumulate} | found)).steps_per_epoch(images)
 
 
 # ---- what a stage depends on -------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from orl_explore.runs.files import atomic_write, write_json
 from orl_explore.runs.region_embeddings import LIMIT
 from orl_explore.runs.run import Run
 from orl_explore.runs.successor import Successor, settle
-from orl_explore.settings import Config, differing_keys
+from orl_explore.settings import Config, differing_keys, require_filled_batches
 from training import stage1, stage2, stage3
 from training.config import load_config
 from training.console import console, progress_bar
@@ -174,9 +174,12 @@ def run_all(run: Run, config: Config, *, overwrite: bool = False) -> dict[str, A
 
 def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
     remade = _remade(run, config) if overwrite else []
+    asked = (config.stage2.encoder, config.stage3.init or "random")
+    without_first = not any(needs_stage(which, "stage1") for which in asked) and not is_explored(run)
+    with process_group() as together:
+        together.decide(lambda: _fill_batches(run, config, remade, overwrite=overwrite, without_first=without_first))
     for name in STAGES:
-        asked = (config.stage2.encoder, config.stage3.init or "random")
-        if name == "stage1" and not any(needs_stage(which, "stage1") for which in asked) and not is_explored(run):
+        if name == "stage1" and without_first:
             console.print(f"stage 1 is left out: stage 2 uses {config.stage2.encoder}", markup=False)
             continue
         if name in remade:
@@ -197,6 +200,20 @@ def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
     for line in Findings.from_dict(images).lines():
         console.print(line, markup=False)
     return summary
+
+
+def _fill_batches(run: Run, config: Config, remade: Sequence[str], *, overwrite: bool, without_first: bool) -> bool:
+    """Look, before anything is trained, whether the images fill the batches of all stages that will be.
+
+    Raises:
+        OrlError: they do not; names the options for all these stages.
+    """
+    done = [name for name in STAGES if (name in remade if overwrite else run.finished(name))]
+    stages = {"stage1": config.stage1, "stage3": config.stage3}
+    left_out = [*done, *(["stage1"] if without_first else [])]
+    count = run.manifest()["images"]["count"]
+    require_filled_batches(count, *(stages[name] for name in stages if name not in left_out))
+    return True
 
 
 def _remade(run: Run, config: Config) -> list[str]:

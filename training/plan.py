@@ -15,6 +15,7 @@ import numpy as np
 from orl_explore.errors import OrlError, typed
 from orl_explore.images.opening import sample_images
 from orl_explore.runs.run import Run
+from orl_explore.settings import require_filled_batches
 from training.config import load_config
 from training.plan_estimates import Plan, duration, gigabytes
 from training.plan_measurement import SAMPLE, SECONDS, Begin, Measurement, Progress
@@ -63,8 +64,7 @@ def plan(
         sample, total, listed = everything.subset(sorted(rows.tolist())), len(everything), 0.0
     else:
         raise OrlError(f"{path} has no images yet: name them, `{typed('plan', path, '--images', 'PATH')}`")
-    for stage in (settings.stage1, settings.stage3):
-        stage.steps_per_epoch(total)  # raises if they are too few
+    require_filled_batches(total, settings.stage1, settings.stage3)
     quiet_lightning()
     return Measurement(settings, sample, total, listed, seconds, progress, path, begin).plan()
 

@@ -44,6 +44,7 @@ class ImageSet:
         roots: the folder of each source.
         ranges: of pictures with more than 8 bits a sample, what is black and what is white, by kind.
         findings: what became of the annotations, and what else was found.
+        named_anew: of a run's set, the command that names another place where the pictures are.
     """
 
     table: pd.DataFrame
@@ -52,6 +53,7 @@ class ImageSet:
     roots: tuple[Path, ...]
     ranges: Ranges = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
+    named_anew: str = ""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -118,7 +120,8 @@ class ImageSet:
         try:
             return decoder(read_bytes(path), ranges=self.ranges)
         except Unusable as error:
-            raise OrlError(f"{path} was usable before ({error}): put it back, or begin a new run") from None
+            moved = f"; {self._moved}" if self.named_anew and not Path(path).is_file() else ""
+            raise OrlError(f"{path} was usable before ({error}): put it back, or begin a new run{moved}") from None
 
     def _check_size(self, row: int, size: tuple[int, ...]) -> None:
         width, height = self._columns[2][row].tolist()
@@ -133,16 +136,36 @@ class ImageSet:
         objects = self.objects[self.objects["image_id"].isin(table["image_id"])].reset_index(drop=True)
         return replace(self, table=table, objects=objects)
 
+    @property
+    def _moved(self) -> str:
+        return f"where the pictures have moved, `{self.named_anew}` takes that"
+
     def check_files(self) -> None:
         """Look, without reading, whether every file is still there.
 
         Raises:
-            OrlError: names the first one that is not.
+            OrlError: names the first one that is not, and says how many others are not, and what to type.
         """
-        for row in range(len(self)):
-            path = self.path(row)
-            if not path.is_file():
-                raise OrlError(f"{path} is gone: put it back, or begin a new run without it")
+        gone = [path for path in map(self.path, range(len(self))) if not path.is_file()]
+        if gone:
+            more = f", and {len(gone) - 1:,} more of the {len(self):,} files" if gone[1:] else ""
+            without = ", or begin a new run without" if len(gone) < len(self) else ""
+            it = "them" if gone[1:] else "it"
+            advice = f"put {it} back{without and f'{without} {it}'}{f'; {self._moved}' if self.named_anew else ''}"
+            raise OrlError(f"{gone[0]} is gone{more}: {advice}")
+
+    def differences(self, table: pd.DataFrame) -> str:
+        """In what this set differs from that of a run with this `table`, and what to do, to be added to a sentence."""
+        columns = ["file_name", "content_hash"]
+        before, today = (pd.MultiIndex.from_frame(one[columns]) for one in (table, self.table))
+        gone, new = int((~before.isin(today)).sum()), int((~today.isin(before)).sum())
+        what = "the same in another order, or with other ids"
+        if gone or new:
+            what = f"of its {len(before):,}, {gone:,} are missing or have changed, and {new:,} are new"
+        return (
+            f" ({what}): choose a new run folder for these, or make them the same again; the same command then goes on"
+            " with this run, wherever they lie"
+        )
 
     @cached_property
     def fingerprint(self) -> str:

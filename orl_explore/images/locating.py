@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,7 @@ def locate(path: Path, names: Sequence[str], candidates: Sequence[Path], *, line
     if len(missing) == len(names):
         located.root = _best_by_sample(path, names, candidates, line)
         missing = _settle_inside(located, missing, may_be)
-    _look_closer(located, missing, names, line)
+    _look_closer(path.parent, located, missing, names, line)
     if names and len(missing) == len(names) and all(name is None for name in located.names) and not line:
         usual = [place for place in missing if may_be[place]]
         if usual:
@@ -133,12 +134,13 @@ def _best_by_sample(path: Path, names: Sequence[str], candidates: Sequence[Path]
     return best
 
 
-def _look_closer(located: Located, missing: list[int], names: Sequence[str], line: bool) -> None:
-    """Find names in their other forms, and say of the others why they are not found."""
+def _look_closer(base: Path, located: Located, missing: list[int], names: Sequence[str], line: bool) -> None:
+    """Find names in their other forms, and say of the others why they are not found; `base` is the json's folder."""
     gone = set(missing)
     known = FileNames(list_files(located.root))
     taken = {name for place, name in enumerate(located.names) if place not in gone}
     matches = known.find_all([names[place] for place in missing], line=line, taken=taken)
+    leaving: list[str] = []
     for number, (place, match) in enumerate(zip(missing, matches, strict=True)):
         inside = located.names[place] or ""
         if inside.startswith(f"{located.root}/") and _is_file(inside):
@@ -152,6 +154,21 @@ def _look_closer(located: Located, missing: list[int], names: Sequence[str], lin
         located.names[place] = None
         if outside and not line and not match.rivals:
             located.reasons[place] = LEAVES
+            leaving.append(os.path.normpath(base.absolute() / inside))
         else:
             nearest = known.nearest(names[place]) if number < NEAREST and not match.rivals else None
             located.reasons[place] = not_found(match, nearest)
+    if leaving:
+        reason = f"{LEAVES}; {_root_of(leaving, located)}"
+        located.reasons = [reason if found == LEAVES else found for found in located.reasons]
+
+
+def _root_of(files: list[str], located: Located) -> str:
+    """What to pass as the folder of files that are named outside of it."""
+    folders = {os.path.dirname(file) for file in files if _is_file(file)}  # noqa: PTH120
+    if folders and any(located.names):
+        folders.add(str(located.root))
+    common = os.path.commonpath(folders) if folders else "/"
+    if common == "/":
+        return "pass the folder of the images with --root (root=...)"
+    return f"pass --root {shlex.quote(common)} (root=...)"

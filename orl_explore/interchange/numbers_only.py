@@ -1,4 +1,4 @@
-"""Read the tensors of a checkpoint that also holds objects of some framework, without running anything of these.
+"""Tell checkpoints from other files, and read the tensors of one that also holds objects, without running these.
 
 `torch.load(weights_only=True)` refuses such a file as a whole. Here every class that is not one of a tensor's own is
 replaced by an empty one, which takes whatever it is given and does nothing; no module is imported.
@@ -7,13 +7,17 @@ replaced by an empty one, which takes whatever it is given and does nothing; no 
 from __future__ import annotations
 
 import _compat_pickle
+import contextlib
 import pickle
+import shlex
 import sys
 import types
 import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any, Final
+
+from orl_explore.errors import OrlError
 
 _TENSORS: Final = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -26,6 +30,9 @@ _TENSORS: Final = {
     ("torch.storage", "TypedStorage"): None,
 }
 """What tensors are made of; everything else is left out."""
+
+MAGIC: Final = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+"""What torch before 1.6 began its files with, as a pickled number."""
 
 _HARMLESS: Final = {"collections", "argparse", "pathlib", "datetime", "decimal", "enum", "uuid", "copyreg", "types"}
 _HARMLESS_BUILTINS: Final = {"set", "frozenset", "complex", "slice", "range", "bytearray", "object", "dict", "list"}
@@ -62,6 +69,78 @@ class Inert:
 
     def add(self, value: object) -> None:
         """... and sets by this."""
+
+
+def short(error: Exception) -> str:
+    """An error in one line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:160]
+
+
+def refuse_others(path: Path) -> None:
+    """Refuse what torch.save has not written, before anybody is told that it could run code.
+
+    Raises:
+        OrlError: says what it is, as far as that is known.
+    """
+    head = b""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(512)
+    if head and not head.startswith((b"PK", b"\x80")) and head[257:262] != b"ustar":
+        known = {b"version": "a pointer of Git LFS, not the file", b"<": "a web page"}
+        what = next((known[start] for start in known if head.startswith(start)), "nothing that torch.save writes")
+        raise OrlError(f"{path} is no checkpoint, or is damaged (it is {what}): fetch it again")
+    if head.startswith(b"\x80") and MAGIC not in head:
+        raise is_pickle(path)
+
+
+def is_pickle(path: Path) -> OrlError:
+    """The refusal of a plain pickle."""
+    return OrlError(
+        f"{path} is a pickle, which can run code when it is read: export it as .safetensors or .pth (torch.save)"
+    )
+
+
+def refuse_compressed(path: Path) -> None:
+    """torch.save never compresses: a file that does can unpack to any size.
+
+    Raises:
+        OrlError: it is compressed, damaged, or a TorchScript program.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise OrlError(f"{path} is no checkpoint, or is damaged ({short(error)}): fetch it again") from None
+    if any(entry.filename.endswith("constants.pkl") for entry in entries):
+        raise OrlError(
+            f"{path} is a TorchScript program, which could run code, and is not read. Where you trust it:"
+            f" {conversion(path, script=True)}"
+        )
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > entry.compress_size:
+            raise OrlError(f"{path} has the compressed entry {entry.filename}, and torch.save writes none: refuse it")
+
+
+def conversion(path: Path, *, script: bool = False) -> str:
+    """What to type where a file is trusted that is not read: it makes one beside it, `.weights.pth`, of tensors alone.
+
+    Args:
+        path: of `torch.save`: a module, or mappings that hold modules or tensors.
+        script: it is a TorchScript program.
+    """
+    source, target = repr(str(path)), repr(str(path.with_suffix(".weights.pth")))
+    if script:
+        code = f"import torch; torch.save(torch.jit.load({source}, map_location='cpu').state_dict(), {target})"
+    else:
+        code = (
+            "import torch; M, D, T = torch.nn.Module, dict, torch.Tensor; f = lambda v: f(v.state_dict()) if"
+            " isinstance(v, M) else {k: f(x) for k, x in v.items() if isinstance(x, (M, D, T))} if isinstance(v, D)"
+            f" else v; c = f(torch.load({source}, weights_only=False, map_location='cpu'));"
+            f" torch.save(c.get('state_dict', c), {target})"
+        )
+    return f'python -c "{code}"' if not set(code) & set('"$`\\!') else shlex.join(["python", "-c", code])
 
 
 def read_numbers(path: Path) -> tuple[Any, dict[str, int]]:

@@ -7,13 +7,11 @@ or named as left out (heads, momentum copies), or the reason to refuse.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import json
 import logging
 import pickle
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,16 +23,17 @@ from torch import Tensor
 
 from orl_explore.encoder import Encoder, build_backbone, inputs_from
 from orl_explore.errors import OrlError
-from orl_explore.interchange.numbers_only import read_numbers
+from orl_explore.interchange.numbers_only import (
+    conversion,
+    is_pickle,
+    read_numbers,
+    refuse_compressed,
+    refuse_others,
+    short,
+)
 from orl_explore.settings import EncoderSettings, InputSettings
 
 State = dict[str, Tensor]
-
-CONVERT: Final = (
-    "python -c \"import torch; c = torch.load('{path}', weights_only=False, map_location='cpu');"
-    " torch.save(c.get('state_dict', c), '{to}')\""
-)
-"""What makes a file that can be read of one that cannot, on a machine that has the framework."""
 
 ASIDE: Final = re.compile(r"optim|sched|scaler|loss|amp|history|meta|hyper|args|config|loops|callbacks|rng")
 """Names of what lies beside a nested state dict."""
@@ -102,9 +101,9 @@ def read_state(path: Path) -> State:
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     if path.suffix.lower() in (".pkl", ".pickle"):
-        raise OrlError(f"{path} is a pickle, which can run code when it is read: export it as .safetensors or .pth")
-    _refuse_others(path)
-    _refuse_compressed(path)
+        raise is_pickle(path)
+    refuse_others(path)
+    refuse_compressed(path)
     try:
         # DINO and MoCo v3 store their arguments, a plain object, beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -117,7 +116,7 @@ def read_state(path: Path) -> State:
         except ValueError as why:
             raise OrlError(
                 f"{path} holds more than tensors and plain values{what}: it could run code, and is not read ({why})."
-                f" Where you trust it: {CONVERT.format(path=path, to=path.with_suffix('.weights.pth'))}"
+                f" Where you trust it: {conversion(path)}"
             ) from None
         log.warning(
             "%s: the numbers alone are read, without %s", path, _some([f"{n} x {name}" for name, n in left_out.items()])
@@ -125,7 +124,7 @@ def read_state(path: Path) -> State:
     except OSError as error:
         raise OrlError(f"{path} cannot be read ({error.strerror or error}): check its name and permissions") from None
     except Exception as error:  # torch raises anything from EOFError to RuntimeError on damaged files
-        raise OrlError(f"{path} is no checkpoint, or is damaged ({_short(error)}): fetch it again") from None
+        raise OrlError(f"{path} is no checkpoint, or is damaged ({short(error)}): fetch it again") from None
     return _unwrap(content, path)
 
 
@@ -136,32 +135,7 @@ def _read_safetensors(path: Path) -> State:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise OrlError(f"{path} is no safetensors file, or is damaged ({_short(error)}): fetch it again") from None
-
-
-def _refuse_others(path: Path) -> None:
-    """Refuse what torch.save has not written, before anybody is told that it could run code."""
-    head = b""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        head = file.read(512)
-    if head and not head.startswith((b"PK", b"\x80")) and head[257:262] != b"ustar":
-        known = {b"version": "a pointer of Git LFS, not the file", b"<": "a web page"}
-        what = next((known[start] for start in known if head.startswith(start)), "nothing that torch.save writes")
-        raise OrlError(f"{path} is no checkpoint, or is damaged (it is {what}): fetch it again")
-
-
-def _refuse_compressed(path: Path) -> None:
-    """torch.save never compresses: a file that does can unpack to any size."""
-    try:
-        if not zipfile.is_zipfile(path):
-            return
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise OrlError(f"{path} is no checkpoint, or is damaged ({_short(error)}): fetch it again") from None
-    for entry in entries:
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > entry.compress_size:
-            raise OrlError(f"{path} has the compressed entry {entry.filename}, and torch.save writes none: refuse it")
+        raise OrlError(f"{path} is no safetensors file, or is damaged ({short(error)}): fetch it again") from None
 
 
 def _unwrap(content: Any, path: Path) -> State:
@@ -212,10 +186,6 @@ def _is_plain(tensor: Tensor) -> bool:
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_complex() or tensor.is_quantized:
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-
-
-def _short(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:160]
 
 
 # ---- in --------------------------------------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def _require_torchvision(encoder: Encoder) -> None:
 
 
 def _save_safetensors(state: State, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with atomic_write(path) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+        temporary.write_bytes(save(state, {"format": "pt"}))  # save_file keeps others from reading

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -21,6 +22,9 @@ from orl_explore.errors import OrlError
 
 PATIENCE = 0.5
 """Seconds that a lock is tried for: whoever only looks whether it is held has it for a moment, too."""
+
+_LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp")
+"""Names that `atomic_write` gives, with the number of the process."""
 
 _held: dict[tuple[Path, int], int] = {}
 """(lock file, thread) -> how often this thread has taken it; it may take it again."""
@@ -125,3 +129,14 @@ def holder(folder: Path) -> dict[str, Any] | None:
                 said = {}
             return said if isinstance(said, dict) else {}
     return None
+
+
+def clear_leftovers(run: Path, stage: Path) -> None:
+    """Remove the half-written files that a killed process left in a stage's folder, and of run.json.
+
+    To the run's own folder somebody may write at this moment: what a process that lives is writing stays.
+    """
+    for leftover in (*stage.rglob(".*.tmp"), *run.glob(".run.json.*.tmp")):
+        found = _LEFTOVER.fullmatch(leftover.name)
+        if found and leftover.is_file() and (leftover.parent != run or not is_alive(int(found[1]))):
+            leftover.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shlex
 import shutil
 import time
@@ -29,16 +28,13 @@ from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.reading import image_ids, read_image
 from orl_explore.runs.said import put_by
 from orl_explore.runs.states import StageState, command_anew, command_for, cost_anew, spent, state_of
-from orl_explore.runs.tables import ARRAYS, TABLES, write_table
+from orl_explore.runs.tables import ARRAYS, TABLES, is_whole, write_table
 from orl_explore.runs.upgrading import upgrade
 from orl_explore.settings import Config
 
 FORMAT = 2
 """Version of the run folder; raised whenever a table, column or file name changes (see `upgrading`)."""
 
-
-_LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp")
-"""Names that `atomic_write` gives, with the number of the process."""
 
 _FORMER_RANGES = {"16-bit": (0.0, 65535.0)}
 """How pictures of runs were shown that were begun before ranges were measured."""
@@ -206,15 +202,7 @@ class Run:
         with self.lock(name):
             before = spent(self.path, self.folder(name).name, self.stage(name))
             self.note(name, state="running", started=now(), error=None, seconds=round(before, 2), **facts)
-            # Of a process that was killed while writing. To the run's own folder somebody may write at this moment.
-            for leftover in (*self.folder(name).rglob(".*.tmp"), *self.path.glob(".run.json.*.tmp")):
-                found = _LEFTOVER.fullmatch(leftover.name)
-                if (
-                    found
-                    and leftover.is_file()
-                    and (leftover.parent != self.path or not locking.is_alive(int(found[1])))
-                ):
-                    leftover.unlink(missing_ok=True)
+            locking.clear_leftovers(self.path, self.folder(name))
             start = time.monotonic()
             try:
                 yield
@@ -367,14 +355,20 @@ class Run:
         return f"is not there yet: run {' and then '.join(f'`{command}`' for command in commands)} first"
 
     def _command(self, name: str) -> str:
-        command = (TABLES.get(name) or ARRAYS[name]).command.replace("RUN", shlex.quote(str(self.path)))
-        if "PATH" in command and (facts := self.manifest()["images"]):
-            command = command.replace("PATH", shlex.join(facts["sources"]))
-        return command
+        if name in ("images", "objects"):
+            return self._naming(*(self.manifest()["images"] or {"sources": ["PATH"]})["sources"])
+        return (TABLES.get(name) or ARRAYS[name]).command.replace("RUN", shlex.quote(str(self.path)))
+
+    def _naming(self, *sources: str) -> str:
+        """The command that names the images of this run once more, and trains nothing that it has already."""
+        stages = self.manifest()["stages"]
+        return typed("stage2" if "stage2" in stages else "stage1", self.path, "--images", *sources)
 
     def _unreadable(self, name: str, error: Exception) -> OrlError:
         reason, command = " ".join(str(error).split()), self._command(name)
-        return OrlError(f"{self.file(name)} cannot be read ({reason}): `{command} --overwrite` makes it anew")
+        # Whoever names the images again writes these two, whatever the stage; --overwrite would train it anew.
+        anew = "" if name in ("images", "objects") else " --overwrite"
+        return OrlError(f"{self.file(name)} cannot be read ({reason}): `{command}{anew}` makes it anew")
 
     # ---- images and encoders -----------------------------------------------------------------------------------
 
@@ -387,17 +381,24 @@ class Run:
             replace: take it in the place of another; what was made of that has been cleared.
 
         Raises:
-            OrlError: the run was begun with other images.
+            OrlError: the run was begun with other images; or its objects are gone, and nothing here says them again.
         """
         manifest = self.manifest()
         known = None if replace else manifest["images"]
         if known and known["fingerprint"] != images.fingerprint:
-            raise OrlError(f"{self.path} was begun with other images: choose a new run folder, or delete this one")
+            raise OrlError(f"{self.path} was begun with other images{images.differences(self.read('images'))}")
         findings: dict[str, Any] = images.findings.as_dict()
-        there = self.file("images").exists() and self.file("objects").exists()
-        if known and not images.findings.given and there and self.count("objects"):
+        whole = {name: is_whole(self.file(name), name) for name in ("images", "objects")}
+        if known and not images.findings.given and whole["objects"] and self.count("objects"):
             # The same images, named without their annotations this time: those that are there stay.
             findings = {key: known[key] for key in findings if key in known}
+            if not whole["images"]:
+                self.write("images", images.table)
+        elif known and not images.findings.given and not whole["objects"] and (used := Findings.from_dict(known).used):
+            raise OrlError(
+                f"{self.file('objects')}, with {used:,} annotated objects, is damaged or gone:"
+                f" `{self._naming('ANNOTATIONS')}` makes it anew of the file that they came from"
+            )
         else:
             self.write("images", images.table)
             self.write("objects", images.objects)
@@ -423,7 +424,7 @@ class Run:
         skipped = pd.DataFrame(facts["skipped"], columns=["file_name", "reason"])
         roots = tuple(Path(root) for root in facts["roots"])
         ranges = {kind: tuple(bounds) for kind, bounds in facts.get("ranges", _FORMER_RANGES).items()}
-        return ImageSet(table, objects, skipped, roots, ranges, Findings.from_dict(facts))
+        return ImageSet(table, objects, skipped, roots, ranges, Findings.from_dict(facts), self._naming("PATH"))
 
     def encoder_file(self, stage: str) -> Path:
         """Where a training stage leaves its encoder; that of stage 2 is one that took the place of stage 1's."""

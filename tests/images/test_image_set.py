@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,6 +52,24 @@ def test_load_after_a_file_changed(tmp_path):
         images.load(0)
     with pytest.raises(OrlError, match=r"good1\.png is gone"):
         images.check_files()
+
+
+def test_files_that_are_gone_are_counted(tmp_path):
+    good_pair(tmp_path)
+    images = open_images([tmp_path])
+    first, second = (images.path(row) for row in (0, 1))
+    moved = "; where the pictures have moved, `orl stage2 RUN --images PATH` takes that"
+    for file, without, put_back in (
+        (first, f"{first} is gone", "put it back, or begin a new run without it"),
+        (second, f"{first} is gone, and 1 more of the 2 files", "put them back"),
+    ):
+        file.unlink()
+        for command, advice in (("", ""), ("orl stage2 RUN --images PATH", moved)):
+            with pytest.raises(OrlError) as error:
+                dataclasses.replace(images, named_anew=command).check_files()
+            assert str(error.value) == f"{without}: {put_back}{advice}"
+    with pytest.raises(OrlError, match=r"or begin a new run; where the pictures have moved, `orl x` takes that"):
+        dataclasses.replace(images, named_anew="orl x").load(0)
 
 
 def test_reopened_from_parquet(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -184,7 +186,7 @@ def test_coco_images_that_cannot_be_used(tmp_path):
     annotations = [{"id": i, "image_id": i, "category_id": 1, "bbox": [0, 0, 9, 9]} for i in range(10)]
     found = open_images([write_coco(tmp_path / "set", images=images, annotations=annotations)])
     assert found.table[["image_id", "file_name"]].values.tolist() == [[4, "a.png"], [5, "b.png"]]
-    leaves = "leaves its folder: the annotation file names a path outside"
+    leaves = f"leaves its folder: the annotation file names a path outside; pass --root {tmp_path} (root=...)"
     assert found.skipped.values.tolist() == [
         ["../outside.png", leaves],
         [str(outside), leaves],
@@ -195,6 +197,39 @@ def test_coco_images_that_cannot_be_used(tmp_path):
         ["c.png", "listed twice: image id 5 is already b.png"],
     ]
     assert found.objects["image_id"].tolist() == [4, 5]  # of images that are not there, no objects
+
+
+@pytest.mark.parametrize("folder", ["photos", "my photos"])
+@pytest.mark.parametrize(
+    ("names", "where"),
+    [
+        (["../{}/a.png", "../{}/b.png"], "{}"),
+        (["/{}/a.png", "/{}/b.png"], "{}"),
+        (["../{}/a.png", "../{}/sub/c.png"], "{}"),
+        (["../{}/sub/c.png", "../{}/sub/d.png"], "{}/sub"),
+        (["inside.png", "../{}/a.png"], ""),
+        (["../nowhere/a.png", "../nowhere/b.png"], None),
+    ],
+)
+def test_names_that_leave_the_folder_come_with_a_root_that_takes_them(tmp_path, folder, names, where):
+    for name in ("a", "b", "sub/c", "sub/d"):
+        (tmp_path / folder / "sub").mkdir(parents=True, exist_ok=True)
+        save(tmp_path / folder / f"{name}.png")
+    names = [name.format(f"{tmp_path}/{folder}"[1:] if name.startswith("/") else folder) for name in names]
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names)]
+    save(tmp_path / "json/inside.png")
+    file = tmp_path / "json/x.json"
+    file.write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    with pytest.raises(OrlError, match="leaves its folder") as error:
+        open_images([file])
+    advised = re.search(r"; pass --root (\S+|'.+?') \(root=", str(error.value))
+    if where is None:
+        assert advised is None
+        assert "; pass the folder of the images with --root" in str(error.value)
+        return
+    root = shlex.split(advised[1])[0]
+    assert Path(root) == tmp_path / where.format(folder)
+    assert len(open_images([file], root=Path(root))) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import shlex
 import sys
 import types
@@ -82,15 +83,60 @@ def test_calls_of_python_are_refused(function, tmp_path):
         read_encoder(tmp_path / "a.pth")
 
 
-def test_the_three_lines_convert_what_is_not_read(tmp_path):
-    path = tmp_path / "old.pth"
-    torch.save({"state_dict": own(), "x": np.float64(1)}, path, _use_new_zipfile_serialization=False)
+class Whole(torch.nn.Module):
+    """A module that is saved as a whole, by the name of its class."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.projector = encoder().backbone, encoder().projector
+
+
+@pytest.mark.parametrize("name", ["old.pth", "it's old, $HOME.ckpt"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda: {"state_dict": own(), "x": np.float64(1)},
+        Whole,
+        lambda: {"model": Whole(), "args": np.float64(1)},
+        lambda: {"net": own(), "model": Whole(), "epoch": 3},
+        lambda: {"ema": {"model": torch.nn.DataParallel(Whole())}, "optimizer": torch.optim.SGD(Whole().parameters())},
+    ],
+    ids=["state", "module", "mapping", "both", "nested"],
+)
+def test_what_is_typed_converts_what_is_not_read(content, name, tmp_path):
+    path = tmp_path / name
+    torch.save(content(), path, _use_new_zipfile_serialization=False)
+    convert(path)
+    assert difference(read_encoder(path.with_suffix(".weights.pth"))[0], encoder()) == 0
+
+
+def convert(path: Path) -> None:
+    """Type what a refusal advises."""
     with pytest.raises(OrlError) as error:
         read_encoder(path)
-    python, option, code = shlex.split(str(error.value).partition("Where you trust it: ")[2])
+    typed = str(error.value).partition("Where you trust it: ")[2]
+    python, option, code = shlex.split(typed)
     assert (python, option) == ("python", "-c")
     exec(code, {})  # as in a process of its own, which would have to import torch
-    assert difference(read_encoder(tmp_path / "old.weights.pth")[0], encoder()) == 0
+
+
+def test_a_torchscript_program_is_converted(tmp_path):
+    torch.jit.trace(Traced(), torch.zeros(2, 3, 32, 32)).save(str(tmp_path / "a.pt"))
+    convert(tmp_path / "a.pt")
+    assert difference(read_encoder(tmp_path / "a.weights.pth")[0], encoder()) == 0
+
+
+class Traced(Whole):
+    def forward(self, pictures):
+        return self.projector(self.backbone(pictures))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_plain_pickle_is_called_one_whatever_its_name(protocol, tmp_path):
+    file = tmp_path / "a.pth"
+    file.write_bytes(pickle.dumps({"conv1.weight": np.zeros(3)}, protocol))
+    with pytest.raises(OrlError, match=r"a\.pth is a pickle, .*: export it as .safetensors or .pth"):
+        read_encoder(file)
 
 
 def test_torchscript_is_no_checkpoint(tmp_path):

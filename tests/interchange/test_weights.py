@@ -228,7 +228,7 @@ def test_pickled_code_is_never_run(tmp_path, monkeypatch):
     torch.save({"state_dict": plain(), "meta": Payload()}, "old.pth", _use_new_zipfile_serialization=False)
     Path("plain.pth").write_bytes(pickle.dumps(Payload()))
     for name in ("new.pth", "old.pth", "plain.pth"):
-        with pytest.raises(OrlError, match="it could run code, and is not read"):
+        with pytest.raises(OrlError, match=r"(could|can) run code"):
             read_encoder(Path(name))
     Path("some.pkl").write_bytes(pickle.dumps(Payload()))
     with pytest.raises(OrlError, match="is a pickle, which can run code"):

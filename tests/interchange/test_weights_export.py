@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import pickle
+import stat
 
 import numpy as np
 import pytest
@@ -45,6 +47,16 @@ class ArraysOnly(pickle.Unpickler):
     def find_class(self, module, name):
         assert (module, name) in {("numpy", "ndarray"), ("builtins", "bytearray")}
         return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("target", ["torchvision", "timm", "detectron2", "mmdetection"])
+def test_others_may_read_what_is_exported_as_far_as_the_umask_says(with_encoder, tmp_path, target):
+    before = os.umask(0o027)
+    try:
+        made = export(with_encoder, target, tmp_path / f"out{weights_export.TARGETS[target][0]}")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o640}
 
 
 def test_detectron2_has_its_names_and_shapes(with_encoder, tmp_path):

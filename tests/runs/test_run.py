@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from orl_explore.errors import OrlError
+from orl_explore.images.findings import Findings
 from orl_explore.images.opening import open_images
 from orl_explore.runs.files import write_json
 from orl_explore.runs.run import FORMAT, Run
@@ -246,9 +248,53 @@ def test_images_may_be_set_again_but_not_changed(new_run, images):
     run = new_run()
     run.set_images(images, ["again"])
     assert run.manifest()["images"]["sources"] == ["again"]
-    with pytest.raises(OrlError, match="was begun with other images: choose a new run folder"):
-        run.set_images(images.subset([0, 1, 2]), ["fewer"])
+    table = images.table
+    other = dataclasses.replace(images, table=table.assign(content_hash=["x", *table["content_hash"][1:]]))
+    count = len(images)
+    for others, what in (
+        (images.subset([0, 1, 2]), f"of its {count}, {count - 3} are missing or have changed, and 0 are new"),
+        (other, f"of its {count}, 1 are missing or have changed, and 1 are new"),
+        (images.subset([1, 0, *range(2, count)]), "the same in another order, or with other ids"),
+    ):
+        with pytest.raises(OrlError) as error:
+            run.set_images(others, ["others"])
+        assert f"was begun with other images ({what}): choose a new run folder" in str(error.value)
+        assert "delete" not in str(error.value)
     assert len(run.images()) == len(images)
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+@pytest.mark.parametrize("name", ["images", "objects"])
+def test_damaged_images_are_mended_by_naming_them_again(new_run, images, annotations, name, stage):
+    run = new_run()
+    with work(run, stage):
+        pass
+    before = run.read(name)
+    run.file(name).write_bytes(run.file(name).read_bytes()[:500])
+    command = f"orl {stage} {run.path} --images"
+    for ask in (lambda: run.read(name), lambda: run.count(name)):
+        with pytest.raises(OrlError) as error:
+            ask()
+        assert str(error.value).endswith(f": `{command} {annotations}` makes it anew")
+    plain = dataclasses.replace(images, objects=images.objects[:0], findings=Findings())  # without annotations
+    if name == "objects":
+        with pytest.raises(OrlError, match=f"objects, is damaged or gone: `{command} ANNOTATIONS`"):
+            run.set_images(plain, ["plain"])
+        run.set_images(images, ["again"])
+    else:
+        run.set_images(plain, ["plain"])
+    pd.testing.assert_frame_equal(run.read(name), before)
+    assert len(run.read("objects")) == len(images.objects)
+    assert run.finished(stage)
+    assert run.images().named_anew == f"{command} PATH"
+
+
+def test_a_damaged_table_of_no_objects_is_made_again(run, images):
+    plain = dataclasses.replace(images, objects=images.objects[:0], findings=Findings())
+    run.set_images(plain, ["plain"])
+    run.file("objects").write_bytes(b"PAR1")
+    run.set_images(plain, ["plain"])
+    assert len(run.read("objects")) == 0
 
 
 def test_skipped_images_are_in_the_manifest(tmp_path, images):

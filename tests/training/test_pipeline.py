@@ -8,6 +8,7 @@ import json
 import pytest
 from PIL import Image
 
+from orl_explore.errors import OrlError
 from orl_explore.figures.summary_picture import summary_picture
 from orl_explore.runs.files import write_json
 from orl_explore.runs.run import Run
@@ -33,6 +34,8 @@ def test_judging_a_run_leaves_the_picture(tmp_path, tiny, monkeypatch, capsys, m
 def test_a_run_made_anew_and_stopped_goes_on_behind_what_it_has_made(tmp_path, tiny, monkeypatch):
     """The stages are not run: what is asked of each is looked at."""
     mined = make_run(tmp_path / "run")
+    few = {name: dataclasses.replace(getattr(tiny, name), batch_size=2) for name in ("stage1", "stage3")}
+    tiny = dataclasses.replace(tiny, **few)
     asked: list[tuple[str, bool]] = []
     stop_at = "stage3"
 
@@ -59,3 +62,32 @@ def test_a_run_made_anew_and_stopped_goes_on_behind_what_it_has_made(tmp_path, t
         pipeline.run_all(mined, config, overwrite=True)
         assert [overwrite for _, overwrite in asked] == again
         assert "remade" not in mined.manifest()
+
+
+@pytest.mark.parametrize(
+    ("done", "encoder", "overwrite", "options"),
+    [
+        ([], None, False, "--stage1.batch_size 12 --stage3.batch_size 12$"),
+        (["stage1"], None, False, "--stage3.batch_size 12$"),
+        (["stage1"], None, True, "--stage1.batch_size 12 --stage3.batch_size 12$"),
+        ([], "embedded", False, "example --stage3.batch_size 12$"),
+        (["stage1", "stage2", "stage3"], None, False, None),
+    ],
+)
+def test_batches_of_all_stages_to_come_are_looked_at_before_any_is_trained(
+    new_run, changed, monkeypatch, done, encoder, overwrite, options
+):
+    config = changed("stage2", encoder=encoder)
+    large = {name: dataclasses.replace(getattr(config, name), batch_size=32) for name in ("stage1", "stage3")}
+    asked: list[str] = []
+    monkeypatch.setattr(pipeline, "run_stage", lambda name, *args, **options: asked.append(name))
+    monkeypatch.setattr(pipeline, "judge", lambda run, config: {})
+    monkeypatch.setattr(pipeline, "show_objects", lambda run, config: None)
+    monkeypatch.setattr(Run, "finished", lambda run, name: name in done)
+    if options:
+        with pytest.raises(OrlError, match=f"24 images do not fill a batch of 32: .* {options}"):
+            pipeline.run_all(new_run(), dataclasses.replace(config, **large), overwrite=overwrite)
+        assert not asked
+    else:
+        pipeline.run_all(new_run(), dataclasses.replace(config, **large), overwrite=overwrite)
+        assert asked == done
