@@ -36,7 +36,7 @@ LONGER = {"orl_explore.selective_search": "one algorithm"}
 ONLY_IN = {
     "streamlit": ("orl_explore.ui", "app"),
     "lightning": ("training",),
-    "yaml": ("training",),
+    "yaml": ("training", "orl_explore.images.class_files"),
     "jsonargparse": ("training",),
 }
 """Package -> where alone it is imported."""

@@ -105,6 +105,26 @@ def decoded(data: bytes, errors: str = "strict") -> str:
     return data.decode("utf-16" if utf_16 else "utf-8-sig", errors)
 
 
+def bytes_of(path: str, unread: dict[str, str]) -> bytes:
+    """What is in a file; nothing where it cannot be read, for the reason that `unread` gets: none, of a folder."""
+    try:
+        return Path(path).read_bytes()
+    except IsADirectoryError:
+        unread[path] = ""
+    except OSError as error:
+        unread[path] = error.strerror or type(error).__name__
+    return b""
+
+
+def text_of(path: str, unread: dict[str, str]) -> str:
+    """As `bytes_of`, of a text file."""
+    try:
+        return decoded(bytes_of(path, unread))
+    except UnicodeDecodeError:
+        unread[path] = "its text is not UTF-8: save it as that"
+        return ""
+
+
 def absolute(path: Path) -> Path:
     """The path from the top, without `..`; symbolic links stay as they are."""
     return Path(os.path.abspath(path))  # noqa: PTH100

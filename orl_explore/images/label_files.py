@@ -13,14 +13,23 @@ import math
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.images.annotations import POINTS
+from orl_explore.images.class_files import ClassFiles, class_names
 from orl_explore.images.file_names import folded
-from orl_explore.images.image_source import Annotation, ImageSource, SourceFile, decoded, printable, whole
+from orl_explore.images.image_source import (
+    Annotation,
+    ImageSource,
+    SourceFile,
+    bytes_of,
+    decoded,
+    printable,
+    text_of,
+    whole,
+)
 
 PLACES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ".txt": {"images": ("labels",), "jpegimages": ("labels",)},
@@ -34,7 +43,6 @@ letter case. Stanford Dogs has VOC's files without a suffix, Oxford's pets have 
 KINDS: Final = {"VOC": (".xml", ""), "LabelMe": (".json",), "YOLO": (".txt",)}
 """Suffixes of each kind of label files; the first kind that is there is read."""
 
-CLASS_FILES: Final = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "_darknet.labels")
 ORPHAN: Final = "of a label file without a picture"
 LOOKED_AT: Final = 50
 """Files by which it is decided whether they are labels: captions beside pictures are not."""
@@ -231,26 +239,6 @@ def _entries(folder: str, closed: dict[str, str]) -> list[str]:
         return []
 
 
-def _bytes(path: str, unread: dict[str, str]) -> bytes:
-    """What is in a file; nothing where it cannot be read, for the reason that `unread` gets: none, of a folder."""
-    try:
-        return Path(path).read_bytes()
-    except IsADirectoryError:
-        unread[path] = ""
-    except OSError as error:
-        unread[path] = error.strerror or type(error).__name__
-    return b""
-
-
-def _text(path: str, unread: dict[str, str]) -> str:
-    """As `_bytes`, of a text file."""
-    try:
-        return decoded(_bytes(path, unread))
-    except UnicodeDecodeError:
-        unread[path] = "its text is not UTF-8: save it as that"
-        return ""
-
-
 # ---- YOLO ----------------------------------------------------------------------------------------------------------
 
 
@@ -267,13 +255,13 @@ def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]], unread:
         return {os.path.relpath(path, source.root) for path in with_picture}
     read = set()
     source.scale = 1.0
-    class_names = functools.cache(functools.partial(_class_names, source, _ClassFiles(source, set(with_picture))))
+    names_for = functools.cache(functools.partial(class_names, source, ClassFiles(source, set(with_picture))))
     for path, image_id in files:
         own = _lines(path, unread)
         if path in unread or (image_id is None and 2 * sum(_yolo(line) is not None for _, line in own) <= len(own)):
             continue  # a list of classes, or of files
         read.add(name := os.path.relpath(path, source.root))
-        names = class_names(path.rpartition("/")[0]) if own else {}
+        names = names_for(path.rpartition("/")[0]) if own else {}
         for number, line in own:
             where = f"line {number} of {name}"
             item = Annotation({"image_id": image_id, **(_yolo(line) or {})}, where)
@@ -289,7 +277,7 @@ def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]], unread:
 
 def _lines(path: str, unread: dict[str, str]) -> list[tuple[int, str]]:
     """Lines of a label file that are not empty, and their numbers; what is no UTF-8 in them can be no number."""
-    lines = decoded(_bytes(path, unread), "replace").splitlines()
+    lines = decoded(bytes_of(path, unread), "replace").splitlines()
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -316,72 +304,6 @@ def _yolo(line: str) -> dict[str, Any] | None:
     return None
 
 
-def _class_names(source: ImageSource, files: _ClassFiles, labels: str) -> dict[Any, str]:
-    """Names of classes by number for the label files of a folder, from the nearest file that has any, at or above it.
-
-    Where the folder is not near the source's root, of those above it only two are looked at, and those about the root.
-    """
-    top = source.root.parent.parent
-    above = [Path(labels), *Path(labels).parents]
-    near = [folder for place, folder in enumerate(above) if place < 3 or folder.is_relative_to(top)]
-    return next(filter(None, map(files.names, (*near, source.root, source.root.parent, top))), {})
-
-
-class _ClassFiles:
-    """Files that name classes, each read once; a note tells of those that cannot be."""
-
-    def __init__(self, source: ImageSource, labels: Collection[str]):
-        self.source, self.labels = source, labels
-        self.found: dict[Path, dict[Any, str]] = {}
-
-    def names(self, folder: Path) -> dict[Any, str]:
-        """Names by number from a file in the folder itself; empty without one."""
-        if folder not in self.found:
-            self.found[folder] = next(filter(None, (self._read(folder / name) for name in CLASS_FILES)), {})
-        return self.found[folder]
-
-    def _read(self, path: Path) -> dict[Any, str]:
-        unread: dict[str, str] = {}
-        text = "" if str(path) in self.labels else _text(str(path), unread)
-        names: dict[int, str] = {}
-        try:
-            is_yaml = path.suffix in (".yaml", ".yml")
-            names = _yaml_names(text) if is_yaml else dict(enumerate(map(str.strip, text.splitlines())))
-        except ValueError as error:
-            unread[str(path)] = str(error)
-        if unread and os.path.lexists(path):
-            name = os.path.relpath(path, self.source.root)
-            self.source.notes.append(f"no names of classes are read from {name}: {unread[str(path)]}")
-        return {number: name for number, name in names.items() if name}
-
-
-def _yaml_names(text: str) -> dict[int, str]:
-    """The entry `names` of a YOLO data.yaml: a list, or names by number.
-
-    Raises:
-        ValueError: it is neither, or the text is no YAML.
-    """
-    import yaml
-
-    try:
-        content = yaml.load(text, yaml.BaseLoader)  # safe, and all is text to it, also `no` and `1.0`
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise ValueError("it is no YAML" + (f", see line {mark.line + 1}" if mark else "")) from None
-    names = content.get("names") if isinstance(content, dict) else None
-    if not names:
-        return {}
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    pairs = names.items() if isinstance(names, dict) else [(None, names)]
-    numbered = {number: name for key, name in pairs if (number := whole(key)) is not None and isinstance(name, str)}
-    if len(numbered) < len(pairs):
-        raise ValueError(
-            "`names` in it is neither a list of names nor one name for each number: quote those with a colon"
-        )
-    return {number: printable(name) for number, name in numbered.items()}
-
-
 # ---- VOC -----------------------------------------------------------------------------------------------------------
 
 
@@ -390,7 +312,7 @@ def _read_voc(source: ImageSource, files: list[tuple[str, int | None]], unread: 
     read, pictures = set(), 0
     for path, image_id in files:
         name = os.path.relpath(path, source.root)
-        tree = _tree(_bytes(path, unread))
+        tree = _tree(bytes_of(path, unread))
         if tree is None or tree.tag != "annotation":
             if image_id is not None and path not in unread:
                 source.annotations.append(Annotation({"image_id": image_id}, name, "that are no VOC label files"))
@@ -441,12 +363,12 @@ def _voc(thing: ElementTree.Element) -> dict[str, Any]:
 def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unread: dict[str, str]) -> set[str]:
     """Read LabelMe's files of pictures; those that were one, from the source's root."""
     read: set[str] = set()
-    texts = filter(None, (_text(path, unread) for path, image_id in files if image_id is not None))
+    texts = filter(None, (text_of(path, unread) for path, image_id in files if image_id is not None))
     if not any('"shapes"' in text for text in itertools.islice(texts, LOOKED_AT)):
         return read  # other jsons beside pictures may be many and large
     pictures = 0
     for path, image_id in files:
-        text = _text(path, unread)
+        text = text_of(path, unread)
         content: Any = None
         with contextlib.suppress(ValueError, RecursionError):
             content = json.loads(text)
