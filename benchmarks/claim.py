@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 from claim_data import Data
-from claim_judging import embedding_options, judge
+from claim_judging import chance, embedding_options, judge
 
 from orl_explore.byol import BYOL, TwinNetworks
 from orl_explore.embedding import embed_regions
@@ -137,6 +137,8 @@ class Seed:
 
     def do(self, name: str) -> None:
         """Train and judge an arm, unless it is done."""
+        if not self.result("chance").exists():
+            chance(self.run.images(), self.data, self.config, self.result("chance"))
         if self.result(name).exists():
             return
         arm, start = ARMS[name], time.process_time()

@@ -81,6 +81,17 @@ def _in_context(encoder: Encoder, train: ImageSet, data: Data, config: Config, o
     }
 
 
+def chance(train: ImageSet, data: Data, config: Config, out: Path) -> None:
+    """Write OUT: the share of test objects that are of the training objects' commonest category."""
+    labels = evaluate.draw_crops(train, config)["category"].to_numpy(object)
+    shares = {
+        name: probes.majority_accuracy(labels, evaluate.draw_crops(images, config)["category"].to_numpy(object))
+        for name, images in data.tests.items()
+    }
+    figures = {f"{figure}/{name}": {"value": share} for figure in ("probe", "knn") for name, share in shares.items()}
+    write_json(out, {"seed": config.seed, "figures": figures})
+
+
 def embedding_options(config: Config) -> dict[str, Any]:
     """In float32, on a GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"

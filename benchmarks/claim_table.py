@@ -23,6 +23,14 @@ BY_SEED = ("probe/known", "probe/new", "knn/known", "knn/new", "scene_map/known"
 """Figures that are shown seed by seed, where there are new instances; else all."""
 STAGE3 = ("full", "again")
 """Arms that differ by the training seed alone."""
+COMPARED = (
+    (("embedded",), ("oracle",)),
+    (("embedded",), ("passes",)),
+    (("second-round",), ("full",)),
+    (("second-again",), ("again",)),
+    (("second-round", "second-again"), STAGE3),
+)
+"""What else is compared over seeds and trainings: the first with the second, of several arms their mean."""
 
 Results = Mapping[str, Mapping[int, dict[str, Any]]]
 """By arm and seed, what `claim.py` wrote."""
@@ -44,6 +52,7 @@ def write(folder: Path, titles: Mapping[str, str], name: str) -> None:
         _gains(folder, results, titles),
         _seeds(results, titles),
         _trainings(results, titles),
+        _others(results, titles),
         _pairs(results, titles),
         *_remarks(results, titles),
     ]
@@ -63,6 +72,9 @@ def _figures(folder: Path, results: Results, titles: Mapping[str, str], test: st
     """Every figure of every arm on some test images."""
     figures, stage1 = _measured(results, test), results.get("stage1", {})
     rows: list[list[object]] = [[_called(results, test), "seeds", *figures.values()]]
+    if of := read(folder, ["chance"]).get("chance"):
+        cells = [_cell(folder, "chance", of, {}, f"{figure}/{test}") for figure in figures]
+        rows.append(["*always the commonest category*", " ".join(map(str, of)), *cells])
     for arm, of in results.items():
         cells = [_cell(folder, arm, of, stage1, f"{figure}/{test}") for figure in figures]
         rows.append([titles[arm], " ".join(str(seed) for seed in of), *cells])
@@ -152,6 +164,20 @@ def over_trainings(results: Results, key: str, base: tuple[str, ...] = STAGE3) -
     half = stats.t.ppf(0.975, freedom) * spread * np.sqrt(2 / values.shape[1])
     mean = np.mean([whole[arm] for arm in compared])
     return {arm: (float(np.mean(of) - mean), float(half)) for arm, of in whole.items() if arm not in compared}
+
+
+def _others(results: Results, titles: Mapping[str, str]) -> str:
+    """The same for arms other than stage 3, and for single trainings of it."""
+    keys = _keys(results)
+    rows: list[list[object]] = [["more than another", "than", *(_named(results, key) for key in keys)]]
+    for arms, base in COMPARED:
+        if {*arms, *base} <= results.keys():
+            found = (over_trainings(results, key, base) for key in keys)
+            of = [[one[arm] for arm in arms if arm in one] for one in found]
+            means = ((float(np.mean([mean for mean, _ in one])), one[0][1]) if one else None for one in of)
+            cells = (_shown(one[0], one[0] - one[1], one[0] + one[1]) if one else "" for one in means)
+            rows.append([*(", ".join(titles[arm] for arm in some) for some in (arms, base)), *cells])
+    return report.markdown_table(rows) if len(rows) > 1 else ""
 
 
 def scatter(values: NDArray[np.floating]) -> tuple[float, int]:

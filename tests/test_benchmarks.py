@@ -209,6 +209,36 @@ def test_the_table_has_gains_over_stage_3_seeds_and_what_is_missing(claim, tmp_p
         claim["claim_table"].write(tmp_path / "nowhere", titles, "name")
 
 
+def test_other_arms_are_compared_with_one_another_and_with_chance(claim, tmp_path, monkeypatch):
+    """Of 16 the embedded encoder's pairs have 14 and 14, oracle pairs 12 and 10: 18.75 points less."""
+    results(tmp_path, {"stage1": (8, 8), "full": (12, 10), "oracle": (12, 10), "embedded": (14, 14)})
+    for seed, share in ((1, 0.25), (2, 0.5)):
+        commonest = {"seed": seed, "figures": {"probe/new": {"value": share}}}
+        (tmp_path / f"seed{seed}" / "chance.json").write_text(json.dumps(commonest))
+    written = []
+    monkeypatch.setattr(claim["claim_table"].report, "save", lambda name, title, body: written.append(body))
+    claim["claim_table"].write(tmp_path, {name: name for name in ("stage1", "full", "oracle", "embedded")}, "name")
+    # Left of sixteenths are -1/2 1/2 for stage 1 and embedded, 1/2 -1/2 for both others: squares sum up to 2, three
+    # degrees of freedom, t 3.182, and a mean of two seeds less another has the spread once.
+    half = 100 / 16 * 3.182 * (2 / 3) ** 0.5
+    cell = f"**+18.8, {18.75 - half:+.1f} to {18.75 + half:+.1f}**"
+    assert f"| embedded | oracle |{f' {cell} |' * 4}" in written[-1].splitlines()
+    assert written[-1].count("| embedded | passes |") == 0
+    rows = [line for line in written[-1].splitlines() if line.startswith("| *always")]
+    assert rows == [f"| *always the commonest category* | 1 2 | {cells}  |" for cells in (" |", "37.5 ± 17.7 |")]
+
+
+def test_the_commonest_category_is_the_training_images(claim, sources, tmp_path):
+    data = claim["claim_data"].photographs(tmp_path, seed=0, sources=sources, min_side=30)
+    train = open_images([data.train], root=data.root)
+    counts = train.objects["category"].value_counts()
+    judging = importlib.import_module("claim_judging")
+    judging.chance(train, data, claim["claim"].load_config("demo", []), tmp_path / "chance.json")
+    found = json.loads((tmp_path / "chance.json").read_text())["figures"]
+    test = data.tests["known"].objects["category"]
+    assert found["probe/known"] == found["knn/known"] == {"value": (test == counts.index[0]).mean()}
+
+
 def test_photographs_are_not_called_known(claim, tmp_path, monkeypatch):
     """All of their instances are new, and the only ones."""
     results(tmp_path, {"stage1": (8, 8), "full": (12, 10), "intra": (12, 14)}, tests=("known",))
