@@ -59,7 +59,8 @@ def explore(
         OrlError: no images, other images, or a run that was explored with other settings.
     """
     require_faiss()
-    sources = [source.resolve() for source in sources]  # the dashboard works in another folder
+    # The dashboard works in another folder.
+    sources, root = [source.resolve() for source in sources], root.resolve() if root else None
     with run.lock("explore"):
         with progress_bar("reading images") as progress:
             images = open_images(sources, root=root, label_field=label_field, progress=progress)

@@ -45,6 +45,7 @@ class ImageSet:
         ranges: of pictures with more than 8 bits a sample, what is black and what is white, by kind.
         findings: what became of the annotations, and what else was found.
         named_anew: of a run's set, the command that names another place where the pictures are.
+        options: what the set was opened with besides its sources, as it is typed: --root DIR, --field NAME.
     """
 
     table: pd.DataFrame
@@ -54,6 +55,7 @@ class ImageSet:
     ranges: Ranges = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
     named_anew: str = ""
+    options: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)

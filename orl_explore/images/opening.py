@@ -65,7 +65,10 @@ def open_images(
             or most annotations of a source are not.
     """
     opened, files = _list_files(sources, root, label_field)
-    return _image_set(opened, files, minimum_side, progress)
+    options = [
+        f"{option}={value}" for option, value in (("--root", root), ("--field", label_field)) if value is not None
+    ]
+    return replace(_image_set(opened, files, minimum_side, progress), options=tuple(options))
 
 
 def sample_images(

@@ -356,13 +356,13 @@ class Run:
 
     def _command(self, name: str) -> str:
         if name in ("images", "objects"):
-            return self._naming(*(self.manifest()["images"] or {"sources": ["PATH"]})["sources"])
+            named = self.manifest()["images"] or {"sources": ["PATH"]}
+            return self._naming(*named["sources"], *named.get("options", ()))
         return (TABLES.get(name) or ARRAYS[name]).command.replace("RUN", shlex.quote(str(self.path)))
 
     def _naming(self, *sources: str) -> str:
         """The command that names the images of this run once more, and trains nothing that it has already."""
-        stages = self.manifest()["stages"]
-        return typed("stage2" if "stage2" in stages else "stage1", self.path, "--images", *sources)
+        return typed("stage2" if self.stage("stage2") else "stage1", self.path, "--images", *sources)
 
     def _unreadable(self, name: str, error: Exception) -> OrlError:
         reason, command = " ".join(str(error).split()), self._command(name)
@@ -404,6 +404,7 @@ class Run:
             self.write("objects", images.objects)
         manifest["images"] = {
             "sources": list(sources),
+            "options": list(images.options),
             "roots": [str(root) for root in images.roots],
             "fingerprint": images.fingerprint,
             "count": len(images),
@@ -419,8 +420,7 @@ class Run:
         Raises:
             OrlError: the run has none yet.
         """
-        table, objects = self.read("images"), self.read("objects")
-        facts = self.manifest()["images"]
+        table, objects, facts = self.read("images"), self.read("objects"), self.manifest()["images"]
         skipped = pd.DataFrame(facts["skipped"], columns=["file_name", "reason"])
         roots = tuple(Path(root) for root in facts["roots"])
         ranges = {kind: tuple(bounds) for kind, bounds in facts.get("ranges", _FORMER_RANGES).items()}

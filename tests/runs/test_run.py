@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from orl_explore.images.findings import Findings
 from orl_explore.images.opening import open_images
 from orl_explore.runs.files import write_json
 from orl_explore.runs.run import FORMAT, Run
+from training.cli.arguments import add_images
 
 CONFIG = {"epochs": 2, "views": {"scale": (0.1, 1.0), "flip": 0.5}}
 INPUTS = {"images": "abc"}
@@ -287,6 +290,26 @@ def test_damaged_images_are_mended_by_naming_them_again(new_run, images, annotat
     assert len(run.read("objects")) == len(images.objects)
     assert run.finished(stage)
     assert run.images().named_anew == f"{command} PATH"
+
+
+def test_damaged_images_are_named_again_as_they_were(tmp_path, images):
+    """The command that mends them has the folder and the field that they were named with, and works."""
+    labels, root = images.roots[0].parent / "annotations.json", images.roots[0]
+    moved = tmp_path / "labels elsewhere.json"
+    moved.write_bytes(labels.read_bytes())
+    run = Run(tmp_path / "run")
+    run.set_images(open_images([moved], root=root), [str(moved)])
+    run.file("images").unlink()
+    with pytest.raises(OrlError) as error:
+        run.read("images")
+    command = f"orl stage1 {run.path} --images '{moved}' --root={root}"
+    assert f"`{command}`" in str(error.value)
+    parser = argparse.ArgumentParser()
+    add_images(parser)
+    parsed = parser.parse_args(shlex.split(command)[3:])
+    run.set_images(open_images(parsed.images, root=parsed.root, label_field=parsed.field), [str(moved)])
+    assert len(run.images()) == len(images)
+    assert len(run.images().objects) == len(images.objects)
 
 
 def test_a_damaged_table_of_no_objects_is_made_again(run, images):
