@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def load_config(name: str | Path | None = None, overrides: Sequence[str] = ()) -
     for argument in arguments:
         if argument.startswith("--"):
             check_key(argument[2:].partition("=")[0], where="on the command line")
+    _check_stray(arguments)
     if name is None and not arguments:
         return Config()
     parser = _parser()
@@ -119,11 +121,35 @@ def check_key(key: str, *, where: str) -> None:
             f"{key!r} {where} is a group of settings: set {inside[0]} and others by their own names;"
             " `orl config` lists them all"
         )
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [
-        k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]
-    ]
-    hint = f"did you mean {near[0]}?" if near else "`orl config` lists them all"
+    near = _near(key)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`orl config` lists them all"
     raise OrlError(f"unknown setting {key!r} {where}: {hint}")
+
+
+def _near(key: str) -> list[str]:
+    """The settings that may be meant: all whose own name it is, else the one that is written most like it."""
+    named = [known for known in _keys() if known.rpartition(".")[2] == key.rpartition(".")[2]]
+    return named or difflib.get_close_matches(key, _keys(), n=1, cutoff=0.5)
+
+
+def _check_stray(words: Sequence[str]) -> None:
+    """Refuse words that are neither a setting nor the value of one.
+
+    Raises:
+        OrlError: says how the setting that seems to be meant is typed.
+    """
+    for argument, before in zip(words, ["", *words], strict=False):
+        if argument.startswith("--") or (before.startswith("--") and "=" not in before):
+            continue
+        key, equals, value = argument.partition("=")
+        near = _near(key)
+        meant = (shlex.join([f"--{setting}={value}"]) for setting in near)
+        hint = (
+            f"`{'` or `'.join(meant)}`"
+            if equals and near
+            else "`--stage1.epochs 5`, and images are named with --images"
+        )
+        raise OrlError(f"{argument!r} belongs to no setting: settings are typed as {hint}")
 
 
 def check_foreign_config(file: Path, *, where: Path) -> None:

@@ -270,11 +270,16 @@ def test_overrides_win_over_the_file(tmp_path):
     ("arguments", "message"),
     [
         (["--stage1.epoch", "5"], "unknown setting 'stage1.epoch' on the command line: did you mean stage1.epochs?"),
-        (["--epochs", "5"], r"unknown setting 'epochs' .*did you mean stage[13].epochs"),
+        (["--epochs", "5"], "unknown setting 'epochs' .*did you mean stage1.epochs or stage3.epochs?"),
         (["--nonsense_xyz", "5"], "unknown setting 'nonsense_xyz' .*`orl config`"),
         (["--stage1.epochs", "many"], "stage1.epochs.*int.*many"),
         (["--stage1.epochs"], "stage1.epochs: expected one argument"),
-        (["stray"], "unrecognized arguments: stray"),
+        (["stray"], "'stray' belongs to no setting: settings are typed as `--stage1.epochs 5`, and images .* --images"),
+        (["--seed=1", "a b.jpg"], "'a b.jpg' belongs to no setting"),
+        (["--seed", "1", "x"], "'x' belongs to no setting"),
+        (["seed=3"], "'seed=3' belongs to no setting: settings are typed as `--seed=3`$"),
+        (["--seed", "1", "ema=0.9"], "typed as `--stage1.ema=0.9` or `--stage3.ema=0.9`$"),
+        (["stage1.epoch=3"], "typed as `--stage1.epochs=3`$"),
         # out of range
         (["--stage1.epochs", "2"], "stage1.warmup_epochs is 4.*below the 2 epochs"),
         (["--stage1.batch_size", "1"], "batch normalization needs at least 2"),
