@@ -30,7 +30,7 @@ from PIL import Image
 from torchvision.transforms.functional import to_pil_image
 
 from orl_explore.boxes import BOX, iou, jitter_box
-from orl_explore.byol import learning_rate_factor, target_momentum
+from orl_explore.byol import learning_rate_at, target_momentum
 from orl_explore.figures import boxes, gallery, lines, of_run, style
 from orl_explore.runs import replay
 from orl_explore.runs.region_embeddings import MINED, embedded_encoders, read_region_embeddings
@@ -102,12 +102,11 @@ def figures(run: Run, image_id: int) -> Iterator[tuple[str, go.Figure]]:
     yield "views", gallery.gallery(drawn, captions, columns=7)
 
     steps = stage.total_steps(len(images))
-    warmup = round(stage.warmup_epochs * stage.steps_per_epoch(len(images)))
     schedules = {
-        "learning rate": [learning_rate_factor(step, steps, warmup) for step in range(steps + 1)],
-        "1 - m": [(1 - target_momentum(step, steps, stage.ema)) / (1 - stage.ema) for step in range(steps + 1)],
+        "learning rate": [learning_rate_at(stage, step, len(images)) / stage.learning_rate() for step in range(steps)],
+        "1 - m": [(1 - target_momentum(step, steps, stage.ema)) / (1 - stage.ema) for step in range(steps)],
     }
-    table = pd.DataFrame(schedules, index=pd.Index(range(steps + 1), name="step"))
+    table = pd.DataFrame(schedules, index=pd.Index(range(steps), name="step"))
     yield "schedules", lines.by_column(table, y_title="share of the greatest value", height=280)
 
     yield "neighbors", of_run.neighbors(run, image_id, k=6)

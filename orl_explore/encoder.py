@@ -185,7 +185,10 @@ class Encoder(nn.Module):
         except SafetensorError as error:
             raise OrlError(f"{path} is damaged or not a safetensors file ({error}): {_again(path)}") from None
         if "encoder" not in metadata:
-            raise OrlError(f"{path} holds weights without this project's settings: it was not made by `orl`")
+            raise OrlError(
+                f"{path} holds weights without settings: it is no encoder.safetensors of a run; what `orl export` made"
+                " loads as the model card beside it says"
+            )
         try:
             facts = json.loads(metadata["encoder"])
             encoder = cls.empty(EncoderSettings(**facts["settings"]))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
+from plotly import graph_objects as go
 
 from orl_explore.ui.shell import PAGES
 
@@ -23,6 +25,11 @@ PROSE = [
     *sorted(DOCS.glob("*.md")),
     *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
     *sorted((ROOT / "notebooks").glob("*.ipynb")),
+]
+PYTHON = [
+    pytest.param(block, id=f"{path.stem}-{number}")
+    for path in sorted(DOCS.glob("*.md"))
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL))
 ]
 NOTEBOOKS = [path.stem for path in PROSE if path.suffix == ".ipynb"]
 
@@ -107,6 +114,18 @@ def test_the_tables_of_the_claim_are_those_that_were_measured(table):
     ]
     assert len(found[0]) == 1
     assert found[0] == found[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", PYTHON)
+def test_printed_python_works(block, finished, images, tmp_path, monkeypatch):
+    """With a run as the demo's, and a folder of pictures; a picture's id is one that is there."""
+    shutil.copytree(finished.path, tmp_path / "runs" / "demo")
+    shutil.copytree(images.roots[0], tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(go.Figure, "show", lambda figure: figure.to_json())
+    some_id = images.table["image_id"].iloc[0]
+    exec(compile(re.sub(r"image_id=\d+", f"image_id={some_id}", block), "docs", "exec"), {})
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("images/*-*.png")), ids=lambda path: path.name)

@@ -218,7 +218,7 @@ def truncated(path, encoder):
         (lambda path, encoder: path.write_bytes(b""), "damaged or not a safetensors file"),
         (lambda path, encoder: path.write_bytes(b"no weights at all" * 9), "damaged or not a safetensors file"),
         (truncated, "damaged or not a safetensors file"),
-        (foreign, "not made by `orl`"),
+        (foreign, "no encoder.safetensors of a run"),
         (other_settings, "another version"),
         (other_weights, "another version"),
         (other_metadata, "another version"),

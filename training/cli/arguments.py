@@ -60,7 +60,7 @@ def add_run(parser: argparse.ArgumentParser, help: str = "the run folder") -> No
     parser.add_argument("run", type=Path, metavar="RUN", help=help)
 
 
-def add_config(parser: argparse.ArgumentParser, *, default: str = "the run's own") -> None:
+def add_config(parser: argparse.ArgumentParser, *, default: str = "the run's own, or the paper's") -> None:
     """Add --config; `default` says in words what holds without it."""
     parser.add_argument(
         "--config", help=f"a config by name (`orl config` lists them) or a YAML file; default: {default}"

@@ -83,7 +83,10 @@ def _scenes(arguments: argparse.Namespace) -> None:
         with progress_bar(layout) as progress:
             folder = LAYOUTS[layout](path, arguments.out, seed=arguments.seed, progress=progress)
         console.print(f"{layout} layout: {folder}", markup=False)
-    console.print(f"next: {typed('run', 'runs/demo', '--config', 'demo', '--images', path)}", markup=False)
+    console.print(
+        f"next: {typed('run', f'runs/{arguments.out.resolve().name}', '--config', 'demo', '--images', path)}",
+        markup=False,
+    )
 
 
 def _add_data(commands: Commands) -> None:

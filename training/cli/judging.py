@@ -23,7 +23,7 @@ Protocols judge encoders on other tasks, with the settings of the literature:
   detection          Mask R-CNN, AP of boxes and masks: of the run, or of --data TRAIN.json TEST.json (COCO's layout)
 
   orl evaluate runs/demo --protocol knn --encoder random stage1 stage3 supervised
-  orl evaluate runs/demo --protocol knn --knn.k [10]
+  orl evaluate runs/demo --protocol knn --knn.k '[10]'
 
 --encoder takes supervised (trained with the run's labels: an upper bound) and every name that `orl encoders` lists,
 such as random (untrained), stage1, embedded, timm:NAME or FILE; without it, random and the stages that are there are

@@ -175,10 +175,9 @@ def _use(run: Run, name: str, arguments: argparse.Namespace) -> None:
         verdict: Verdict = ACCEPTED if arguments.accept else REJECTED
         pairs = prepared(run.path).pairs(PairQuery(selection=name))
         save_verdicts(run, [(pair, verdict) for pair in pairs], reviewer=arguments.reviewer)
-        console.print(
-            f"{len(pairs):,} pairs {verdict}; `{typed('stage3', run.path, '--reviews', 'use')}` heeds that",
-            markup=False,
-        )
+        anew = ["--overwrite"] if run.finished("stage3") else []
+        command = typed("stage3", run.path, "--reviews", "use", *anew)
+        console.print(f"{len(pairs):,} pairs {verdict}; `{command}` heeds that", markup=False)
     if arguments.export:
         from orl_explore.interchange.selection_files import export_selection
         from orl_explore.judging.diagnostics import region_labels

@@ -14,7 +14,7 @@ def register(commands: Commands) -> None:
     add_run(run)
     add_config(run)
     add_images(run)
-    run.add_argument("--overwrite", action="store_true", help="make all stages anew; nothing of them is kept")
+    run.add_argument("--overwrite", action="store_true", help="make all stages anew; the old ones stand until then")
     add_json(run, "every figure")
     for name, summary in (
         ("stage1", "train the image-level encoder (BYOL)"),
@@ -26,7 +26,11 @@ def register(commands: Commands) -> None:
         add_config(stage)
         if name != "stage3":
             add_images(stage)
-        stage.add_argument("--overwrite", action="store_true", help="make the stage anew; nothing of it is kept")
+        stage.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="make the stage anew; the old one stands until then, and what was said about its pairs comes along",
+        )
     _add_stage2_options(commands.parsers["stage2"])
     commands.parsers["stage3"].add_argument(
         "--reviews", choices=("use",), help="train on the pairs as reviewed in the dashboard (stage3.reviews)"

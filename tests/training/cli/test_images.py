@@ -33,7 +33,7 @@ def test_scenes(orl, tmp_path):
     out = tmp_path / "scenes"
     code, _, err = orl("scenes", out, "--count", 3, "--size", 64, "--seed", 4)
     assert code == 0
-    assert f"orl run runs/demo --config demo --images {out}/annotations.json" in " ".join(err.split()).replace(
+    assert f"orl run runs/{out.name} --config demo --images {out}/annotations.json" in " ".join(err.split()).replace(
         "/ ", "/"
     )
     images = open_images([out / "annotations.json"])
