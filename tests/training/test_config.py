@@ -54,9 +54,10 @@ def test_every_yaml_fits_the_code(name):
 
 @pytest.mark.parametrize("name", config_names())
 def test_every_yaml_says_what_it_is(name):
-    header = (CONFIGS / f"{name}.yaml").read_text().splitlines()[:2]
+    header = (CONFIGS / f"{name}.yaml").read_text().splitlines()[:3]
     assert header[0].startswith("# Command:")
     assert header[1].startswith("# What:")
+    assert not header[2].startswith("#  ")  # `orl config` shows what it is in one line
 
 
 @pytest.mark.parametrize("name", [*config_names(), None])
