@@ -78,6 +78,8 @@ ARMS = {
     "random-pairs": Arm("boxes of random images paired blindly", pairs="anywhere"),
     "blind-pairs": Arm("boxes of the same neighbors paired blindly", pairs="blind"),
     "embedded": Arm("pairs by the embedded encoder", pairs="embedded"),
+    "embedded-blind": Arm("boxes of the embedded encoder's neighbors paired blindly", pairs="embedded, blind"),
+    "embedded-oracle": Arm("the embedded encoder's boxes, each with any of its category", pairs="embedded, oracle"),
     "second-round": Arm("pairs by stage 3 itself (a second round)", pairs="full"),
     "second-again": Arm("second round, trained with another seed", pairs="full", reseed=1000),
     "second-blind": Arm("boxes of the second round's neighbors paired blindly", pairs="full, blind"),
@@ -222,13 +224,17 @@ class Seed:
             ids = images.table["image_id"].to_numpy()
             return regions, pair_regions(ids, neighbors, regions, x, config.stage2)
         blind = partial(controls.random_pairs, images, regions, seed=config.seed)
+        oracle = partial(controls.oracle_pairs, images, regions, seed=config.seed)
+        embedded = partial(self.mined_by, "embedded", load_embedded)
         second_round = partial(self.mined_by, "full", lambda: self.train("full", images)[0])
         ways: dict[str, Callable[[], pd.DataFrame]] = {
             "stage1": lambda: mined,
-            "oracle": lambda: controls.oracle_pairs(images, regions, seed=config.seed),
+            "oracle": oracle,
             "anywhere": lambda: blind(mined, anywhere=True),
             "blind": lambda: blind(mined, anywhere=False),
-            "embedded": lambda: self.mined_by("embedded", load_embedded),
+            "embedded": embedded,
+            "embedded, blind": lambda: blind(embedded(), anywhere=False),
+            "embedded, oracle": lambda: oracle(queries=embedded()["query_region"].to_numpy()),
             "full": second_round,
             "full, blind": lambda: blind(second_round(), anywhere=False),
         }

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError
@@ -110,7 +111,14 @@ def random_pairs(
     )
 
 
-def oracle_pairs(images: ImageSet, regions: pd.DataFrame, *, per_image: int = 10, seed: int) -> pd.DataFrame:
+def oracle_pairs(
+    images: ImageSet,
+    regions: pd.DataFrame,
+    *,
+    per_image: int = 10,
+    queries: NDArray[np.int64] | None = None,
+    seed: int,
+) -> pd.DataFrame:
     """Pairs of one category, by the labels: boxes on objects, each with one on an object of the same kind elsewhere.
 
     The labels choose them, so that what is trained on them is no longer trained without labels.
@@ -119,6 +127,8 @@ def oracle_pairs(images: ImageSet, regions: pd.DataFrame, *, per_image: int = 10
         images: of the run, with their objects.
         regions: its table.
         per_image: boxes of an image that are paired, at most; drawn among those that are on an object.
+        queries: region ids of the boxes that are paired, in place of `per_image`, each as often as it is named; those
+            that are on no object are left out.
         seed: decides them.
 
     Returns:
@@ -136,9 +146,13 @@ def oracle_pairs(images: ImageSet, regions: pd.DataFrame, *, per_image: int = 10
     of = {
         str(name): (rows["region_id"].to_numpy(), rows["image_id"].to_numpy()) for name, rows in on.groupby("category")
     }
+    named = None if queries is None else on["region_id"].map(pd.Series(queries).value_counts()).fillna(0).astype(int)
     rows = []
     for image_id, own in on.groupby("image_id"):
-        drawn = own.iloc[rng.permutation(len(own))[:per_image]]
+        if named is None:
+            drawn = own.iloc[rng.permutation(len(own))[:per_image]]
+        else:
+            drawn = own.loc[own.index.repeat(named[own.index])]
         for query, category in drawn[["region_id", "category"]].itertuples(index=False):
             keys, owners = of[category]
             for key in rng.integers(len(keys), size=20).tolist():

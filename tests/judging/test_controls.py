@@ -60,6 +60,16 @@ def test_so_many_boxes_of_an_image_are_paired_at_most():
     assert found["query_region"].is_unique
 
 
+def test_named_boxes_are_paired_as_often_as_they_are_named():
+    images = image_set([(image_id, *KEY, "key") for image_id in IDS])
+    regions = regions_of([(image_id, 50, 50, 30 - less, 30) for image_id in IDS for less in range(3)] + [(5, *FAR)])
+    # Of image 7 region 1, twice; of image 5 region 8, and region 9, which is on nothing; of image 3 none.
+    found = oracle_pairs(images, regions, queries=np.array([1, 9, 8, 1]), seed=0)
+    assert found[["image_id", "query_region"]].to_numpy().tolist() == [[5, 8], [7, 1], [7, 1]]
+    assert (found["image_id"] != found["neighbor_id"]).all()
+    assert set(found["key_region"]) <= set(range(9))
+
+
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [
