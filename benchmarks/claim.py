@@ -251,10 +251,14 @@ class Seed:
         return pd.read_parquet(file)
 
     def purity(self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
-        """Whether pairs join objects, and objects of one category."""
+        """Whether pairs join objects, objects of one category, and the same thing twice where that is known."""
         on = diagnostics.on_object(regions, images.objects)
         found = diagnostics.pair_purity(pairs, regions, on, images.objects)
-        return {
+        facts: dict[str, Any] = {}
+        if things := claim_data.instances(self.data.train):
+            same = images.objects.assign(category=images.objects["object_id"].map(things))
+            facts["same_thing"] = diagnostics.pair_purity(pairs, regions, on, same).purity.value
+        return facts | {
             "pairs": len(pairs),
             "object_pairs": found.objects.value,
             "purity": found.purity.value,

@@ -42,6 +42,11 @@ def scenes(folder: Path, *, seed: int, count: int, disguise: bool) -> Data:
     return Data(folder / "train" / "annotations.json", None, tests)
 
 
+def instances(labels: Path) -> dict[int, str]:
+    """Which thing each object of a json is, by the object's id; empty where it does not say, as of photographs."""
+    return {one["id"]: one["instance"] for one in json.loads(labels.read_text())["annotations"] if "instance" in one}
+
+
 def photographs(folder: Path, *, seed: int, sources: Sequence[Path], min_side: int = 32) -> Data:
     """Photographs of COCO jsons, a fifth of each held out; boxes with a side below `min_side` pixels do not count.
 

@@ -205,16 +205,17 @@ def _complete(results: Results, key: str) -> dict[str, list[float]]:
 
 def _pairs(results: Results, titles: Mapping[str, str]) -> str:
     """How many pairs the arms had, and how often these join one category."""
-    rows: list[list[object]] = [
-        ["pairs", "pairs", "of two objects", "of these, of one category", "chance", "times chance"]
-    ]
+    heads = ("of two objects", "of these, of one category", "chance", "times chance", "of these, of one thing")
+    rows: list[list[object]] = [["pairs", "pairs", *heads]]
     for arm, of in results.items():
         if not all("purity" in one for one in of.values()):
             continue
         names = ("pairs", "object_pairs", "purity", "purity_chance")
         mean = {name: np.mean([one[name] for one in of.values()]) for name in names}
         shares = (f"{100 * mean[name]:.1f} %" for name in names[1:])
-        rows.append([titles[arm], f"{mean['pairs']:,.0f}", *shares, f"{mean['purity'] / mean['purity_chance']:.1f}"])
+        same = [one["same_thing"] / one["purity"] for one in of.values() if "same_thing" in one]
+        times, things = f"{mean['purity'] / mean['purity_chance']:.1f}", f"{100 * np.mean(same):.1f} %" if same else ""
+        rows.append([titles[arm], f"{mean['pairs']:,.0f}", *shares, times, things])
     return report.markdown_table(rows) if len(rows) > 1 else ""
 
 

@@ -101,6 +101,25 @@ def test_pairs_that_an_encoder_finds_are_found_once(claim, tmp_path, monkeypatch
     assert embedded == ["an encoder", "another"]
 
 
+def test_pairs_of_one_thing_are_told_from_those_of_one_category(claim, tmp_path):
+    """A thing with itself, twice a thing with another of its category, and one with a thing of another category."""
+    module = claim["claim"]
+    path = make_scenes(tmp_path, count=30, size=64, seed=1, instances=2, disguise=True)
+    images = open_images([path])
+    of = images.objects.assign(thing=images.objects["object_id"].map(claim["claim_data"].instances(path)))
+    assert [thing.partition("/")[0] for thing in of["thing"]] == of["category"].tolist()
+    regions = of[["image_id", "x", "y", "w", "h"]].rename_axis("region_id").reset_index()
+    any_two = of.reset_index().merge(of.reset_index(), how="cross").query("image_id_x != image_id_y")
+    category, thing = any_two["category_x"] == any_two["category_y"], any_two["thing_x"] == any_two["thing_y"]
+    chosen = pd.concat([any_two[thing][:1], any_two[category & ~thing][:2], any_two[~category][:1]])
+    pairs = chosen[["image_id_x", "image_id_y", "index_x", "index_y"]]
+    pairs = pairs.set_axis(["image_id", "neighbor_id", "query_region", "key_region"], axis=1)
+    seed = object.__new__(module.Seed)
+    seed.data = claim["claim_data"].Data(path, None, {})
+    facts = seed.purity(images, regions, pairs)
+    assert (facts["object_pairs"], facts["purity"], facts["same_thing"]) == (1, 0.75, 0.25)
+
+
 def test_whole_views_are_stage_3_without_boxes_and_pairs(claim, sources):
     images = open_images([sources[0]])
     ids = images.table["image_id"].to_numpy()
@@ -177,6 +196,8 @@ def results(folder, arms, tests=("known", "new")):
             facts = {"seed": seed, "core_seconds": 3600, "figures": figures, "stage1": f"weights of {seed}"}
             if arm != "stage1":
                 facts |= {"pairs": 100, "object_pairs": 0.5, "purity": 0.3, "purity_chance": 0.05}
+            if arm == "full":
+                facts["same_thing"] = 0.12
             file.with_suffix(".json").write_text(json.dumps(facts))
 
 
@@ -198,6 +219,8 @@ def test_the_table_has_gains_over_stage_3_seeds_and_what_is_missing(claim, tmp_p
     assert more.split(" | ")[1] == f"+12.5, {12.5 - half:+.1f} to {12.5 + half:+.1f}"
     assert f"one arm with one seed* | {100 / 16 * 2**0.5:.1f} |" in written[-1]
     assert "| stage 3 | 1 2 | 68.8 ± 8.8 (" in written[-1]
+    assert "| stage 3 | 100 | 50.0 % | 30.0 % | 5.0 % | 6.0 | 40.0 % |" in lines  # 12 of 30 % are of one thing
+    assert "| without inter | 100 | 50.0 % | 30.0 % | 5.0 % | 6.0 |  |" in lines  # from before that was counted
     assert "Not run: oracle pairs." in written[-1]
     assert "6.0 core hours" in written[-1]
     assert "do not compare" not in written[-1]
