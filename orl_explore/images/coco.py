@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_source import ImageSource, SourceFile, decoded, path_id, printable, whole
-from orl_explore.images.label_columns import label_columns, unread_note
+from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_note
 from orl_explore.images.locating import candidate_folders, locate
 
 BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured", "id", "file_name", "width", "height"}
@@ -68,7 +69,8 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
     if note := unread_note(path.name, (name for image in images for name in _unread(image))):
         source.notes.append(note)
     owner: dict[int, str] = {}
-    id_of: dict[str, int] = {}
+    first: dict[str, tuple[int, dict[str, Any]]] = {}
+    conflicts: Counter[str] = Counter()
     shared: list[str] = []
     for (image_id, name), image, labels, found, reason in zip(
         keys, images, columns, located.names, located.reasons, strict=True
@@ -79,11 +81,14 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
             reason = f"listed twice: image id {image_id} is already {owner[image_id]}"
             if owner[image_id] != found:
                 shared.append(found)
-        elif found is not None and found in id_of:
-            reason = f"listed twice: already image id {id_of[found]}"
-            source.ids[image_id] = id_of[found]
+            else:
+                merge_labels(first[found][1], labels, conflicts)
+        elif found is not None and found in first:
+            reason = f"listed twice: already image id {first[found][0]}"
+            source.ids[image_id] = first[found][0]
+            merge_labels(first[found][1], labels, conflicts)
         elif found is not None:
-            owner[image_id], id_of[found] = found, image_id
+            owner[image_id], first[found] = found, (image_id, labels)
             if size := _size(image):
                 source.sizes[image_id] = size
         if whole(image["id"]) != image_id:
@@ -93,6 +98,7 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
     # An id of an image that was not found may be that of a second listing, too: the file that is there has it.
     source.ids = {other: image_id for other, image_id in source.ids.items() if other not in owner}
     source.notes += _listing_notes(source, shared)
+    source.notes += conflict_note(f"a second listing in {path.name}", "the first", conflicts)
     if note := located.spelling.note(path.name):
         source.notes.append(note)
     return source

@@ -17,7 +17,7 @@ from orl_explore.images.annotations import POINTS, UNREAD
 from orl_explore.images.file_names import FileNames, Spelling, list_files
 from orl_explore.images.image_source import Annotation, Entry, ImageSource, SourceFile, path_id, printable, whole
 from orl_explore.images.kinds import SUFFIXES
-from orl_explore.images.label_columns import label_columns, unread_note
+from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_note
 from orl_explore.images.label_studio import is_task, rotated, task_entry
 from orl_explore.images.locating import candidate_folders, locate
 from orl_explore.images.via import via_entries, via_pictures
@@ -98,13 +98,16 @@ def _assemble(
     columns, source.notes = label_columns(path.name, [entry.labels for entry in entries])
     if note := unread_note(path.name, (name for entry in entries for name in entry.unread)):
         source.notes.append(note)
-    seen: set[int] = set()
+    seen: dict[int, dict[str, Any]] = {}
+    conflicts: Counter[str] = Counter()
     for entry, labels, found, reason in zip(entries, columns, names, reasons, strict=True):
         name = entry.name if found is None else found
         image_id = path_id(name)
-        if image_id in seen:
-            reason = reason or "listed twice"
-        seen.add(image_id)
+        if image_id not in seen:
+            seen[image_id] = labels
+        elif reason is None:
+            reason = "listed twice"
+            merge_labels(seen[image_id], labels, conflicts)
         source.files.append(SourceFile(name, image_id, labels, reason))
         if entry.size and image_id not in source.sizes:
             source.sizes[image_id] = entry.size
@@ -115,6 +118,7 @@ def _assemble(
                 item["category_id"] = category = printable(category)
                 source.categories[category] = category
             source.annotations.append(item)
+    source.notes += conflict_note(f"a second listing in {path.name}", "the first", conflicts)
     if note := spelling.note(path.name):
         source.notes.append(note)
     return source

@@ -78,3 +78,72 @@ def test_an_image_id_that_is_the_id_is_no_label(tmp_path):
     images = open_images([file])
     assert "image_id_label" not in images.table
     assert images.findings.notes == ()
+
+
+# ---- one picture, listed several times -----------------------------------------------------------------------------
+
+ONE = {"weather": "rain", "stars": 2, "source": "camera"}
+OTHER = {"weather": "sun", "stars": 2.0, "place": "street"}  # says something else of the weather alone
+BOTH = {"weather": ["rain"] * 2, "stars": [2, 2], "source_label": ["camera"] * 2, "place": ["street"] * 2}
+
+
+def labels(images):
+    return {name: images.table[name].tolist() for name in images.table if name not in OWN_COLUMNS}
+
+
+@pytest.mark.parametrize("make", [of_coco, of_fiftyone, of_via])
+def test_two_jsons_say_what_both_say(make, tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    first = of_coco(tmp_path, ONE).rename(tmp_path / "first.json")
+    other = make(tmp_path, OTHER)
+    images = open_images([first, other])
+    assert labels(images) == BOTH
+    stars = ", stars (2)" if make is of_via else ""  # whose values are text: "2.0" is not 2
+    assert [note for note in images.findings.notes if note.startswith("where")] == [
+        f"where {other} says something else of a picture than a json before it, it is not taken: weather (2){stars}"
+    ]
+    assert labels(open_images([other, first]))["weather"] == ["sun"] * 2
+
+
+def test_a_folder_beside_a_json_says_nothing_else(tmp_path):
+    pictures(tmp_path / "p/a.jpg", tmp_path / "p/b.jpg")
+    images = open_images([tmp_path / "p", of_coco(tmp_path / "p", ONE).rename(tmp_path / "p/first.json")])
+    assert labels(images) == {name: BOTH[name] for name in ("weather", "stars", "source_label")}
+    assert not any(note.startswith("where") for note in images.findings.notes)
+
+
+@pytest.mark.parametrize("same_ids", [False, True])
+def test_a_json_that_lists_files_twice_says_what_both_listings_say(same_ids, tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    listings = [
+        {**fields, "id": number + (0 if same_ids else 10 * place), "file_name": f"{name}.jpg"}
+        for place, fields in enumerate((ONE, OTHER))
+        for number, name in enumerate("ab")
+    ]
+    images = open_images([write(tmp_path / "a.json", {"images": listings})])
+    assert labels(images) == BOTH
+    assert images.findings.notes[-1] == (
+        "where a second listing in a.json says something else of a picture than the first, it is not taken: weather (2)"
+    )
+
+
+def test_an_id_as_text_of_a_second_listing_is_not_the_first_ones(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    ids = {0: "a", 1: "b", "c": "a", "d": "b"}
+    listings = [{"id": own, "file_name": f"{name}.jpg"} for own, name in ids.items()]
+    assert "original_id" not in open_images([write(tmp_path / "a.json", {"images": listings})]).table
+
+
+def test_an_export_that_lists_files_twice_says_what_both_listings_say(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    samples = [{"filepath": f"{name}.jpg", **fields} for fields in (ONE, OTHER) for name in ("a", "b", "gone")]
+    images = open_images([write(tmp_path / "a.json", {"samples": samples})])
+    assert labels(images) == BOTH
+    assert images.findings.notes[-1].endswith("than the first, it is not taken: weather (2)")
+
+
+def test_a_note_names_ten_fields_at_most(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    fields = {f"f{number}": [number + 1] for number in range(12)}
+    (note,) = open_images([of_coco(tmp_path, fields)]).findings.notes
+    assert note == f"not read of a.json: {', '.join(f'f{number} (2)' for number in range(10))} and 2 others"
