@@ -11,11 +11,19 @@ from typing import Any, Final
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_source import ImageSource, SourceFile, decoded, path_id, printable, whole
-from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_note
+from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_keys, unread_note
 from orl_explore.images.locating import candidate_folders, locate
 
 BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured", "id", "file_name", "width", "height"}
 """Fields of a COCO image that say nothing about what it shows: not taken over as label columns."""
+
+ANNOTATION_KEYS: Final = frozenset(
+    (
+        *("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd"),
+        *("area", "num_keypoints", "isbbox", "width", "height"),  # which others say, too, or the picture
+    )
+)
+"""Fields of an annotation that are read, or say nothing more."""
 
 
 def read_json(path: Path) -> Any:
@@ -66,8 +74,13 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
         )
     columns, notes = label_columns(path.name, [_labels(image) for image in images])
     source.notes += notes
-    if note := unread_note(path.name, (name for image in images for name in _unread(image))):
-        source.notes.append(note)
+    for whose, unread in (
+        (path.name, (name for image in images for name in _unread(image))),
+        (f"{path.name}'s annotations", unread_keys(annotations, ANNOTATION_KEYS)),
+        (f"{path.name}'s categories", unread_keys(categories, {"id", "name"})),
+    ):
+        if note := unread_note(whose, unread):
+            source.notes.append(note)
     owner: dict[int, str] = {}
     first: dict[str, tuple[int, dict[str, Any]]] = {}
     conflicts: Counter[str] = Counter()

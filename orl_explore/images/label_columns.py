@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 from orl_explore.images.image_source import printable
 
 OWN_COLUMNS: Final = ("image_id", "file_name", "source", "width", "height", "content_hash", "original_id")
 """Columns of the images table that are no labels."""
+
+UNSET: Final = ("", "0", "false", "none", "unspecified")
+"""Text that says nothing, in small letters: VOC's poses are `Unspecified`, Roboflow's supercategories `none`."""
 
 NAMED: Final = 10
 """Fields that a note names at most."""
@@ -42,11 +45,32 @@ def label_columns(source: str, images: Sequence[dict[str, Any]]) -> tuple[list[d
     ], notes
 
 
-def unread_note(source: str, names: Iterable[str]) -> str | None:
-    """A sentence on what a source says of its images that is neither a label nor an annotation; None: nothing.
+def unread_keys(things: Iterable[Any], known: Set[str]) -> Iterator[str]:
+    """Names of the fields of some objects that say something and are not read, each as often as it is there.
 
     Args:
-        source: the file's name.
+        things: as a json has them; those that are no objects have no fields. There may be a million.
+        known: fields that are read, or say nothing about a picture.
+    """
+    for thing in things:
+        if isinstance(thing, dict) and not thing.keys() <= known:
+            for name, value in thing.items():
+                if name not in known and says(value):
+                    yield name
+
+
+def says(value: Any) -> bool:
+    """Whether a field is set: not empty, no and not 0, also as text, as tools write of what nobody has filled in."""
+    if isinstance(value, str):
+        return value.strip().casefold() not in UNSET
+    return any(value.values() if isinstance(value, dict) else value) if isinstance(value, dict | list) else bool(value)
+
+
+def unread_note(source: str, names: Iterable[str]) -> str | None:
+    """A sentence on what a source says that becomes neither a label nor an annotation; None: nothing.
+
+    Args:
+        source: the file's name, or the part of it.
         names: of each such thing, as often as it is there.
     """
     counts = Counter(names)

@@ -17,7 +17,7 @@ from orl_explore.images.annotations import POINTS, UNREAD
 from orl_explore.images.file_names import FileNames, Spelling, list_files
 from orl_explore.images.image_source import Annotation, Entry, ImageSource, SourceFile, path_id, printable, whole
 from orl_explore.images.kinds import SUFFIXES
-from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_note
+from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_keys, unread_note
 from orl_explore.images.label_studio import is_task, rotated, task_entry
 from orl_explore.images.locating import candidate_folders, locate
 from orl_explore.images.via import via_entries, via_pictures
@@ -126,6 +126,19 @@ def _assemble(
 
 FIFTYONES_OWN: Final = ("id", "filepath", "media_type", "metadata", "created_at", "last_modified_at")
 """Fields of a FiftyOne sample that say nothing about what it shows."""
+FIFTYONE_KEYS: Final = frozenset(
+    ("_cls", "_id", "id", "label", "bounding_box", "points", "mask", "mask_path", "closed", "filled")
+)
+FIFTYONE_LABEL_KEYS: Final = frozenset(("_cls", "_id", "id", "label", "value"))
+CREATEML_KEYS: Final = frozenset(("image", "imagefilename", "annotations"))
+CVAT_IMAGE_KEYS: Final = frozenset(("id", "name", "width", "height", "task_id", "job_id"))
+CVAT_KEYS: Final = frozenset(
+    (
+        *("label", "source", "points", "xtl", "ytl", "xbr", "ybr", "cx", "cy", "rx", "ry", "rotation"),
+        *("rle", "left", "top", "width", "height"),
+    )
+)
+"""Fields that are read, or say nothing about what a picture shows."""
 
 
 # ---- FiftyOne ------------------------------------------------------------------------------------------------------
@@ -138,6 +151,7 @@ def _fiftyone_labels(path: Path, root: Path | None, content: dict[str, Any]) -> 
     for name, labels in content["labels"].items():
         entry = Entry(name)
         if isinstance(labels, list):
+            entry.unread += [f"{key} of an object" for key in unread_keys(labels, FIFTYONE_KEYS)]
             for number, label in enumerate(labels):
                 item = _fiftyone_detection(label, f"labels[{name!r}][{number}] of {path.name}")
                 category = whole(item.get("category_id"))
@@ -210,6 +224,7 @@ def _fiftyone_field(entry: Entry, name: str, value: Any, chosen: bool, where: st
     kind, things = _things(value)
     if kind in ("detections", "polylines") and chosen:
         entry.items += [_fiftyone_detection(thing, where.format(place)) for place, thing in enumerate(things)]
+        entry.unread += [f"{key} of {name}" for key in unread_keys(things, FIFTYONE_KEYS)]
     elif kind == "keypoints":
         entry.items += [Annotation({}, where.format(place), POINTS) for place in range(len(things))]
     elif kind == "labels":
@@ -219,6 +234,9 @@ def _fiftyone_field(entry: Entry, name: str, value: Any, chosen: bool, where: st
         elif said:
             entry.labels[name] = ", ".join(map(str, said))
         entry.unread += [name] * (len(things) - len(said))
+        own = value.get("classifications", [value]) if isinstance(value, dict) else []
+        labeled = [one for one in own if isinstance(one, dict) and {"label", "value"} & one.keys()]
+        entry.unread += [f"{key} of {name}" for key in unread_keys(labeled, FIFTYONE_LABEL_KEYS)]
     elif kind is None and value not in (None, [], {}):
         entry.unread.append(name)
 
@@ -249,6 +267,8 @@ def _fiftyone_detection(thing: Any, where: str) -> Annotation:
     if not isinstance(thing, dict):
         return Annotation({}, where, "that are no objects of JSON")
     item = Annotation({"category_id": thing.get("label"), "bbox": thing.get("bounding_box")}, where)
+    if mask := thing.get("mask") or thing.get("mask_path"):
+        item["segmentation"] = str(mask)  # which is none of COCO's: it is counted
     if isinstance(thing.get("points"), list):  # a polyline
         item["segmentation"] = [
             [number for pair in line for number in pair] for line in thing["points"] if _pairs(line)
@@ -285,10 +305,12 @@ def _is_createml(task: dict[str, Any]) -> bool:
 
 
 def _createml(path: Path, number: int, task: dict[str, Any]) -> Entry:
-    """A picture of a CreateML json: boxes by center and size, in pixels."""
+    """A picture of a CreateML json: boxes by center and size, in pixels, and what else is said."""
     entry = Entry(str(task.get("image") or task.get("imagefilename") or ""))
+    entry.add_labels({key: value for key, value in task.items() if key not in CREATEML_KEYS})
     items = task.get("annotations")
     for place, thing in enumerate(items if isinstance(items, list) else ()):
+        entry.unread += [f"{key} of an object" for key in unread_keys([thing], {"label", "coordinates"})]
         item = Annotation({}, f"[{number}].annotations[{place}] of {path.name}")
         if isinstance(thing, dict):
             item["category_id"] = thing.get("label")
@@ -332,9 +354,12 @@ def _cvat_image(path: Path, image: ElementTree.Element) -> Entry:
         item = Annotation({"category_id": shape.get("label")}, where)
         if shape.tag not in ("box", "polygon", "ellipse", "mask"):
             item.left_out = POINTS if shape.tag in ("points", "polyline", "skeleton") else UNREAD
+        else:
+            entry.unread += [f"{key} of a shape" for key in unread_keys([shape.attrib], CVAT_KEYS)]
         with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
             item.update(_cvat_shape(shape, entry.size))
         entry.items.append(item)
+    entry.add_labels({key: value for key, value in image.attrib.items() if key not in CVAT_IMAGE_KEYS})
     return entry
 
 
