@@ -99,6 +99,8 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
         elif found is not None and found in first:
             reason = f"listed twice: already image id {first[found][0]}"
             source.ids[image_id] = first[found][0]
+            if size := _size(image):
+                source.sizes[image_id] = size
             merge_labels(first[found][1], labels, conflicts)
         elif found is not None:
             owner[image_id], first[found] = found, (image_id, labels)

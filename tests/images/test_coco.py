@@ -128,3 +128,17 @@ def test_a_mask_that_is_not_understood_is_told_of_every_picture(mask, orientatio
     images = open_images([file], minimum_side=8)
     assert images.objects["segmentation"].isna().tolist() == [True]
     assert "with a mask that is not understood: the box alone is used" in [one.what for one in images.findings.changed]
+
+
+def test_a_second_listing_is_turned_as_the_first(tmp_path):
+    file = write_json(tmp_path, [1, 2], [])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "0.jpg", exif=exif)  # 20 x 40 when it is upright
+    content = json.loads(file.read_text())
+    content["images"] += [{"id": n, "file_name": "0.jpg", "width": 40, "height": 20} for n in (7, 8)]
+    content["annotations"] = [{**BOX, "image_id": 7}, {**BOX, "image_id": 8, "bbox": [0, 0, 9, 9]}]
+    file.write_text(json.dumps(content))
+    images = open_images([file], minimum_side=8)
+    # Clockwise: what was 5 and 0 from the top is as far from the right, 20 - 5 - 10 = 5 and 20 - 9 = 11 from the left.
+    assert images.objects[list("xywh")].values.tolist() == [[5, 10, 10, 20], [11, 0, 9, 9]]
