@@ -168,8 +168,13 @@ def _open_list(path: Path, root: Path | None) -> ImageSource:
     lines = [line for line in lines if line and not line.startswith("#")]
     elsewhere = [folder / name for name in FOLDERS] + ([folder.parent] if root is None else [])
     located = locate(path, lines, [folder, *elsewhere], line=True)
+    note = located.spelling.note(path.name)
+    notes = [note] if note else []
     if lines and all(name is None for name in located.names):
         located = _without_suffixes(located, folder, lines)
+        named = [line for line, name in zip(lines, located.names, strict=True) if name and len(line.split()) > 1]
+        if named:
+            notes.append(f"not read of {path.name}: what stands behind {len(named):,} names, such as {named[0]!r}")
     files: list[SourceFile] = []
     seen: set[str] = set()
     for line, found, reason in zip(lines, located.names, located.reasons, strict=True):
@@ -178,8 +183,7 @@ def _open_list(path: Path, root: Path | None) -> ImageSource:
             reason = "listed twice"
         files.append(SourceFile(name, path_id(name), reason=reason))
         seen.add(name)
-    note = located.spelling.note(path.name)
-    source = ImageSource(path, located.root, files, notes=[note] if note else [])
+    source = ImageSource(path, located.root, files, notes=notes)
     read_label_files(source, orphans=False)
     return source
 
