@@ -169,8 +169,10 @@ def _shape(value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     if isinstance(value.get("points"), list):
         return {"segmentation": [[float(number) for pair in value["points"] for number in pair]]}
     if "radiusX" in value:
-        x, y, a, b = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
-        return {"bbox": [x - a, y - b, 2 * a, 2 * b]}
+        in_percent = [float(value[key]) for key in ("x", "y", "radiusX", "radiusY")]
+        in_pixels = [one * side for one, side in zip(in_percent, size * 2, strict=True)]
+        box = ellipse_box(in_pixels, math.radians(float(value.get("rotation") or 0)))
+        return {"bbox": [one / side for one, side in zip(box, size * 2, strict=True)]}
     x, y, w, h = (float(value[key]) for key in ("x", "y", "width", "height"))
     if not (angle := float(value.get("rotation") or 0)):
         return {"bbox": [x, y, w, h]}
@@ -183,3 +185,11 @@ def rotated(points: Iterable[tuple[float, float]], degrees: float) -> list[tuple
     """Points turned clockwise about the origin, y pointing down."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return [(x * cos - y * sin, x * sin + y * cos) for x, y in points]
+
+
+def ellipse_box(center_and_axes: Iterable[float], radians: float) -> list[float]:
+    """The xywh around an ellipse, from its center, its half axes, and the angle by which it is turned about it."""
+    x, y, a, b = center_and_axes
+    cos, sin = math.cos(radians), math.sin(radians)
+    half_width, half_height = math.hypot(a * cos, b * sin), math.hypot(a * sin, b * cos)
+    return [x - half_width, y - half_height, 2 * half_width, 2 * half_height]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -18,7 +19,7 @@ from orl_explore.images.file_names import FileNames, Spelling, list_files
 from orl_explore.images.image_source import Annotation, Entry, ImageSource, SourceFile, path_id, printable, whole
 from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_keys, unread_note
-from orl_explore.images.label_studio import is_task, rotated, task_entry
+from orl_explore.images.label_studio import ellipse_box, is_task, rotated, task_entry
 from orl_explore.images.locating import candidate_folders, locate
 from orl_explore.images.via import via_entries, via_pictures
 
@@ -372,8 +373,7 @@ def _cvat_shape(shape: ElementTree.Element, size: tuple[int, int] | None) -> dic
     if shape.tag == "polygon":
         return {"segmentation": [[float(n) for pair in shape.attrib["points"].split(";") for n in pair.split(",")]]}
     if shape.tag == "ellipse":
-        x, y, a, b = numbers("cx", "cy", "rx", "ry")
-        return {"bbox": [x - a, y - b, 2 * a, 2 * b]}
+        return {"bbox": ellipse_box(numbers("cx", "cy", "rx", "ry"), math.radians(float(shape.get("rotation") or 0)))}
     if shape.tag == "box":
         left, top, right, bottom = numbers("xtl", "ytl", "xbr", "ybr")
         if not (angle := float(shape.get("rotation") or 0)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final
 from orl_explore.images.annotations import POINTS
 from orl_explore.images.image_source import Annotation, Entry
 from orl_explore.images.label_columns import says, unread_keys
+from orl_explore.images.label_studio import ellipse_box
 
 CATEGORIES: Final = ("category", "class", "label", "name", "type", "object")
 """What people call the attribute that says what a region shows, the likeliest first."""
@@ -126,8 +126,6 @@ def _shape(shape: dict[str, Any]) -> dict[str, Any]:
     if kind == "circle":
         shape = {**shape, "rx": shape["r"], "ry": shape["r"]}
     if kind in ("circle", "ellipse"):
-        x, y, a, b = (float(shape[key]) for key in ("cx", "cy", "rx", "ry"))
-        cos, sin = math.cos(float(shape.get("theta") or 0)), math.sin(float(shape.get("theta") or 0))
-        half_width, half_height = math.hypot(a * cos, b * sin), math.hypot(a * sin, b * cos)
-        return {"bbox": [x - half_width, y - half_height, 2 * half_width, 2 * half_height]}
+        numbers = (float(shape[key]) for key in ("cx", "cy", "rx", "ry"))
+        return {"bbox": ellipse_box(numbers, float(shape.get("theta") or 0))}
     return {}
