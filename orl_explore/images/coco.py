@@ -6,6 +6,7 @@ import json
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from orl_explore.images.locating import candidate_folders, locate
 BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured", "id", "file_name", "width", "height"}
 """Fields of a COCO image that say nothing about what it shows: not taken over as label columns."""
 
+LISTS: Final = ("images", "annotations", "categories", "licenses")
+"""Lists of a COCO json that are read, or say nothing about an image."""
 ANNOTATION_KEYS: Final = frozenset(
     (
         *("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd"),
@@ -74,8 +77,9 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
         )
     columns, notes = label_columns(path.name, [_labels(image) for image in images])
     source.notes += notes
+    lists = (name for name, value in content.items() if isinstance(value, list) and name not in LISTS for _ in value)
     for whose, unread in (
-        (path.name, (name for image in images for name in _unread(image))),
+        (path.name, chain(lists, (name for image in images for name in _unread(image)))),
         (f"{path.name}'s annotations", unread_keys(annotations, ANNOTATION_KEYS)),
         (f"{path.name}'s categories", unread_keys(categories, {"id", "name"})),
     ):

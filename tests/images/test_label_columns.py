@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from export_files import coco, pictures, write
@@ -60,6 +62,14 @@ def test_half_a_character_in_a_name(make, tmp_path):
 def test_names_that_are_free_stay():
     labels = [{"a": "x", "b": 1}, {"b": 2.5}]
     assert label_columns("a.json", labels) == (labels, [])
+
+
+def test_lists_of_a_json_that_are_not_read_are_told(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    file = of_coco(tmp_path, {"tags": ["x"], "video_id": 3})
+    lists = {"videos": [{"id": 3}], "tracks": [1, 2, 3], "licenses": [{"id": 1}], "info": {"year": 3}, "none": []}
+    images = open_images([write(file, {**json.loads(file.read_text()), **lists})])
+    assert images.findings.notes == ("not read of a.json: tracks (3), tags (2), videos (1)",)
 
 
 def test_fields_of_a_json_that_are_no_labels_are_told(tmp_path):
