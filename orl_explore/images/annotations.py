@@ -205,7 +205,8 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
     labels = set(categories.values())
     by_name: dict[str, int] = {}
     # Where images have a second listing, everything that is there already: nothing is taken twice.
-    listings = set(zip(objects.image_ids, objects.boxes, objects.categories, strict=True)) if known.merged else None
+    rows = zip(objects.image_ids, objects.boxes, objects.categories, strict=True)
+    listings = {same: row for row, same in enumerate(rows)} if known.merged else None
 
     def where(place: int, item: Any) -> str:
         return item.where if isinstance(item, Annotation) else f"annotations[{place}] of {source.path.name}"
@@ -284,14 +285,17 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             same = (final, clipped, name)
             if image_id in known.merged and same in listings:
                 left_out.add(TWICE, where(place, item))
+                if counts is not None and objects.segmentations[row := listings[same]] is None:
+                    objects.segmentations[row] = counts
+                    changed.add("with the mask of the same one in the other listing", where(place, item))
                 continue
-            listings.add(same)
+            listings[same] = len(objects.ids)
         # It is used, and what was changed can be told: not before.
         if unnamed:
             changed.add(unnamed, where(place, item))
         if alone:
             changed.add("with a mask alone: its box is used", where(place, item))
-        if segmentation and counts is None:
+        if counts is None and item.get("segmentation"):
             changed.add("with a mask that is not understood: the box alone is used", where(place, item))
         if beyond:
             changed.add("with a box that reaches over the border: it is clipped", where(place, item))

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.errors import OrlError
 from orl_explore.images.image_source import ImageSource, SourceFile, decoded, path_id, printable, whole
-from orl_explore.images.label_columns import label_columns, unread_note
+from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_keys, unread_note
 from orl_explore.images.locating import candidate_folders, locate
 
 BOOKKEEPING: Final = {"license", "coco_url", "flickr_url", "date_captured", "id", "file_name", "width", "height"}
 """Fields of a COCO image that say nothing about what it shows: not taken over as label columns."""
+
+LISTS: Final = ("images", "annotations", "categories", "licenses")
+"""Lists of a COCO json that are read, or say nothing about an image."""
+ANNOTATION_KEYS: Final = frozenset(
+    (
+        *("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd"),
+        *("area", "num_keypoints", "isbbox", "width", "height"),  # which others say, too, or the picture
+    )
+)
+"""Fields of an annotation that are read, or say nothing more."""
 
 
 def read_json(path: Path) -> Any:
@@ -65,10 +77,17 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
         )
     columns, notes = label_columns(path.name, [_labels(image) for image in images])
     source.notes += notes
-    if note := unread_note(path.name, (name for image in images for name in _unread(image))):
-        source.notes.append(note)
+    lists = (name for name, value in content.items() if isinstance(value, list) and name not in LISTS for _ in value)
+    for whose, unread in (
+        (path.name, chain(lists, (name for image in images for name in _unread(image)))),
+        (f"{path.name}'s annotations", unread_keys(annotations, ANNOTATION_KEYS)),
+        (f"{path.name}'s categories", unread_keys(categories, {"id", "name"})),
+    ):
+        if note := unread_note(whose, unread):
+            source.notes.append(note)
     owner: dict[int, str] = {}
-    id_of: dict[str, int] = {}
+    first: dict[str, tuple[int, dict[str, Any]]] = {}
+    conflicts: Counter[str] = Counter()
     shared: list[str] = []
     for (image_id, name), image, labels, found, reason in zip(
         keys, images, columns, located.names, located.reasons, strict=True
@@ -79,11 +98,16 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
             reason = f"listed twice: image id {image_id} is already {owner[image_id]}"
             if owner[image_id] != found:
                 shared.append(found)
-        elif found is not None and found in id_of:
-            reason = f"listed twice: already image id {id_of[found]}"
-            source.ids[image_id] = id_of[found]
+            else:
+                merge_labels(first[found][1], labels, conflicts)
+        elif found is not None and found in first:
+            reason = f"listed twice: already image id {first[found][0]}"
+            source.ids[image_id] = first[found][0]
+            if size := _size(image):
+                source.sizes[image_id] = size
+            merge_labels(first[found][1], labels, conflicts)
         elif found is not None:
-            owner[image_id], id_of[found] = found, image_id
+            owner[image_id], first[found] = found, (image_id, labels)
             if size := _size(image):
                 source.sizes[image_id] = size
         if whole(image["id"]) != image_id:
@@ -93,6 +117,7 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
     # An id of an image that was not found may be that of a second listing, too: the file that is there has it.
     source.ids = {other: image_id for other, image_id in source.ids.items() if other not in owner}
     source.notes += _listing_notes(source, shared)
+    source.notes += conflict_note(f"a second listing in {path.name}", "the first", conflicts)
     if note := located.spelling.note(path.name):
         source.notes.append(note)
     return source

@@ -45,6 +45,11 @@ class Entry:
     unread: list[str] = field(default_factory=list)
     """What is said of it that becomes neither an annotation nor a label, each by its name or kind."""
 
+    def add_labels(self, fields: dict[str, Any]) -> None:
+        """Take fields of the tool as labels: texts and numbers. Lists and objects are not read."""
+        self.labels |= {name: value for name, value in fields.items() if isinstance(value, str | int | float)}
+        self.unread += [name for name, value in fields.items() if isinstance(value, list | dict) and value]
+
 
 @dataclass
 class ImageSource:

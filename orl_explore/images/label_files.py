@@ -13,7 +13,7 @@ import math
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from orl_explore.images.image_source import (
     text_of,
     whole,
 )
+from orl_explore.images.label_columns import says, unread_keys, unread_note
 
 PLACES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ".txt": {"images": ("labels",), "jpegimages": ("labels",)},
@@ -44,6 +45,15 @@ KINDS: Final = {"VOC": (".xml", ""), "LabelMe": (".json",), "YOLO": (".txt",)}
 """Suffixes of each kind of label files; the first kind that is there is read."""
 
 ORPHAN: Final = "of a label file without a picture"
+YOLO_KEYS: Final = frozenset(("image_id", "category_id", "bbox", "segmentation"))
+VOC_KEYS: Final = frozenset(("folder", "filename", "path", "source", "owner", "size", "segmented", "object"))
+VOC_OBJECT_KEYS: Final = frozenset(("name", "bndbox", "object", "id", "date"))
+LABELME_KEYS: Final = frozenset(
+    ("version", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor", "fillColor")
+)
+LABELME_SHAPE_KEYS: Final = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color"))
+"""Fields that are read, or say nothing about what a picture shows."""
+
 LOOKED_AT: Final = 50
 """Files by which it is decided whether they are labels: captions beside pictures are not."""
 
@@ -102,6 +112,11 @@ def _count_unread(source: ImageSource, owners: dict[str, int | None], unread: di
             for reason, names in by_reason.items()
         ]
     return {name for names in by_reason.values() for name in names}
+
+
+def _note_unread(source: ImageSource, names: Iterable[str]) -> None:
+    if note := unread_note(f"the label files of {source.path}", names):
+        source.notes.append(note)
 
 
 def _by_reason(source: ImageSource, paths: dict[str, str]) -> dict[str, list[str]]:
@@ -272,6 +287,7 @@ def _read_yolo(source: ImageSource, files: list[tuple[str, int | None]], unread:
             source.annotations.append(item)
     count = sum(path not in unread for path in with_picture)
     source.notes.append(f"annotations of {source.path}: YOLO labels in {count:,} files")
+    _note_unread(source, unread_keys(source.annotations, YOLO_KEYS))
     return read
 
 
@@ -284,7 +300,8 @@ def _lines(path: str, unread: dict[str, str]) -> list[tuple[int, str]]:
 def _yolo(line: str) -> dict[str, Any] | None:
     """A line as an annotation in shares of the image: a class, then center and size, or a polygon; else None.
 
-    Behind a box may stand its confidence, or keypoints: two shares each, and 0, 1 or 2 for how visible it is.
+    Behind a box may stand its confidence, or keypoints: two shares each, and 0, 1 or 2 for how visible it is. Which of
+    them it is, is a field of its own.
     """
     words = line.split()
     try:
@@ -298,7 +315,8 @@ def _yolo(line: str) -> dict[str, Any] | None:
     keypoints = set(visible) <= {0, 1, 2} and (2 in visible or (visible and len(numbers) % 2))
     if len(numbers) in (4, 5) or keypoints:
         x, y, w, h = numbers[:4]
-        return {"category_id": category, "bbox": [x - w / 2, y - h / 2, w, h]}
+        more = {} if len(numbers) == 4 else {"confidence" if len(numbers) == 5 else "keypoints": True}
+        return {"category_id": category, "bbox": [x - w / 2, y - h / 2, w, h], **more}
     if len(numbers) >= 6 and len(numbers) % 2 == 0:
         return {"category_id": category, "segmentation": [numbers]}
     return None
@@ -309,7 +327,7 @@ def _yolo(line: str) -> dict[str, Any] | None:
 
 def _read_voc(source: ImageSource, files: list[tuple[str, int | None]], unread: dict[str, str]) -> set[str]:
     """Read VOC's label files; those that were read, none where not one of them is of a picture."""
-    read, pictures = set(), 0
+    read, pictures, unsaid = set(), 0, list[str]()
     for path, image_id in files:
         name = os.path.relpath(path, source.root)
         tree = _tree(bytes_of(path, unread))
@@ -323,7 +341,9 @@ def _read_voc(source: ImageSource, files: list[tuple[str, int | None]], unread: 
         size = [whole((tree.findtext(f"size/{side}") or "").strip()) for side in ("width", "height")]
         if image_id is not None and size[0] and size[1]:
             source.sizes[image_id] = size[0], size[1]
+        unsaid += [f"{key} of a picture" for key in _unsaid(tree, VOC_KEYS)]
         for number, thing in enumerate(tree.iter("object")):
+            unsaid += _unsaid(thing, VOC_OBJECT_KEYS)
             item = Annotation({"image_id": image_id, **_voc(thing)}, f"object {number} of {name}")
             item.left_out = ORPHAN if image_id is None else None
             if (category := item.get("category_id")) is not None:
@@ -333,6 +353,7 @@ def _read_voc(source: ImageSource, files: list[tuple[str, int | None]], unread: 
         source.annotations.clear()
         return set()
     source.notes.append(f"annotations of {source.path}: VOC label files of {pictures:,} pictures")
+    _note_unread(source, unsaid)
     return read
 
 
@@ -343,6 +364,11 @@ def _tree(data: bytes) -> ElementTree.Element | None:
         return ElementTree.fromstring(data[said.end() :].decode(said[1].decode()) if said else data)
     except (ElementTree.ParseError, ValueError, LookupError):
         return None
+
+
+def _unsaid(thing: ElementTree.Element, known: frozenset[str]) -> Iterator[str]:
+    """As `unread_keys`, of what stands within an element."""
+    return (field.tag for field in thing if field.tag not in known and says(len(field) or field.text))
 
 
 def _voc(thing: ElementTree.Element) -> dict[str, Any]:
@@ -366,7 +392,7 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
     texts = filter(None, (text_of(path, unread) for path, image_id in files if image_id is not None))
     if not any('"shapes"' in text for text in itertools.islice(texts, LOOKED_AT)):
         return read  # other jsons beside pictures may be many and large
-    pictures = 0
+    pictures, unsaid = 0, list[str]()
     for path, image_id in files:
         text = text_of(path, unread)
         content: Any = None
@@ -384,6 +410,8 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
         size = whole(content.get("imageWidth")), whole(content.get("imageHeight"))
         if image_id is not None and size[0] and size[1]:
             source.sizes[image_id] = size[0], size[1]
+        unsaid += [f"{key} of a picture" for key in unread_keys([content], LABELME_KEYS)]
+        unsaid += unread_keys(shapes, LABELME_SHAPE_KEYS)
         for number, shape in enumerate(shapes):
             where = f"shapes[{number}] of {name}"
             item = Annotation({"image_id": image_id}, where, ORPHAN if image_id is None else None)
@@ -398,11 +426,12 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
             source.annotations.append(item)
     if read:
         source.notes.append(f"annotations of {source.path}: LabelMe files of {pictures:,} pictures")
+        _note_unread(source, unsaid)
     return read
 
 
 def _labelme(shape: dict[str, Any]) -> dict[str, Any]:
-    """Box or polygon of a shape; nothing of lines and points."""
+    """Box or polygon of a shape, with the mask as it stands, which is none of COCO's; nothing of lines and points."""
     points = [(float(x), float(y)) for x, y in shape["points"]] if isinstance(shape.get("points"), list) else []
     kind = shape.get("shape_type") or "polygon"
     if kind == "polygon":
@@ -414,5 +443,5 @@ def _labelme(shape: dict[str, Any]) -> dict[str, Any]:
     if kind in ("rectangle", "mask") and len(points) in (2, 4):
         left, top = (min(axis) for axis in zip(*points, strict=True))
         right, bottom = (max(axis) for axis in zip(*points, strict=True))
-        return {"bbox": [left, top, right - left, bottom - top]}
+        return {"bbox": [left, top, right - left, bottom - top], "segmentation": str(shape.get("mask") or "")}
     return {}

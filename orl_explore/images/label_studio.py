@@ -12,9 +12,31 @@ from typing import Any, Final
 from orl_explore.images.annotations import CANCELED, POINTS, PREDICTED, SECOND, UNREAD
 from orl_explore.images.image_source import Annotation, Entry, whole
 from orl_explore.images.kinds import SUFFIXES
+from orl_explore.images.label_columns import unread_keys
 
 BOOKKEEPING: Final = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 """Fields of a JSON-MIN task that say nothing about what it shows."""
+TASK_KEYS: Final = frozenset(
+    (
+        *("id", "data", "annotations", "completions", "predictions", "file_upload", "project", "inner_id", "overlap"),
+        *("created_at", "updated_at", "updated_by", "completed_at", "last_comment_updated_at", "comment_authors"),
+        *("total_annotations", "cancelled_annotations", "total_predictions", "comment_count", "is_labeled"),
+        *("unresolved_comment_count", "annotators", "reviewers", "allow_skip", "annotations_ids"),
+    )
+)
+RESULT_KEYS: Final = frozenset(
+    (
+        *("id", "value", "type", "from_name", "to_name", "source", "origin", "original_width", "original_height"),
+        *("hidden", "locked", "selected", "readonly"),
+    )
+)
+REGION_KEYS: Final = frozenset(
+    (
+        *("x", "y", "width", "height", "rotation", "radiusX", "radiusY", "points", "closed", "vertices"),
+        *("rle", "format", "original_width", "original_height"),
+    )
+)
+"""Fields that are read, or say nothing about what a picture shows."""
 
 
 def is_task(task: Any) -> bool:
@@ -31,14 +53,19 @@ def task_entry(path: Path, number: int, task: dict[str, Any]) -> Entry:
     address = next((text for text in texts if _is_picture(text)), texts[0] if texts else "")
     query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
     entry = Entry(query["d"][0] if "d" in query else address.partition("?")[0])
-    for key, value in data.items():
-        if isinstance(value, str | int | float) and value != address and key not in BOOKKEEPING:
-            entry.labels[key] = value
+    said = {key: value for key, value in data.items() if value != address and key not in BOOKKEEPING}
+    if data is task:  # JSON-MIN: lists and objects are what people have drawn and answered
+        said = {key: value for key, value in said.items() if not isinstance(value, list | dict)}
+    else:
+        entry.unread += unread_keys([task], TASK_KEYS)
+    entry.add_labels(said)
     for annotation, reason in _annotators(task):
         results = annotation.get("result")
         _results(entry, results if isinstance(results, list) else [], f"task {number} of {path.name}", reason)
-    if not isinstance(task.get("data"), dict):  # JSON-MIN
+    if data is task:
         for key, value in task.items():
+            if isinstance(value, list) and any(not isinstance(one, dict) for one in value) and key not in BOOKKEEPING:
+                entry.unread.append(key)
             for place, region in enumerate(value if isinstance(value, list) else [value]):
                 if isinstance(region, dict):
                     _region(entry, region, key, f"{key}[{place}] of task {number} of {path.name}", None)
@@ -55,6 +82,8 @@ def _results(entry: Entry, results: list[Any], task: str, reason: str | None) ->
             entry.unread.append(str(kind or "results without a value"))
             continue
         name = str(result.get("from_name") or "label")
+        if reason is None:
+            entry.unread += [f"{key} of a region" for key in unread_keys([result], RESULT_KEYS)]
         if result.get("id") is not None and result["id"] in named and not _labels(value):
             if _answer(value) is not None:
                 entry.unread.append(f"{name} of a region")
@@ -122,6 +151,9 @@ def _region(entry: Entry, value: dict[str, Any], name: str, where: str, reason: 
     with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
         item.update(_shape(value, entry.size or (1, 1)))
     entry.items.append(item)
+    if item.left_out is None:
+        facts = {key: one for key, one in value.items() if not key.endswith("labels")}
+        entry.unread += [f"{key} of a region" for key in unread_keys([facts], REGION_KEYS)]
 
 
 def _without_box(value: dict[str, Any]) -> str | None:
@@ -137,8 +169,10 @@ def _shape(value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     if isinstance(value.get("points"), list):
         return {"segmentation": [[float(number) for pair in value["points"] for number in pair]]}
     if "radiusX" in value:
-        x, y, a, b = (float(value[key]) for key in ("x", "y", "radiusX", "radiusY"))
-        return {"bbox": [x - a, y - b, 2 * a, 2 * b]}
+        in_percent = [float(value[key]) for key in ("x", "y", "radiusX", "radiusY")]
+        in_pixels = [one * side for one, side in zip(in_percent, size * 2, strict=True)]
+        box = ellipse_box(in_pixels, math.radians(float(value.get("rotation") or 0)))
+        return {"bbox": [one / side for one, side in zip(box, size * 2, strict=True)]}
     x, y, w, h = (float(value[key]) for key in ("x", "y", "width", "height"))
     if not (angle := float(value.get("rotation") or 0)):
         return {"bbox": [x, y, w, h]}
@@ -151,3 +185,11 @@ def rotated(points: Iterable[tuple[float, float]], degrees: float) -> list[tuple
     """Points turned clockwise about the origin, y pointing down."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return [(x * cos - y * sin, x * sin + y * cos) for x, y in points]
+
+
+def ellipse_box(center_and_axes: Iterable[float], radians: float) -> list[float]:
+    """The xywh around an ellipse, from its center, its half axes, and the angle by which it is turned about it."""
+    x, y, a, b = center_and_axes
+    cos, sin = math.cos(radians), math.sin(radians)
+    half_width, half_height = math.hypot(a * cos, b * sin), math.hypot(a * sin, b * cos)
+    return [x - half_width, y - half_height, 2 * half_width, 2 * half_height]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from orl_explore.images.coco import open_coco, read_json
 from orl_explore.images.file_names import FileNames, existing_path, list_files
 from orl_explore.images.image_source import ImageSource, SourceFile, absolute, decoded, path_id
 from orl_explore.images.kinds import SUFFIXES, picture_kind, unread
+from orl_explore.images.label_columns import conflict_note, merge_labels
 from orl_explore.images.label_files import read_label_files
 from orl_explore.images.locating import FOLDERS, Located, locate
 from orl_explore.images.tool_exports import open_cvat, open_export
@@ -166,8 +168,13 @@ def _open_list(path: Path, root: Path | None) -> ImageSource:
     lines = [line for line in lines if line and not line.startswith("#")]
     elsewhere = [folder / name for name in FOLDERS] + ([folder.parent] if root is None else [])
     located = locate(path, lines, [folder, *elsewhere], line=True)
+    note = located.spelling.note(path.name)
+    notes = [note] if note else []
     if lines and all(name is None for name in located.names):
         located = _without_suffixes(located, folder, lines)
+        named = [line for line, name in zip(lines, located.names, strict=True) if name and len(line.split()) > 1]
+        if named:
+            notes.append(f"not read of {path.name}: what stands behind {len(named):,} names, such as {named[0]!r}")
     files: list[SourceFile] = []
     seen: set[str] = set()
     for line, found, reason in zip(lines, located.names, located.reasons, strict=True):
@@ -176,8 +183,7 @@ def _open_list(path: Path, root: Path | None) -> ImageSource:
             reason = "listed twice"
         files.append(SourceFile(name, path_id(name), reason=reason))
         seen.add(name)
-    note = located.spelling.note(path.name)
-    source = ImageSource(path, located.root, files, notes=[note] if note else [])
+    source = ImageSource(path, located.root, files, notes=notes)
     read_label_files(source, orphans=False)
     return source
 
@@ -202,9 +208,9 @@ def bring_together(opened: Sequence[ImageSource]) -> None:
     """Make one of files that two sources name, and give an id of its own to an image whose id is taken.
 
     A file that a json names is the json's, with its id, labels and annotations, whatever else names it. Of two jsons
-    the first has it, with the objects of both. An id that stands for two files stays with the first source; the other
-    image gets one that is made of the json's name and its own, and the ids of the jsons become the column
-    `original_id`.
+    the first has it, with the objects and labels of both; where these differ, with its own. An id that stands for two
+    files stays with the first source; the other image gets one that is made of the json's name and its own, and the ids
+    of the jsons become the column `original_id`.
 
     Raises:
         OrlError: two folders or lists hold the same image.
@@ -227,20 +233,22 @@ SHARED: Final = "shared"
 def _share_files(opened: Sequence[ImageSource]) -> list[tuple[int, int, int, int]]:
     """Leave every file to one source; give source and id of the others, and those of the one that has it."""
     order = sorted(range(len(opened)), key=lambda number: not _is_json(opened[number]))  # jsons first
-    owner: dict[str, tuple[int, int]] = {}
+    owner: dict[str, tuple[int, SourceFile]] = {}
     shared: list[tuple[int, int, int, int]] = []
     for number in order:
         source, before = opened[number], len(shared)
         root = os.path.realpath(source.root)
+        conflicts: Counter[str] = Counter()
         for at, file in enumerate(source.files):
             if file.reason:
                 continue
-            first, image_id = owner.setdefault(os.path.join(root, file.name), (number, file.image_id))  # noqa: PTH118
+            first, image = owner.setdefault(os.path.join(root, file.name), (number, file))  # noqa: PTH118
             if first == number:
                 continue
             if os.path.realpath(opened[first].path) == os.path.realpath(source.path) or not _is_json(opened[first]):
                 _refuse(opened[first], source, file)
-            shared.append((number, file.image_id, first, image_id))
+            merge_labels(image.labels, file.labels, conflicts)
+            shared.append((number, file.image_id, first, image.image_id))
             source.files[at] = SourceFile(file.name, file.image_id, reason=SHARED)
         if count := len(shared) - before:
             whose = "both" if source.annotations else "the json"
@@ -248,6 +256,7 @@ def _share_files(opened: Sequence[ImageSource]) -> list[tuple[int, int, int, int
                 f"{count:,} of the files of {source.path} are those of {opened[shared[-1][2]].path}: each is one image,"
                 f" with the objects of {whose}"
             )
+        source.notes += conflict_note(str(source.path), "a json before it", conflicts)
     return shared
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -17,8 +18,8 @@ from orl_explore.images.annotations import POINTS, UNREAD
 from orl_explore.images.file_names import FileNames, Spelling, list_files
 from orl_explore.images.image_source import Annotation, Entry, ImageSource, SourceFile, path_id, printable, whole
 from orl_explore.images.kinds import SUFFIXES
-from orl_explore.images.label_columns import label_columns, unread_note
-from orl_explore.images.label_studio import is_task, rotated, task_entry
+from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_keys, unread_note
+from orl_explore.images.label_studio import ellipse_box, is_task, rotated, task_entry
 from orl_explore.images.locating import candidate_folders, locate
 from orl_explore.images.via import via_entries, via_pictures
 
@@ -98,13 +99,16 @@ def _assemble(
     columns, source.notes = label_columns(path.name, [entry.labels for entry in entries])
     if note := unread_note(path.name, (name for entry in entries for name in entry.unread)):
         source.notes.append(note)
-    seen: set[int] = set()
+    seen: dict[int, dict[str, Any]] = {}
+    conflicts: Counter[str] = Counter()
     for entry, labels, found, reason in zip(entries, columns, names, reasons, strict=True):
         name = entry.name if found is None else found
         image_id = path_id(name)
-        if image_id in seen:
-            reason = reason or "listed twice"
-        seen.add(image_id)
+        if image_id not in seen:
+            seen[image_id] = labels
+        elif reason is None:
+            reason = "listed twice"
+            merge_labels(seen[image_id], labels, conflicts)
         source.files.append(SourceFile(name, image_id, labels, reason))
         if entry.size and image_id not in source.sizes:
             source.sizes[image_id] = entry.size
@@ -115,6 +119,7 @@ def _assemble(
                 item["category_id"] = category = printable(category)
                 source.categories[category] = category
             source.annotations.append(item)
+    source.notes += conflict_note(f"a second listing in {path.name}", "the first", conflicts)
     if note := spelling.note(path.name):
         source.notes.append(note)
     return source
@@ -122,6 +127,19 @@ def _assemble(
 
 FIFTYONES_OWN: Final = ("id", "filepath", "media_type", "metadata", "created_at", "last_modified_at")
 """Fields of a FiftyOne sample that say nothing about what it shows."""
+FIFTYONE_KEYS: Final = frozenset(
+    ("_cls", "_id", "id", "label", "bounding_box", "points", "mask", "mask_path", "closed", "filled")
+)
+FIFTYONE_LABEL_KEYS: Final = frozenset(("_cls", "_id", "id", "label", "value"))
+CREATEML_KEYS: Final = frozenset(("image", "imagefilename", "annotations"))
+CVAT_IMAGE_KEYS: Final = frozenset(("id", "name", "width", "height", "task_id", "job_id"))
+CVAT_KEYS: Final = frozenset(
+    (
+        *("label", "source", "points", "xtl", "ytl", "xbr", "ybr", "cx", "cy", "rx", "ry", "rotation"),
+        *("rle", "left", "top", "width", "height"),
+    )
+)
+"""Fields that are read, or say nothing about what a picture shows."""
 
 
 # ---- FiftyOne ------------------------------------------------------------------------------------------------------
@@ -134,6 +152,7 @@ def _fiftyone_labels(path: Path, root: Path | None, content: dict[str, Any]) -> 
     for name, labels in content["labels"].items():
         entry = Entry(name)
         if isinstance(labels, list):
+            entry.unread += [f"{key} of an object" for key in unread_keys(labels, FIFTYONE_KEYS)]
             for number, label in enumerate(labels):
                 item = _fiftyone_detection(label, f"labels[{name!r}][{number}] of {path.name}")
                 category = whole(item.get("category_id"))
@@ -206,6 +225,7 @@ def _fiftyone_field(entry: Entry, name: str, value: Any, chosen: bool, where: st
     kind, things = _things(value)
     if kind in ("detections", "polylines") and chosen:
         entry.items += [_fiftyone_detection(thing, where.format(place)) for place, thing in enumerate(things)]
+        entry.unread += [f"{key} of {name}" for key in unread_keys(things, FIFTYONE_KEYS)]
     elif kind == "keypoints":
         entry.items += [Annotation({}, where.format(place), POINTS) for place in range(len(things))]
     elif kind == "labels":
@@ -215,6 +235,9 @@ def _fiftyone_field(entry: Entry, name: str, value: Any, chosen: bool, where: st
         elif said:
             entry.labels[name] = ", ".join(map(str, said))
         entry.unread += [name] * (len(things) - len(said))
+        own = value.get("classifications", [value]) if isinstance(value, dict) else []
+        labeled = [one for one in own if isinstance(one, dict) and {"label", "value"} & one.keys()]
+        entry.unread += [f"{key} of {name}" for key in unread_keys(labeled, FIFTYONE_LABEL_KEYS)]
     elif kind is None and value not in (None, [], {}):
         entry.unread.append(name)
 
@@ -245,6 +268,8 @@ def _fiftyone_detection(thing: Any, where: str) -> Annotation:
     if not isinstance(thing, dict):
         return Annotation({}, where, "that are no objects of JSON")
     item = Annotation({"category_id": thing.get("label"), "bbox": thing.get("bounding_box")}, where)
+    if mask := thing.get("mask") or thing.get("mask_path"):
+        item["segmentation"] = str(mask)  # which is none of COCO's: it is counted
     if isinstance(thing.get("points"), list):  # a polyline
         item["segmentation"] = [
             [number for pair in line for number in pair] for line in thing["points"] if _pairs(line)
@@ -281,10 +306,12 @@ def _is_createml(task: dict[str, Any]) -> bool:
 
 
 def _createml(path: Path, number: int, task: dict[str, Any]) -> Entry:
-    """A picture of a CreateML json: boxes by center and size, in pixels."""
+    """A picture of a CreateML json: boxes by center and size, in pixels, and what else is said."""
     entry = Entry(str(task.get("image") or task.get("imagefilename") or ""))
+    entry.add_labels({key: value for key, value in task.items() if key not in CREATEML_KEYS})
     items = task.get("annotations")
     for place, thing in enumerate(items if isinstance(items, list) else ()):
+        entry.unread += [f"{key} of an object" for key in unread_keys([thing], {"label", "coordinates"})]
         item = Annotation({}, f"[{number}].annotations[{place}] of {path.name}")
         if isinstance(thing, dict):
             item["category_id"] = thing.get("label")
@@ -328,9 +355,12 @@ def _cvat_image(path: Path, image: ElementTree.Element) -> Entry:
         item = Annotation({"category_id": shape.get("label")}, where)
         if shape.tag not in ("box", "polygon", "ellipse", "mask"):
             item.left_out = POINTS if shape.tag in ("points", "polyline", "skeleton") else UNREAD
+        else:
+            entry.unread += [f"{key} of a shape" for key in unread_keys([shape.attrib], CVAT_KEYS)]
         with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
             item.update(_cvat_shape(shape, entry.size))
         entry.items.append(item)
+    entry.add_labels({key: value for key, value in image.attrib.items() if key not in CVAT_IMAGE_KEYS})
     return entry
 
 
@@ -343,8 +373,7 @@ def _cvat_shape(shape: ElementTree.Element, size: tuple[int, int] | None) -> dic
     if shape.tag == "polygon":
         return {"segmentation": [[float(n) for pair in shape.attrib["points"].split(";") for n in pair.split(",")]]}
     if shape.tag == "ellipse":
-        x, y, a, b = numbers("cx", "cy", "rx", "ry")
-        return {"bbox": [x - a, y - b, 2 * a, 2 * b]}
+        return {"bbox": ellipse_box(numbers("cx", "cy", "rx", "ry"), math.radians(float(shape.get("rotation") or 0)))}
     if shape.tag == "box":
         left, top, right, bottom = numbers("xtl", "ytl", "xbr", "ybr")
         if not (angle := float(shape.get("rotation") or 0)):

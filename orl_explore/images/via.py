@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,13 @@ from typing import Any, Final
 
 from orl_explore.images.annotations import POINTS
 from orl_explore.images.image_source import Annotation, Entry
+from orl_explore.images.label_columns import says, unread_keys
+from orl_explore.images.label_studio import ellipse_box
 
 CATEGORIES: Final = ("category", "class", "label", "name", "type", "object")
 """What people call the attribute that says what a region shows, the likeliest first."""
+VIA_KEYS: Final = frozenset(("filename", "size", "regions", "file_attributes", "fileref", "base64_img_data"))
+"""Fields of a picture that are read, or say nothing about what it shows."""
 
 
 def via_pictures(content: Any) -> dict[str, Any] | None:
@@ -70,10 +73,13 @@ def _entry(path: Path, key: str, picture: Any, attribute: str | None, options: d
     if not isinstance(picture, dict) or not isinstance(picture.get("filename"), str):
         return Entry(key)
     entry = Entry(picture["filename"])
+    entry.add_labels({name: value for name, value in picture.items() if name not in VIA_KEYS})
     about = picture.get("file_attributes")
     for name, value in about.items() if isinstance(about, dict) else ():
         if (text := _text(value)) is not None and name:
             entry.labels[name] = text
+        elif says(value):
+            entry.unread.append(name)
     for place, region in _regions(picture):
         item = Annotation({}, f"regions[{place}] of {entry.name} in {path.name}")
         entry.items.append(item)
@@ -81,6 +87,10 @@ def _entry(path: Path, key: str, picture: Any, attribute: str | None, options: d
             item.left_out = "that are no objects of JSON"
             continue
         attributes = region.get("region_attributes")
+        others = attributes.items() if isinstance(attributes, dict) else ()
+        unread = [name for name, value in others if _text(value) is None and says(value)]
+        unread += unread_keys([region], {"shape_attributes", "region_attributes"})
+        entry.unread += [f"{name} of a region" for name in unread]
         value = _text(attributes.get(attribute)) if isinstance(attributes, dict) else None
         item["category_id"] = (_text(options.get(value)) or value) if value is not None else None
         with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):  # without a box, it will be counted
@@ -116,8 +126,6 @@ def _shape(shape: dict[str, Any]) -> dict[str, Any]:
     if kind == "circle":
         shape = {**shape, "rx": shape["r"], "ry": shape["r"]}
     if kind in ("circle", "ellipse"):
-        x, y, a, b = (float(shape[key]) for key in ("cx", "cy", "rx", "ry"))
-        cos, sin = math.cos(float(shape.get("theta") or 0)), math.sin(float(shape.get("theta") or 0))
-        half_width, half_height = math.hypot(a * cos, b * sin), math.hypot(a * sin, b * cos)
-        return {"bbox": [x - half_width, y - half_height, 2 * half_width, 2 * half_height]}
+        numbers = (float(shape[key]) for key in ("cx", "cy", "rx", "ry"))
+        return {"bbox": ellipse_box(numbers, float(shape.get("theta") or 0))}
     return {}

@@ -89,3 +89,56 @@ def test_what_a_json_has_twice_is_said(tmp_path):
         "categories of a.json share an id, such as cat and dog, 1: all its objects are dog",
         "1 object is the same as another by image, box and category, such as 1",
     )
+
+
+BOX = {"image_id": 1, "category_id": 1, "bbox": [10, 5, 20, 10]}
+MASK = {"segmentation": [[10, 5, 30, 5, 30, 15, 10, 15]]}
+
+
+@pytest.mark.parametrize(("first", "second"), [({}, MASK), (MASK, {}), (MASK, MASK), ({}, {})])
+def test_of_the_same_object_in_two_listings_the_mask_stays(first, second, tmp_path):
+    file = write_json(tmp_path, [1, 2], [])
+    content = json.loads(file.read_text())
+    content["images"].append({"id": 7, "file_name": "./0.png"})
+    content["annotations"] = [{**BOX, "image_id": 2}, {**BOX, **first}, {**BOX, **second, "image_id": 7}]
+    file.write_text(json.dumps(content))
+    images = open_images([file])
+    assert images.objects["image_id"].tolist() == [2, 1]
+    assert images.objects["segmentation"].notna().tolist() == [False, bool(first or second)]
+    taken = not first and bool(second)
+    assert [(one.what, one.count, one.example) for one in images.findings.changed] == (
+        [("with the mask of the same one in the other listing", 1, "annotations[2] of a.json")] * taken
+    )
+    assert [one.count for one in images.findings.left_out] == [1]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("mask", [{"size": [40, 40], "counts": [1, 2]}, [["a"]], [[1, 2]], "m.png"])
+@pytest.mark.parametrize("scale", [1, 40])
+def test_a_mask_that_is_not_understood_is_told_of_every_picture(mask, orientation, scale, tmp_path):
+    file = write_json(tmp_path, [1, 2], [])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "0.jpg", exif=exif)  # stored 40 x 20
+    content = json.loads(file.read_text())
+    content["images"][0] = {"id": 1, "file_name": "0.jpg", "width": 40, "height": 20}
+    box = [number * scale / 40 for number in (10, 5, 20, 10)]
+    content["annotations"] = [{**BOX, "bbox": box, "segmentation": mask}]
+    file.write_text(json.dumps(content))
+    images = open_images([file], minimum_side=8)
+    assert images.objects["segmentation"].isna().tolist() == [True]
+    assert "with a mask that is not understood: the box alone is used" in [one.what for one in images.findings.changed]
+
+
+def test_a_second_listing_is_turned_as_the_first(tmp_path):
+    file = write_json(tmp_path, [1, 2], [])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "0.jpg", exif=exif)  # 20 x 40 when it is upright
+    content = json.loads(file.read_text())
+    content["images"] += [{"id": n, "file_name": "0.jpg", "width": 40, "height": 20} for n in (7, 8)]
+    content["annotations"] = [{**BOX, "image_id": 7}, {**BOX, "image_id": 8, "bbox": [0, 0, 9, 9]}]
+    file.write_text(json.dumps(content))
+    images = open_images([file], minimum_side=8)
+    # Clockwise: what was 5 and 0 from the top is as far from the right, 20 - 5 - 10 = 5 and 20 - 9 = 11 from the left.
+    assert images.objects[list("xywh")].values.tolist() == [[5, 10, 10, 20], [11, 0, 9, 9]]

@@ -175,6 +175,7 @@ def test_label_files_that_are_not_read_are_counted(tmp_path):
     assert names[images.objects["image_id"]].tolist() == ["images/a.jpg"]  # once, and for one of the two
     assert images.findings.notes == (
         f"annotations of {tmp_path}: VOC label files of 1 pictures",
+        f"not read of the label files of {tmp_path}: difficult (1)",
         "1 label file of pictures that have one already, such as Annotations/a.xml: not read",
         "1 picture with the name of another but for the suffix, such as images/a.png: the label file is taken for"
         " images/a.jpg's alone",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from export_files import add_up, pictures, write
+from export_files import BOXES, add_up, pictures, write
 from orl_explore.images.opening import open_images
 
 SIDES = {"x": 25, "y": 25, "width": 50, "height": 50}
@@ -91,3 +92,21 @@ def test_answers_of_json_min(tmp_path):
     assert images.table["place"].tolist() == ["street"] * 2
     assert images.table["tags"].tolist() == ["wet, dark"] * 2
     assert images.findings.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("degrees", "box"),
+    [
+        (0, [19.2, 25.6, 57.6, 12.8]),  # half axes of 30 % of 96 px and of 10 % of 64 px, about (48, 32)
+        (90, [41.6, 3.2, 12.8, 57.6]),
+        (45, [27.137, 11.137, 41.727, 41.727]),  # half a side is sqrt((28.8 ** 2 + 6.4 ** 2) / 2) = 20.863
+    ],
+)
+def test_turned_ellipses(tmp_path, degrees, box):
+    value = {"x": 50, "y": 50, "radiusX": 30, "radiusY": 10, "rotation": degrees, "ellipselabels": ["a"]}
+    images = open_results(tmp_path, {"value": value, "original_width": 96, "original_height": 64})
+    assert images.objects[BOXES].to_numpy() == pytest.approx(np.array([box] * 2), abs=0.01)
+    shape = f'<ellipse label="a" cx="48" cy="32" rx="28.8" ry="6.4" rotation="{degrees}"/>'
+    text = "".join(f'<image name="{name}.jpg" width="96" height="64">{shape}</image>' for name in "ab")
+    images = open_images([write(tmp_path / "cvat.xml", f"<annotations>{text}</annotations>")])
+    assert images.objects[BOXES].to_numpy() == pytest.approx(np.array([box] * 2), abs=0.01)

@@ -340,6 +340,9 @@ def test_lists_of_stems(tmp_path):
     images = open_images([file])
     assert images.table["file_name"].tolist() == ["JPEGImages/000000.jpg", "JPEGImages/000002.jpg"]
     assert images.load(1).size == (96, 64)
+    assert images.findings.notes == ("not read of cup_train.txt: what stands behind 2 names, such as '000000  1'",)
+    write(file, "000000\n000002\n")
+    assert open_images([file]).findings.notes == ()
 
 
 def test_sources_in_another_form(tmp_path):
