@@ -24,6 +24,7 @@ ANNOTATION_KEYS: Final = frozenset(
     (
         *("id", "image_id", "category_id", "bbox", "segmentation", "iscrowd"),
         *("area", "num_keypoints", "isbbox", "width", "height"),  # which others say, too, or the picture
+        *("instance", "visible"),  # of practice scenes, for whoever judges pairs of things
     )
 )
 """Fields of an annotation that are read, or say nothing more."""
@@ -81,7 +82,7 @@ def open_coco(path: Path, root: Path | None, content: Any) -> ImageSource:
     for whose, unread in (
         (path.name, chain(lists, (name for image in images for name in _unread(image)))),
         (f"{path.name}'s annotations", unread_keys(annotations, ANNOTATION_KEYS)),
-        (f"{path.name}'s categories", unread_keys(categories, {"id", "name"})),
+        (f"{path.name}'s categories", unread_keys(categories, {"id", "name", "supercategory"})),
     ):
         if note := unread_note(whose, unread):
             source.notes.append(note)
