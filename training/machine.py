@@ -22,6 +22,7 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
+from orl_explore.errors import OrlError
 from orl_explore.settings import Config
 
 
@@ -196,6 +197,46 @@ def launched(config: Config) -> tuple[int | str, int]:
         nodes = int(os.environ.get("SLURM_NNODES", "1"))
         return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
     return (config.devices if torch.cuda.is_available() or config.devices != "auto" else 1), 1
+
+
+def processes_together(config: Config) -> int:
+    """How many processes train together: one for each device."""
+    devices, nodes = launched(config)
+    return nodes * (torch.cuda.device_count() if devices == "auto" else int(devices))
+
+
+def check_batches(config: Config, *stages: str) -> None:
+    """Look whether the processes that train together can share the batches of stages: see `check_batch`."""
+    for stage in stages:
+        settings = getattr(config, stage)
+        world = processes_together(config)
+        check_batch(f"{stage}.batch_size", settings.batch_size, world=world, passes=settings.accumulate)
+
+
+def check_batch(setting: str, batch: int, *, world: int, passes: int = 1, least: int = 2) -> None:
+    """Look whether a batch can be shared equally: gradients are averaged over processes and passes, not over images.
+
+    Args:
+        setting: that the batch is, such as `stage1.batch_size`; on one device it can be shared.
+        batch: images per optimizer step.
+        world: processes that train together.
+        passes: of each of them in a step.
+        least: images that a pass needs; batch normalization takes two.
+
+    Raises:
+        OrlError: it cannot; names a number of devices, and a batch, that work.
+    """
+    works = [count for count in range(1, world + 1) if not batch % (count * passes) and batch >= least * count * passes]
+    if world in works:
+        return
+    shares = world * passes
+    smaller = batch // shares * shares
+    among = f"{world} processes{f' with {passes} passes each' * (passes > 1)}"
+    raise OrlError(
+        f"{setting} is {batch}: {among} cannot share it equally{f', with {least} images or more a pass' * (least > 1)}:"
+        f" take --devices {max(works)} (of torchrun or Slurm, as many processes)"
+        + (f", or --{setting} {smaller}" if smaller >= least * shares else "")
+    )
 
 
 def is_main_process() -> bool:

@@ -29,7 +29,7 @@ from orl_explore.views.loading import Batches
 from orl_explore.views.tensors import normalize
 from training.callbacks import Checkpoints
 from training.console import progress_bar
-from training.machine import is_main_process
+from training.machine import check_batch, is_main_process
 from training.trainer import make_trainer, quiet_lightning, resume_training
 from training.transfer.setup import Setup
 
@@ -242,7 +242,7 @@ def fit_heads(
         groups: parameters and learning rates.
         factor: epoch -> what learning rates are multiplied by.
         epochs: passes over the training images.
-        batch_size: images per optimizer step over all devices; of fewer images, all.
+        batch_size: images per optimizer step over all devices; of fewer images, as many as the devices share equally.
         sgd: further arguments of SGD.
         setup: seed, devices, workers and the title of the bar.
         precision: one of Config.precision.
@@ -252,19 +252,22 @@ def fit_heads(
         What the classifiers say of `val`, by their name.
 
     Raises:
-        OrlError: the loss is no longer finite, or an image cannot be read.
+        OrlError: the devices cannot share the batch, the loss is no longer finite, or an image cannot be read.
     """
     quiet_lightning()
     for message in (".*no `val_dataloader`.*", ".*in eval mode at the start of training.*"):  # both on purpose
         warnings.filterwarnings("ignore", message)
     config = setup.config
-    batch_size = min(batch_size, len(train))
+    trainer = make_trainer(config, folder, precision=precision, limit_val_batches=1.0)
+    rank, world = trainer.global_rank, trainer.world_size
+    check_batch(f"{setup.protocol}.batch_size", batch_size, world=world, least=min(2, batch_size))
+    if world > 1 and len(train) < 2 * world:
+        raise OrlError(f"{len(train)} training images are too few for {world} processes: take --devices 1")
+    batch_size = min(batch_size, len(train) // world * world)
     steps = len(train) // batch_size
     module = Heads(network, groups=groups, factor=factor, steps_per_epoch=steps, epochs=epochs, sgd=sgd)
     resume = resume_training(folder, module)
     checkpoint, start_step = resume.file, resume.step
-    trainer = make_trainer(config, folder, precision=precision, limit_val_batches=1.0)
-    rank, world = trainer.global_rank, trainer.world_size
     loading: dict[str, Any] = {
         "collate": default_collate,
         "workers": setup.workers,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
 from orl_explore.settings import InputSettings
 from training.transfer import fitting, linear
 from training.transfer.fitting import COLORS_TOO, Answers, EachOnce, Heads, LabeledViews, fit_heads, step_decay
@@ -63,6 +66,21 @@ def test_an_incomplete_last_batch_is_left_out(setup, encoder_settings):
     fit_heads(probe, views, None, epochs=2, batch_size=3, folder=setup.folder / "fit", **options)
     assert len(seen) == 2 * 6
     assert all(len(set(epoch)) == 6 for epoch in (seen[:6], seen[6:]))
+
+
+@pytest.mark.parametrize(
+    ("count", "devices", "message"),
+    [
+        (12, 4, r"test\.batch_size is 6: 4 processes cannot share it equally, .* --devices 3 "),
+        (3, 2, "3 training images are too few for 2 processes: take --devices 1"),
+    ],
+)
+def test_a_batch_that_devices_cannot_share(count, devices, message, setup, encoder_settings):
+    setup = dataclasses.replace(setup, config=dataclasses.replace(setup.config, devices=devices))
+    probe = linear.LinearProbe(Encoder.random(encoder_settings, 0), 2, "last", size=16)
+    options = {"factor": lambda epoch: 1.0, "sgd": {}, "setup": setup, "precision": "fp32", "folder": setup.folder}
+    with pytest.raises(OrlError, match=message):
+        fit_heads(probe, squares(count=count), None, groups=[], epochs=1, batch_size=6, **options)
 
 
 def test_a_linear_probe_learns_and_leaves_the_backbone_alone(setup, encoder_settings):
