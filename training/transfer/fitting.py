@@ -26,7 +26,7 @@ from orl_explore.runs.samples import Index, StepSampler
 from orl_explore.settings import InputSettings, ViewSettings
 from orl_explore.views import cropping, parameters, pillow, tensors
 from orl_explore.views.loading import Batches
-from orl_explore.views.tensors import normalize
+from orl_explore.views.tensors import IMAGENET, normalize
 from training.callbacks import Checkpoints
 from training.console import progress_bar
 from training.machine import check_batch, is_main_process
@@ -54,6 +54,7 @@ class LabeledViews(Dataset):
         labels: (N,) class of each row.
         size: side of the view, pixels.
         seed: of the random views.
+        inputs: how the encoder resizes images; of random views, only their interpolation is its own.
         augment: how views are drawn.
         color_noise: standard deviation of the PCA color noise, in shares of the components' variances; 0: none. It
             comes as `shift`, (3,) to be added to a view in 0..1, as it may leave that range.
@@ -66,11 +67,12 @@ class LabeledViews(Dataset):
         *,
         size: int,
         seed: int,
+        inputs: InputSettings = IMAGENET,
         augment: ViewSettings = CROP_AND_FLIP,
         color_noise: float = 0.0,
     ):
         self.load, self.labels, self.size, self.seed, self.augment = load, labels, size, seed, augment
-        self.color_noise = color_noise
+        self.inputs, self.color_noise = inputs, color_noise
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,12 +84,12 @@ class LabeledViews(Dataset):
             image = self.load(row)
             rng = np.random.default_rng([self.seed, epoch, row])
             view = parameters.sample_view(rng, self.augment, view=0, image_size=image.size)
-            image = pillow.render_view(image, view, self.size)
+            image = pillow.render_view(image, view, self.size, self.inputs.interpolation)
             if self.color_noise:
                 shift = color_shift(rng, self.color_noise)
         else:
             row = index
-            image = cropping.center_view(self.load(row), self.size)
+            image = cropping.center_view(self.load(row), self.size, self.inputs)
         return {
             "image": tensors.to_tensor(image),
             "shift": torch.from_numpy(shift.astype(np.float32)),

@@ -14,6 +14,7 @@ from PIL import Image
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.settings import InputSettings
+from orl_explore.views import cropping, parameters, tensors
 from training.transfer import fitting, linear
 from training.transfer.fitting import COLORS_TOO, Answers, EachOnce, Heads, LabeledViews, fit_heads, step_decay
 
@@ -139,6 +140,21 @@ def test_views_are_decided_by_seed_epoch_and_row():
 def views(**options):
     pixels = np.random.default_rng(0).integers(60, 200, (40, 40, 3), dtype=np.uint8)
     return LabeledViews(lambda row: Image.fromarray(pixels), np.zeros(9, int), size=16, seed=0, **options)
+
+
+def test_images_are_resized_as_the_encoder_wants_them():
+    picture = views().load(0)
+    own = InputSettings(interpolation="bicubic", crop=1.0, rounding="down")
+    shown, paper = views(inputs=own), views()
+    for made, inputs in ((shown, own), (paper, InputSettings())):
+        assert torch.equal(made[0]["image"], tensors.to_tensor(cropping.center_view(picture, 16, inputs)))
+    assert not torch.equal(shown[0]["image"], paper[0]["image"])
+    # A random view is of the same part of the image either way.
+    rng = np.random.default_rng([0, 2, 0])
+    box = parameters.sample_view(rng, fitting.CROP_AND_FLIP, view=0, image_size=picture.size).box
+    for made, interpolation in ((shown, "bicubic"), (paper, "bilinear")):
+        crop = tensors.to_tensor(cropping.crop_image(picture, box, 16, interpolation))
+        assert any(torch.equal(made[(2, 0)]["image"], seen) for seen in (crop, crop.flip(2)))
 
 
 def test_colors_are_jittered_and_shifted_in_training_alone():
