@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -134,8 +135,17 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _registry() -> Path:
-    """Where processes of one person that compute on this machine say so."""
-    return Path(tempfile.gettempdir()) / f"orl-computing-{os.getuid()}"
+    """Where processes of one person that compute on this machine say so.
+
+    Raises:
+        OSError: others could have put something there, as everybody knows its name; a link, say, to be written through.
+    """
+    folder = Path(tempfile.gettempdir()) / f"orl-computing-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        raise PermissionError(f"{folder} is not this person's alone")
+    return folder
 
 
 @contextlib.contextmanager
@@ -144,11 +154,10 @@ def computing(config: Config) -> Iterator[None]:
     before = torch.get_num_threads()
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # nobody learns of it then
-            folder = _registry()
-            folder.mkdir(mode=0o700, exist_ok=True)
-            file = stack.enter_context((folder / str(os.getpid())).open("w"))
+            path = _registry() / str(os.getpid())
+            file = stack.enter_context(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-            stack.callback((folder / str(os.getpid())).unlink, missing_ok=True)
+            stack.callback(path.unlink, missing_ok=True)
         keep_to_share(config, now=True)
         try:
             yield

@@ -174,6 +174,40 @@ with open({str(registry / "1")!r}, "w") as file:
     assert not (registry / str(os.getpid())).exists()
 
 
+def link_of_the_process(folder, victim):
+    folder.mkdir()
+    (folder / str(os.getpid())).symlink_to(victim)
+
+
+def writable_by_others(folder, victim):
+    link_of_the_process(folder, victim)
+    folder.chmod(0o777)
+
+
+def link_to_a_folder(folder, victim):
+    (victim.parent / str(os.getpid())).write_text("precious")
+    folder.symlink_to(victim.parent)
+
+
+@pytest.mark.parametrize("made", [link_of_the_process, writable_by_others, link_to_a_folder])
+def test_nothing_is_written_through_what_others_have_put_there(made, registry, tiny, tmp_path):
+    registry.rmdir()
+    (tmp_path / "home").mkdir()
+    victim = tmp_path / "home" / "thesis.txt"
+    victim.write_text("precious")
+    made(registry, victim)
+    with computing(tiny):
+        assert machine._computing() == 1
+    assert {file.read_text() for file in victim.parent.iterdir()} == {"precious"}
+
+
+def test_a_folder_of_somebody_else_is_not_used(registry, monkeypatch):
+    other = os.getuid() + 1
+    monkeypatch.setattr(machine.os, "getuid", lambda: other)
+    with pytest.raises(PermissionError, match=f"orl-computing-{other} is not this person's alone"):
+        machine._registry()
+
+
 def test_what_the_environment_says_holds(registry, changed, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with computing(changed(workers=None)):
