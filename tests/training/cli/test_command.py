@@ -245,3 +245,22 @@ def test_settings_may_stand_anywhere(orl, arguments):
 def test_the_value_of_a_setting_is_not_the_run_folder(orl, tmp_path, arguments):
     _, _, err = orl("stage2", *[argument.format(run=tmp_path / "new") for argument in arguments])
     assert f"{tmp_path}/new has no images yet" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("stage2", "{run}", "--max-side", "5", "--stage2.max_side", "7"), "--max-side and --stage2.max_side"),
+        (("stage2", "{run}", "--stage2.max_side=5", "--max-side", "5"), "--max-side and --stage2.max_side"),
+        (("stage2", "{run}", "--encoder", "embedded", "--stage2.encoder=x"), "--encoder and --stage2.encoder"),
+        (("stage2", "{run}", "--proposals", "fast", "--stage2.proposals", "opencv"), "--proposals and"),
+        (("stage3", "{run}", "--reviews", "use", "--stage3.reviews", "null"), "--reviews and --stage3.reviews"),
+        (("explore", "{photos}", "--run", "{run}", "--no-app", "--encoder", "x", "--stage2.encoder", "y"), "--encoder"),
+    ],
+)
+def test_a_setting_that_is_typed_both_ways(orl, new_run, tmp_path, words, option):
+    run = new_run().path
+    (tmp_path / "photos").mkdir()
+    code, _, err = orl(*[word.format(run=run, photos=tmp_path / "photos") for word in words])
+    assert code == 1
+    assert re.search(f"{option}.* the same setting: leave one of them out", " ".join(err.split()))
