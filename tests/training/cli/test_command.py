@@ -78,7 +78,7 @@ def test_typed_wrong(orl, arguments, message):
         ("explore --seed 3 -- -x --seed", {"images": ["-x", "--seed"]}, ["--seed=3"]),
         ("run -- -R", {"run": "-R"}, []),
         ("run R --seed 3 --", {"run": "R"}, ["--seed=3"]),
-        ("run R -- -x", {"run": "R"}, ["-x"]),
+        ("stage1 --seed 5 -- R", {"run": "R"}, ["--seed=5"]),
         ("verify -- -x", {"images": ["-x"]}, []),
     ],
 )
@@ -87,6 +87,22 @@ def test_what_stands_behind_two_minuses_is_no_setting(typed, places, overrides):
     found = {name: getattr(arguments, name) for name in places}
     assert {name: list(map(str, v)) if isinstance(v, list) else str(v) for name, v in found.items()} == places
     assert arguments.overrides == overrides
+
+
+@pytest.mark.parametrize(
+    ("typed", "behind"),
+    [
+        ("run R -- -x", "-x"),
+        ("stage1 R -- --seed=5", "--seed=5"),
+        ("stage1 --seed=5 -- R --seed=5", "--seed=5"),
+        ("stage1 --seed 5 -- R stray", "stray"),
+        ("config -- demo --seed=5", "--seed=5"),
+    ],
+)
+def test_settings_behind_two_minuses(typed, behind, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse(typed.split())
+    assert f"{behind!r} stands behind --, where nothing is a setting: type it before that" in capsys.readouterr().err
 
 
 # ---- errors ------------------------------------------------------------------------------------------------
