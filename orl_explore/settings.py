@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from orl_explore.errors import OrlError
 from orl_explore.nested import at_key, differing_keys, listed
+from orl_explore.ranges import check_choice, check_positive, check_range
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,22 @@ class ViewSettings:
     """Probability of blur in view 1 and in view 2."""
     solarize: tuple[float, float] = (0.0, 0.2)
     """Probability of solarization in view 1 and in view 2."""
+
+    def check(self, group: str) -> None:
+        """Look whether views can be drawn so.
+
+        Args:
+            group: what the names of the settings begin with: `stage1.views`, say.
+
+        Raises:
+            OrlError: a setting is out of its range.
+        """
+        check_range(self, group, 0, 1, "crop_scale", above=True, pair=True)
+        check_range(self, group, 0, math.inf, "crop_ratio", above=True, pair=True)
+        check_range(self, group, 0, 1, "flip", "color_jitter", "brightness", "contrast", "saturation")
+        check_range(self, group, 0, 0.5, "hue")
+        check_range(self, group, 0, math.inf, "blur_sigma", pair=True)
+        check_range(self, group, 0, 1, "gray", "blur", "solarize")
 
     @cached_property
     def color_ranges(self) -> tuple[tuple[str, float, float], ...]:
@@ -95,17 +112,11 @@ class InputSettings:
             raise OrlError(
                 f"inputs.mean is {self.mean} and inputs.std {self.std}: they must be 3 numbers each, std > 0"
             )
-        for name, known in (
-            ("interpolation", ("bilinear", "bicubic")),
-            ("crop_mode", ("center", "squash", "border")),
-            ("rounding", ("nearest", "down")),
-        ):
-            if getattr(self, name) not in known:
-                raise OrlError(f"inputs.{name} is {getattr(self, name)!r}: choose {' or '.join(known)}")
-        if not 0 < self.crop <= 1:
-            raise OrlError(f"inputs.crop is {self.crop}: it must lie above 0 and at most at 1")
-        if self.size is not None:
-            _check_positive(self, "inputs", "size")
+        check_choice(self, "inputs", "interpolation", ("bilinear", "bicubic"))
+        check_choice(self, "inputs", "crop_mode", ("center", "squash", "border"))
+        check_choice(self, "inputs", "rounding", ("nearest", "down"))
+        check_range(self, "inputs", 0, 1, "crop", above=True)
+        check_positive(self, "inputs", "size")
 
     def side(self, wanted: int) -> int:
         """Side at which this encoder sees images where `wanted` pixels are asked for: its own, if it has one."""
@@ -219,13 +230,12 @@ class TrainSettings:
         return type(self).__name__.removesuffix("Settings").lower()
 
     def __post_init__(self):
-        _check_positive(
+        check_positive(
             self, self._stage, "image_size", "epochs", "batch_size", "accumulate", "base_lr", "checkpoint_steps"
         )
-        choices = {"augment": get_args(Augment), "optimizer": get_args(Optimizer), "schedule": ("epoch", "step")}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise OrlError(f"{self._stage}.{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}")
+        check_choice(self, self._stage, "augment", get_args(Augment))
+        check_choice(self, self._stage, "optimizer", get_args(Optimizer))
+        check_choice(self, self._stage, "schedule", ("epoch", "step"))
         if self.optimizer == "adamw" and self.base_lr > MOST_ADAMW:
             raise OrlError(
                 f"{self._stage}.base_lr is {self.base_lr}, which is for SGD: AdamW wants one of about a thousandth, for"
@@ -238,12 +248,11 @@ class TrainSettings:
                 f"{self._stage}.accumulate is {self.accumulate}: it must divide the batch of {self.batch_size} into"
                 " equal passes of at least 2 images"
             )
-        for name in ("knn_every", "keep_every"):
-            if getattr(self, name) < 0:
-                raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must be 0 or more epochs")
-        for name in ("ema", "momentum", "weight_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OrlError(f"{self._stage}.{name} is {getattr(self, name)}: it must lie between 0 and 1")
+        check_range(self, self._stage, 0, math.inf, "knn_every", "keep_every")
+        check_range(self, self._stage, 0, 1, "ema", "momentum", "weight_decay")
+        check_range(self.encoder, f"{self._stage}.encoder", 0, math.inf, "hidden")
+        check_range(self.encoder, f"{self._stage}.encoder", 1 if self.encoder.hidden else 0, math.inf, "dim")
+        self.views.check(f"{self._stage}.views")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise OrlError(
                 f"{self._stage}.warmup_epochs is {self.warmup_epochs}: it must be below the {self.epochs} epochs"
@@ -303,23 +312,19 @@ class Stage2Settings:
     """Images per part: what a killed job loses at most."""
 
     def __post_init__(self):
-        _check_positive(self, "stage2", "image_size", "neighbors", "max_boxes", "batch_size", "shard_images")
-        for name in ("max_side", "encoder_size"):
-            if getattr(self, name) is not None:
-                _check_positive(self, "stage2", name)
+        check_positive(self, "stage2", "image_size", "neighbors", "max_boxes", "batch_size", "shard_images")
+        check_positive(self, "stage2", "max_side", "encoder_size")
         if self.encoder_size is not None and self.encoder is None:
             raise OrlError(
                 f"stage2.encoder_size is {self.encoder_size}, which is for another encoder than stage 1's: name one"
                 " with --stage2.encoder, or set --stage2.image_size"
             )
-        if not 0 <= self.mask_outside <= 1:
-            raise OrlError(f"stage2.mask_outside is {self.mask_outside}: it must lie between 0 and 1")
-        if self.min_side < 0:
-            raise OrlError(f"stage2.min_side is {self.min_side}: it must be 0 or more")
+        check_range(self, "stage2", 0, 1, "mask_outside", "max_iou")
+        check_range(self, "stage2", 0, 1, "pair_ratio", above=True)
+        check_range(self, "stage2", 0, math.inf, "min_side")
+        check_range(self, "stage2", -1, 1, "min_similarity")
         if not self.max_aspect >= 1:
             raise OrlError(f"stage2.max_aspect is {self.max_aspect}: it must be at least 1, the aspect of a square")
-        if not 0 < self.pair_ratio <= 1:
-            raise OrlError(f"stage2.pair_ratio is {self.pair_ratio}: it must lie above 0 and at most at 1")
 
     def searches_lists(self, images: int) -> bool:
         """Whether neighbors of so many images are searched by an inverted file."""
@@ -345,7 +350,8 @@ class Stage3Settings(TrainSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_positive(self, "stage3", "patch_size")
+        check_positive(self, "stage3", "patch_size")
+        check_range(self, "stage3", 0, math.inf, "image_weight", "intra_weight", "inter_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,7 +364,7 @@ class EvaluateSettings:
     """Share of the images that the probes are tested on."""
 
     def __post_init__(self):
-        _check_positive(self, "evaluate", "max_crops")
+        check_positive(self, "evaluate", "max_crops")
         if not 0 <= self.test_share < 1:
             raise OrlError(f"evaluate.test_share is {self.test_share}: it must be at least 0 and below 1")
 
@@ -439,10 +445,3 @@ def require_filled_batches(images: int, *stages: TrainSettings) -> None:
         sizes = " or ".join(dict.fromkeys(str(stage.batch_size) for stage in large))
         smaller = f", or a smaller batch, for example {' '.join(stage.smaller_batch(images) for stage in large)}"
         raise OrlError(f"{images} images do not fill a batch of {sizes}: add images{smaller if images > 1 else ''}")
-
-
-def _check_positive(settings: object, prefix: str, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if not 0 < value < math.inf:  # so NaN is refused, too
-            raise OrlError(f"{prefix}.{name} is {value}: it must be above 0{' and finite' if value > 0 else ''}")

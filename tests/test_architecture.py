@@ -16,10 +16,10 @@ METHOD = (
     *("encoder", "embedding", "folding", "byol", "neighbors", "proposals", "selective_search", "boxes", "pairs", "orl"),
     "pretrained",
 )
-"""What stands at the top of orl_explore, beside the four modules on the ground, which everybody may import."""
+"""What stands at the top of orl_explore, beside the five modules on the ground, which everybody may import."""
 
 FLOORS = (
-    ("errors", "nested", "numbers", "settings"),
+    ("errors", "nested", "numbers", "ranges", "settings"),
     ("images",),
     ("views",),
     METHOD,
@@ -78,7 +78,7 @@ LIBRARY = sorted(name for name in MODULES if name.startswith("orl_explore."))
 def test_the_top_of_the_library_is_the_method():
     files = {path.stem for path in (ROOT / "orl_explore").glob("*.py")} - {"__init__"}
     rooms = {path.name for path in (ROOT / "orl_explore").iterdir() if (path / "__init__.py").exists()}
-    assert files == {*METHOD, "errors", "nested", "numbers", "settings"}
+    assert files == {*METHOD, "errors", "nested", "numbers", "ranges", "settings"}
     assert files | rooms == set(itertools.chain(*FLOORS))
 
 

@@ -262,7 +262,7 @@ def test_a_model_that_sees_something_else_is_refused():
     with pytest.raises(OrlError, match="timm:test_vit sees 1 x 160 x 160 numbers: take one for square pictures"):
         timm_inputs(backbone, "timm:test_vit")
     backbone = timm_backbone("test_vit", pretrained_cfg_overlay={"interpolation": "hamming"})
-    with pytest.raises(OrlError, match=r"inputs.interpolation is 'hamming': choose bilinear or bicubic"):
+    with pytest.raises(OrlError, match=r"inputs.interpolation is 'hamming': choose one of bilinear, bicubic"):
         timm_inputs(backbone, "timm:test_vit")
 
 
@@ -296,7 +296,7 @@ def test_damaged_inputs_are_refused(inputs, tmp_path):
     [
         ({"std": (0.1, 0.0, 0.1)}, "inputs.std .* std > 0"),
         ({"crop": 1.5}, "inputs.crop is 1.5"),
-        ({"crop_mode": "left"}, "choose center or squash or border"),
+        ({"crop_mode": "left"}, "choose one of center, squash, border"),
         ({"size": 0}, "inputs.size is 0"),
     ],
 )

@@ -174,9 +174,28 @@ def check_foreign_config(file: Path, *, where: Path) -> None:
         raise OrlError(f"{where}: config.yaml is no config that `orl` wrote: fetch the bundle again")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a mapping that has a key twice, of which YAML's own loaders keep the last alone."""
+
+    def __init__(self, stream: str):
+        super().__init__(stream)
+        self.flattened: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Look at a mapping's own keys, before those of others are merged into it."""
+        own: set[str] = set()
+        for key, _ in [] if node in self.flattened else node.value:
+            if str(key.value) in own and key.tag != "tag:yaml.org,2002:merge":
+                problem = f"the key {key.value!r} is there a second time: put both under one"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            own.add(str(key.value))
+        self.flattened.add(node)
+        super().flatten_mapping(node)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # safe: it is a SafeLoader
     except yaml.YAMLError as error:
         raise OrlError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):

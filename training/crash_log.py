@@ -78,7 +78,10 @@ def write_crash_log(error: BaseException, arguments: Sequence[str], run: Path | 
     for folder in _places(run):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+            # No link is followed: in a folder for all, anybody could have put one there.
+            opened = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
+            with os.fdopen(opened, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
         except (OSError, RuntimeError):
             continue
         return folder / name

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
+from orl_explore.errors import OrlError
 from orl_explore.settings import Config
 
 
@@ -133,8 +135,17 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _registry() -> Path:
-    """Where processes of one person that compute on this machine say so."""
-    return Path(tempfile.gettempdir()) / f"orl-computing-{os.getuid()}"
+    """Where processes of one person that compute on this machine say so.
+
+    Raises:
+        OSError: others could have put something there, as everybody knows its name; a link, say, to be written through.
+    """
+    folder = Path(tempfile.gettempdir()) / f"orl-computing-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        raise PermissionError(f"{folder} is not this person's alone")
+    return folder
 
 
 @contextlib.contextmanager
@@ -143,11 +154,10 @@ def computing(config: Config) -> Iterator[None]:
     before = torch.get_num_threads()
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # nobody learns of it then
-            folder = _registry()
-            folder.mkdir(mode=0o700, exist_ok=True)
-            file = stack.enter_context((folder / str(os.getpid())).open("w"))
+            path = _registry() / str(os.getpid())
+            file = stack.enter_context(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-            stack.callback((folder / str(os.getpid())).unlink, missing_ok=True)
+            stack.callback(path.unlink, missing_ok=True)
         keep_to_share(config, now=True)
         try:
             yield
@@ -196,6 +206,46 @@ def launched(config: Config) -> tuple[int | str, int]:
         nodes = int(os.environ.get("SLURM_NNODES", "1"))
         return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
     return (config.devices if torch.cuda.is_available() or config.devices != "auto" else 1), 1
+
+
+def processes_together(config: Config) -> int:
+    """How many processes train together: one for each device."""
+    devices, nodes = launched(config)
+    return nodes * (torch.cuda.device_count() if devices == "auto" else int(devices))
+
+
+def check_batches(config: Config, *stages: str) -> None:
+    """Look whether the processes that train together can share the batches of stages: see `check_batch`."""
+    for stage in stages:
+        settings = getattr(config, stage)
+        world = processes_together(config)
+        check_batch(f"{stage}.batch_size", settings.batch_size, world=world, passes=settings.accumulate)
+
+
+def check_batch(setting: str, batch: int, *, world: int, passes: int = 1, least: int = 2) -> None:
+    """Look whether a batch can be shared equally: gradients are averaged over processes and passes, not over images.
+
+    Args:
+        setting: that the batch is, such as `stage1.batch_size`; on one device it can be shared.
+        batch: images per optimizer step.
+        world: processes that train together.
+        passes: of each of them in a step.
+        least: images that a pass needs; batch normalization takes two.
+
+    Raises:
+        OrlError: it cannot; names a number of devices, and a batch, that work.
+    """
+    works = [count for count in range(1, world + 1) if not batch % (count * passes) and batch >= least * count * passes]
+    if world in works:
+        return
+    shares = world * passes
+    smaller = batch // shares * shares
+    among = f"{world} processes{f' with {passes} passes each' * (passes > 1)}"
+    raise OrlError(
+        f"{setting} is {batch}: {among} cannot share it equally{f', with {least} images or more a pass' * (least > 1)}:"
+        f" take --devices {max(works)} (of torchrun or Slurm, as many processes)"
+        + (f", or --{setting} {smaller}" if smaller >= least * shares else "")
+    )
 
 
 def is_main_process() -> bool:

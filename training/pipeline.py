@@ -28,7 +28,7 @@ from training import stage1, stage2, stage3
 from training.config import load_config
 from training.console import console, progress_bar
 from training.embed_regions import embed_regions_by
-from training.machine import is_main_process
+from training.machine import check_batches, is_main_process
 from training.notebook import processes, train_in_processes
 from training.record import store_config, take_over_said
 from training.sharding import process_group
@@ -203,16 +203,18 @@ def _run_all(run: Run, config: Config, *, overwrite: bool) -> dict[str, Any]:
 
 
 def _fill_batches(run: Run, config: Config, remade: Sequence[str], *, overwrite: bool, without_first: bool) -> bool:
-    """Look, before anything is trained, whether the images fill the batches of all stages that will be.
+    """Look, before anything is trained, whether images fill, and devices share, the batches of all stages that will be.
 
     Raises:
-        OrlError: they do not; names the options for all these stages.
+        OrlError: they do not; names options that work.
     """
     done = [name for name in STAGES if (name in remade if overwrite else run.finished(name))]
     stages = {"stage1": config.stage1, "stage3": config.stage3}
     left_out = [*done, *(["stage1"] if without_first else [])]
     count = run.manifest()["images"]["count"]
-    require_filled_batches(count, *(stages[name] for name in stages if name not in left_out))
+    due = [name for name in stages if name not in left_out]
+    require_filled_batches(count, *(stages[name] for name in due))
+    check_batches(config, *due)
     return True
 
 

@@ -9,6 +9,7 @@ from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ImageViews
 from orl_explore.settings import Config
 from training.console import console
+from training.machine import check_batches
 from training.notebook import processes, train_in_processes
 from training.record import judge_at_once, save_encoder, working_on
 from training.sharding import process_group
@@ -29,7 +30,8 @@ def run(run: Run, config: Config) -> Run:
         The run, with `stage1/encoder.safetensors`, `stage1/metrics.csv` and a checkpoint.
 
     Raises:
-        OrlError: other settings or images than the run was begun with; too few images; weights to begin with that do
+        OrlError: other settings or images than the run was begun with; too few images; a batch
+            that the devices cannot share; weights to begin with that do
             not fit; a loss that is not finite.
     """
     if processes(config) > 1:
@@ -71,6 +73,7 @@ def _is_due(run: Run, config: Config) -> bool:
     if run.check(STAGE, config=config.stage_dict(STAGE), inputs=_inputs(run, config)):
         console.print(f"stage 1 of {run.path} is finished: skipped")
         return False
+    check_batches(config, STAGE)
     images.check_files()
     config.stage1.steps_per_epoch(len(images))  # raises if they are too few, before anything is recorded
     return True

@@ -13,7 +13,7 @@ from orl_explore.runs.run import Run
 from orl_explore.runs.samples import ObjectViews, left_out, pairs_to_train_on
 from orl_explore.settings import Config
 from training.console import console
-from training.machine import is_main_process
+from training.machine import check_batches, is_main_process
 from training.notebook import processes, train_in_processes
 from training.record import judge_at_once, save_encoder, working_on
 from training.sharding import process_group
@@ -35,7 +35,8 @@ def run(run: Run, config: Config) -> Run:
 
     Raises:
         OrlError: stage 2 is missing, or the reviews that the settings ask for; other settings, pairs or reviews than
-            the stage was begun with; weights to begin with that do not fit; a loss that is not finite.
+            the stage was begun with; a batch that the devices cannot share; weights to begin with that do not fit; a
+            loss that is not finite.
     """
     if processes(config) > 1:
         return train_in_processes(STAGE, run, config)
@@ -130,5 +131,6 @@ def _is_due(run: Run, config: Config) -> bool:
     if run.check(STAGE, config=config.stage_dict(STAGE), inputs=inputs(run, config)):
         console.print(f"stage 3 of {run.path} is finished: skipped")
         return False
+    check_batches(config, STAGE)
     run.images().check_files()
     return True

@@ -136,12 +136,14 @@ def fit(
         Preemption(checkpoints),
         OwnShare(config),
     ]
-    if stage.keep_every:  # before the checkpoint of the same step: whoever goes on from that does not come back here
+    # These come before the checkpoint of the same step: whoever goes on from that does not come back here.
+    if stage.keep_every:
         callbacks.insert(0, KeptEncoders(folder, stage))
     if stage.knn_every:
         from training.transfer.watching import KnnWatch
 
-        callbacks.append(KnnWatch(dataset.images, config, stage, folder / "knn.csv", start_step=start_step))  # type: ignore[attr-defined]
+        watch = KnnWatch(dataset.images, config, stage, folder / "knn.csv", start_step=start_step)  # type: ignore[attr-defined]
+        callbacks.insert(0, watch)
     trainer = make_trainer(
         config, folder, precision=config.precision, accumulate_grad_batches=stage.accumulate, callbacks=callbacks
     )

@@ -61,11 +61,6 @@ class Ragged:
         """Rows of a group, (n, width)."""
         return np.asarray(self.values[self.starts[number] : self.starts[number + 1]])
 
-    def group_of(self, row: int) -> tuple[int, int]:
-        """Which group a row is in, and its place there."""
-        group = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return group, row - int(self.starts[group])
-
 
 class TableWriter:
     """Writes one table of a run in pieces; the file appears under its name when the block ends without an error.

@@ -18,8 +18,10 @@ from orl_explore.boxes import BOX
 from orl_explore.errors import OrlError, typed
 from orl_explore.images.grouping import Slices, group_starts
 from orl_explore.judging.diagnostics import on_object
+from orl_explore.pairs import pair_images
 from orl_explore.runs.pair_query import DOUBTS, METADATA, UNLABELED_CODE, facts_fingerprint
 from orl_explore.runs.reading import read_ids, read_rows
+from orl_explore.runs.reviews import KEY
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES, write_table_parts
 
@@ -69,12 +71,31 @@ def make_pair_facts(run: Run, *, progress: Callable[[int, int], None] | None = N
     del similarity, known
     of_neighbors = Slices(read_ids(run.require("neighbors")))
     rng, given = np.random.default_rng(run.stage("stage2").get("seed", 0)), bool(run.given())
+    thinned = run.stage("stage2").get("config", {}).get("one_to_one", False)
+    embedded = run.file("region_embeddings").exists()
+    vectors = run.read_array("region_embeddings") if thinned and embedded and not given else None
+    of_regions = Slices(read_ids(run.require("regions")))
+    mutual_known = not given and (embedded or not thinned)
 
     def parts() -> Iterator[pd.DataFrame]:
         first = 0
         for pairs in _whole_images(run):
             near = read_rows(run.file("neighbors"), *of_neighbors.span(pairs["image_id"].unique()))
-            facts = _facts(pairs, near, codes=codes, shares=shares, counts=counts, weak=weak, hub=hub, given=given)
+            if vectors is None:
+                mutual = _mutual_among_accepted(pairs)
+            else:
+                best = pair_images(pairs["image_id"].unique(), near, of_regions, vectors, ratio=1.0, mutual=True)
+                mutual = pd.MultiIndex.from_frame(pairs[KEY]).isin(pd.MultiIndex.from_frame(best[KEY]))
+            facts = _facts(
+                pairs.assign(mutual=mutual),
+                near,
+                codes=codes,
+                shares=shares,
+                counts=counts,
+                weak=weak,
+                hub=hub,
+                mutual_known=mutual_known,
+            )
             facts.insert(0, "pair", np.arange(first, first + len(facts)))
             first += len(facts)
             if progress:
@@ -126,6 +147,17 @@ def _whole_images(run: Run) -> Iterator[pd.DataFrame]:
         yield left
 
 
+def _mutual_among_accepted(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether no better accepted pair of the two images shares a box with a pair.
+
+    Pairs that stage 2 accepts are the most similar ones of all, unless it keeps them one to one: then the two boxes are
+    each other's most similar ones.
+    """
+    order = pairs.sort_values("rank", kind="stable")
+    shared = [order.duplicated(["image_id", "neighbor_id", side]) for side in ("query_region", "key_region")]
+    return ~(shared[0] | shared[1]).sort_index().to_numpy(bool)
+
+
 def _facts(
     pairs: pd.DataFrame,
     neighbors: pd.DataFrame,
@@ -135,19 +167,12 @@ def _facts(
     counts: NDArray[np.int64],
     weak: float,
     hub: int,
-    given: bool,
+    mutual_known: bool,
 ) -> pd.DataFrame:
-    """Facts of the pairs of some images, in their order; of `given` ones nothing is known that takes similarities."""
+    """Facts of the pairs of some images, in their order; they have the column `mutual` already."""
     query, key = pairs["query_region"].to_numpy(), pairs["key_region"].to_numpy()
     between = pairs.groupby(["image_id", "neighbor_id"], sort=False)
     margin = pairs["similarity"] - between["similarity"].transform("min")
-    # Pairs that stage 2 accepted are the most similar ones of all: where no better one of the two images shares a box
-    # with it, the two boxes are each other's most similar ones.
-    order = pairs.sort_values("rank", kind="stable")
-    mutual = ~(
-        order.duplicated(["image_id", "neighbor_id", "query_region"])
-        | order.duplicated(["image_id", "neighbor_id", "key_region"])
-    ).sort_index()
     near = neighbors[["image_id", "neighbor_id", "similarity"]].drop_duplicates(["image_id", "neighbor_id"])
     met = pairs[["image_id", "neighbor_id"]].merge(near, on=["image_id", "neighbor_id"], how="left")
     image_similarity = met["similarity"].to_numpy(np.float32)
@@ -156,7 +181,7 @@ def _facts(
         "near the cut": several & (margin <= NEAR_CUT),
         "weak": pairs["similarity"] <= weak,
         "hub": counts[key] >= hub,
-        "not mutual": ~mutual & (not given),
+        "not mutual": ~pairs["mutual"] & mutual_known,
         "labels differ": (codes[query] >= 0) & (codes[key] >= 0) & (codes[query] != codes[key]),
         "near-duplicates": image_similarity > NEAR_DUPLICATE,
     }
@@ -164,7 +189,7 @@ def _facts(
     bits = sum(np.asarray(doubt, np.uint8) << bit for bit, doubt in enumerate(doubts.values()))
     return pairs[list(TABLES["pairs"].columns)].assign(
         margin=margin,
-        mutual=mutual,
+        mutual=pairs["mutual"],
         query_category=codes[query],
         key_category=codes[key],
         key_count=counts[key],

@@ -149,9 +149,15 @@ def write_array_parts(path: Path, parts: Sequence[np.ndarray]) -> None:
 
 def csv_text(frame: pd.DataFrame) -> str:
     """A table as CSV of which a spreadsheet executes nothing: text that would be a formula gets an apostrophe."""
-    safe = frame.copy()
-    for name in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
-        text = safe[name]
-        formula = text.map(lambda cell: isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")))
-        safe[name] = text.where(~formula, "'" + text.astype("str").str.replace("\r", " "))  # which would end the line
+    safe = frame.rename(columns=_inert)
+    for place, kind in enumerate(safe.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            safe.isetitem(place, safe.iloc[:, place].map(_inert).array)
     return str(safe.to_csv(index=False))
+
+
+def _inert(cell: object) -> object:
+    """A cell or a heading that a spreadsheet only shows; a carriage return would end the line, unlike a line feed."""
+    if not isinstance(cell, str):
+        return cell
+    return "'" * cell.startswith(("=", "+", "-", "@", "\t", "\r")) + cell.replace("\r", " ")

@@ -26,8 +26,8 @@ PATIENCE = 0.5
 _LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp")
 """Names that `atomic_write` gives, with the number of the process."""
 
-_held: dict[tuple[Path, int], int] = {}
-"""(lock file, thread) -> how often this thread has taken it; it may take it again."""
+_held: set[tuple[Path, int]] = set()
+"""Run folders and the threads that have taken their locks, and may take them again."""
 
 
 def host() -> str:
@@ -87,11 +87,11 @@ def lock(folder: Path, doing: str | None = None) -> Iterator[None]:
         file.truncate(0)
         json.dump({"doing": doing, "host": host(), "process": os.getpid()}, file)
         file.flush()
-        _held[key] = 1
+        _held.add(key)
         try:
             yield
         finally:
-            del _held[key]
+            _held.remove(key)
 
 
 def _take(descriptor: int) -> bool:

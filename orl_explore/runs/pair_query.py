@@ -198,8 +198,10 @@ class Figures:
 
 
 def facts_fingerprint(run: Run) -> dict[str, str]:
-    """Hashes of what the facts of pairs are made from."""
-    return {name: known_hash(run.require(name)) for name in ("pairs", "regions", "objects")}
+    """Hashes of what the facts of pairs are made from, and how, where that has changed."""
+    one_to_one = run.stage("stage2").get("config", {}).get("one_to_one")
+    hashes = {name: known_hash(run.require(name)) for name in ("pairs", "regions", "objects")}
+    return hashes | ({"mutual": "by all boxes"} if one_to_one else {})
 
 
 def facts_are_current(run: Run) -> bool:
@@ -424,10 +426,8 @@ class AllPairs:
             for name, view in views.items():
                 cursor.register(name, view)
             try:
-                asked = cursor.execute(
-                    sql.replace("from facts", "from read_parquet($facts)"), {"facts": self._facts} | values
-                )
-                return asked.df()
+                values = {"facts": self._facts} | values
+                return cursor.execute(sql.replace("from facts", "from read_parquet($facts)"), values).df()
             except duckdb.Error as error:
                 raise OrlError(
                     f"{self._facts} cannot be asked ({' '.join(str(error).split())[:200]}):"

@@ -16,9 +16,11 @@ _COLOR_STEPS = {
 }
 
 
-def render_view(image: Image.Image, parameters: ViewParameters, size: int) -> Image.Image:
+def render_view(
+    image: Image.Image, parameters: ViewParameters, size: int, interpolation: str = "bilinear"
+) -> Image.Image:
     """Apply a view's parameters to an RGB image; returns an RGB image of size x size."""
-    view = crop_image(image, parameters.box, size)
+    view = crop_image(image, parameters.box, size, interpolation)
     if parameters.flip:
         view = ImageOps.mirror(view)
     for name, factor in parameters.color_steps:

@@ -12,8 +12,9 @@ from orl_explore.errors import OrlError
 from orl_explore.judging import pair_facts as module
 from orl_explore.judging.diagnostics import region_labels
 from orl_explore.judging.pair_facts import make_pair_facts
-from orl_explore.pairs import similarity_matrix
-from orl_explore.runs.pair_query import DOUBTS, AllPairs
+from orl_explore.pairs import pair_images, region_slices, similarity_matrix
+from orl_explore.runs.files import known_hash
+from orl_explore.runs.pair_query import DOUBTS, AllPairs, facts_are_current
 from orl_explore.runs.run import Run
 from orl_explore.runs.tables import TABLES
 
@@ -43,19 +44,55 @@ def test_margin_counts_and_shares(finished):
     np.testing.assert_array_equal(facts["image_similarity"], expected)
 
 
+def most_similar(run, facts):
+    """Whether pairs are each other's most similar boxes of their images, by the matrix of all similarities."""
+    vectors, own = run.read_array("region_embeddings"), run.read("regions").groupby("image_id")["region_id"].agg(list)
+    for row in facts.itertuples():
+        query, key = own[row.image_id], own[row.neighbor_id]
+        matrix = similarity_matrix(np.array(vectors[query]), np.array(vectors[key]))
+        a, b = query.index(row.query_region), key.index(row.key_region)
+        yield bool(matrix[a, b] >= matrix[a].max() and matrix[a, b] >= matrix[:, b].max())
+
+
 def test_mutual_pairs_are_each_others_most_similar(finished):
     """Worked out from the accepted pairs alone, it is what the matrix of all similarities says."""
-    facts, regions = finished.read("pair_facts"), finished.read("regions")
-    vectors = finished.read_array("region_embeddings")
-    own = regions.groupby("image_id")["region_id"].agg(list)
+    facts = finished.read("pair_facts")
     assert 0 < facts["mutual"].mean() < 1
-    for (image_id, neighbor_id), part in facts.groupby(["image_id", "neighbor_id"]):
-        query, key = own[image_id], own[neighbor_id]
-        matrix = similarity_matrix(np.array(vectors[query]), np.array(vectors[key]))
-        for row in part.itertuples():
-            a, b = query.index(row.query_region), key.index(row.key_region)
-            best = matrix[a, b] >= matrix[a].max() and matrix[a, b] >= matrix[:, b].max()
-            assert row.mutual == best
+    assert facts["mutual"].tolist() == list(most_similar(finished, facts))
+
+
+@pytest.fixture
+def thinned(run):
+    """A run whose pairs are one to one: better ones that share a box with them were left out."""
+    settings = {"ratio": 0.5, "one_to_one": True}
+    slices, vectors = region_slices(run.read("regions")["image_id"]), run.read_array("region_embeddings")
+    ids = run.read("pairs")["image_id"].unique()
+    run.write("pairs", pair_images(ids, run.read("neighbors"), slices, vectors, **settings))
+    run.note("stage2", config=run.stage("stage2")["config"] | {"pair_ratio": 0.5, "one_to_one": True})
+    return run
+
+
+def test_mutual_pairs_of_one_to_one_pairs(thinned):
+    make_pair_facts(thinned)
+    facts = thinned.read("pair_facts")
+    assert 0.2 < facts["mutual"].mean() < 0.8
+    assert facts["mutual"].tolist() == list(most_similar(thinned, facts))
+    assert ((facts["doubts"] & 8 > 0) == ~facts["mutual"]).all()
+
+
+def test_of_one_to_one_pairs_without_embeddings_nothing_is_said(thinned):
+    thinned.file("region_embeddings").unlink()
+    make_pair_facts(thinned)
+    assert not (thinned.read("pair_facts")["doubts"] & 8).any()
+
+
+def test_facts_of_one_to_one_pairs_from_before_are_out_of_date(thinned, monkeypatch):
+    make_pair_facts(thinned)
+    assert facts_are_current(thinned)
+    hashes = {name: known_hash(thinned.file(name)) for name in ("pairs", "regions", "objects")}
+    monkeypatch.setattr(module, "facts_fingerprint", lambda run: hashes)  # as they were written
+    make_pair_facts(thinned)
+    assert not facts_are_current(thinned)
 
 
 @pytest.mark.parametrize("name", ["cup", "", None])

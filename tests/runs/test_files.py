@@ -178,6 +178,26 @@ def test_a_spreadsheet_executes_nothing(cell):
     assert again["value"].tolist() == [-1.5, 2.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ({"=HYPERLINK(A1)": [1], "+b": ["x"], "c": [2]}, "'=HYPERLINK(A1),'+b,c\n1,x,2\n"),
+        ({"a": pd.Categorical(["=1", "b", None, "=1"]), "b": [1] * 4}, "a,b\n'=1,1\nb,1\n,1\n'=1,1\n"),
+        ({"a": pd.Categorical([3, 4])}, "a\n3\n4\n"),
+        ({"a\r=1": ["x\r=1+1", "ok"]}, "a =1\nx =1+1\nok\n"),  # else read as a line that begins with =1+1
+        ({"a": ["x\n=1", 'say "-1"']}, 'a\n"x\n=1"\n"say ""-1"""\n'),
+        ({"a": [None, "=1", 5, -2.5, True]}, 'a\n""\n\'=1\n5\n-2.5\nTrue\n'),
+        ({"a": pd.to_datetime(["2026-11-29", None]), "b": [1, 2]}, "a,b\n2026-11-29,1\n,2\n"),
+        ({"a": pd.array(["-x", None], dtype="str"), "b": [1, 2]}, "a,b\n'-x,1\n,2\n"),
+    ],
+)
+def test_headings_and_columns_of_every_kind_as_csv(table, text):
+    table = pd.DataFrame(table)
+    before = table.copy(deep=True)
+    assert csv_text(table) == text
+    pd.testing.assert_frame_equal(table, before)
+
+
 @given(st.dictionaries(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=()))))
 @example({"a": "\ud800" + "\udc00"})
 @example({"a\ud800": "é", "\\ud800": "\\\udfff"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import types
 
@@ -59,7 +60,7 @@ def test_encoders_kept_on_the_way(stage, unfinished, finished, changed, stop_at)
     STAGES[stage].run(run, changed())  # finished: the setting makes no other run of it
 
 
-def test_an_encoder_is_kept_before_its_step_is_saved(new_run, changed, monkeypatch):
+def test_an_epoch_is_kept_and_judged_before_its_last_step_is_saved(new_run, changed, monkeypatch):
     """Asked to end in the last step of epoch 1, a run saves that step and does not come back to it."""
     run = new_run()
     step = TwinTraining.training_step
@@ -72,9 +73,11 @@ def test_an_encoder_is_kept_before_its_step_is_saved(new_run, changed, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(TwinTraining, "training_step", training_step)
         with pytest.raises(callbacks.Stopped):
-            stage1.run(run, changed("stage1", keep_every=1))
+            stage1.run(run, changed("stage1", keep_every=1, knn_every=1))
     assert latest_checkpoint(run.path / "stage1" / "checkpoints")[1] == 3
     assert list(run.kept_encoders("stage1")) == [1]
+    stage1.run(run, changed("stage1", knn_every=1))
+    assert re.fullmatch(r"step,epoch,knn\n2,0,\d\.\d{4}\n5,1,\d\.\d{4}\n", (run.path / "stage1/knn.csv").read_text())
 
 
 def test_last_step_has_a_checkpoint(new_run, changed):

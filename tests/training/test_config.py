@@ -100,6 +100,9 @@ def test_missing_configs(name, message):
         ("", "must hold keys and values"),
         ("- 1", "must hold keys and values"),
         ("a: [b", "is not valid YAML"),
+        ("stage1: {epochs: 5}\nseed: 1\nstage1: {ema: 0.9}", "the key 'stage1' is there a second time: .* line 3,"),
+        ("stage1: {epochs: 5, ema: 0.9, epochs: 6}", "the key 'epochs' is there a second time: .* line 1, column 31"),
+        ("stage1: &a {seed: 1}\nstage3: {<<: *a, ema: 0.9, ema: 1}", "the key 'ema' is there a second time"),
     ],
 )
 def test_bad_files(tmp_path, text, message):
@@ -108,6 +111,15 @@ def test_bad_files(tmp_path, text, message):
     with pytest.raises(OrlError, match=message) as error:
         load_config(path)
     assert "\n" not in str(error.value)
+
+
+def test_merged_keys_may_be_given_anew(tmp_path):
+    path = tmp_path / "merged.yaml"
+    stage1 = "stage1: {views: &strong {<<: &weak {flip: 0, gray: 0}, gray: 1}, epochs: 9}"
+    path.write_text(f"{stage1}\nstage3: {{views: {{<<: *strong, <<: *weak, hue: 0, flip: 1}}}}")
+    config = load_config(path)
+    assert (config.stage1.views.flip, config.stage1.views.gray, config.stage1.epochs) == (0, 1, 9)
+    assert (config.stage3.views.flip, config.stage3.views.hue) == (1, 0)
 
 
 # ---- recipes -----------------------------------------------------------------------------------------------

@@ -56,14 +56,26 @@ def test_the_log_is_with_the_run(monkeypatch, tmp_path, capsys):
 
 
 def test_where_nothing_can_be_written_the_story_is_told(monkeypatch, tmp_path, capsys):
-    def write_text(*_, **__):
+    def open_nothing(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(crash_log.os, "open", open_nothing)
     assert fail_with(ValueError("x"), monkeypatch, run=tmp_path) == 70
     said = capsys.readouterr().err
     assert "Traceback" in said
     assert said.rstrip().endswith("the whole story is above")
+
+
+def test_the_log_is_not_written_through_a_link(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "tmp"))
+    monkeypatch.setattr(crash_log.time, "strftime", lambda form: "now")
+    monkeypatch.chdir(tmp_path)
+    victim, link = tmp_path / "thesis.txt", tmp_path / "tmp" / f"orl-now-{os.getpid()}.log"
+    victim.write_text("precious")
+    link.parent.mkdir()
+    link.symlink_to(victim)
+    assert crash_log.write_crash_log(ValueError("x"), [], None) == Path(link.name)  # in this folder then
+    assert victim.read_text() == "precious"
 
 
 @pytest.mark.parametrize(

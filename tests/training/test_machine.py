@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from orl_explore.errors import OrlError
 from training import machine
 from training.machine import Share, computing, cores, data_workers, keep_to_share, launched, pool_workers, share
 
@@ -30,6 +32,48 @@ def test_devices_and_machines(environment, expected, tiny, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert launched(tiny) == expected
+
+
+@pytest.mark.parametrize(
+    ("batch", "world", "passes", "least", "options"),
+    [
+        (512, 8, 1, 2, None),
+        (512, 8, 4, 2, None),
+        (512, 1, 1, 2, None),
+        (512, 3, 1, 2, (2, 510)),  # 171, 171 and 170 images would have weighed the same
+        (512, 6, 2, 2, (4, 504)),
+        (8, 2, 4, 2, (1, None)),  # a single image a pass has no batch statistics
+        (8, 3, 1, 2, (2, 6)),
+        (2, 4, 1, 2, (1, None)),  # two processes would have had none
+        (16, 16, 1, 1, None),
+        (16, 16, 1, 2, (8, None)),
+        (1, 1, 1, 1, None),
+    ],
+)
+def test_batches_are_shared_equally_or_refused_with_options_that_work(batch, world, passes, least, options):
+    def check(batch, world):
+        machine.check_batch("stage1.batch_size", batch, world=world, passes=passes, least=least)
+
+    if options is None:
+        check(batch, world)
+        return
+    with pytest.raises(OrlError, match=rf"^stage1.batch_size is {batch}: {world} processes") as error:
+        check(batch, world)
+    found = dict(re.findall(r"--([\w.]+) (\d+)", str(error.value)))
+    devices, smaller = options
+    assert (found["devices"], found.get("stage1.batch_size")) == (str(devices), smaller and str(smaller))
+    check(batch, devices)
+    if smaller:
+        check(smaller, world)
+
+
+@pytest.mark.parametrize(("devices", "gpus", "expected"), [("auto", 0, 1), ("auto", 4, 4), (3, 0, 3), (2, 4, 2)])
+def test_processes_that_train_together(devices, gpus, expected, changed, monkeypatch):
+    for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert machine.processes_together(changed(devices=devices)) == expected
 
 
 @pytest.mark.parametrize(
@@ -128,6 +172,40 @@ with open({str(registry / "1")!r}, "w") as file:
         assert (data_workers(tiny), data_workers(changed(workers=3))) == (0, 3)
     assert torch.get_num_threads() == before
     assert not (registry / str(os.getpid())).exists()
+
+
+def link_of_the_process(folder, victim):
+    folder.mkdir()
+    (folder / str(os.getpid())).symlink_to(victim)
+
+
+def writable_by_others(folder, victim):
+    link_of_the_process(folder, victim)
+    folder.chmod(0o777)
+
+
+def link_to_a_folder(folder, victim):
+    (victim.parent / str(os.getpid())).write_text("precious")
+    folder.symlink_to(victim.parent)
+
+
+@pytest.mark.parametrize("made", [link_of_the_process, writable_by_others, link_to_a_folder])
+def test_nothing_is_written_through_what_others_have_put_there(made, registry, tiny, tmp_path):
+    registry.rmdir()
+    (tmp_path / "home").mkdir()
+    victim = tmp_path / "home" / "thesis.txt"
+    victim.write_text("precious")
+    made(registry, victim)
+    with computing(tiny):
+        assert machine._computing() == 1
+    assert {file.read_text() for file in victim.parent.iterdir()} == {"precious"}
+
+
+def test_a_folder_of_somebody_else_is_not_used(registry, monkeypatch):
+    other = os.getuid() + 1
+    monkeypatch.setattr(machine.os, "getuid", lambda: other)
+    with pytest.raises(PermissionError, match=f"orl-computing-{other} is not this person's alone"):
+        machine._registry()
 
 
 def test_what_the_environment_says_holds(registry, changed, monkeypatch):

@@ -91,3 +91,19 @@ def test_batches_of_all_stages_to_come_are_looked_at_before_any_is_trained(
     else:
         pipeline.run_all(new_run(), dataclasses.replace(config, **large), overwrite=overwrite)
         assert asked == done
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_batches_that_devices_cannot_share_are_refused_before_anything_is_trained_or_recorded(stage, new_run, changed):
+    config, run = dataclasses.replace(changed(stage, accumulate=4), devices=2), new_run()
+    with pytest.raises(OrlError, match=rf"{stage}.batch_size is 8: 2 processes with 4 passes .* --devices 1 "):
+        pipeline.run_all(run, config)
+    assert not run.manifest()["stages"]
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_a_stage_refuses_a_batch_that_devices_cannot_share(stage, unfinished, changed):
+    run = unfinished(stage)
+    with pytest.raises(OrlError, match=rf"{stage}.batch_size is 8: 3 processes cannot .* --devices 2 .*_size 6$"):
+        pipeline.STAGES[stage](run, changed(devices=3))
+    assert not run.stage(stage)

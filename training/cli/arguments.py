@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from orl_explore.errors import OrlError
+
 SETTINGS = """\
 Settings: any value of the config can be changed on the command line, for example
   --stage1.epochs 20 --stage2.pair_ratio 0.2 --seed 3
@@ -89,3 +91,17 @@ def add_field(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     """Add --json, for scripts."""
     parser.add_argument("--json", action="store_true", help=f"print {what} as one JSON object")
+
+
+def own_settings(arguments: argparse.Namespace, stage: str, *names: str) -> list[str]:
+    """A command's own options as the settings of a stage that they stand for, written as `--stage2.max_side=640`.
+
+    Raises:
+        OrlError: a setting was typed both ways.
+    """
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    for name in given:
+        if any(word.partition("=")[0] == f"--{stage}.{name}" for word in arguments.overrides):
+            option = f"--{name.replace('_', '-')}"
+            raise OrlError(f"{option} and --{stage}.{name} are the same setting: leave one of them out")
+    return [f"--{stage}.{name}={value}" for name, value in given.items()]

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -110,12 +111,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         SystemExit: it was typed wrong, which has been said, or asks for help.
     """
     parser, commands = _parser()
-    arguments, overrides = parser.parse_known_args(_join_settings(argv, commands))
+    words = _join_settings(argv, commands)
+    arguments, overrides = parser.parse_known_args(words)
     overrides = [word for word in overrides if word != "--"]
     if overrides and not arguments.takes_settings:
         parser.error(
             f"{arguments.command} does not know {overrides[0].partition('=')[0]}: see `orl {arguments.command} --help`"
         )
+    if "--" in words and (behind := Counter(overrides) - Counter(words[: words.index("--")])):
+        parser.error(f"{next(iter(behind))!r} stands behind --, where nothing is a setting: type it before that")
     arguments.overrides = overrides
     return arguments
 

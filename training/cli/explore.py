@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from training.cli.arguments import Commands, add_config, add_images
+from training.cli.arguments import Commands, add_config, add_images, own_settings
 
 POLITE: Final = 5
 """By how much this process and its workers step back behind the dashboard: who looks at it waits for a page, and a page
@@ -51,6 +51,7 @@ def _explore(arguments: argparse.Namespace) -> None:
     from training.console import console
 
     check_there(arguments.images)
+    encoder = own_settings(arguments, "stage2", "encoder")
     run = Run(arguments.run or folder_for(arguments.images))
     console.print(f"the run: {run.path}", markup=False)
     with contextlib.ExitStack() as stack:
@@ -58,7 +59,6 @@ def _explore(arguments: argparse.Namespace) -> None:
         app = None if arguments.no_app else stack.enter_context(dashboard(run.path, arguments.port))
         if app is not None:
             os.nice(POLITE)
-        encoder = [f"--stage2.encoder={arguments.encoder}"] if arguments.encoder else []
         try:
             from training import explore
 

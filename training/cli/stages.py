@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from training.cli.arguments import Commands, add_config, add_images, add_json, add_run
+from training.cli.arguments import Commands, add_config, add_images, add_json, add_run, own_settings
 from training.cli.judging import show_figures
 
 
@@ -98,5 +98,4 @@ def _stage(arguments: argparse.Namespace) -> None:
 def _stage_options(arguments: argparse.Namespace) -> list[str]:
     """A stage's own options as the settings that they stand for."""
     own = {"stage2": ("encoder", "proposals", "max_side"), "stage3": ("reviews",)}.get(arguments.command, ())
-    given = {name: getattr(arguments, name) for name in own if getattr(arguments, name) is not None}
-    return [f"--{arguments.command}.{name}={value}" for name, value in given.items()]
+    return own_settings(arguments, arguments.command, *own)

@@ -26,10 +26,10 @@ from orl_explore.runs.samples import Index, StepSampler
 from orl_explore.settings import InputSettings, ViewSettings
 from orl_explore.views import cropping, parameters, pillow, tensors
 from orl_explore.views.loading import Batches
-from orl_explore.views.tensors import normalize
+from orl_explore.views.tensors import IMAGENET, normalize
 from training.callbacks import Checkpoints
 from training.console import progress_bar
-from training.machine import is_main_process
+from training.machine import check_batch, is_main_process
 from training.trainer import make_trainer, quiet_lightning, resume_training
 from training.transfer.setup import Setup
 
@@ -54,6 +54,7 @@ class LabeledViews(Dataset):
         labels: (N,) class of each row.
         size: side of the view, pixels.
         seed: of the random views.
+        inputs: how the encoder resizes images; of random views, only their interpolation is its own.
         augment: how views are drawn.
         color_noise: standard deviation of the PCA color noise, in shares of the components' variances; 0: none. It
             comes as `shift`, (3,) to be added to a view in 0..1, as it may leave that range.
@@ -66,11 +67,12 @@ class LabeledViews(Dataset):
         *,
         size: int,
         seed: int,
+        inputs: InputSettings = IMAGENET,
         augment: ViewSettings = CROP_AND_FLIP,
         color_noise: float = 0.0,
     ):
         self.load, self.labels, self.size, self.seed, self.augment = load, labels, size, seed, augment
-        self.color_noise = color_noise
+        self.inputs, self.color_noise = inputs, color_noise
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,12 +84,12 @@ class LabeledViews(Dataset):
             image = self.load(row)
             rng = np.random.default_rng([self.seed, epoch, row])
             view = parameters.sample_view(rng, self.augment, view=0, image_size=image.size)
-            image = pillow.render_view(image, view, self.size)
+            image = pillow.render_view(image, view, self.size, self.inputs.interpolation)
             if self.color_noise:
                 shift = color_shift(rng, self.color_noise)
         else:
             row = index
-            image = cropping.center_view(self.load(row), self.size)
+            image = cropping.center_view(self.load(row), self.size, self.inputs)
         return {
             "image": tensors.to_tensor(image),
             "shift": torch.from_numpy(shift.astype(np.float32)),
@@ -242,7 +244,7 @@ def fit_heads(
         groups: parameters and learning rates.
         factor: epoch -> what learning rates are multiplied by.
         epochs: passes over the training images.
-        batch_size: images per optimizer step over all devices; of fewer images, all.
+        batch_size: images per optimizer step over all devices; of fewer images, as many as the devices share equally.
         sgd: further arguments of SGD.
         setup: seed, devices, workers and the title of the bar.
         precision: one of Config.precision.
@@ -252,19 +254,22 @@ def fit_heads(
         What the classifiers say of `val`, by their name.
 
     Raises:
-        OrlError: the loss is no longer finite, or an image cannot be read.
+        OrlError: the devices cannot share the batch, the loss is no longer finite, or an image cannot be read.
     """
     quiet_lightning()
     for message in (".*no `val_dataloader`.*", ".*in eval mode at the start of training.*"):  # both on purpose
         warnings.filterwarnings("ignore", message)
     config = setup.config
-    batch_size = min(batch_size, len(train))
+    trainer = make_trainer(config, folder, precision=precision, limit_val_batches=1.0)
+    rank, world = trainer.global_rank, trainer.world_size
+    check_batch(f"{setup.protocol}.batch_size", batch_size, world=world, least=min(2, batch_size))
+    if world > 1 and len(train) < 2 * world:
+        raise OrlError(f"{len(train)} training images are too few for {world} processes: take --devices 1")
+    batch_size = min(batch_size, len(train) // world * world)
     steps = len(train) // batch_size
     module = Heads(network, groups=groups, factor=factor, steps_per_epoch=steps, epochs=epochs, sgd=sgd)
     resume = resume_training(folder, module)
     checkpoint, start_step = resume.file, resume.step
-    trainer = make_trainer(config, folder, precision=precision, limit_val_batches=1.0)
-    rank, world = trainer.global_rank, trainer.world_size
     loading: dict[str, Any] = {
         "collate": default_collate,
         "workers": setup.workers,

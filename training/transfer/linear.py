@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.images.decoding import load_rgb
+from orl_explore.settings import InputSettings
+from orl_explore.views.tensors import IMAGENET
 from training.transfer.fitting import COLORS_TOO, CROP_AND_FLIP, LabeledViews, fit_heads, step_decay
 from training.transfer.folders import Folders, Labeled, read_folders
 from training.transfer.setup import Setup
@@ -149,11 +151,16 @@ def read(setup: Setup, settings: LinearSettings) -> Folders:
     return read_folders(setup.data)
 
 
-def views_of(part: Labeled, size: int, setup: Setup, *, colors: bool = False) -> LabeledViews:
-    """Views of labeled files: cropped and flipped in training, with distorted colors if asked."""
-    load, noise = Files(part), COLOR_NOISE if colors else 0.0
-    augment = COLORS_TOO if colors else CROP_AND_FLIP
-    return LabeledViews(load, part.labels, size=size, seed=setup.seed, augment=augment, color_noise=noise)
+def views_of(
+    part: Labeled, size: int, setup: Setup, inputs: InputSettings = IMAGENET, *, colors: bool = False
+) -> LabeledViews:
+    """Views of labeled files, resized as an encoder does it: cropped and flipped in training, with distorted colors if
+    asked.
+    """
+    augment, noise = (COLORS_TOO, COLOR_NOISE) if colors else (CROP_AND_FLIP, 0.0)
+    return LabeledViews(
+        Files(part), part.labels, size=size, seed=setup.seed, inputs=inputs, augment=augment, color_noise=noise
+    )
 
 
 class Files:
@@ -178,8 +185,8 @@ def judge(encoder: Encoder, data: Folders, settings: LinearSettings, setup: Setu
         probe = LinearProbe(encoder, len(data.classes), settings.layers, size=settings.image_size)
     found = fit_heads(
         probe,
-        views_of(data.train, settings.image_size, setup, colors=bool(settings.colors)),
-        views_of(data.val, settings.image_size, setup),
+        views_of(data.train, settings.image_size, setup, encoder.inputs, colors=bool(settings.colors)),
+        views_of(data.val, settings.image_size, setup, encoder.inputs),
         groups=[{"params": list(probe.heads.parameters()), "lr": settings.lr}],
         factor=step_decay(settings.steps, settings.gamma),
         epochs=settings.epochs,

@@ -117,8 +117,8 @@ def judge(encoder: Encoder, data: SemiData, settings: SemiSettings, setup: Setup
         place = setup.named(name)
         found[name] = fit_heads(
             network,
-            views_of(part, settings.image_size, place),
-            views_of(data.folders.val, settings.image_size, place),
+            views_of(part, settings.image_size, place, encoder.inputs),
+            views_of(data.folders.val, settings.image_size, place, encoder.inputs),
             groups=network.groups(settings.lr, settings.head_factor),
             factor=step_decay(settings.steps, settings.gamma),
             epochs=settings.epochs,

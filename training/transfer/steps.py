@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
-from orl_explore.errors import OrlError
 from orl_explore.views.loading import Batches
 from training.console import console
-from training.machine import is_main_process
+from training.machine import check_batch, is_main_process
 from training.transfer.setup import Setup
 
 
@@ -113,11 +112,7 @@ def _fit_and_test(
         ],
     )
     rank, world = trainer.global_rank, trainer.world_size
-    if settings.batch_size % (world * settings.accumulate):
-        raise OrlError(
-            f"{setup.protocol}.batch_size is {settings.batch_size}: {world} devices and {settings.accumulate} passes do"
-            " not divide it"
-        )
+    check_batch(f"{setup.protocol}.batch_size", settings.batch_size, world=world, passes=settings.accumulate, least=1)
     if trainer.is_global_zero:
         going_on = f", going on from step {start}" if start else ""
         console.print(f"{setup.title}: {steps} steps of {settings.batch_size} images{going_on}", markup=False)

@@ -168,7 +168,7 @@ def linear_svm(cost: float, settings: VocSettings | LowShotSettings, seed: int) 
         class_weight={1: settings.positive_weight, -1: 1.0},
         tol=settings.tolerance,
         max_iter=settings.max_iterations,
-        random_state=seed,
+        random_state=seed % 2**32,  # it takes no more
     )
 
 

@@ -40,11 +40,13 @@ class KnnWatch(Callback):
             raise OrlError("knn_every needs annotated objects, and these images have none: leave it at 0")
         self.data = split_objects(images, config, where="the run")
         self.stage, self.path = stage, path
-        before = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["step", "epoch", "knn"])
+        before = (
+            pd.read_csv(path, dtype={"knn": "str"}) if path.exists() else pd.DataFrame(columns=["step", "epoch", "knn"])
+        )
         self.rows = before[before["step"] < start_step].to_dict("records")
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Judge when an epoch ends that is to be judged (in the first process; the others wait at the next step)."""
+        """Judge when an epoch ends that is to be judged (in the first process; the others wait meanwhile)."""
         step = trainer.global_step
         if not (trainer.is_global_zero and module.ends_step(batch_idx)):
             return

@@ -78,7 +78,7 @@ def test_typed_wrong(orl, arguments, message):
         ("explore --seed 3 -- -x --seed", {"images": ["-x", "--seed"]}, ["--seed=3"]),
         ("run -- -R", {"run": "-R"}, []),
         ("run R --seed 3 --", {"run": "R"}, ["--seed=3"]),
-        ("run R -- -x", {"run": "R"}, ["-x"]),
+        ("stage1 --seed 5 -- R", {"run": "R"}, ["--seed=5"]),
         ("verify -- -x", {"images": ["-x"]}, []),
     ],
 )
@@ -87,6 +87,22 @@ def test_what_stands_behind_two_minuses_is_no_setting(typed, places, overrides):
     found = {name: getattr(arguments, name) for name in places}
     assert {name: list(map(str, v)) if isinstance(v, list) else str(v) for name, v in found.items()} == places
     assert arguments.overrides == overrides
+
+
+@pytest.mark.parametrize(
+    ("typed", "behind"),
+    [
+        ("run R -- -x", "-x"),
+        ("stage1 R -- --seed=5", "--seed=5"),
+        ("stage1 --seed=5 -- R --seed=5", "--seed=5"),
+        ("stage1 --seed 5 -- R stray", "stray"),
+        ("config -- demo --seed=5", "--seed=5"),
+    ],
+)
+def test_settings_behind_two_minuses(typed, behind, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse(typed.split())
+    assert f"{behind!r} stands behind --, where nothing is a setting: type it before that" in capsys.readouterr().err
 
 
 # ---- errors ------------------------------------------------------------------------------------------------
@@ -245,3 +261,22 @@ def test_settings_may_stand_anywhere(orl, arguments):
 def test_the_value_of_a_setting_is_not_the_run_folder(orl, tmp_path, arguments):
     _, _, err = orl("stage2", *[argument.format(run=tmp_path / "new") for argument in arguments])
     assert f"{tmp_path}/new has no images yet" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("stage2", "{run}", "--max-side", "5", "--stage2.max_side", "7"), "--max-side and --stage2.max_side"),
+        (("stage2", "{run}", "--stage2.max_side=5", "--max-side", "5"), "--max-side and --stage2.max_side"),
+        (("stage2", "{run}", "--encoder", "embedded", "--stage2.encoder=x"), "--encoder and --stage2.encoder"),
+        (("stage2", "{run}", "--proposals", "fast", "--stage2.proposals", "opencv"), "--proposals and"),
+        (("stage3", "{run}", "--reviews", "use", "--stage3.reviews", "null"), "--reviews and --stage3.reviews"),
+        (("explore", "{photos}", "--run", "{run}", "--no-app", "--encoder", "x", "--stage2.encoder", "y"), "--encoder"),
+    ],
+)
+def test_a_setting_that_is_typed_both_ways(orl, new_run, tmp_path, words, option):
+    run = new_run().path
+    (tmp_path / "photos").mkdir()
+    code, _, err = orl(*[word.format(run=run, photos=tmp_path / "photos") for word in words])
+    assert code == 1
+    assert re.search(f"{option}.* the same setting: leave one of them out", " ".join(err.split()))

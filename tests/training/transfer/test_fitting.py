@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orl_explore.encoder import Encoder
+from orl_explore.errors import OrlError
 from orl_explore.settings import InputSettings
+from orl_explore.views import cropping, parameters, tensors
 from training.transfer import fitting, linear
 from training.transfer.fitting import COLORS_TOO, Answers, EachOnce, Heads, LabeledViews, fit_heads, step_decay
 
@@ -63,6 +67,21 @@ def test_an_incomplete_last_batch_is_left_out(setup, encoder_settings):
     fit_heads(probe, views, None, epochs=2, batch_size=3, folder=setup.folder / "fit", **options)
     assert len(seen) == 2 * 6
     assert all(len(set(epoch)) == 6 for epoch in (seen[:6], seen[6:]))
+
+
+@pytest.mark.parametrize(
+    ("count", "devices", "message"),
+    [
+        (12, 4, r"test\.batch_size is 6: 4 processes cannot share it equally, .* --devices 3 "),
+        (3, 2, "3 training images are too few for 2 processes: take --devices 1"),
+    ],
+)
+def test_a_batch_that_devices_cannot_share(count, devices, message, setup, encoder_settings):
+    setup = dataclasses.replace(setup, config=dataclasses.replace(setup.config, devices=devices))
+    probe = linear.LinearProbe(Encoder.random(encoder_settings, 0), 2, "last", size=16)
+    options = {"factor": lambda epoch: 1.0, "sgd": {}, "setup": setup, "precision": "fp32", "folder": setup.folder}
+    with pytest.raises(OrlError, match=message):
+        fit_heads(probe, squares(count=count), None, groups=[], epochs=1, batch_size=6, **options)
 
 
 def test_a_linear_probe_learns_and_leaves_the_backbone_alone(setup, encoder_settings):
@@ -121,6 +140,21 @@ def test_views_are_decided_by_seed_epoch_and_row():
 def views(**options):
     pixels = np.random.default_rng(0).integers(60, 200, (40, 40, 3), dtype=np.uint8)
     return LabeledViews(lambda row: Image.fromarray(pixels), np.zeros(9, int), size=16, seed=0, **options)
+
+
+def test_images_are_resized_as_the_encoder_wants_them():
+    picture = views().load(0)
+    own = InputSettings(interpolation="bicubic", crop=1.0, rounding="down")
+    shown, paper = views(inputs=own), views()
+    for made, inputs in ((shown, own), (paper, InputSettings())):
+        assert torch.equal(made[0]["image"], tensors.to_tensor(cropping.center_view(picture, 16, inputs)))
+    assert not torch.equal(shown[0]["image"], paper[0]["image"])
+    # A random view is of the same part of the image either way.
+    rng = np.random.default_rng([0, 2, 0])
+    box = parameters.sample_view(rng, fitting.CROP_AND_FLIP, view=0, image_size=picture.size).box
+    for made, interpolation in ((shown, "bicubic"), (paper, "bilinear")):
+        crop = tensors.to_tensor(cropping.crop_image(picture, box, 16, interpolation))
+        assert any(torch.equal(made[(2, 0)]["image"], seen) for seen in (crop, crop.flip(2)))
 
 
 def test_colors_are_jittered_and_shifted_in_training_alone():

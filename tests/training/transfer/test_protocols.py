@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from orl_explore.encoder import Encoder
+from orl_explore.settings import InputSettings
 from training.cli import judging
 from training.transfer import fcn, linear, semi
 from training.transfer.folders import Folders, Labeled
@@ -186,15 +187,18 @@ def test_optimizers_of_linear_and_semi(module, settings, sgd, rates, factors, se
     given = {}
 
     def fit(network, train, val, **options):
-        given.update(options)
+        given.update(options, inputs=[views.inputs for views in (train, val)])
         raise Stopped
 
     monkeypatch.setattr(module, "fit_heads", fit)
     part = Labeled([], np.zeros(0, int))
     folders = Folders(Path(), ["cup", "mug"], part, part)
     data = folders if module is linear else semi.SemiData(folders, {"1percent": part})
+    encoder = Encoder.random(encoder_settings, 0)
+    encoder.inputs = InputSettings(interpolation="bicubic", crop=1.0)  # of one from elsewhere
     with pytest.raises(Stopped):
-        module.judge(Encoder.random(encoder_settings, 0), data, settings, setup)
+        module.judge(encoder, data, settings, setup)
+    assert given["inputs"] == [encoder.inputs] * 2
     assert given["sgd"] == sgd
     assert [group["lr"] for group in given["groups"]] == rates
     assert {epoch: given["factor"](epoch) for epoch in factors} == pytest.approx(factors)

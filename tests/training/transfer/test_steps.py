@@ -74,5 +74,6 @@ def test_steps_then_preparation_then_every_test_image_once(new_run, tiny, tmp_pa
     assert len(set(module.seen[0] + module.seen[1])) == 8
     assert prepared[:3] == module.seen
     assert not setup.folder.exists()
-    with pytest.raises(OrlError, match=r"detection\.batch_size is 4: 1 devices and 3 passes"):
-        fit_and_test(Sum(), Numbers(), Numbers(), settings=Settings(accumulate=3), setup=setup, collate=default_collate)
+    three = dataclasses.replace(setup, config=dataclasses.replace(tiny, devices=3))
+    with pytest.raises(OrlError, match=r"detection\.batch_size is 4: 3 processes cannot share .* --devices 2 .* 3$"):
+        fit_and_test(Sum(), Numbers(), Numbers(), settings=Settings(), setup=three, collate=default_collate)

@@ -56,6 +56,15 @@ def test_average_precision_is_the_area_under_the_envelope(labels, random):
     assert average_precision(2 * scores + 7, y) == pytest.approx(area)
 
 
+@pytest.mark.parametrize(
+    ("seed", "state"), [(0, 0), (7, 7), (2**32 - 1, 2**32 - 1), (2**32 + 7, 7), (2**63 - 1, 2**32 - 1)]
+)
+def test_every_seed_that_a_run_can_have(seed, state):
+    x, y = np.random.default_rng(0).normal(size=(20, 4)), np.repeat([1, -1], 10)
+    svm.decisions(x, y, x, 1.0, svm.VocSettings(), seed)
+    assert svm.linear_svm(1.0, svm.VocSettings(), seed).random_state == state
+
+
 def test_chance_is_the_mean_share_of_positives_without_the_difficult():
     labels = np.array([[1, 1], [-1, 1], [-1, 0], [-1, -1]])  # 1 of 4; 2 of 3
     assert chance(labels) == pytest.approx((1 / 4 + 2 / 3) / 2)
