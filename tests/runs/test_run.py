@@ -135,41 +135,6 @@ def test_check(run):
     assert run.check("stage1", config=CONFIG, inputs=INPUTS) is True
 
 
-@pytest.mark.parametrize("state", ["running", "failed", "finished"])
-@pytest.mark.parametrize(
-    ("config", "inputs", "what", "typed"),
-    [
-        ({**CONFIG, "epochs": 3}, INPUTS, "setting epochs", " --stage1.epochs 3"),
-        ({**CONFIG, "views": {"scale": (0.2, 1.0), "flip": 0.5}}, INPUTS, "setting views.scale", ""),
-        ({"epochs": 2}, INPUTS, "setting views", ""),
-        ({**CONFIG, "new": 1}, INPUTS, "setting new", " --stage1.new 1"),
-        ({**CONFIG, "seed": 1}, INPUTS, "setting seed", " --seed 1"),
-        (CONFIG, {"images": "other"}, "images", ""),
-        (CONFIG, {**INPUTS, "encoder": "x"}, "encoder", ""),
-        (CONFIG, {}, "images", ""),
-        ({**CONFIG, "epochs": 3}, {"images": "other"}, "images, setting epochs", " --stage1.epochs 3"),
-    ],
-)
-def test_what_changed_is_refused(run, state, config, inputs, what, typed):
-    with work(run):
-        pass
-    run.note("stage1", state=state)
-    with pytest.raises(OrlError) as error:
-        run.check("stage1", config=config, inputs=inputs)
-    ended = "; the learning rate has come to its end after 2 epochs, so that 3 are another training"
-    assert str(error.value) == (
-        f"stage1 of {run.path} was made with other {what}: `orl stage1 {run.path} --overwrite{typed}` makes it anew"
-        f"{ended if state == 'finished' and 'epochs' in what else ''}"
-    )
-
-
-def test_many_changes_are_not_all_listed(run):
-    with work(run):
-        pass
-    with pytest.raises(OrlError, match=r"setting a, setting b, setting c \.\.\.: "):
-        run.check("stage1", config={**CONFIG, **dict.fromkeys("abcdef", 1), "epochs": 3}, inputs=INPUTS)
-
-
 def test_clear_forgets_one_stage(run):
     for name in ("stage1", "stage2"):
         with work(run, name):
