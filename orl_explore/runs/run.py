@@ -91,7 +91,11 @@ class Run:
         except FileNotFoundError:
             return {"format": FORMAT, "created": now(), "images": None, "stages": {}}
         except ValueError as error:  # not JSON, or not even text
-            raise OrlError(f"{self._manifest_file} is damaged ({error}): delete it and run the stages again") from None
+            again = typed("run", self.path, "--images", "PATH")
+            raise OrlError(
+                f"{self._manifest_file} is damaged ({error}): put a copy there, or move the whole folder away, and"
+                f" `{again}` begins the run again"
+            ) from None
         version = manifest.get("format") if isinstance(manifest, dict) else None
         if type(version) is int and version > FORMAT:
             raise OrlError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from orl_explore.runs.checkpoints import set_aside
-from orl_explore.runs.files import write_json
+from orl_explore.runs.files import hash_file, write_json
 from orl_explore.runs.run import Run
 from orl_explore.runs.said import put_by
 
@@ -80,6 +80,24 @@ def settle(run: Run) -> None:
     if not manifest.get("successors"):
         manifest.pop("successors", None)
     write_json(run.path / "run.json", manifest)
+
+
+def set_aside_unrecorded(run: Run, name: str) -> Path | None:
+    """Rename the folder of a stage with results that no record tells of, as nobody knows how they were made.
+
+    What was imported for a stage that has not begun stays there; what people said of its boxes is put by.
+
+    Returns:
+        What it is called now; None where there are no such results.
+    """
+    folder, imported = run.folder(name), run.manifest().get("imported_tables", {})
+    made = [path for path in folder.rglob("*") if _OWN.fullmatch(path.relative_to(folder).as_posix())]
+    known = {run.file(table): said["hash"] for table, said in imported.items()}
+    if run.stage(name) or not made or any(known.get(path) == hash_file(path) for path in made if path in known):
+        return None
+    if folder == run.path / "stage2":
+        put_by(run.path, folder)
+    return set_aside(folder)
 
 
 def bring_along(old: Path, place: Path) -> None:
