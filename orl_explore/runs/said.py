@@ -12,7 +12,8 @@ from typing import Final
 
 import pandas as pd
 
-from orl_explore.runs.files import hash_file, write_json
+from orl_explore.errors import OrlError
+from orl_explore.runs.files import hash_file, known_hash, write_json
 
 SAID: Final = ("reviews", "verdicts", "selections")
 """Tables that people make."""
@@ -23,6 +24,32 @@ ASIDE: Final = "set-aside"
 """Of a run: what fits no longer, under names that tell its content."""
 REGIONS, MADE_OF = "regions.parquet", "made_of.json"
 """Beside what was put by: the boxes that it is of, and the hashes of boxes and pairs."""
+
+
+class MadeAnew(OrlError):
+    """What was said is of boxes or pairs that the run no longer has: it can be saved neither now nor later."""
+
+
+def check_same(table: Path, of: str | None) -> str:
+    """Make sure that a table is still the one that numbers were taken from.
+
+    Args:
+        table: of a stage 2: its regions or pairs.
+        of: hash of the table that the numbers are of; None: of the one that is there.
+
+    Returns:
+        Its hash.
+
+    Raises:
+        MadeAnew: it is another one.
+    """
+    today = known_hash(table)
+    if of not in (None, today):
+        raise MadeAnew(
+            f"stage 2 of {table.parent.parent} was made anew since these boxes were shown, and their numbers are of"
+            " others now: nothing was saved; open the page, or type the command, again"
+        )
+    return today
 
 
 def put_by(run: Path, stage: Path) -> None:
