@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orl_explore.errors import typed
-from orl_explore.nested import differing_keys
+from orl_explore.nested import at_key, differing_keys
+from orl_explore.settings import LATER
 
 
 def refusal(
-    folder: Path, name: str, record: Mapping[str, Any], *, config: Mapping[str, Any], inputs: Mapping[str, str]
+    folder: Path,
+    name: str,
+    record: Mapping[str, Any],
+    *,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    stored: Mapping[str, Any] | None = None,
 ) -> str:
     """Why a stage cannot be gone on with, with the command that makes it anew, and its cost; empty where it can.
 
@@ -23,36 +29,38 @@ def refusal(
         record: what run.json says of it.
         config: the stage's settings now.
         inputs: hashes of what it is to be made from.
+        stored: the settings of the whole run that a command without any takes; None: as in the record.
     """
+    plain = json.loads(json.dumps(config))  # tuples become lists, as in run.json
     changed = [key for key in sorted({*inputs, *record["inputs"]}) if inputs.get(key) != record["inputs"].get(key)]
-    # Tuples become lists, as in run.json.
-    changed += [f"setting {key}" for key in differing_keys(record["config"], json.loads(json.dumps(config)))]
+    settings = differing_keys(record["config"], plain)
+    changed += [f"setting {key}" for key in settings]
     if not changed:
         return ""
+    words = _typed(name, settings, {**LATER, **plain}, stored or {})
     return (
         f"{name} of {folder} was made with other {', '.join(changed[:4])}{' ...' if len(changed) > 4 else ''}:"
-        f" `{_command(folder, name, changed, config)}` makes it anew{_cost(record, config)}"
+        f" `{typed(name, folder, '--overwrite', *words)}` makes it anew{_cost(record, config)}"
     )
 
 
-def _command(folder: Path, name: str, changed: Sequence[str], config: Mapping[str, Any]) -> str:
-    """What makes a stage anew, with the settings that were typed if these fit into a line.
+def _typed(name: str, settings: Sequence[str], now: dict[str, Any], stored: Mapping[str, Any]) -> Iterator[str]:
+    """Words that set some settings, and those that are stored otherwise, to what they are now.
 
-    Args:
-        folder: of the run.
-        name: of the stage.
-        changed: what differs from its record; of a setting, `setting KEY`.
-        config: the stage's settings now.
+    A setting that there is no longer is left out.
     """
-    words = []
-    for key in (one.removeprefix("setting ") for one in changed if one.startswith("setting ")):
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value is None or isinstance(value, Mapping | list | tuple):
-            return typed(name, folder, "--overwrite")
-        words.append((f"--{key if key in ('seed', 'precision') else f'{name}.{key}'}", value))
-    return typed(name, folder, "--overwrite", *(chain(*words) if len(words) <= 4 else ()))
+    own = {key: value for key, value in {**stored, **stored.get(name, {})}.items() if key in now}
+    others = differing_keys(own, {key: now[key] for key in own})
+    for key in dict.fromkeys([*settings, *others]):
+        try:
+            value = at_key(now, key)
+        except KeyError:
+            continue
+        if isinstance(value, Mapping):
+            yield from _typed(name, [f"{key}.{inner}" for inner in value], now, {})
+            continue
+        yield f"--{key if key in ('seed', 'precision') else f'{name}.{key}'}"
+        yield value if isinstance(value, str) else json.dumps(value)
 
 
 def _cost(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:

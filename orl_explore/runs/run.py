@@ -228,7 +228,8 @@ class Run:
         record = self.stage(name)
         if not record:
             return False
-        if why := refusal(self.path, name, record, config=config, inputs=inputs):
+        stored = self.manifest().get("config")
+        if why := refusal(self.path, name, record, config=config, inputs=inputs, stored=stored):
             raise OrlError(why)
         return self.finished(name)
 
