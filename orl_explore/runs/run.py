@@ -242,9 +242,11 @@ class Run:
 
     def forget(self, name: str) -> None:
         """Forget a stage and its folder; what people said of boxes is put by, for the stage that comes next."""
-        if self.folder(name) == self.path / "stage2":
-            put_by(self.path, self.folder(name))
-        shutil.rmtree(self.folder(name), ignore_errors=True)
+        reviewed = self.folder(name) == self.path / "stage2"
+        with locking.no_writer(self.path) if reviewed else contextlib.nullcontext():
+            if reviewed:
+                put_by(self.path, self.folder(name))
+            shutil.rmtree(self.folder(name), ignore_errors=True)
         manifest = self.manifest()
         if manifest.get(self._shelf(name), {}).pop(name, None) is not None:
             write_json(self._manifest_file, manifest)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.files import hash_file, known_hash, write_json
+from orl_explore.runs.locking import no_writer
 
 SAID: Final = ("reviews", "verdicts", "selections")
 """Tables that people make."""
@@ -59,6 +60,11 @@ def put_by(run: Path, stage: Path) -> None:
         run: the run folder.
         stage: the folder in which its stage 2 is, which is about to go.
     """
+    with no_writer(run):
+        _put_by(run, stage)
+
+
+def _put_by(run: Path, stage: Path) -> None:
     files = [file for name in SAID[:2] if (file := stage / f"{name}.parquet").exists()]
     selections = run / f"{SAID[2]}.parquet"
     if _are_of(selections, stage / REGIONS):

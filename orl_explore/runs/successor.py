@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from orl_explore.runs.checkpoints import set_aside
 from orl_explore.runs.files import hash_file, write_json
+from orl_explore.runs.locking import no_writer
 from orl_explore.runs.run import Run
 from orl_explore.runs.said import put_by
 
@@ -79,7 +80,8 @@ def settle(run: Run) -> None:
     if not names:
         return
     for name in [names] if isinstance(names, str) else names:  # a text, as earlier versions wrote it
-        _settle(run, name)
+        with no_writer(run.path) if name == "stage2" else contextlib.nullcontext():
+            _settle(run, name)
     del manifest["taking_place"]
     if not manifest.get("successors"):
         manifest.pop("successors", None)
