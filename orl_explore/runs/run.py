@@ -93,7 +93,7 @@ class Run:
         except ValueError as error:  # not JSON, or not even text
             again = typed("run", self.path, "--images", "PATH")
             raise OrlError(
-                f"{self._manifest_file} is damaged ({error}): put a copy there, or move the whole folder away, and"
+                f"{self._manifest_file} is damaged ({error}): put a whole copy of it there, or move the folder of the run away, and"
                 f" `{again}` begins the run again"
             ) from None
         version = manifest.get("format") if isinstance(manifest, dict) else None

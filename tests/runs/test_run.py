@@ -61,7 +61,7 @@ def test_a_damaged_manifest(run, content):
     with pytest.raises(OrlError, match=f"{run.path}"):
         run.manifest()
     if content.startswith(b"\xff"):
-        with pytest.raises(OrlError, match=r"move the whole folder away, and `orl run \S+ --images PATH` begins"):
+        with pytest.raises(OrlError, match=r"move the folder of the run away, and `orl run \S+ --images PATH` begins"):
             run.manifest()
     if content.startswith((b"[", b"n", b'{"format": 2', b'{"format": "')):
         with pytest.raises(OrlError, match=r"run\.json is not of a run: move it away"):
