@@ -14,10 +14,10 @@ from orl_explore.errors import OrlError, typed
 from orl_explore.judging import results
 from orl_explore.maps import object_map
 from orl_explore.runs import replay
+from orl_explore.runs.anew import refusal
 from orl_explore.runs.pair_query import AllPairs
 from orl_explore.runs.run import Run
 from orl_explore.runs.selections import selected
-from orl_explore.runs.states import command_anew
 from orl_explore.settings import Stage3Settings
 from training.cli.command import parse
 
@@ -88,5 +88,6 @@ def test_what_to_type_next(tmp_path, images):
     command = run.state("stage1").command
     assert command is not None
     assert shlex.split(command) == ["orl", "stage1", str(run.path)]
-    anew = command_anew(run.path, "stage2", ["setting encoder"], {"encoder": "it's mine.pth"})
+    record = {"state": "failed", "config": {}, "inputs": {}}
+    (anew,) = advised(refusal(run.path, "stage2", record, config={"encoder": "it's mine.pth"}, inputs={}))
     assert shlex.split(anew)[2:] == [str(run.path), "--overwrite", "--stage2.encoder", "it's mine.pth"]

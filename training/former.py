@@ -20,6 +20,7 @@ from orl_explore.boxes import BOX
 from orl_explore.images.grouping import Groups, Slices
 from orl_explore.images.image_set import ImageSet
 from orl_explore.runs.files import write_array_parts, write_json
+from orl_explore.runs.locking import no_writer
 from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
 from orl_explore.runs.said import put_by
@@ -45,7 +46,8 @@ def set_aside(run: Run) -> None:
     source, target, record = run.path / STAGE, run.path / FOLDER, run.stage(STAGE)
     if record and not (target / RECORD).exists():
         if source.exists() and not target.exists():
-            source.rename(target)
+            with no_writer(run.path):
+                source.rename(target)
         if target.exists():
             rows = {name: _join_shards(target, name, run, record["config"]["shard_images"]) for name in REUSED}
             shutil.copyfile(run.file("images"), target / IMAGES)

@@ -1,16 +1,14 @@
 """`orl import` and `orl export`: files of other tools into a run folder, and out of one.
 
-An import is prepared in a folder of its own beside the run and moved into place at its end: whatever goes wrong before,
-the run is as it was.
+Whatever goes wrong with an import, the run is as it was: see `import_place`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orl_explore.errors import OrlError, typed
+from orl_explore.errors import OrlError
 from orl_explore.images.image_set import ImageSet
 from orl_explore.images.opening import open_images, report
 from orl_explore.interchange import authors, bundle, foreign, masked
@@ -34,7 +32,8 @@ from orl_explore.settings import Config
 from training.config import check_foreign_config, load_config, save_config
 from training.console import console, progress_bar
 from training.import_kinds import BOX_READERS, has_fields, hash_source, kind_of, tell
-from training.record import store_config, take_over_said
+from training.import_place import staged
+from training.record import store_config
 
 AUTHORS: Final = ("proposals", "neighbors or correspondences")
 FILTER: Final = ("min_side", "max_aspect", "max_iou", "max_boxes")
@@ -100,7 +99,7 @@ def import_files(
     own_field = label_field if any(has_fields(source) for source in images or ()) else None
     if label_field is not None and own_field is None and "FiftyOne samples" not in by_kind:
         raise OrlError(f"--field {label_field} is about the samples.json of a FiftyOne data set: leave it out")
-    with _staged(path, overwrite) as (run, old):
+    with staged(path, overwrite) as (run, old):
         stored = path / "config.yaml"
         if "bundle" in by_kind:
             manifest = bundle.unpack_bundle(by_kind["bundle"][0], run)
@@ -118,56 +117,6 @@ def import_files(
             job.weights(source, stage, backbone, network)
         job.finish()
     return Run.open(path)
-
-
-@contextlib.contextmanager
-def _staged(path: Path, overwrite: bool) -> Iterator[tuple[Run, Run | None]]:
-    """Give a run in a folder beside `path`, and the run at `path` or None; move the former there at the end."""
-    old = Run.open(path) if (path / "run.json").exists() else None
-    if path.is_symlink() or path.exists():
-        if not path.is_dir():
-            again = typed("import", "RUN", path.name)
-            raise OrlError(f"{path} is no folder: name the run folder first, as in `{again}`")
-        if old is None and any(path.iterdir()):
-            raise OrlError(f"{path} is a folder, but no run: choose another one")
-    run = Run(path.absolute().with_name(f".{path.absolute().name}.import.tmp"))
-    with contextlib.ExitStack() as locks:
-        if old is not None:
-            locks.enter_context(old.lock())
-        locks.enter_context(run.lock())
-        try:
-            for leftover in run.path.iterdir():  # of a killed import
-                if leftover.name != ".lock":
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-            yield run, old
-            _move(run, old, path, overwrite)
-        finally:
-            shutil.rmtree(run.path, ignore_errors=True)
-
-
-def _move(run: Run, old: Run | None, path: Path, overwrite: bool) -> None:
-    (run.path / ".lock").unlink()
-    if old is None and not path.exists():
-        run.path.rename(path)
-        return
-    if old is None:  # an empty folder, perhaps a link or the current one; run.json makes it a run
-        for made in sorted(run.path.iterdir(), key=lambda made: made.name == "run.json"):
-            made.rename(path / made.name)
-        return
-    stages = [name for name in ("stage1", "stage2", "stage3") if (run.path / name).exists()]
-    for name in stages:
-        if (path / name).exists() and not overwrite:
-            raise OrlError(f"{path} has its own {name} already: import into a new run, or replace it with --overwrite")
-    for name in stages:
-        old.clear(name)
-        (run.path / name).rename(path / name)
-    mine, theirs = run.manifest(), old.manifest()
-    theirs["stages"] |= mine["stages"]
-    theirs["imports"] = [*theirs.get("imports", []), *mine["imports"]]
-    theirs["imported_tables"] = theirs.get("imported_tables", {}) | mine["imported_tables"]
-    shutil.copyfile(run.path / "config.yaml", path / "config.yaml")
-    write_json(path / "run.json", theirs)
-    take_over_said(old)
 
 
 class _Import:

@@ -18,7 +18,7 @@ from orl_explore.judging import useless
 from orl_explore.runs.carrying import carry_over
 from orl_explore.runs.files import atomic_write, hash_file
 from orl_explore.runs.run import Run
-from orl_explore.runs.successor import Successor
+from orl_explore.runs.successor import Successor, set_aside_unrecorded
 from orl_explore.settings import Config
 from training.config import save_config
 from training.console import console
@@ -38,6 +38,22 @@ def take_over_said(run: Run) -> None:
     """Give to a new stage 2 what people had said of the boxes of the one before, and say what became of it."""
     for sentence in carry_over(run):
         console.print(sentence, markup=False)
+
+
+def is_done(run: Run, stage: str, config: Config, *, inputs: Mapping[str, str]) -> bool:
+    """`Run.check` with the stage's settings; results that no record tells of are not gone on with, but set aside.
+
+    Raises:
+        OrlError: it was begun with other settings or from other inputs.
+    """
+    if is_main_process() and not run.stage(stage):
+        with run.lock():
+            aside = set_aside_unrecorded(run, stage)
+        if aside:
+            console.print(
+                f"{run.folder(stage)} held results that run.json tells nothing of: it is now {aside.name}", markup=False
+            )
+    return run.check(stage, config=config.stage_dict(stage), inputs=inputs)
 
 
 @contextlib.contextmanager

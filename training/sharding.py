@@ -63,6 +63,16 @@ class ProcessGroup(NamedTuple):
                 raise SystemExit(1) from None  # the first process has said why
         return bool(message)
 
+    def meet(self) -> None:
+        """Wait until all are here; end in silence where another one has ended."""
+        if self.group is not None:
+            try:
+                dist.barrier(group=self.group)
+            except RuntimeError:
+                if self.rank == 0:
+                    raise
+                raise SystemExit(1) from None
+
     def decide(self, question: Callable[[], bool]) -> bool:
         """Answer a question in the first process, for all; a process that knows no others answers for itself."""
         if self.group is None:

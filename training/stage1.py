@@ -11,7 +11,7 @@ from orl_explore.settings import Config
 from training.console import console
 from training.machine import check_batches
 from training.notebook import processes, train_in_processes
-from training.record import judge_at_once, save_encoder, working_on
+from training.record import is_done, judge_at_once, save_encoder, working_on
 from training.sharding import process_group
 from training.starting_weights import begin_with, starting_input
 from training.trainer import fit
@@ -70,7 +70,7 @@ def _is_due(run: Run, config: Config) -> bool:
         console.print(f"stage 1 of {run.path} was imported: skipped")
         return False
     images = run.images()
-    if run.check(STAGE, config=config.stage_dict(STAGE), inputs=_inputs(run, config)):
+    if is_done(run, STAGE, config, inputs=_inputs(run, config)):
         console.print(f"stage 1 of {run.path} is finished: skipped")
         return False
     check_batches(config, STAGE)

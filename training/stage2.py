@@ -40,7 +40,7 @@ from training.console import console
 from training.former import Former
 from training.machine import computing, data_workers, is_main_process, keep_to_share, pool_workers, precision_flag
 from training.notebook import processes, train_in_processes
-from training.record import take_over_said, working_on
+from training.record import is_done, take_over_said, working_on
 from training.sharding import ProcessGroup, Progress, Shards, process_group
 
 STAGE = "stage2"
@@ -88,7 +88,7 @@ def _lead(run: Run, config: Config, together: ProcessGroup) -> None:
     images = run.images()
     encoder, digest, pretrained = _encoder(run, config)
     inputs = {"images": images.fingerprint, "encoder": digest}
-    if run.check(STAGE, config=config.stage_dict(STAGE), inputs=inputs):
+    if is_done(run, STAGE, config, inputs=inputs):
         console.print(f"stage 2 of {run.path} is finished: skipped")
         together.agree(False)
         return

@@ -15,7 +15,7 @@ from orl_explore.settings import Config
 from training.console import console
 from training.machine import check_batches, is_main_process
 from training.notebook import processes, train_in_processes
-from training.record import judge_at_once, save_encoder, working_on
+from training.record import is_done, judge_at_once, save_encoder, working_on
 from training.sharding import process_group
 from training.starting_weights import begin_with, starting_input
 from training.trainer import fit
@@ -128,7 +128,7 @@ def _is_due(run: Run, config: Config) -> bool:
         console.print(f"stage 3 of {run.path} was imported: skipped")
         return False
     _refuse_stale_pairs(run)
-    if run.check(STAGE, config=config.stage_dict(STAGE), inputs=inputs(run, config)):
+    if is_done(run, STAGE, config, inputs=inputs(run, config)):
         console.print(f"stage 3 of {run.path} is finished: skipped")
         return False
     check_batches(config, STAGE)

@@ -126,6 +126,11 @@ def fit(
     module = TwinTraining(networks, stage, images=images, weights=weights)
     resume = resume_training(folder, module)
     checkpoint, start_step = resume.file, resume.step
+    if start_step > module.total_steps:
+        raise OrlError(
+            f"{checkpoint} is of a longer training, this one ends after {module.total_steps} steps: move"
+            f" {folder / 'checkpoints'} away, and the same command begins the stage again"
+        )
     if checkpoint and start_step == module.total_steps:  # killed between the last step and what follows it
         module.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"])
         return

@@ -11,6 +11,7 @@ import pandas as pd
 from orl_explore.boxes import BOX
 from orl_explore.runs import said
 from orl_explore.runs.files import known_hash
+from orl_explore.runs.locking import no_writer
 from orl_explore.runs.reviews import KEY, pairs_hash
 from orl_explore.runs.run import Run
 
@@ -32,8 +33,15 @@ def carry_over(run: Run) -> list[str]:
     Returns:
         What became of it, a sentence a table.
     """
-    if not all(run.file(name).exists() for name in ("regions", "neighbors", "pairs")):
+    if not (run.path / said.FOLDER).exists() or not all(
+        run.file(name).exists() for name in ("regions", "neighbors", "pairs")
+    ):
         return []
+    with no_writer(run.path):
+        return _carry_over(run)
+
+
+def _carry_over(run: Run) -> list[str]:
     folders = sorted((run.path / said.FOLDER).glob("[0-9]*"), key=lambda folder: int(folder.name), reverse=True)
     sentences = [
         _carry(run, folder, name) for folder in folders for name in said.SAID if (folder / f"{name}.parquet").exists()

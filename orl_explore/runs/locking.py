@@ -26,8 +26,11 @@ PATIENCE = 0.5
 _LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp")
 """Names that `atomic_write` gives, with the number of the process."""
 
+WRITTEN = ("review", "selection")
+"""What people add to a run while it works, each under a lock of its own."""
+
 _held: set[tuple[Path, int]] = set()
-"""Run folders and the threads that have taken their locks, and may take them again."""
+"""Lock files or run folders, and the threads that have taken their locks and may take them again."""
 
 
 def host() -> str:
@@ -58,11 +61,36 @@ def one_writer(folder: Path, what: str) -> Iterator[None]:
         OrlError: nothing can be written there.
     """
     try:
-        with (folder / f".{what}s.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _alone(folder / f".{what}s.lock"):
             yield
     except OSError as error:
         raise OrlError(f"the {what} could not be written to {folder} ({error.strerror or error})") from None
+
+
+@contextlib.contextmanager
+def no_writer(folder: Path) -> Iterator[None]:
+    """Wait until nobody writes what people add to a run, and keep them all from it while what it is about is moved."""
+    with contextlib.ExitStack() as held:
+        for what in WRITTEN:
+            with contextlib.suppress(OSError):  # a file system without locks, or no run there
+                held.enter_context(_alone(folder / f".{what}s.lock"))
+        yield
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Wait for a lock; within it, the same thread may take it again."""
+    key = (file.resolve(), threading.get_ident())
+    if key in _held:
+        yield
+        return
+    with file.open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        _held.add(key)
+        try:
+            yield
+        finally:
+            _held.remove(key)
 
 
 @contextlib.contextmanager

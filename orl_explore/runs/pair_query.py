@@ -144,12 +144,8 @@ class PairQuery:
 
     def words(self) -> dict[str, str]:
         """What differs from an empty query, by name."""
-        found = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                found[field.name] = f"{value[0]}..{value[1]}" if isinstance(value, tuple) else str(value)
-        return found
+        given = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
+        return {name: "..".join(map(str, one)) if isinstance(one, tuple) else str(one) for name, one in given.items()}
 
     def text(self) -> str:
         """Its spelling; empty for an empty query."""
@@ -237,6 +233,8 @@ class AllPairs:
         described = json.loads(pq.read_schema(self._facts).metadata[METADATA])
         self.categories: list[str] = described["categories"]
         """Names of the categories, by number; empty without annotations."""
+        self.made_from: dict[str, str] = described["made_from"]
+        """Hashes of the pairs and regions, among others, that all numbers here are of; see `facts_fingerprint`."""
         self._connection = duckdb.connect()
         self._connection.execute("set parquet_metadata_cache = true; set enable_progress_bar = false")
 

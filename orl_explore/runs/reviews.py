@@ -14,6 +14,7 @@ from orl_explore.errors import OrlError
 from orl_explore.runs.files import csv_text, json_text, known_hash
 from orl_explore.runs.locking import one_writer
 from orl_explore.runs.run import Run
+from orl_explore.runs.said import check_same
 from orl_explore.runs.tables import TABLES
 
 ACCEPTED: Final = "accepted"
@@ -86,7 +87,13 @@ def _read(run: Run, name: str) -> pd.DataFrame:
 
 
 def save_review(
-    run: Run, pair: Pair, *, verdict: Verdict | None = None, note: str | None = None, reviewer: str = ""
+    run: Run,
+    pair: Pair,
+    *,
+    verdict: Verdict | None = None,
+    note: str | None = None,
+    reviewer: str = "",
+    of: str | None = None,
 ) -> pd.DataFrame:
     """Set the verdict or the note of a pair, or both; a review left without either is removed.
 
@@ -99,22 +106,28 @@ def save_review(
         verdict: None leaves it as it is, "" takes it back.
         note: None leaves it as it is, "" takes it back.
         reviewer: who says so.
+        of: `pairs_hash` of when the pair was read; None: it is read from the pairs that are there now.
 
     Returns:
         All reviews as they are now.
 
     Raises:
-        OrlError: no such regions; reviews of other pairs; a file that cannot be written.
+        OrlError: no such regions; pairs that were made anew since; reviews of other pairs; a file that cannot be
+            written.
     """
-    return _change(run, [(pair, verdict, note)], reviewer)
+    return _change(run, [(pair, verdict, note)], reviewer, of)
 
 
-def save_verdicts(run: Run, verdicts: Iterable[tuple[Pair, Verdict]], *, reviewer: str = "") -> pd.DataFrame:
+def save_verdicts(
+    run: Run, verdicts: Iterable[tuple[Pair, Verdict]], *, reviewer: str = "", of: str | None = None
+) -> pd.DataFrame:
     """`save_review` of many verdicts at once, in their order: the files are read and replaced one time."""
-    return _change(run, [(pair, verdict, None) for pair, verdict in verdicts], reviewer)
+    return _change(run, [(pair, verdict, None) for pair, verdict in verdicts], reviewer, of)
 
 
-def _change(run: Run, changes: list[tuple[Pair, Verdict | None, str | None]], reviewer: str) -> pd.DataFrame:
+def _change(
+    run: Run, changes: list[tuple[Pair, Verdict | None, str | None]], reviewer: str, of: str | None
+) -> pd.DataFrame:
     reviewer = " ".join(reviewer.split())[:REVIEWER_LENGTH]
     for _, verdict, note in changes:
         if verdict not in (None, ACCEPTED, REJECTED, ""):
@@ -123,6 +136,7 @@ def _change(run: Run, changes: list[tuple[Pair, Verdict | None, str | None]], re
             raise OrlError(f"a note may have {NOTE_LENGTH} characters, this one has {len(note)}")
     run.require("pairs")
     with one_writer(run.path, "review"):
+        of_pairs = check_same(run.require("pairs"), of)
         wanted = [Pair(*map(int, pair)) for pair, _, _ in changes]
         known, other_reviews = _apart(read_reviews(run), wanted)
         judged, other_verdicts = _apart(read_verdicts(run), wanted)
@@ -131,7 +145,7 @@ def _change(run: Run, changes: list[tuple[Pair, Verdict | None, str | None]], re
         for row in judged.sort_values("time", kind="stable").itertuples(index=False, name=None):
             said.setdefault(Pair(*row[:4]), {})[row[5]] = list(row)
         _check_regions(run, [pair for pair in wanted if pair not in rows])
-        now, of_pairs = _now(), pairs_hash(run)
+        now = _now()
         for pair, (_, verdict, note) in zip(wanted, changes, strict=True):
             old = rows.pop(pair, [*pair, "", "", "", "", ""])
             of_pair = said.setdefault(pair, {})

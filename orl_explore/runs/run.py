@@ -21,13 +21,14 @@ import pandas as pd
 from orl_explore.errors import OrlError, typed
 from orl_explore.images.findings import Findings
 from orl_explore.images.image_set import ImageSet
-from orl_explore.nested import differing_keys, from_dict
+from orl_explore.nested import from_dict
 from orl_explore.runs import locking
+from orl_explore.runs.anew import refusal
 from orl_explore.runs.files import write_json
 from orl_explore.runs.provenance import git_sha, now, versions
 from orl_explore.runs.reading import image_ids, read_image
 from orl_explore.runs.said import put_by
-from orl_explore.runs.states import StageState, command_anew, command_for, cost_anew, spent, state_of
+from orl_explore.runs.states import StageState, command_for, spent, state_of
 from orl_explore.runs.tables import ARRAYS, TABLES, is_whole, write_table
 from orl_explore.runs.upgrading import upgrade
 from orl_explore.settings import Config
@@ -90,7 +91,11 @@ class Run:
         except FileNotFoundError:
             return {"format": FORMAT, "created": now(), "images": None, "stages": {}}
         except ValueError as error:  # not JSON, or not even text
-            raise OrlError(f"{self._manifest_file} is damaged ({error}): delete it and run the stages again") from None
+            again = typed("run", self.path, "--images", "PATH")
+            raise OrlError(
+                f"{self._manifest_file} is damaged ({error}): put a whole copy of it there, or move the folder of the run"
+                f" away, and `{again}` begins the run again"
+            ) from None
         version = manifest.get("format") if isinstance(manifest, dict) else None
         if type(version) is int and version > FORMAT:
             raise OrlError(
@@ -223,15 +228,9 @@ class Run:
         record = self.stage(name)
         if not record:
             return False
-        changed = [key for key in sorted({*inputs, *record["inputs"]}) if inputs.get(key) != record["inputs"].get(key)]
-        changed += [f"setting {key}" for key in differing_keys(record["config"], _plain(config))]
-        if changed:
-            raise OrlError(
-                f"{name} of {self.path} was made with other {', '.join(changed[:4])}"
-                f"{' ...' if len(changed) > 4 else ''}: `{command_anew(self.path, name, changed, config)}` makes it"
-                " anew"
-                f"{cost_anew(record, config)}"
-            )
+        stored = self.manifest().get("config")
+        if why := refusal(self.path, name, record, config=config, inputs=inputs, stored=stored):
+            raise OrlError(why)
         return self.finished(name)
 
     def clear(self, name: str) -> None:
@@ -243,9 +242,11 @@ class Run:
 
     def forget(self, name: str) -> None:
         """Forget a stage and its folder; what people said of boxes is put by, for the stage that comes next."""
-        if self.folder(name) == self.path / "stage2":
-            put_by(self.path, self.folder(name))
-        shutil.rmtree(self.folder(name), ignore_errors=True)
+        reviewed = self.folder(name) == self.path / "stage2"
+        with locking.no_writer(self.path) if reviewed else contextlib.nullcontext():
+            if reviewed:
+                put_by(self.path, self.folder(name))
+            shutil.rmtree(self.folder(name), ignore_errors=True)
         manifest = self.manifest()
         if manifest.get(self._shelf(name), {}).pop(name, None) is not None:
             write_json(self._manifest_file, manifest)
@@ -444,7 +445,3 @@ class Run:
         """The encoder that stage 2 mines with: stage 1's, unless another took its place (setting stage2.encoder)."""
         other = self.encoder_file("stage2")
         return other if other.exists() else self.encoder_file("stage1")
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))  # tuples become lists, as in run.json

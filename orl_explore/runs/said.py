@@ -12,7 +12,9 @@ from typing import Final
 
 import pandas as pd
 
-from orl_explore.runs.files import hash_file, write_json
+from orl_explore.errors import OrlError
+from orl_explore.runs.files import hash_file, known_hash, write_json
+from orl_explore.runs.locking import no_writer
 
 SAID: Final = ("reviews", "verdicts", "selections")
 """Tables that people make."""
@@ -25,6 +27,32 @@ REGIONS, MADE_OF = "regions.parquet", "made_of.json"
 """Beside what was put by: the boxes that it is of, and the hashes of boxes and pairs."""
 
 
+class MadeAnew(OrlError):
+    """What was said is of boxes or pairs that the run no longer has: it can be saved neither now nor later."""
+
+
+def check_same(table: Path, of: str | None) -> str:
+    """Make sure that a table is still the one that numbers were taken from.
+
+    Args:
+        table: of a stage 2: its regions or pairs.
+        of: hash of the table that the numbers are of; None: of the one that is there.
+
+    Returns:
+        Its hash.
+
+    Raises:
+        MadeAnew: it is another one.
+    """
+    today = known_hash(table)
+    if of not in (None, today):
+        raise MadeAnew(
+            f"stage 2 of {table.parent.parent} was made anew since these boxes were shown, and their numbers are of"
+            " others now: nothing was saved; open the page, or type the command, again"
+        )
+    return today
+
+
 def put_by(run: Path, stage: Path) -> None:
     """Move what people said to RUN/said, with what is needed to know its boxes again.
 
@@ -32,6 +60,11 @@ def put_by(run: Path, stage: Path) -> None:
         run: the run folder.
         stage: the folder in which its stage 2 is, which is about to go.
     """
+    with no_writer(run):
+        _put_by(run, stage)
+
+
+def _put_by(run: Path, stage: Path) -> None:
     files = [file for name in SAID[:2] if (file := stage / f"{name}.parquet").exists()]
     selections = run / f"{SAID[2]}.parquet"
     if _are_of(selections, stage / REGIONS):

@@ -15,6 +15,7 @@ from orl_explore.errors import OrlError, typed
 from orl_explore.runs.files import known_hash
 from orl_explore.runs.locking import one_writer
 from orl_explore.runs.run import Run
+from orl_explore.runs.said import check_same
 from orl_explore.runs.tables import TABLES
 
 NAME_LENGTH: Final = 80
@@ -55,7 +56,7 @@ def selected(run: Run, name: str) -> NDArray[np.int64]:
     return found
 
 
-def save_selection(run: Run, name: str, regions: ArrayLike, *, origin: str = "") -> int:
+def save_selection(run: Run, name: str, regions: ArrayLike, *, origin: str = "", of: str | None = None) -> int:
     """Keep a selection under a name; one of the same name is replaced.
 
     Others may write at the same time: see `reviews.save_review`.
@@ -66,12 +67,14 @@ def save_selection(run: Run, name: str, regions: ArrayLike, *, origin: str = "")
             `!` is something else there, and stage 3 would leave no box out.
         regions: region ids, in any order; what occurs twice counts once.
         origin: where they are from, in words, such as the query of pairs.
+        of: `regions_hash` of when the regions were read; None: they are numbers of those that are there now.
 
     Returns:
         How many boxes it has.
 
     Raises:
-        OrlError: no name, or not such a one; no boxes; boxes that the run does not have; a file that cannot be written.
+        OrlError: no name, or not such a one; no boxes; boxes that the run does not have, or that were made anew since;
+            a file that cannot be written.
     """
     name = " ".join(name.split())
     if not name or len(name) > NAME_LENGTH:
@@ -86,20 +89,21 @@ def save_selection(run: Run, name: str, regions: ArrayLike, *, origin: str = "")
         ) from None
     if not len(found):
         raise OrlError(f"the selection {name!r} would have no box: select some first")
-    if found[0] < 0 or found[-1] >= run.count("regions"):
-        wrong = found[0] if found[0] < 0 else found[-1]
-        raise OrlError(f"region {wrong} is none of this run: it has 0 to {run.count('regions') - 1}")
-    made = pd.DataFrame(
-        {
-            "name": name,
-            "region_id": found,
-            "origin": origin,
-            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "regions_hash": known_hash(run.require("regions")),
-        }
-    )
     run.require("regions")
     with one_writer(run.path, "selection"):
+        today = check_same(run.require("regions"), of)
+        if found[0] < 0 or found[-1] >= run.count("regions"):
+            wrong = found[0] if found[0] < 0 else found[-1]
+            raise OrlError(f"region {wrong} is none of this run: it has 0 to {run.count('regions') - 1}")
+        made = pd.DataFrame(
+            {
+                "name": name,
+                "region_id": found,
+                "origin": origin,
+                "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "regions_hash": today,
+            }
+        )
         table = _read(run)
         table = pd.concat([table[table["name"] != name], made.astype(dict(TABLES["selections"].columns))])
         run.write("selections", table.sort_values(["name", "region_id"], ignore_index=True))
@@ -117,11 +121,21 @@ def combine(run: Run, name: str, how: Combination, names: Sequence[str]) -> int:
     """
     if len(names) < 2:
         raise OrlError(f"a {how} is of two selections or more: name another one")
+    of = regions_hash(run)
     first, *others = (selected(run, other) for other in names)
     boxes = reduce(COMBINATIONS[how], others, first)
     if not len(boxes):
         raise OrlError(f"the {how} of {', '.join(names)} has no box: nothing was kept")
-    return save_selection(run, name, boxes, origin=f"{how} of {', '.join(names)}")
+    return save_selection(run, name, boxes, origin=f"{how} of {', '.join(names)}", of=of)
+
+
+def regions_hash(run: Run) -> str:
+    """Hash of the regions as they are now; selections are of the regions that have the same.
+
+    Raises:
+        OrlError: there are none yet.
+    """
+    return known_hash(run.require("regions"))
 
 
 def remove_selection(run: Run, name: str) -> None:
@@ -146,6 +160,6 @@ def _read(run: Run) -> pd.DataFrame:
         table = run.read("selections").astype(dict(columns))
     except OrlError:
         raise OrlError(f"{file} cannot be read: move it away to begin anew") from None
-    if set(table["regions_hash"].unique()) - {known_hash(run.require("regions"))}:
+    if set(table["regions_hash"].unique()) - {regions_hash(run)}:
         raise OrlError(f"the selections in {file} are of other regions than stage 2 has now: move that file away")
     return table

@@ -10,7 +10,6 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -105,36 +104,6 @@ def command_for(folder: Path, name: str, record: Mapping[str, Any], missing: Seq
         files = [file.get("path", file["file"]) for file in record["imported"].get("files", [])]
         return typed("import", folder, *files, "--overwrite")
     return typed(name, folder)
-
-
-def command_anew(folder: Path, name: str, changed: Sequence[str], config: Mapping[str, Any]) -> str:
-    """What makes a stage anew, with the settings that were typed if these fit into a line.
-
-    Args:
-        folder: of the run.
-        name: of the stage.
-        changed: what differs from its record; of a setting, `setting KEY`.
-        config: the stage's settings now.
-    """
-    words = []
-    for key in (one.removeprefix("setting ") for one in changed if one.startswith("setting ")):
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value is None or isinstance(value, Mapping | list | tuple):
-            return typed(name, folder, "--overwrite")
-        words.append((f"--{key if key in ('seed', 'precision') else f'{name}.{key}'}", value))
-    return typed(name, folder, "--overwrite", *(chain(*words) if len(words) <= 4 else ()))
-
-
-def cost_anew(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """What making a stage anew takes, by what it took, where that is more than a minute; and of epochs, why anew."""
-    epochs, more = record["config"].get("epochs"), config.get("epochs")
-    seconds = record.get("seconds", 0.0) * (more / epochs if epochs and more else 1)
-    why = ""
-    if epochs and more and more != epochs and record["state"] == "finished":
-        why = f"; the learning rate has come to its end after {epochs} epochs, so that {more} are another training"
-    return why + (f", in about {seconds / 3600:.1f} hours, as before" if seconds > 60 else "")
 
 
 def spent(folder: Path, name: str, record: Mapping[str, Any]) -> float:

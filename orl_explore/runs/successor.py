@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from orl_explore.runs.checkpoints import set_aside
-from orl_explore.runs.files import write_json
+from orl_explore.runs.files import hash_file, write_json
+from orl_explore.runs.locking import no_writer
 from orl_explore.runs.run import Run
 from orl_explore.runs.said import put_by
 
@@ -53,19 +55,40 @@ class Successor(Run):
         """Put the finished new stage in the place of the old one; may be interrupted anywhere, see `settle`."""
         manifest = self.manifest()
         manifest["stages"][self.remade] = manifest["successors"].pop(self.remade)
-        write_json(self._manifest_file, manifest | {"taking_place": self.remade})
+        take_places(self, manifest, [self.remade])
         settle(Run(self.path))
 
 
+def take_places(run: Run, manifest: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Say in run.json that new stages, in `STAGE.new`, take the places of the old ones: `settle` does the rest.
+
+    Args:
+        run: the run.
+        manifest: what run.json is to say from now on.
+        names: of the stages.
+    """
+    write_json(run.path / "run.json", {**manifest, "taking_place": list(names)})
+
+
 def settle(run: Run) -> None:
-    """End what a process was killed at that had a new stage take its place; else do nothing.
+    """End what a process was killed at that had new stages take their places; else do nothing.
 
     What people had said of an old stage 2 is put by: `carrying.carry_over` gives it to the new one.
     """
     manifest = run.manifest()
-    name = manifest.get("taking_place")
-    if not name:
+    names = manifest.get("taking_place") or []
+    if not names:
         return
+    for name in [names] if isinstance(names, str) else names:  # a text, as earlier versions wrote it
+        with no_writer(run.path) if name == "stage2" else contextlib.nullcontext():
+            _settle(run, name)
+    del manifest["taking_place"]
+    if not manifest.get("successors"):
+        manifest.pop("successors", None)
+    write_json(run.path / "run.json", manifest)
+
+
+def _settle(run: Run, name: str) -> None:
     new, place, old = (run.path / f"{name}{suffix}" for suffix in (".new", "", ".old"))
     if new.exists():
         if place.exists():
@@ -76,10 +99,24 @@ def settle(run: Run) -> None:
         if name == "stage2":
             put_by(run.path, old)
         bring_along(old, place)
-    del manifest["taking_place"]
-    if not manifest.get("successors"):
-        manifest.pop("successors", None)
-    write_json(run.path / "run.json", manifest)
+
+
+def set_aside_unrecorded(run: Run, name: str) -> Path | None:
+    """Rename the folder of a stage with results that no record tells of, as nobody knows how they were made.
+
+    What was imported for a stage that has not begun stays there; what people said of its boxes is put by.
+
+    Returns:
+        What it is called now; None where there are no such results.
+    """
+    folder, imported = run.folder(name), run.manifest().get("imported_tables", {})
+    made = [path for path in folder.rglob("*") if _OWN.fullmatch(path.relative_to(folder).as_posix())]
+    known = {run.file(table): said["hash"] for table, said in imported.items()}
+    if run.stage(name) or not made or any(known.get(path) == hash_file(path) for path in made if path in known):
+        return None
+    if folder == run.path / "stage2":
+        put_by(run.path, folder)
+    return set_aside(folder)
 
 
 def bring_along(old: Path, place: Path) -> None:

@@ -17,6 +17,7 @@ def keep_as(
     run: Run,
     regions: Callable[[], ArrayLike],
     *,
+    of: str,
     origin: str,
     key: str,
     label: str = "Keep these boxes as",
@@ -27,6 +28,7 @@ def keep_as(
     Args:
         run: the run.
         regions: gives their numbers, once they are to be kept.
+        of: hash of the regions table that these are from.
         origin: where they are from, in words.
         key: of the widgets.
         label: of the field.
@@ -37,7 +39,7 @@ def keep_as(
     def keep() -> None:
         name = " ".join(str(st.session_state[field]).split())
         try:
-            count = save_selection(run, name, regions(), origin=origin)
+            count = save_selection(run, name, regions(), origin=origin, of=of)
         except OrlError as error:
             st.session_state[says] = (True, str(error))
             return

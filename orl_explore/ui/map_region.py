@@ -58,9 +58,32 @@ def selected(run: Run, count: int) -> list[int]:
     return [region for region in found if region < count]
 
 
+def forget_former(run: Run, of: str) -> None:
+    """Forget what was chosen and drawn around on a map of other regions, whose numbers are of other boxes now.
+
+    Args:
+        run: the run.
+        of: hash of its table of regions.
+    """
+    held = map_address.key_of(run, "regions")
+    if st.session_state.get(held, of) != of:
+        for name in ("region", "selected"):
+            st.session_state[map_address.key_of(run, name)] = None
+            map_address.write(run, name, None)
+        state.fall_back("Stage 2 was made anew: what was chosen on the map before is of other boxes, and forgotten.")
+    st.session_state[held] = of
+
+
 @st.fragment
 def panel(
-    run: Run, regions: pd.DataFrame, facts: pd.DataFrame, encoders: Sequence[str], legend: Legend, recolors: bool
+    run: Run,
+    regions: pd.DataFrame,
+    facts: pd.DataFrame,
+    encoders: Sequence[str],
+    legend: Legend,
+    recolors: bool,
+    *,
+    of: str,
 ) -> None:
     """What is chosen and selected on the map; a click there runs nothing but this.
 
@@ -71,6 +94,7 @@ def panel(
         encoders: whose map is shown, one or two.
         legend: of the map.
         recolors: whether the map's colors depend on what is chosen, so that a choice has to run the whole page.
+        of: hash of the table of regions.
     """
     if st.session_state.pop(map_address.key_of(run, "leave"), False):
         st.rerun()  # more changes than this part of the page
@@ -134,7 +158,7 @@ def panel(
     with state.explained("the selection on the object map"):
         if picked:
             with state.counting_tiles():
-                _selection(run, facts, picked, encoders[0], bring, select)
+                _selection(run, facts, picked, encoders[0], bring, select, of)
     with state.explained("the mouse on the object map"):
         point_map.answer(
             run,
@@ -239,6 +263,7 @@ def _selection(
     encoder: str,
     choose: Callable[[int], None],
     select: Callable[[list[int]], None],
+    of: str,
 ) -> None:
     table = facts[facts["region_id"].isin(picked)].reset_index(drop=True)
     st.divider()
@@ -263,6 +288,7 @@ def _selection(
     keeping.keep_as(
         run,
         lambda: table["region_id"],
+        of=of,
         origin=f"drawn on the map of {name_of(run, encoder)}",
         key="object map keep",
         after=st.rerun,  # the colors of the map have it, too

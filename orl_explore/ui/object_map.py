@@ -25,7 +25,7 @@ from orl_explore.maps.plane import plane
 from orl_explore.runs.region_embeddings import MINED, RegionEmbeddings, embedded_encoders, read_region_embeddings
 from orl_explore.runs.reviews import read_reviews, tags_of
 from orl_explore.runs.run import Run
-from orl_explore.runs.selections import read_selections, selected
+from orl_explore.runs.selections import read_selections, regions_hash, selected
 from orl_explore.ui import chooser, map_address, map_filter, map_job, map_legend, map_region, state, waiting
 from orl_explore.ui import point_map as component
 from orl_explore.ui.map_legend import Legend
@@ -62,6 +62,8 @@ HELP: Final = (
 def render(run: Run) -> None:
     """Show the page."""
     encoders = _encoders(run)
+    of = regions_hash(run)  # first: what is read after it may be newer, and is then taken for stale
+    map_region.forget_former(run, of)
     regions = state.table(run, "regions")
     image = st.container()
     columns = st.container(key="object map view").columns(
@@ -99,7 +101,7 @@ def render(run: Run) -> None:
     component.show(data, key=f"object map drawing {run.path}")
     hint = " **Click the region to compare with.**" if color == "similarity" and region is None else ""
     st.caption(HELP + hint)
-    map_region.panel(run, regions, facts, names, legend, color in ("similarity", "image"))
+    map_region.panel(run, regions, facts, names, legend, color in ("similarity", "image"), of=of)
 
 
 # ---- what is shown -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 import streamlit as st
 
+from orl_explore.runs.said import MadeAnew
 from orl_explore.ui import state
 
 SCRIPT = """
@@ -49,7 +50,9 @@ _QUEUES = 16
 _outbox = st.components.v2.component("orl_pair_outbox", html="<span></span>", js=SCRIPT)
 
 Take = Callable[[Any], int | None]
-"""Saves what a client says of a queue; returns the number of the last verdict that is safe, None if none is."""
+"""Saves what a client says of a queue; returns the number of the last verdict that is safe, None if none is.
+
+It raises `MadeAnew` of verdicts that can never be saved."""
 
 
 def remember(queue: str, take: Take) -> None:
@@ -89,7 +92,11 @@ def deliver(left: Sequence[dict[str, Any]], takers: Mapping[str, Take]) -> tuple
     for one in left:
         numbers = [verdict["number"] for verdict in one["verdicts"]]
         take = takers.get(one["queue"])
-        number = take(one) if take else max(numbers)
+        try:
+            number = take(one) if take else max(numbers)
+        except MadeAnew as error:
+            number = max(numbers)
+            sentences.append(f"Verdicts that are not saved: {len(numbers)}. {state.sentence(str(error))}")
         confirmed[one["client"]] = number or 0
         if not take:  # a server that was started anew
             sentences.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import io
 import re
@@ -22,6 +23,7 @@ from orl_explore.numbers import similarity_text
 from orl_explore.runs.pair_query import DOUBTS, AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, of_images, read_disputes, read_reviews, save_verdicts
 from orl_explore.runs.run import Run
+from orl_explore.runs.said import MadeAnew
 from orl_explore.ui import pair_deck, pair_outbox, state
 from orl_explore.ui import reviewer as reviewer_of_window
 
@@ -143,20 +145,20 @@ def _reviews(run_path: str, stamps: object) -> pd.DataFrame | None:
 
 
 def news(run: Run, pairs: Sequence[Pair]) -> Callable[[], bool]:
-    """A question: has anybody said something else of one of these pairs by now, in whichever window?"""
+    """A question: are there other pairs by now, or has anybody, in any window, said something else of one of these?"""
     image_ids = {pair.image_id for pair in pairs}
 
-    def words() -> list[tuple[str, str]]:
+    def words() -> list[object]:
         stamps = [state.version(file) for name in ("reviews", "pairs") if (file := run.file(name)).exists()]
         reviews = _reviews(str(run.path), stamps)
         if reviews is None:
             return []
         near = of_images(reviews, image_ids)[[*KEY, "verdict", "note"]]
         known = {Pair(*row[:4]): row[4:] for row in near.itertuples(index=False, name=None)}
-        return [known.get(pair, ("", "")) for pair in pairs]
+        return [stamps[-1], *(known.get(pair, ("", "")) for pair in pairs)]
 
     seen = words()
-    return lambda: words() != seen
+    return lambda: run.file("pairs").exists() and words() != seen
 
 
 def follow(run: Run, pairs: Sequence[Pair]) -> None:
@@ -214,10 +216,11 @@ def _review(
         return pd.DataFrame([memory["rows"][number] for number in wanted])
 
     def said() -> None:
-        take(state.sent(key, "said"))
+        with contextlib.suppress(MadeAnew):  # the memory has it
+            take(state.sent(key, "said"))
 
     def take(said: Any) -> int | None:
-        return save(run, said, memory, known, reviewer)
+        return save(run, said, memory, known, reviewer, of=pairs.made_from["pairs"])
 
     def known(wanted: Sequence[Any]) -> dict[Any, Pair]:
         return pairs_of(pairs, numbers, memory["rows"], wanted)
@@ -259,6 +262,8 @@ def save(
     memory: dict[str, Any],
     known: Callable[[Sequence[Any]], dict[Any, Pair]],
     reviewer: str,
+    *,
+    of: str,
 ) -> int | None:
     """Save what the browser says, each verdict once; it is not to be trusted with what a pair is.
 
@@ -268,9 +273,13 @@ def save(
         memory: `confirmed`, the last number by client; gets `last` (client and number) and `problem`, a sentence.
         known: gives the pairs that go by some names; names that none goes by are left out.
         reviewer: who says so.
+        of: hash of the pairs table that these pairs were read from.
 
     Returns:
         The number of the client's last verdict that is saved; None if there is none.
+
+    Raises:
+        MadeAnew: the run has other pairs by now: the verdicts count as answered, and `problem` says so.
     """
     if not isinstance(said, dict) or not isinstance(said.get("client"), str):
         return None
@@ -280,7 +289,12 @@ def save(
     fresh = [one for one in fresh if one["pair"] in found]
     if fresh:
         try:
-            save_verdicts(run, [(found[one["pair"]], one["verdict"]) for one in fresh], reviewer=reviewer)
+            save_verdicts(run, [(found[one["pair"]], one["verdict"]) for one in fresh], reviewer=reviewer, of=of)
+        except MadeAnew as error:
+            memory["problem"] = f"Verdicts that are not saved: {len(fresh)}. {error}"
+            memory["confirmed"][client] = fresh[-1]["number"]
+            memory["last"] = {"client": client, "number": fresh[-1]["number"]}
+            raise
         except OrlError as error:
             memory["problem"] = str(error)
             return last or None

@@ -83,7 +83,7 @@ def _why(scene: Scene, chosen: Pair, similarity: np.ndarray) -> None:
 
 def _note(scene: Scene, chosen: Pair, reviews: pd.DataFrame) -> None:
     own = reviews[(reviews[KEY] == list(chosen)).all(axis=1)] if len(reviews) else reviews
-    key = f"note {'-'.join(map(str, chosen))}"
+    key = f"note {scene.of} {'-'.join(map(str, chosen))}"
     if key not in st.session_state:
         st.session_state[key] = own["note"].iloc[0] if len(own) else ""
     st.text_input(
@@ -99,7 +99,8 @@ def _note(scene: Scene, chosen: Pair, reviews: pd.DataFrame) -> None:
 
 def _write_note(scene: Scene, pair: Pair, key: str) -> None:
     try:
-        save_review(scene.run, pair, note=st.session_state[key], reviewer=reviewer.name(scene.run))
+        who = reviewer.name(scene.run)
+        save_review(scene.run, pair, note=st.session_state[key], reviewer=who, of=scene.of)
     except OrlError as error:
         st.session_state["pairs_problem"] = str(error)
 

@@ -16,7 +16,7 @@ from orl_explore.images.grouping import Slices
 from orl_explore.judging.diagnostics import BOX, UNLABELED, label_names, region_categories
 from orl_explore.numbers import similarity_text
 from orl_explore.pairs import region_slices, similarity_matrix
-from orl_explore.runs.reviews import Pair
+from orl_explore.runs.reviews import Pair, pairs_hash
 from orl_explore.runs.run import Run
 from orl_explore.ui import address, chooser, state
 
@@ -39,6 +39,8 @@ class Scene:
     slices: Slices
     boxes: np.ndarray
     """Boxes of all regions of the run, row = region_id."""
+    of: str
+    """Hash of the pairs table that all this is from, or of one before it."""
 
     def own(self, image_id: int) -> tuple[int, int]:
         """First region of an image, and the one after its last."""
@@ -105,11 +107,12 @@ def load(run: Run, image_id: int) -> Scene:
     Raises:
         OrlError: stage 2 is missing, or a table is damaged.
     """
+    of = pairs_hash(run)  # first: what is read after it may be newer, and is then taken for stale
     pairs = run.read("pairs", image_id=image_id)
     pairs = pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
     neighbors = run.read("neighbors", image_id=image_id).sort_values("rank")
     slices, boxes = _regions(str(run.path), _version(run, "regions"))
-    return Scene(run, image_id, neighbors, pairs.assign(number=np.arange(1, len(pairs) + 1)), slices, boxes)
+    return Scene(run, image_id, neighbors, pairs.assign(number=np.arange(1, len(pairs) + 1)), slices, boxes, of)
 
 
 def pictures(scene: Scene, neighbor_id: int) -> tuple[figures.Picture, figures.Picture]:

@@ -27,6 +27,7 @@ def show(pairs: AllPairs, query: PairQuery) -> None:
     keeping.keep_as(
         pairs.run,
         lambda: pairs.regions(query, side=side),
+        of=pairs.made_from["regions"],
         origin=_origin(query),
         key="keep pairs",
         label="Keep the boxes of all these pairs as",
@@ -87,17 +88,21 @@ class _Judged:
     verdict: Verdict
     before: list[tuple[Pair, Verdict]]
     """What the reviewer had said of each pair."""
+    of: str
+    """Hash of the pairs table that these are from."""
 
 
 def _judge(pairs: AllPairs, name: str, verdict: Verdict, who: str) -> None:
     def act() -> str:
         touched = pairs.pairs(PairQuery(selection=name))
         own = _verdicts_of(pairs.run, who)
-        save_verdicts(pairs.run, [(pair, verdict) for pair in touched], reviewer=who)
+        save_verdicts(pairs.run, [(pair, verdict) for pair in touched], reviewer=who, of=pairs.made_from["pairs"])
         reviewer.remember(who)
         words = f"{len(touched):,} pairs {verdict}"
         before = [(pair, own.get(pair, "")) for pair in touched]
-        st.session_state["judged at once"] = _Judged(pairs.run.path, words, who, verdict, before)
+        st.session_state["judged at once"] = _Judged(
+            pairs.run.path, words, who, verdict, before, pairs.made_from["pairs"]
+        )
         return words
 
     _try(act)
@@ -123,7 +128,7 @@ def _undo(run: Run, judged: _Judged) -> None:
     def act() -> str:
         now = _verdicts_of(run, judged.reviewer)
         back = [one for one in judged.before if now.get(one[0], "") == judged.verdict]
-        save_verdicts(run, back, reviewer=judged.reviewer)
+        save_verdicts(run, back, reviewer=judged.reviewer, of=judged.of)
         del st.session_state["judged at once"]
         return f"{len(back):,} verdicts taken back"
 

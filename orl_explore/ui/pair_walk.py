@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from orl_explore.judging.diagnostics import UNLABELED
 from orl_explore.numbers import similarity_text
 from orl_explore.runs.reviews import KEY, Pair, of_images, read_reviews
 from orl_explore.runs.run import Run
+from orl_explore.runs.said import MadeAnew
 from orl_explore.ui import address, image_filter, pair_deck, pair_outbox, pair_queue, state
 from orl_explore.ui.pair_scene import Scene, categories_of, show_pair
 
@@ -52,6 +54,8 @@ class Walk:
     """The pairs that are gone through: those of an image from a pair on and around, then those of the next images."""
 
     made_for: tuple[Any, ...]
+    of: str
+    """Hash of the pairs table that they are from."""
     queue: list[Step]
     at: Pair
     last_row: int
@@ -85,7 +89,7 @@ def begin(scene: Scene, chosen: Pair, similarity: np.ndarray) -> Walk:
     else:
         value = scene.value(chosen, similarity)
         queue = [Step(chosen, value, scene.rank_of(chosen.neighbor_id), None, len(steps)), *steps]
-    return Walk(made_for, queue, chosen, state.row_of(scene.run, scene.image_id), 1)
+    return Walk(made_for, scene.of, queue, chosen, state.row_of(scene.run, scene.image_id), 1)
 
 
 def _made_for(run: Run) -> tuple[Any, ...]:
@@ -171,10 +175,11 @@ def _show(scene: Scene, walk: Walk, reviewer: str, name: str) -> None:
 
     def said() -> None:
         walk.memory["said"] = True
-        take(state.sent(KEY_OF_DECK, "said"))
+        with contextlib.suppress(MadeAnew):  # the memory has it
+            take(state.sent(KEY_OF_DECK, "said"))
 
     def take(said: Any) -> int | None:
-        return pair_queue.save(run, said, walk.memory, pairs_of, reviewer)
+        return pair_queue.save(run, said, walk.memory, pairs_of, reviewer, of=walk.of)
 
     def moved() -> None:
         text = state.sent(KEY_OF_DECK, "at")

@@ -16,6 +16,7 @@ from orl_explore.numbers import similarity_text
 from orl_explore.runs.files import hash_file
 from orl_explore.runs.pair_query import PairQuery
 from orl_explore.runs.run import Run
+from orl_explore.runs.selections import regions_hash
 from orl_explore.ui import chooser, keeping, pair_filters, picture_box, state, tiles
 
 IMAGES = 6
@@ -128,6 +129,8 @@ def _found(
 
 
 def _results(run: Run, picture: Image.Image, box: tuple[int, int, int, int] | None, of: str) -> None:
+    # Before anything is found: what is newer counts as stale when it is kept.
+    regions_of = regions_hash(run) if run.file("regions").exists() else ""
     files = [run.file(name) for name in ("image_embeddings", "region_embeddings")] + [run.mining_encoder_file()]
     versions = tuple(state.version(file) if file.exists() else None for file in files)
     images, regions = _found(str(run.path), of, box, versions, picture)
@@ -143,7 +146,7 @@ def _results(run: Run, picture: Image.Image, box: tuple[int, int, int, int] | No
         found = regions["region_id"].tolist()
         _grid(run, list(shown), "box", found)
         origin = f"most similar to {'a part of ' if box else ''}{of if of.startswith('image ') else 'a picture'}"
-        keeping.keep_as(run, lambda: found, origin=origin, key="search keep")
+        keeping.keep_as(run, lambda: found, of=regions_of, origin=origin, key="search keep")
     st.markdown("**Most similar images**")
     if isinstance(images, str):
         st.warning(state.sentence(images), icon=":material/info:")

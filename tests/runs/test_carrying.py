@@ -1,16 +1,20 @@
 """What people said of regions stays with the boxes that it was said of, when a run's pictures change."""
 
 import shutil
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from orl_explore.runs.carrying import carry_over
+from orl_explore.runs.locking import WRITTEN, one_writer
 from orl_explore.runs.reviews import KEY, read_reviews, read_verdicts, save_review
 from orl_explore.runs.run import Run
 from orl_explore.runs.said import ASIDE, FOLDER, put_by
 from orl_explore.runs.selections import save_selection, selected
+from orl_explore.runs.successor import Successor
+from training import former
 
 
 @pytest.fixture
@@ -120,3 +124,42 @@ def test_forgotten_again_and_again(mined, times):
     assert read_reviews(mined)["verdict"].tolist() == ["rejected"]
     assert read_verdicts(mined)["reviewer"].tolist() == ["Ann", "Bob"]
     assert np.array_equal(selected(mined, "mine"), [3])
+
+
+def remade(run: Run) -> Successor:
+    new = Successor(run.path, "stage2")
+    shutil.copytree(run.path / "stage2", new.folder("stage2"), ignore=shutil.ignore_patterns("reviews*", "verdicts*"))
+    new.note("stage2", **run.stage("stage2"))
+    return new
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+@pytest.mark.parametrize(
+    "moving",
+    [
+        lambda run: remade(run).take_place(),
+        lambda run: run.forget("stage2"),
+        lambda run: put_by(run.path, run.path / "stage2"),
+        former.set_aside,
+        carry_over,
+    ],
+    ids=["take_place", "forget", "put_by", "set_aside", "carry_over"],
+)
+def test_nothing_moves_under_the_hands_of_somebody_who_writes(moving, what, mined):
+    first = mined.read("pairs").iloc[0]
+    save_review(mined, tuple(int(first[name]) for name in KEY), verdict="rejected")
+    if moving is carry_over:
+        make_anew(mined)
+
+    def places() -> list[str]:
+        return sorted(str(path.relative_to(mined.path)) for path in mined.path.rglob("reviews.parquet"))
+
+    before, thread = places(), threading.Thread(target=moving, args=(mined,))
+    with one_writer(mined.path, what):
+        thread.start()
+        thread.join(1.0)
+        assert thread.is_alive()
+        assert places() == before
+    thread.join()
+    assert places() != before
+    assert places()

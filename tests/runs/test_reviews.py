@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import multiprocessing
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,7 @@ from orl_explore.runs.reviews import (
     as_csv,
     count_tags,
     of_images,
+    pairs_hash,
     read_disputes,
     read_reviews,
     read_verdicts,
@@ -34,6 +37,7 @@ from orl_explore.runs.reviews import (
     tags_of,
 )
 from orl_explore.runs.run import Run
+from orl_explore.runs.said import MadeAnew
 from orl_explore.runs.tables import TABLES
 from training import stage3
 
@@ -361,3 +365,37 @@ def test_a_spreadsheet_executes_nothing(mined):
     text = as_csv(read_reviews(mined))
     assert ",'=SUM(A1)," in text
     assert ",'@me" in text
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda run, pair, of: save_review(run, pair, verdict="accepted", of=of),
+        lambda run, pair, of: save_review(run, pair, note="look", of=of),
+        lambda run, pair, of: save_verdicts(run, [(pair, "rejected")], of=of),
+    ],
+)
+def test_what_was_seen_before_stage_2_was_made_anew_is_not_said_of_other_boxes(mined, save):
+    seen, pair = pairs_hash(mined), pair_at(mined, 5)
+    mined.write("pairs", mined.read("pairs").iloc[1:])
+    with pytest.raises(MadeAnew, match=f"stage 2 of {mined.path} was made anew since .* nothing was saved"):
+        save(mined, pair, seen)
+    assert not mined.file("reviews").exists()
+    assert not mined.file("verdicts").exists()
+    for of in (None, pairs_hash(mined)):
+        assert len(save(mined, pair, of)) == 1
+
+
+def test_whoever_saves_says_what_the_numbers_are_of():
+    """Numbers of regions are taken from tables that may be others when they are saved."""
+    root, savers = Path(__file__).parents[2], {"save_review", "save_verdicts", "save_selection"}
+    forgotten, found = [], set()
+    for path in sorted(file for package in ("orl_explore", "training") for file in (root / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+            if name in savers:
+                found.add(name)
+                if "of" not in {keyword.arg for keyword in node.keywords}:
+                    forgotten.append(f"{path.name}:{node.lineno}")
+    assert found == savers
+    assert not forgotten

@@ -12,8 +12,16 @@ import pytest
 
 from orl_explore.errors import OrlError
 from orl_explore.runs.run import Run
+from orl_explore.runs.said import MadeAnew
 from orl_explore.runs.samples import ObjectViews, left_out, pairs_to_train_on
-from orl_explore.runs.selections import combine, read_selections, remove_selection, save_selection, selected
+from orl_explore.runs.selections import (
+    combine,
+    read_selections,
+    regions_hash,
+    remove_selection,
+    save_selection,
+    selected,
+)
 from training.config import load_config
 
 
@@ -56,6 +64,18 @@ def test_a_name_that_is_kept_is_the_same_on_a_command_line(run, name):
     assert kept == ([] if name in REFUSED else [name])
     for one in kept:
         assert load_config("tiny", ["--stage3.without", one]).stage3.without == one
+
+
+def test_boxes_that_were_seen_before_stage_2_was_made_anew_are_not_kept(run):
+    seen = regions_hash(run)
+    save_selection(run, "mine", [1, 2], of=seen)
+    run.file("selections").unlink()
+    run.write("regions", run.read("regions").iloc[:-1])
+    with pytest.raises(MadeAnew, match=f"stage 2 of {run.path} was made anew since these boxes were shown"):
+        save_selection(run, "mine", [1, 2], of=seen)
+    assert not run.file("selections").exists()
+    for of in (None, regions_hash(run)):
+        assert save_selection(run, "mine", [1, 2], of=of) == 2
 
 
 def test_refused(run):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orl_explore.runs.files import hash_file, write_json
 from orl_explore.runs.run import Run
-from orl_explore.runs.successor import Successor, settle
+from orl_explore.runs.successor import Successor, set_aside_unrecorded, settle
 
 
 @pytest.fixture
@@ -107,6 +108,39 @@ def test_killed_while_it_takes_the_place(killed_at, made, monkeypatch):
     for leftover in made.path.glob(".*.tmp"):
         leftover.unlink()
     assert_taken(made)
+
+
+@pytest.mark.parametrize(
+    ("files", "recorded", "imported", "aside"),
+    [
+        (["encoder.safetensors"], False, False, True),
+        (["checkpoints/step=6.ckpt", "notes.txt"], False, False, True),
+        (["pairs.parquet", "reviews.parquet"], False, False, True),
+        (["shards/pairs-00000"], False, False, True),
+        (["encoder.safetensors"], True, False, False),
+        (["notes.txt"], False, False, False),
+        ([], False, False, False),
+        (["proposals.parquet", "masks.parquet"], False, True, False),
+    ],
+)
+@pytest.mark.parametrize("successor", [False, True])
+def test_results_without_a_record_are_set_aside(files, recorded, imported, aside, successor, tmp_path):
+    run = Successor(tmp_path / "run", "stage2") if successor else Run(tmp_path / "run")
+    folder = run.folder("stage2")
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    if recorded:
+        run.note("stage2", state="failed")
+    if imported:
+        table = {"settings": {}, "hash": hash_file(folder / "proposals.parquet")}
+        write_json(run.path / "run.json", run.manifest() | {"imported_tables": {"proposals": table}})
+    found = set_aside_unrecorded(run, "stage2")
+    assert found == (folder.with_name(f"{folder.name}.set-aside") if aside else None)
+    said = [] if successor else [name for name in files if name.startswith("reviews") and aside]
+    left = {name: name for name in files if name not in said}
+    assert (contents(found or folder)) == left
+    assert [path.name for path in run.path.glob("said/0/reviews*")] == said  # which a new stage 2 gets
 
 
 def test_what_people_said_comes_along(finished, tmp_path):

@@ -13,6 +13,7 @@ from orl_explore.errors import OrlError
 from orl_explore.maps import object_map
 from orl_explore.runs.files import hash_file
 from training import cli
+from training import embed_imported as embed_module
 from training.embed_imported import embed_imported
 from training.importing import import_files
 
@@ -53,6 +54,28 @@ def test_an_imported_run_is_embedded_by_an_imported_encoder(imported, tiny, weig
     assert cli.main(["embed", str(imported.path), "--stage2.image_size", "32", "--precision", "fp32"]) == 0
     assert "are there: skipped" in capsys.readouterr().err
     assert imported.file("region_embeddings").stat().st_mtime_ns == before
+
+
+def test_embeddings_stand_until_others_have_been_made(imported, changed, tiny, weights, encoder_settings, monkeypatch):
+    def held():
+        return {name: imported.file(name).read_bytes() for name in embed_module.NAMES}
+
+    import_files(imported.path, [weights(1)])
+    embed_imported(imported, tiny)
+    before, record = held(), imported.stage("stage2")
+    import_files(imported.path, [weights(2)], overwrite=True)
+    for config, overwrite in ((tiny, False), (tiny, True), (changed("stage2", image_size=40), False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(embed_module, "embed_all_regions", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                embed_imported(imported, config, overwrite=overwrite)
+        assert held() == before
+        assert {**imported.stage("stage2"), "embedding": None} == record
+    embed_imported(imported, tiny)  # not with what was begun with other settings
+    expected = embed_images(Encoder.random(encoder_settings, 2), imported.images(), size=32)
+    np.testing.assert_allclose(imported.read_array("image_embeddings"), expected, atol=1e-6)
+    assert imported.stage("stage2")["embedding"] is None
+    assert not (imported.path / "stage2" / "shards").exists()
 
 
 @pytest.mark.usefixtures("streamlit_once")

@@ -21,6 +21,13 @@ def foreign(folder, names):
     return held
 
 
+def killed(run, finished):
+    """A run whose stage 2 was begun, and killed before it had made anything."""
+    record = finished.stage("stage2")
+    run.note("stage2", state="running", config=record["config"], inputs=record["inputs"])
+    return run
+
+
 def assert_there(held):
     assert {path: path.read_bytes() for path in held} == held
 
@@ -74,7 +81,7 @@ def test_a_cut_checkpoint_names_the_way_on(content, new_run, finished, tiny, sto
 )
 @pytest.mark.parametrize("name", MINED)
 def test_cut_tables_and_shards_are_made_again(name, content, unfinished, finished, tiny, capsys):
-    run = unfinished("stage2")
+    run = killed(unfinished("stage2"), finished)
     done = finished.file(name).read_bytes()
     damaged = done[: len(done) // 2] if content is None else content
     shards = run.path / "stage2" / "shards"
@@ -90,7 +97,7 @@ def test_cut_tables_and_shards_are_made_again(name, content, unfinished, finishe
 
 
 def test_shards_of_another_shape(unfinished, finished, tiny):
-    run = unfinished("stage2")
+    run = killed(unfinished("stage2"), finished)
     file = run.path / "stage2" / "shards" / "image_embeddings-00002"
     file.parent.mkdir(parents=True)
     with file.open("wb") as out:

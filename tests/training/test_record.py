@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from orl_explore.encoder import Encoder
 from orl_explore.errors import OrlError
 from orl_explore.runs import files
-from stage_runs import STAGES
+from orl_explore.runs.run import Run
+from stage_runs import STAGES, metrics, outputs
 from training import record, stage1, stage2, stage3
 from training.config import to_yaml
 
@@ -64,6 +67,33 @@ def test_other_settings_are_refused(finished, changed, stage):
         STAGES[stage].run(finished, changed(stage, image_size=40))
     assert (finished.path / "config.yaml").read_text() == stored  # a refused command changes nothing
     assert finished.finished(stage)
+
+
+@pytest.mark.parametrize(
+    ("stage", "gone", "setting"),
+    [
+        ("stage1", "run.json", {"base_lr": 0.1}),
+        ("stage1", "stage1/encoder.safetensors", {"epochs": 1, "warmup_epochs": 0.0}),
+        ("stage2", "run.json", {"neighbors": 2}),
+        ("stage3", "run.json", {"base_lr": 0.1}),
+    ],
+)
+def test_results_without_a_record_are_not_gone_on_with(stage, gone, setting, finished, changed, tmp_path, capsys):
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    (copy.path / gone).unlink()
+    manifest = finished.manifest()
+    manifest["stages"].pop(stage)
+    files.write_json(copy.path / "run.json", manifest)
+    before = {path.name: path.read_bytes() for path in (copy.path / stage).iterdir() if path.is_file()}
+    STAGES[stage].run(copy, changed(stage, **setting))
+    assert f"{copy.path / stage} held results that run.json tells nothing of: it is now {stage}.set-aside" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    aside = copy.path / f"{stage}.set-aside"
+    assert {path.name: path.read_bytes() for path in aside.iterdir() if path.is_file()} == before
+    assert outputs(copy, stage) != outputs(finished, stage)
+    if "epochs" in setting:
+        assert {row["epoch"] for row in metrics(copy, stage)} == {"0"}
 
 
 def test_what_spreads_the_work_may_change(finished, changed, capsys):

@@ -98,6 +98,17 @@ def test_stopped_between_the_last_step_and_the_export(unfinished, finished, tiny
     assert outputs(run, "stage1") == outputs(finished, "stage1")
 
 
+def test_a_checkpoint_of_a_longer_training_is_refused(unfinished, changed):
+    run, shorter = unfinished("nothing"), changed("stage1", epochs=1, warmup_epochs=0.0)
+    run.encoder_file("stage1").unlink()
+    run.note("stage1", state="running", config=shorter.stage_dict("stage1"))
+    with pytest.raises(OrlError, match=r"step=6\.ckpt is of a longer training, .* 3 steps: move \S+checkpoints away"):
+        stage1.run(run, shorter)
+    (run.path / "stage1" / "checkpoints").rename(run.path / "away")
+    stage1.run(run, shorter)
+    assert {row["epoch"] for row in metrics(run, "stage1")} == {"0"}
+
+
 def test_ctrl_c(new_run, tiny, stop_at):
     run = new_run()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs beside it without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from orl_explore.runs.pair_query import AllPairs, PairQuery
 from orl_explore.runs.reviews import KEY, Pair, read_disputes, read_reviews, read_verdicts, save_review, save_verdicts
+from orl_explore.runs.said import MadeAnew
 from orl_explore.runs.selections import read_selections, save_selection, selected
 from orl_explore.ui import pair_deck, pair_filters, pair_queue
 
@@ -140,12 +142,11 @@ def review(run, monkeypatch):
     numbers = pairs.numbers(PairQuery(), count=10)
 
     def say(said, reviewer="Ann"):
-        pair_queue.save(
-            run, said, memory, lambda wanted: pair_queue.pairs_of(pairs, numbers, memory["rows"], wanted), reviewer
-        )
+        known = functools.partial(pair_queue.pairs_of, pairs, numbers, memory["rows"])
+        pair_queue.save(run, said, memory, known, reviewer, of=pairs.made_from["pairs"])
         return memory
 
-    say.numbers = numbers
+    say.numbers, say.memory = numbers, memory
     return say
 
 
@@ -165,6 +166,22 @@ def test_each_verdict_counts_once(run, review):
     assert review({"client": "a", "verdicts": first})["last"] == {"client": "a", "number": 3}
     review({"client": "b", "verdicts": [one(1, numbers[3], "accepted")]})  # another tab counts by itself
     assert len(read_reviews(run)) == 3
+
+
+def test_stage_2_made_anew_under_an_open_page(run, review):
+    """The numbers that the page holds are of other boxes then: nothing is saved, which is said with a count, once."""
+    said = {"client": "a", "verdicts": [one(1, review.numbers[0], "accepted")]}
+    review(said)
+    run.file("reviews").unlink()
+    run.file("verdicts").unlink()
+    run.write("pairs", run.read("pairs").iloc[1:])
+    said["verdicts"] += [one(2, review.numbers[1], "accepted"), one(3, review.numbers[2], "rejected")]
+    with pytest.raises(MadeAnew, match="was made anew since"):
+        review(said)
+    assert not run.file("reviews").exists()
+    assert review.memory["problem"].startswith("Verdicts that are not saved: 2. stage 2 of ")
+    assert review.memory["last"] == {"client": "a", "number": 3}  # the browser need not say it again
+    assert review(said)["problem"]
 
 
 def test_the_browser_is_not_believed(run, review):

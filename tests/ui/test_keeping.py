@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from orl_explore.runs.selections import read_selections, selected
+from orl_explore.runs.selections import read_selections, regions_hash, selected
 
 
-def part(run, boxes):
+def part(run, boxes, of):
     from orl_explore.runs.run import Run
     from orl_explore.ui import keeping
 
-    keeping.keep_as(Run(run), lambda: boxes, origin="a test", key="k")
+    keeping.keep_as(Run(run), lambda: boxes, of=of, origin="a test", key="k")
 
 
 def keep(app, name, key="k"):
@@ -22,14 +22,14 @@ def keep(app, name, key="k"):
 
 
 def test_boxes_are_kept(run):
-    app = keep(AppTest.from_function(part, args=(str(run.path), [3, 1, 3])).run(), " my  boxes ")
+    app = keep(AppTest.from_function(part, args=(str(run.path), [3, 1, 3], regions_hash(run))).run(), " my  boxes ")
     assert "2 boxes are kept as my boxes" in app.success[0].value
     assert app.text_input(key="k name").value == ""
     assert selected(run, "my boxes").tolist() == [1, 3]
     assert read_selections(run)["origin"].tolist() == ["a test"]
     assert not keep(app, "").success
     assert "is no name" in app.warning[0].value
-    assert not AppTest.from_function(part, args=(str(run.path), [])).run().success
+    assert not AppTest.from_function(part, args=(str(run.path), [], "")).run().success
 
 
 def test_from_the_map(run, visit):

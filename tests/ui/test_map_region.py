@@ -128,3 +128,16 @@ def test_selected_regions_that_the_map_has_not_are_counted(run, visit, tiny):
     assert any(text.value.startswith("3 more were selected") for text in app.caption)
     app.button(key="object map clear").click().run()
     assert "selected" not in app.query_params
+
+
+def test_what_was_drawn_around_on_a_map_of_other_regions_is_forgotten(run, visit):
+    app = visit(selected="3.4.2", region=4)
+    assert [button for button in app.button if button.label == "Keep"]
+    app.session_state[f"object map regions {run.path}"] = "the hash of others"
+    app.run()
+    assert not app.exception
+    assert not [button for button in app.button if button.label == "Keep"]
+    assert not {"selected", "region"} & set(app.query_params)
+    assert any("what was chosen on the map before is of other boxes" in box.value for box in app.warning)
+    app.run()
+    assert not app.warning

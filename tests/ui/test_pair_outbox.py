@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orl_explore.runs.said import MadeAnew
 from orl_explore.ui import pair_outbox
 
 
@@ -31,6 +32,15 @@ def test_each_queue_is_saved_by_its_own():
         "Verdicts that are not saved yet: 1. The page ",
         "Verdicts that could not be saved, as their qu",
     ]
+
+
+def test_what_can_never_be_saved_is_told_with_its_reason_and_not_said_again():
+    def refuse(_):
+        raise MadeAnew("stage 2 was made anew")
+
+    confirmed, sentences = pair_outbox.deliver([parcel("q", 2, 3)], {"q": refuse})
+    assert confirmed == {"a": 3}
+    assert sentences == ["Verdicts that are not saved: 2. stage 2 was made anew"]
 
 
 def test_the_newest_queues_are_remembered(monkeypatch):

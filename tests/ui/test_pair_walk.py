@@ -74,8 +74,12 @@ def test_what_the_browser_gets_and_says(run, ids, visit, monkeypatch):
     said = {"client": "a", "verdicts": [{"number": 1, "pair": data["cards"][0]["pair"], "verdict": "accepted"}]}
     walk = walk_from(scene, pairs[0])
     names = {step.name: step.pair for step in walk.queue}
+
+    def known(wanted):
+        return {name: names[name] for name in wanted if name in names}
+
     for _ in range(2):  # sent twice, saved once; what is no pair of the queue is left out
-        pair_queue.save(run, said, walk.memory, lambda wanted: {n: names[n] for n in wanted if n in names}, "Ann")
+        pair_queue.save(run, said, walk.memory, known, "Ann", of=walk.of)
         said["verdicts"].append({"number": 2, "pair": "1,2,3,4", "verdict": "accepted"})
     assert sorted(read_reviews(run)["verdict"]) == ["accepted", "rejected"]
 

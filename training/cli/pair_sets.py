@@ -132,13 +132,14 @@ def _select(arguments: argparse.Namespace) -> None:
         selections.combine(run, name, cast(Any, combined[0]), getattr(arguments, combined[0]))
     elif arguments.regions is not None:
         regions, origin = _regions(arguments.regions)
-        selections.save_selection(run, name, regions, origin=origin)
+        selections.save_selection(run, name, regions, origin=origin, of=None)
     elif arguments.pairs is not None:
         from orl_explore.runs.pair_query import PairQuery
 
         query = PairQuery.parse(arguments.pairs)
-        boxes = prepared(run.path).regions(query, side=arguments.side)
-        selections.save_selection(run, name, boxes, origin=f"pairs {query.text() or 'all'}, {arguments.side}")
+        pairs = prepared(run.path)
+        boxes, origin = pairs.regions(query, side=arguments.side), f"pairs {query.text() or 'all'}, {arguments.side}"
+        selections.save_selection(run, name, boxes, origin=origin, of=pairs.made_from["regions"])
     console.print(f"{name}: {len(selections.selected(run, name)):,} boxes", markup=False, highlight=False)
     _use(run, name, arguments)
 
@@ -173,8 +174,9 @@ def _use(run: Run, name: str, arguments: argparse.Namespace) -> None:
         from orl_explore.runs.reviews import ACCEPTED, REJECTED, Verdict, save_verdicts
 
         verdict: Verdict = ACCEPTED if arguments.accept else REJECTED
-        pairs = prepared(run.path).pairs(PairQuery(selection=name))
-        save_verdicts(run, [(pair, verdict) for pair in pairs], reviewer=arguments.reviewer)
+        known = prepared(run.path)
+        pairs, of = known.pairs(PairQuery(selection=name)), known.made_from["pairs"]
+        save_verdicts(run, [(pair, verdict) for pair in pairs], reviewer=arguments.reviewer, of=of)
         anew = ["--overwrite"] if run.finished("stage3") else []
         command = typed("stage3", run.path, "--reviews", "use", *anew)
         console.print(f"{len(pairs):,} pairs {verdict}; `{command}` heeds that", markup=False)
