@@ -93,8 +93,8 @@ class Run:
         except ValueError as error:  # not JSON, or not even text
             again = typed("run", self.path, "--images", "PATH")
             raise OrlError(
-                f"{self._manifest_file} is damaged ({error}): put a whole copy of it there, or move the folder of the run"
-                f" away, and `{again}` begins the run again"
+                f"{self._manifest_file} is damaged ({error}): put a whole copy of it there, or move the folder of the"
+                f" run away, and `{again}` begins the run again"
             ) from None
         version = manifest.get("format") if isinstance(manifest, dict) else None
         if type(version) is int and version > FORMAT:
