@@ -25,6 +25,7 @@ STAGE3 = ("full", "again")
 """Arms that differ by the training seed alone."""
 COMPARED = (
     (("embedded",), ("oracle",)),
+    (("embedded",), ("embedded-oracle",)),
     (("embedded",), ("passes",)),
     (("second-round",), ("full",)),
     (("second-again",), ("again",)),
