@@ -116,6 +116,24 @@ def test_the_tables_of_the_claim_are_those_that_were_measured(table):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(("section", "results"), [("The stages", "scenes"), ("Disguised drawings", "disguise")])
+def test_figures_of_the_claim_are_those_that_were_measured(section, results):
+    """Means with their spread: in the row of their figure, known or new, in the tables that `claim.py` wrote."""
+    page = re.split(r"^##+ ", (DOCS / "claim.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (text,) = [part for part in page if part.startswith(f"{section}\n")]
+    measured = (ROOT / "benchmarks" / "results" / f"claim-{results}.md").read_text(encoding="utf-8")
+    known = {}
+    for head, rows in re.findall(r"^\| (known|new) instances \| seeds (.*\n(?:\|.*\n)+)", measured, re.MULTILINE):
+        figures, _, *arms = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows.splitlines())
+        for place, figure in enumerate(figures):
+            known[f"{figure}, {head} instances"] = {arm[2 + place].partition(" (")[0] for arm in arms}
+    shown = re.findall(r"^\| ([^|]*instances) \|(.* ± .*)\|$", text, re.MULTILINE)
+    assert len(shown) >= 7
+    for figure, cells in shown:
+        values = {value.group() for cell in cells.split("|") if (value := re.match(r" [\d.]+ ± [\d.]+", cell))}
+        assert {value.strip() for value in values} <= known[figure]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON)
 def test_printed_python_works(block, finished, images, tmp_path, monkeypatch):
