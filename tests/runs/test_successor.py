@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from killing import killed
 from orl_explore.runs.files import hash_file, write_json
 from orl_explore.runs.run import Run
 from orl_explore.runs.successor import Successor, set_aside_unrecorded, settle
@@ -78,21 +79,8 @@ def test_what_could_not_come_along_stays(made):
 @pytest.mark.parametrize("killed_at", range(12))
 def test_killed_while_it_takes_the_place(killed_at, made, monkeypatch):
     """At any file system call."""
-    calls = 0
-
-    def dying(original):
-        def call(*arguments, **options):
-            nonlocal calls
-            calls += 1
-            if calls > killed_at:
-                raise KeyboardInterrupt
-            return original(*arguments, **options)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for owner, name in ((Path, "rename"), (Path, "replace"), (Path, "unlink"), (Path, "rmdir"), (shutil, "move")):
-            patch.setattr(owner, name, dying(getattr(owner, name)))
+    calls = (Path, "rename"), (Path, "replace"), (Path, "unlink"), (Path, "rmdir"), (shutil, "move")
+    with killed(monkeypatch, killed_at, *calls):
         try:
             Successor(made.path, "stage1").take_place()
         except KeyboardInterrupt:

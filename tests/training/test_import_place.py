@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from authors_files import neighbors
+from killing import killed
 from orl_explore.errors import OrlError
 from orl_explore.runs import successor
 from orl_explore.runs.reviews import KEY, Pair, read_reviews, save_review
@@ -54,23 +55,11 @@ def test_killed_while_it_takes_the_place(killed_at, imported, write, monkeypatch
     pair = Pair(*map(int, imported.read("pairs")[KEY].iloc[0]))
     save_review(imported, pair, verdict="accepted")
     old, record = contents(imported.path / "stage2"), imported.stage("stage2")
-    source, calls = write(neighbors(), "n.json"), 0
-    replace = import_place._replace
-
-    def dying(original):
-        def call(*arguments, **options):
-            nonlocal calls
-            calls += 1
-            if calls > killed_at:
-                raise KeyboardInterrupt
-            return original(*arguments, **options)
-
-        return call
+    source, replace = write(neighbors(), "n.json"), import_place._replace
 
     def replace_and_die(*arguments):
-        with monkeypatch.context() as patch:
-            for owner, name in ((Path, "rename"), (Path, "replace"), (Path, "unlink"), (shutil, "copyfile")):
-                patch.setattr(owner, name, dying(getattr(owner, name)))
+        calls = (Path, "rename"), (Path, "replace"), (Path, "unlink"), (shutil, "copyfile")
+        with killed(monkeypatch, killed_at, *calls):
             replace(*arguments)
 
     with monkeypatch.context() as patch:
