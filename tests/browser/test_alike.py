@@ -100,6 +100,8 @@ def test_boxes_by_their_numbers(page, address, runs):
     visit(page, address, run="one", page="pairs", tab=tab_in_address(TITLE))
     expect(page.locator("canvas.a")).to_have_count(3)
     first, second = (page.get_by_label(f"Box {letter}, by its region_id", exact=True) for letter in "AB")
+    for field in (first, second):
+        expect(field).not_to_have_value("")
     pair = first.input_value(), second.input_value()
     cosine = page.locator(".facts").first.inner_text()
     first.fill("2")
