@@ -12,7 +12,7 @@ import pandas as pd
 from orl_explore.errors import OrlError
 from orl_explore.images.findings import Findings, Tally
 from orl_explore.images.image_source import Annotation, ImageSource, flag, printable, whole
-from orl_explore.images.object_masks import to_rle
+from orl_explore.images.object_masks import BoxMask, to_rle
 from orl_explore.images.turning import Box, turned_box, turned_segmentation
 
 CROWD: Final = "marked iscrowd"
@@ -267,7 +267,9 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
         segmentation = item.get("segmentation")
         counts = None
         if segmentation:
-            if scale is not None:
+            if isinstance(segmentation, BoxMask):
+                segmentation = segmentation.in_picture(stored, scale)
+            elif scale is not None:
                 segmentation = _scaled_polygons(segmentation, scale, stored)
             if orientation > 1:
                 segmentation = turned_segmentation(segmentation, orientation, stored, mask)

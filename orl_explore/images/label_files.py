@@ -31,6 +31,7 @@ from orl_explore.images.image_source import (
     whole,
 )
 from orl_explore.images.label_columns import says, unread_keys, unread_note
+from orl_explore.images.object_masks import BoxMask, png_mask
 
 PLACES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ".txt": {"images": ("labels",), "jpegimages": ("labels",)},
@@ -431,7 +432,7 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
 
 
 def _labelme(shape: dict[str, Any]) -> dict[str, Any]:
-    """Box or polygon of a shape, with the mask as it stands, which is none of COCO's; nothing of lines and points."""
+    """Box, polygon or mask of a shape; nothing of lines and points."""
     points = [(float(x), float(y)) for x, y in shape["points"]] if isinstance(shape.get("points"), list) else []
     kind = shape.get("shape_type") or "polygon"
     if kind == "polygon":
@@ -441,7 +442,9 @@ def _labelme(shape: dict[str, Any]) -> dict[str, Any]:
         radius = math.dist((x, y), edge)
         return {"bbox": [x - radius, y - radius, 2 * radius, 2 * radius]}
     if kind in ("rectangle", "mask") and len(points) in (2, 4):
-        left, top = (min(axis) for axis in zip(*points, strict=True))
-        right, bottom = (max(axis) for axis in zip(*points, strict=True))
-        return {"bbox": [left, top, right - left, bottom - top], "segmentation": str(shape.get("mask") or "")}
+        left, right, top, bottom = (each(axis) for axis in zip(*points, strict=True) for each in (min, max))
+        if kind == "rectangle":
+            return {"bbox": [left, top, right - left, bottom - top]}
+        box = [left, top, right - left + 1, bottom - top + 1]  # the last point is in the mask
+        return {"bbox": box, "segmentation": BoxMask(box, functools.partial(png_mask, shape.get("mask")))}
     return {}

@@ -1,11 +1,85 @@
-"""Segmentations of COCO annotations, checked and brought into one form: compressed RLE."""
+"""Segmentations of annotations, checked and brought into one form: COCO's compressed RLE."""
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import io
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+MOST_BYTES: Final = 1 << 28
+"""A packed mask that becomes larger is no mask, but made to fill the memory."""
+
+
+@dataclass(frozen=True)
+class BoxMask:
+    """The mask of a box alone, as labeling tools have it; it stays packed until its picture's size is known.
+
+    Attributes:
+        box: xywh, pixels of the picture as it is stored, or shares of it; as its file has it, and not checked yet.
+        unpack: gives the mask, (h, w), what is not 0 being the object; of the box's size in pixels or of any other.
+    """
+
+    box: Any
+    unpack: Callable[[], NDArray[Any]]
+
+    def in_picture(self, size: tuple[int, int], scale: float | None = None) -> dict[str, Any] | None:
+        """COCO's runs of the mask in a picture of this width and height; None where it cannot be unpacked.
+
+        Args:
+            size: of the picture as it is stored, pixels.
+            scale: the box is in shares of the picture, of which this is the whole; None: it is in pixels.
+        """
+        try:
+            pixels = self.unpack() != 0
+            x, y, w, h = map(float, self.box)
+            in_x, in_y = (1.0, 1.0) if scale is None else (size[0] / scale, size[1] / scale)
+            columns, of_columns = _along(x * in_x, w * in_x, size[0], pixels.shape[1])
+            rows, of_rows = _along(y * in_y, h * in_y, size[1], pixels.shape[0])
+            whole = np.zeros((size[1], size[0]), np.uint8)
+            whole[np.ix_(rows, columns)] = pixels[np.ix_(of_rows, of_columns)]
+        except Exception:  # whatever strange content makes Python or C code raise: the mask is invalid
+            return None
+        changes = np.flatnonzero(np.diff(np.r_[0, whole.T.reshape(-1), 0]))
+        return {"size": [size[1], size[0]], "counts": np.diff(np.r_[0, changes, whole.size]).tolist()}
+
+
+def _along(start: float, length: float, side: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pixels of a picture that a box covers along one side of it, and which of its mask's `count` each shows."""
+    first, end = round(start), round(start + length)
+    pixels = np.arange(max(first, 0), max(min(end, side), first, 0))
+    shown = (pixels + 0.5 - first) * count / max(end - first, 1)
+    return pixels, np.clip(shown, 0, count - 1).astype(np.int64)
+
+
+def png_mask(text: str) -> NDArray[Any]:
+    """A mask that is a PNG in base64, as LabelMe has it; (h, w)."""
+    with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as picture:
+        if picture.width * picture.height > MOST_BYTES:
+            raise ValueError("larger than a mask can be")
+        return np.asarray(picture if picture.mode in ("1", "L", "P", "I", "I;16") else picture.convert("L"))
+
+
+def numpy_mask(text: Any) -> NDArray[Any]:
+    """A mask that is a packed NumPy array in base64, as FiftyOne has it, also within `$binary`; (h, w)."""
+    while isinstance(text, dict):
+        text = text.get("$binary", text.get("base64"))
+    unpacked = zlib.decompressobj().decompress(base64.b64decode(text), MOST_BYTES)
+    return np.load(io.BytesIO(unpacked), allow_pickle=False)
+
+
+def run_mask(runs: list[int], width: int, height: int) -> NDArray[np.bool_]:
+    """A mask in runs of pixels that are not, and are, the object, row by row, as CVAT has it; (h, w)."""
+    if min(runs) < 0 or sum(runs) > width * height or width * height > MOST_BYTES:
+        raise ValueError("more runs than pixels")
+    turns = np.r_[np.resize([False, True], len(runs)), False]
+    return np.repeat(turns, [*runs, width * height - sum(runs)]).reshape(height, width)
 
 
 def to_rle(segmentation: Any, size: tuple[int, int], mask: Any) -> str | None:

@@ -8,10 +8,9 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from orl_explore.errors import OrlError
 from orl_explore.images.annotations import POINTS, UNREAD
@@ -21,6 +20,7 @@ from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_keys, unread_note
 from orl_explore.images.label_studio import ellipse_box, is_task, rotated, task_entry
 from orl_explore.images.locating import candidate_folders, locate
+from orl_explore.images.object_masks import BoxMask, numpy_mask, run_mask
 from orl_explore.images.via import via_entries, via_pictures
 
 
@@ -268,8 +268,10 @@ def _fiftyone_detection(thing: Any, where: str) -> Annotation:
     if not isinstance(thing, dict):
         return Annotation({}, where, "that are no objects of JSON")
     item = Annotation({"category_id": thing.get("label"), "bbox": thing.get("bounding_box")}, where)
-    if mask := thing.get("mask") or thing.get("mask_path"):
-        item["segmentation"] = str(mask)  # which is none of COCO's: it is counted
+    if mask := thing.get("mask"):
+        item["segmentation"] = BoxMask(thing.get("bounding_box"), partial(numpy_mask, mask))
+    elif thing.get("mask_path"):
+        item["segmentation"] = str(thing["mask_path"])  # which is none of COCO's: it is counted
     if isinstance(thing.get("points"), list):  # a polyline
         item["segmentation"] = [
             [number for pair in line for number in pair] for line in thing["points"] if _pairs(line)
@@ -358,13 +360,13 @@ def _cvat_image(path: Path, image: ElementTree.Element) -> Entry:
         else:
             entry.unread += [f"{key} of a shape" for key in unread_keys([shape.attrib], CVAT_KEYS)]
         with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
-            item.update(_cvat_shape(shape, entry.size))
+            item.update(_cvat_shape(shape))
         entry.items.append(item)
     entry.add_labels({key: value for key, value in image.attrib.items() if key not in CVAT_IMAGE_KEYS})
     return entry
 
 
-def _cvat_shape(shape: ElementTree.Element, size: tuple[int, int] | None) -> dict[str, Any]:
+def _cvat_shape(shape: ElementTree.Element) -> dict[str, Any]:
     """Box, polygon or mask of a shape, in pixels; nothing of lines and points."""
 
     def numbers(*names: str) -> Iterator[float]:
@@ -381,19 +383,8 @@ def _cvat_shape(shape: ElementTree.Element, size: tuple[int, int] | None) -> dic
         x, y, a, b = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
         turned = rotated([(-a, -b), (a, -b), (a, b), (-a, b)], angle)  # about its center
         return {"segmentation": [[n for p, q in turned for n in (x + p, y + q)]]}
-    if shape.tag == "mask" and size:
+    if shape.tag == "mask":
         left, top, width, height = (int(n) for n in numbers("left", "top", "width", "height"))
         runs = [int(run) for run in shape.attrib["rle"].split(",")]
-        if min(runs) < 0 or sum(runs) > width * height or not (0 < width <= size[0] and 0 < height <= size[1]):
-            return {}
-        crop = np.zeros(width * height, np.uint8)
-        ends = np.cumsum(runs)
-        for start, end in zip(ends[0::2], ends[1::2], strict=False):
-            crop[start:end] = 1
-        whole_mask = np.zeros((size[1], size[0]), np.uint8)
-        whole_mask[top : top + height, left : left + width] = crop.reshape(height, width)
-        flat = np.r_[0, whole_mask.T.reshape(-1), 0]
-        changes = np.flatnonzero(np.diff(flat))
-        counts = np.diff(np.r_[0, changes, size[0] * size[1]]).tolist()
-        return {"segmentation": {"size": [size[1], size[0]], "counts": counts}}
+        return {"segmentation": BoxMask((left, top, width, height), partial(run_mask, runs, width, height))}
     return {}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import zlib
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 
+from export_files import add_up, pictures, write
 from image_files import write_coco
-from orl_explore.images.object_masks import _runs, from_rle
+from orl_explore.images.object_masks import BoxMask, _runs, from_rle, numpy_mask, png_mask, run_mask
 from orl_explore.images.opening import open_images
 
 BOX = {"image_id": 3, "category_id": 1}
@@ -82,3 +88,134 @@ def test_runs_undo_the_compression(runs):
     height = sum(runs)
     packed = coco_mask.frPyObjects({"size": [height, 1], "counts": runs}, height, 1)["counts"].decode()
     assert _runs(packed) == runs
+
+
+# ---- masks of a box alone --------------------------------------------------------------------------------------------
+
+CORNER = np.array([[1, 1, 0], [1, 0, 0]], np.uint8)
+
+
+def as_png(pixels: np.ndarray, mode: str = "L") -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels * 255 if mode == "RGB" else pixels).convert(mode).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def as_numpy(pixels: np.ndarray, *, pickled: bool = False) -> str:
+    file = io.BytesIO()
+    np.save(file, pixels.astype(object) if pickled else pixels, allow_pickle=True)
+    return base64.b64encode(zlib.compress(file.getvalue())).decode()
+
+
+@pytest.mark.parametrize(
+    ("unpack", "given", "expected"),
+    [
+        (png_mask, as_png(CORNER), CORNER),
+        (png_mask, as_png(CORNER, "RGB"), CORNER),
+        (numpy_mask, as_numpy(CORNER.astype(bool)), CORNER),
+        (numpy_mask, as_numpy(CORNER * 255), CORNER),
+        (numpy_mask, {"$binary": as_numpy(CORNER)}, CORNER),
+        (numpy_mask, {"$binary": {"base64": as_numpy(CORNER), "subType": "00"}}, CORNER),
+        (lambda runs: run_mask(runs, 3, 2), [0, 2, 1, 1, 2], CORNER),
+        (lambda runs: run_mask(runs, 3, 2), [0, 2, 1, 1], CORNER),  # the rest is none of it
+    ],
+)
+def test_how_tools_pack_masks(unpack, given, expected):
+    np.testing.assert_array_equal(unpack(given) != 0, expected != 0)
+
+
+@given(x=st.integers(-8, 12), y=st.integers(-8, 12), zoom=st.integers(1, 4), scale=st.sampled_from([None, 1.0, 100.0]))
+def test_a_mask_lies_in_its_box(x, y, zoom, scale):
+    """Of the box's size it stays as it is, of another each pixel becomes a block; what is outside is cut off."""
+    box = np.array([x, y, 3 * zoom, 2 * zoom], float)
+    expected = np.zeros((40, 50), bool)
+    expected[10 + y : 10 + y + 2 * zoom, 10 + x : 10 + x + 3 * zoom] = np.kron(CORNER, np.ones((zoom, zoom)))
+    expected = expected[10:26, 10:34]
+    unit = 1 if scale is None else np.array([24, 16, 24, 16]) / scale
+    found = BoxMask((box / unit).tolist(), lambda: CORNER).in_picture((24, 16), scale)
+    assert found is not None
+    assert found["size"] == [16, 24]
+    pixels = np.repeat(np.resize([False, True], len(found["counts"])), found["counts"]).reshape(24, 16).T
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def bomb() -> str:
+    """A gigabyte as it says of itself, of which a third is there: in 300 kB."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 15, 1 << 15)})
+    packer = zlib.compressobj()
+    parts = [packer.compress(header.getvalue()), *(packer.compress(bytes(1 << 20)) for _ in range(320))]
+    return base64.b64encode(b"".join([*parts, packer.flush()])).decode()
+
+
+@pytest.mark.parametrize(
+    ("box", "unpack"),
+    [
+        ([0, 0, 3, 2], lambda: png_mask("no base64!")),
+        ([0, 0, 3, 2], lambda: png_mask(base64.b64encode(b"no picture").decode())),
+        ([0, 0, 3, 2], lambda: numpy_mask("AAAA")),
+        ([0, 0, 3, 2], lambda: numpy_mask({"$oid": "1"})),
+        ([0, 0, 3, 2], lambda: numpy_mask(as_numpy(CORNER, pickled=True))),  # would run what is in it
+        ([0, 0, 3, 2], lambda: numpy_mask(bomb())),
+        ([0, 0, 3, 2], lambda: run_mask([0, 7], 3, 2)),
+        ([0, 0, 3, 2], lambda: run_mask([-1, 7], 3, 2)),
+        ([0, 0, 3, 2], lambda: run_mask([1], 1 << 20, 1 << 20)),
+        ([0, 0, 3, 2], lambda: np.zeros((2, 3, 4))),
+        ([0, 0, 3, 2], lambda: np.zeros((0, 3))),
+        (None, lambda: CORNER),
+        ([0, 0, 3], lambda: CORNER),
+        ([0, float("nan"), 3, 2], lambda: CORNER),
+        ([0, 0, "wide", 2], lambda: CORNER),
+    ],
+)
+def test_masks_that_cannot_be_unpacked_are_none(box, unpack):
+    assert BoxMask(box, unpack).in_picture((24, 16)) is None
+
+
+@pytest.mark.parametrize(
+    "box", [[0, 0, 1e9, 1e9], [-1e9, -1e9, 2e9, 2e9], [0, 0, 0, 0], [0, 0, -3, -2], [99, 99, 3, 2]]
+)
+def test_a_box_of_any_size_takes_no_memory(box):
+    found = BoxMask(box, lambda: CORNER).in_picture((24, 16))
+    assert found is not None
+    assert sum(found["counts"]) == 24 * 16
+
+
+LABELME = {"label": "cup", "shape_type": "mask", "points": [[24, 16], [26, 17]]}
+FIFTYONE = {"label": "cup", "bounding_box": [0.25, 0.25, 3 / 96, 2 / 64]}
+NOT_READ = {"with a mask that is not understood: the box alone is used": 2}
+
+
+@pytest.mark.parametrize(
+    ("tool", "thing", "changed"),
+    [
+        ("labelme", {**LABELME, "mask": as_png(CORNER)}, {}),
+        ("labelme", {**LABELME, "mask": "nonsense"}, NOT_READ),
+        ("labelme", {**LABELME, "mask": 7}, NOT_READ),
+        ("labels", {**FIFTYONE, "mask": as_numpy(CORNER)}, {}),
+        ("samples", {**FIFTYONE, "mask": {"$binary": {"base64": as_numpy(CORNER)}}}, {}),
+        ("samples", {**FIFTYONE, "mask": {"$binary": {"base64": "AAAA"}}}, NOT_READ),
+        ("samples", {**FIFTYONE, "mask_path": "../mask.png"}, NOT_READ),
+    ],
+)
+def test_masks_of_labelme_and_fiftyone(tmp_path, tool, thing, changed):
+    """They are 3 x 2 pixels at (24, 16); one that cannot be read is counted, and its object keeps the box."""
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    path = tmp_path
+    if tool == "labelme":
+        for name in "ab":
+            write(tmp_path / f"{name}.json", {"shapes": [thing], "imageWidth": 96, "imageHeight": 64})
+    elif tool == "labels":
+        path = write(tmp_path / "labels.json", {"classes": ["cup"], "labels": {"a": [thing], "b": [thing]}})
+    else:
+        samples = [{"filepath": f"{name}.jpg", "it": {"detections": [thing]}} for name in "ab"]
+        path = write(tmp_path / "samples.json", {"samples": samples})
+    images = open_images([path])
+    assert images.objects[["x", "y", "w", "h"]].to_numpy().tolist() == [[24, 16, 3, 2]] * 2
+    assert {one.what: one.count for one in images.findings.changed} == changed
+    for counts in images.objects["segmentation"]:
+        assert pd.isna(counts) == bool(changed)
+        if not changed:
+            np.testing.assert_array_equal(from_rle(counts, (96, 64))[16:18, 24:27], CORNER)
+            assert from_rle(counts, (96, 64)).sum() == CORNER.sum()
+    add_up(images)
