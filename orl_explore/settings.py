@@ -322,7 +322,7 @@ class Stage2Settings:
         check_range(self, "stage2", 0, 1, "mask_outside", "max_iou")
         check_range(self, "stage2", 0, 1, "pair_ratio", above=True)
         check_range(self, "stage2", 0, math.inf, "min_side")
-        check_range(self, "stage2", -1, 1, "min_similarity")
+        check_range(self, "stage2", -1, 1, "min_similarity", "max_image_similarity")
         if not self.max_aspect >= 1:
             raise OrlError(f"stage2.max_aspect is {self.max_aspect}: it must be at least 1, the aspect of a square")
 

@@ -29,7 +29,7 @@ from orl_explore.pairs import pair_images, pairing
 from orl_explore.pretrained import Pretrained
 from orl_explore.proposals import Proposer, regions_from
 from orl_explore.runs.caps import caps
-from orl_explore.runs.files import atomic_write, hash_file
+from orl_explore.runs.files import atomic_write, disk_trouble, hash_file
 from orl_explore.runs.masks import RegionMasks
 from orl_explore.runs.reading import read_ids, read_rows
 from orl_explore.runs.run import Run
@@ -131,7 +131,7 @@ def _encoder(run: Run, config: Config) -> tuple[Encoder, str, Pretrained | None]
         return Encoder.load(stored), hash_file(stored), None
     size = stage.encoder_size
     pretrained = load_pretrained(stage.encoder, image_size=stage.image_size, size=size, run=run, config=config)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, disk_trouble(Path(folder) / "encoder"):
         pretrained.encoder.save(Path(folder) / "encoder", stage=STAGE, pretrained=stage.encoder)
         return pretrained.encoder, hash_file(Path(folder) / "encoder"), pretrained
 

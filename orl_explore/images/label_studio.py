@@ -50,6 +50,7 @@ def task_entry(path: Path, number: int, task: dict[str, Any]) -> Entry:
     """A picture with its regions and answers; `number`: of the task in the file."""
     data = task["data"] if isinstance(task.get("data"), dict) else task
     texts = [value for value in data.values() if isinstance(value, str)]
+    texts += [one for value in data.values() if isinstance(value, list) for one in value if isinstance(one, str)]
     address = next((text for text in texts if _is_picture(text)), texts[0] if texts else "")
     query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
     entry = Entry(query["d"][0] if "d" in query else address.partition("?")[0])

@@ -157,7 +157,10 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def _inert(cell: object) -> object:
-    """A cell or a heading that a spreadsheet only shows; a carriage return would end the line, unlike a line feed."""
+    """A cell or a heading that a spreadsheet only shows, even one that ends cells at semicolons, tabs or line feeds.
+
+    A carriage return would end the line, unlike a line feed.
+    """
     if not isinstance(cell, str):
         return cell
-    return "'" * cell.startswith(("=", "+", "-", "@", "\t", "\r")) + cell.replace("\r", " ")
+    return re.sub(r"(?m)(^|[;\t])(?=[=+\-@\t\r])", r"\1'", cell).replace("\r", " ")

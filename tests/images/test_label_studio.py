@@ -110,3 +110,13 @@ def test_turned_ellipses(tmp_path, degrees, box):
     text = "".join(f'<image name="{name}.jpg" width="96" height="64">{shape}</image>' for name in "ab")
     images = open_images([write(tmp_path / "cvat.xml", f"<annotations>{text}</annotations>")])
     assert images.objects[BOXES].to_numpy() == pytest.approx(np.array([box] * 2), abs=0.01)
+
+
+def test_of_several_pictures_of_a_task_the_first_is_taken(tmp_path):
+    """Tools with pages and frames have a list of them; the whole list is told as one field that is not read."""
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    tasks = [{"data": {"pages": [f"{name}.jpg", "c.jpg"], "title": "Two pages"}, "annotations": []} for name in "ab"]
+    images = open_images([write(tmp_path / "a.json", tasks)])
+    assert images.table["file_name"].tolist() == ["a.jpg", "b.jpg"]
+    assert images.table["title"].tolist() == ["Two pages"] * 2
+    assert "not read of a.json: pages (2)" in images.findings.notes

@@ -316,6 +316,8 @@ def test_overrides_win_over_the_file(tmp_path):
         (["--stage3.patch_size", "0"], "stage3.patch_size is 0"),
         (["--stage2.pair_ratio", "0"], "stage2.pair_ratio is 0.0: it must lie above 0"),
         (["--stage2.pair_ratio", "1.1"], "stage2.pair_ratio is 1.1"),
+        (["--stage2.min_similarity", "-2"], "stage2.min_similarity is -2.0: it must lie between -1 and 1"),
+        (["--stage2.max_image_similarity", "98"], "stage2.max_image_similarity is 98.0: it must lie between -1 and 1"),
         (["--stage2.neighbors", "0"], "stage2.neighbors is 0"),
         (["--stage2.batch_size", "0"], "stage2.batch_size is 0"),
         (["--stage2.shard_images", "0"], "stage2.shard_images is 0"),

@@ -22,6 +22,18 @@ def test_stage_2_refuses_another_encoder(unfinished, tiny):
         stage2.run(run, tiny)
 
 
+def test_a_disk_that_is_full_when_a_foreign_encoder_is_looked_at(unfinished, changed, monkeypatch):
+    """It is saved to tell whether it is the one that was mined with; the temporary folder may be a small disk."""
+
+    def full_disk(self, path, **kwargs):
+        raise OSError(28, "No space left on device", str(path))
+
+    run = unfinished("stage2")
+    monkeypatch.setattr(Encoder, "save", full_disk)
+    with pytest.raises(OrlError, match="encoder could not be written, the disk is full"):
+        stage2.run(run, changed("stage2", encoder="embedded"))
+
+
 def test_mined_tables(finished, images, tiny):
     ids = images.table["image_id"].tolist()
     neighbors, proposals, regions, pairs = (
