@@ -446,5 +446,5 @@ def _labelme(shape: dict[str, Any]) -> dict[str, Any]:
         if kind == "rectangle":
             return {"bbox": [left, top, right - left, bottom - top]}
         box = [left, top, right - left + 1, bottom - top + 1]  # the last point is in the mask
-        return {"bbox": box, "segmentation": BoxMask(box, functools.partial(png_mask, shape.get("mask")))}
+        return {"bbox": box, "segmentation": BoxMask(box, functools.partial(png_mask, str(shape.get("mask"))))}
     return {}
