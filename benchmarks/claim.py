@@ -72,6 +72,7 @@ ARMS = {
     "full": Arm("stage 3"),
     "again": Arm("stage 3 again, trained with another seed", reseed=1000),
     "oracle": Arm("stage 3, oracle pairs", pairs="oracle"),
+    "oracle-whole": Arm("oracle pairs of whole objects alone", pairs="oracle, whole"),
     "passes": Arm("stage 1 for three times the epochs", networks="BYOL", losses=("image",), times=3),
     "intra": Arm("image and intra losses", losses=("image", "intra")),
     "inter": Arm("image and inter losses", losses=("image", "inter")),
@@ -230,6 +231,7 @@ class Seed:
         ways: dict[str, Callable[[], pd.DataFrame]] = {
             "stage1": lambda: mined,
             "oracle": oracle,
+            "oracle, whole": partial(oracle, whole=True),
             "anywhere": lambda: blind(mined, anywhere=True),
             "blind": lambda: blind(mined, anywhere=False),
             "embedded": embedded,
@@ -251,13 +253,17 @@ class Seed:
         return pd.read_parquet(file)
 
     def purity(self, images: ImageSet, regions: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
-        """Whether pairs join objects, objects of one category, and the same thing twice where that is known."""
+        """Whether pairs join objects, of one category, whole ones, and the same thing twice where that is known."""
         on = diagnostics.on_object(regions, images.objects)
         found = diagnostics.pair_purity(pairs, regions, on, images.objects)
         facts: dict[str, Any] = {}
         if things := claim_data.instances(self.data.train):
             same = images.objects.assign(category=images.objects["object_id"].map(things))
             facts["same_thing"] = diagnostics.pair_purity(pairs, regions, on, same).purity.value
+        whole = diagnostics.on_object(regions, images.objects, whole=True)
+        of_whole = diagnostics.pair_purity(pairs, regions, whole.where(whole == on, -1), images.objects)
+        of_one = of_whole.object_pairs * of_whole.purity.value if of_whole.object_pairs else 0.0
+        facts["whole_objects"] = of_one / found.object_pairs if found.object_pairs else 0.0
         return facts | {
             "pairs": len(pairs),
             "object_pairs": found.objects.value,

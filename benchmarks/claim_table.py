@@ -24,7 +24,9 @@ BY_SEED = ("probe/known", "probe/new", "knn/known", "knn/new", "scene_map/known"
 STAGE3 = ("full", "again")
 """Arms that differ by the training seed alone."""
 COMPARED = (
+    (("oracle-whole",), ("oracle",)),
     (("embedded",), ("oracle",)),
+    (("embedded",), ("oracle-whole",)),
     (("embedded",), ("embedded-oracle",)),
     (("embedded",), ("passes",)),
     (("second-round",), ("full",)),
@@ -206,17 +208,22 @@ def _complete(results: Results, key: str) -> dict[str, list[float]]:
 
 def _pairs(results: Results, titles: Mapping[str, str]) -> str:
     """How many pairs the arms had, and how often these join one category."""
-    heads = ("of two objects", "of these, of one category", "chance", "times chance", "of these, of one thing")
-    rows: list[list[object]] = [["pairs", "pairs", *heads]]
+    heads = ("of two objects", "of these, of one category", "chance", "times chance")
+    parts = ("of those of one category, of one thing", "of those of one category, of whole objects")
+    rows: list[list[object]] = [["pairs", "pairs", *heads, *parts]]
     for arm, of in results.items():
         if not all("purity" in one for one in of.values()):
             continue
         names = ("pairs", "object_pairs", "purity", "purity_chance")
         mean = {name: np.mean([one[name] for one in of.values()]) for name in names}
         shares = (f"{100 * mean[name]:.1f} %" for name in names[1:])
-        same = [one["same_thing"] / one["purity"] for one in of.values() if "same_thing" in one]
-        times, things = f"{mean['purity'] / mean['purity_chance']:.1f}", f"{100 * np.mean(same):.1f} %" if same else ""
-        rows.append([titles[arm], f"{mean['pairs']:,.0f}", *shares, times, things])
+        of_one = {
+            name: [one[name] / one["purity"] for one in of.values() if name in one]
+            for name in ("same_thing", "whole_objects")
+        }
+        times = f"{mean['purity'] / mean['purity_chance']:.1f}"
+        shown = (f"{100 * np.mean(each):.1f} %" if each else "" for each in of_one.values())
+        rows.append([titles[arm], f"{mean['pairs']:,.0f}", *shares, times, *shown])
     return report.markdown_table(rows) if len(rows) > 1 else ""
 
 

@@ -117,7 +117,12 @@ def test_pairs_of_one_thing_are_told_from_those_of_one_category(claim, tmp_path)
     seed = object.__new__(module.Seed)
     seed.data = claim["claim_data"].Data(path, None, {})
     facts = seed.purity(images, regions, pairs)
-    assert (facts["object_pairs"], facts["purity"], facts["same_thing"]) == (1, 0.75, 0.25)
+    counted = ("object_pairs", "purity", "same_thing", "whole_objects")
+    assert [facts[name] for name in counted] == [1, 0.75, 0.25, 0.75]
+    assert pairs["query_region"].iloc[1] == pairs["query_region"].iloc[2]
+    narrow = regions["region_id"] == pairs["query_region"].iloc[1]  # a third of the thing that two others are paired to
+    parts = regions.assign(w=regions["w"].mask(narrow, regions["w"] // 3))
+    assert [seed.purity(images, parts, pairs)[name] for name in counted] == [1, 0.75, 0.25, 0.25]
 
 
 def test_whole_views_are_stage_3_without_boxes_and_pairs(claim, sources):
@@ -197,7 +202,7 @@ def results(folder, arms, tests=("known", "new")):
             if arm != "stage1":
                 facts |= {"pairs": 100, "object_pairs": 0.5, "purity": 0.3, "purity_chance": 0.05}
             if arm == "full":
-                facts["same_thing"] = 0.12
+                facts |= {"same_thing": 0.12, "whole_objects": 0.03}
             file.with_suffix(".json").write_text(json.dumps(facts))
 
 
@@ -219,8 +224,8 @@ def test_the_table_has_gains_over_stage_3_seeds_and_what_is_missing(claim, tmp_p
     assert more.split(" | ")[1] == f"+12.5, {12.5 - half:+.1f} to {12.5 + half:+.1f}"
     assert f"one arm with one seed* | {100 / 16 * 2**0.5:.1f} |" in written[-1]
     assert "| stage 3 | 1 2 | 68.8 ± 8.8 (" in written[-1]
-    assert "| stage 3 | 100 | 50.0 % | 30.0 % | 5.0 % | 6.0 | 40.0 % |" in lines  # 12 of 30 % are of one thing
-    assert "| without inter | 100 | 50.0 % | 30.0 % | 5.0 % | 6.0 |  |" in lines  # from before that was counted
+    assert "| stage 3 | 100 | 50.0 % | 30.0 % | 5.0 % | 6.0 | 40.0 % | 10.0 % |" in lines  # of 30 %, 12 and 3
+    assert "| without inter | 100 | 50.0 % | 30.0 % | 5.0 % | 6.0 |  |  |" in lines  # from before that was counted
     assert "Not run: oracle pairs." in written[-1]
     assert "6.0 core hours" in written[-1]
     assert "do not compare" not in written[-1]

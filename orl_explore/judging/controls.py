@@ -117,6 +117,7 @@ def oracle_pairs(
     *,
     per_image: int = 10,
     queries: NDArray[np.int64] | None = None,
+    whole: bool = False,
     seed: int,
 ) -> pd.DataFrame:
     """Pairs of one category, by the labels: boxes on objects, each with one on an object of the same kind elsewhere.
@@ -129,6 +130,7 @@ def oracle_pairs(
         per_image: boxes of an image that are paired, at most; drawn among those that are on an object.
         queries: region ids of the boxes that are paired, in place of `per_image`, each as often as it is named; those
             that are on no object are left out.
+        whole: only boxes whose IoU with their object is at least `ON_IOU`; else also those that show a part of it.
         seed: decides them.
 
     Returns:
@@ -141,7 +143,7 @@ def oracle_pairs(
     _require_labels(images)
     rng = np.random.default_rng([seed, 22])
     categories = images.objects.set_index("object_id")["category"]
-    found = on_object(regions, images.objects).to_numpy()
+    found = on_object(regions, images.objects, whole=whole).to_numpy()
     on = regions[found >= 0].assign(category=categories[found[found >= 0]].to_numpy())
     of = {
         str(name): (rows["region_id"].to_numpy(), rows["image_id"].to_numpy()) for name, rows in on.groupby("category")

@@ -257,7 +257,7 @@ def funnel(
 # ---- pairs (stage 2, step 5) ----------------------------------------------------------------------------------------
 
 
-def on_object(regions: pd.DataFrame, objects: pd.DataFrame) -> pd.Series:
+def on_object(regions: pd.DataFrame, objects: pd.DataFrame, *, whole: bool = False) -> pd.Series:
     """Find the object that each region is on.
 
     A region is on an object when its IoU with the object's box is at least `ON_IOU`, or when at least `ON_SHARE` of its
@@ -268,6 +268,7 @@ def on_object(regions: pd.DataFrame, objects: pd.DataFrame) -> pd.Series:
     Args:
         regions: columns region_id, image_id, x, y, w, h (whole pixels).
         objects: columns object_id, image_id, x, y, w, h.
+        whole: parts of an object do not count, the IoU alone does.
 
     Returns:
         int64 object_id, or -1 on no annotated object; index region_id, in the order of `regions`.
@@ -282,6 +283,8 @@ def on_object(regions: pd.DataFrame, objects: pd.DataFrame) -> pd.Series:
         candidates = objects_of[image_id]
         boxes, targets = region_boxes[rows], object_boxes[candidates]
         share, overlap = _share_of_area(boxes, targets), iou(boxes, targets)  # (R, O)
+        if whole:
+            share = overlap
         on = (overlap >= ON_IOU) | (share >= ON_SHARE)
         best = np.where(on, share + 1e-6 * overlap, -1).argmax(axis=1)  # the small term only breaks ties
         found[rows] = np.where(on.any(axis=1), object_ids[candidates[best]], -1)

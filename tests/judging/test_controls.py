@@ -60,6 +60,16 @@ def test_so_many_boxes_of_an_image_are_paired_at_most():
     assert found["query_region"].is_unique
 
 
+def test_pairs_of_whole_objects_alone():
+    """Boxes 0, 2 and 4 are the key's, 1, 3 and 5 a corner of it, which is on it, but no whole one."""
+    images = image_set([(image_id, *KEY, "key") for image_id in IDS])
+    regions = regions_of([(image_id, 50, 50, side, side) for image_id in IDS for side in (30, 10)])
+    parts, whole = (oracle_pairs(images, regions, whole=whole, seed=0) for whole in (False, True))
+    assert set(parts["query_region"]) == set(range(6))
+    assert set(whole["query_region"]) == {0, 2, 4}
+    assert set(whole["key_region"]) <= {0, 2, 4}
+
+
 def test_named_boxes_are_paired_as_often_as_they_are_named():
     images = image_set([(image_id, *KEY, "key") for image_id in IDS])
     regions = regions_of([(image_id, 50, 50, 30 - less, 30) for image_id in IDS for less in range(3)] + [(5, *FAR)])

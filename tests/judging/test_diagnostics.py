@@ -192,6 +192,27 @@ def test_of_several_objects_the_one_with_the_largest_share(box, expected, why):
         assert diagnostics.on_object(regions, objects.iloc[order]).loc[0] == expected, why
 
 
+@pytest.mark.parametrize(
+    ("box", "whole", "expected", "why"),
+    [
+        ((0, 0, 4, 4), False, 2, "a corner of both, of which it is most of 2"),
+        ((0, 0, 4, 4), True, -1, "a corner: IoU 16/100"),
+        ((0, 0, 10, 6), True, 2, "IoU 60/100 with 2, 60/400 with 1"),
+        ((0, 0, 10, 5), True, 2, "IoU 50/100 is enough"),
+        ((0, 0, 10, 4), True, -1, "IoU 40/100"),
+        ((0, 0, 14, 10), True, 2, "IoU 100/140 with 2; that all of it is in 1 does not count"),
+        ((0, 0, 20, 11), True, 1, "IoU 220/400 with 1, 100/220 with 2"),
+    ],
+)
+def test_on_a_whole_object(box, whole, expected, why):
+    objects = pd.DataFrame(
+        [(1, 7, 0, 0, 20, 20, "table"), (2, 7, 0, 0, 10, 10, "cup")],
+        columns=["object_id", "image_id", *BOX, "category"],
+    )
+    regions = boxes_table([(0, 7, *box)], names=("region_id", "image_id"))
+    assert diagnostics.on_object(regions, objects, whole=whole).loc[0] == expected, why
+
+
 # ---- pairs ---------------------------------------------------------------------------------------------------------
 
 
