@@ -42,12 +42,12 @@ class BoxMask:
             in_x, in_y = (1.0, 1.0) if scale is None else (size[0] / scale, size[1] / scale)
             columns, of_columns = _along(x * in_x, w * in_x, size[0], pixels.shape[1])
             rows, of_rows = _along(y * in_y, h * in_y, size[1], pixels.shape[0])
-            whole = np.zeros((size[1], size[0]), np.uint8)
-            whole[np.ix_(rows, columns)] = pixels[np.ix_(of_rows, of_columns)]
+            part = np.zeros((size[1], len(columns)), np.uint8)  # of the picture: the columns that the box covers
+            part[rows] = pixels[np.ix_(of_rows, of_columns)]
         except Exception:  # whatever strange content makes Python or C code raise: the mask is invalid
             return None
-        changes = np.flatnonzero(np.diff(np.r_[0, whole.T.reshape(-1), 0]))
-        return {"size": [size[1], size[0]], "counts": np.diff(np.r_[0, changes, whole.size]).tolist()}
+        changes = np.flatnonzero(np.diff(np.r_[0, part.T.reshape(-1), 0])) + size[1] * int(columns[:1].sum())
+        return {"size": [size[1], size[0]], "counts": np.diff(np.r_[0, changes, size[0] * size[1]]).tolist()}
 
 
 def _along(start: float, length: float, side: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
