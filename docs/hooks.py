@@ -4,7 +4,9 @@ here; a notebook and a Python module are pages; formulas are MathML, which brows
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import nbformat
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 from nbconvert import MarkdownExporter
+
+from training.cli.command import main, manual
 
 ROOT = Path(__file__).parent.parent
 OTHERS = ("docs/*.md", "docs/*.css", "docs/images/*", "CONTRIBUTING.md", "LICENSE")
@@ -41,6 +45,17 @@ def on_files(files: Files, config: Any) -> Files:
         for file in _files(path, config):
             files.append(file)
     return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Let the page of the commands end with what each says of itself, and with every setting."""
+    if page.file.src_uri != "docs/commands.md":
+        return markdown
+    settings = io.StringIO()
+    with contextlib.redirect_stdout(settings):
+        main(["config"])
+    parts = {**{name: text for name, text in manual().items() if name != "orl"}, "Settings": settings.getvalue()}
+    return "\n".join([markdown, *(f"## {name}\n\n```text\n{text}```\n" for name, text in parts.items())])
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from plotly import graph_objects as go
 
 from orl_explore.ui.shell import PAGES
+from training.cli.command import manual
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -106,6 +107,12 @@ def test_every_page_of_the_dashboard_is_in_the_guide(page):
     assert Image.open(DOCS / picture).size == (1280, 800)
 
 
+def test_the_page_of_commands_has_each():
+    tables = re.findall(r"^\| .*", (DOCS / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = re.findall(r"`orl ([a-z0-9-]+)`", "".join(tables))
+    assert sorted(named) == sorted(name.removeprefix("orl ") for name in manual() if name != "orl")
+
+
 @pytest.mark.parametrize("table", ["seed by seed", "more than stage 3"])
 def test_the_tables_of_the_claim_are_those_that_were_measured(table):
     found = [
@@ -175,6 +182,9 @@ def test_the_site_builds_without_a_warning_and_has_every_page(site):
     # Home is docs/index.md, and a link to a notebook's source file leads to its page.
     assert 'href="notebooks/01_quickstart.html"' in (site / "index.html").read_text()
     assert "match_regions" in (site / "orl_explore" / "pairs.html").read_text()
+    commands = (site / "commands.html").read_text()
+    assert [name for name in manual() if f'id="{name.replace(" ", "-")}"' not in commands] == ["orl"]
+    assert "stage1.epochs" in commands.partition('id="settings"')[2]
 
 
 @pytest.mark.slow

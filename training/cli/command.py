@@ -124,6 +124,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
+def manual() -> dict[str, str]:
+    """What `--help` prints, by what is typed before it: `orl`, and `orl COMMAND` of each command."""
+    parser, commands = _parser()
+    return {"orl": parser.format_help(), **{f"orl {name}": each.format_help() for name, each in commands.items()}}
+
+
 @contextlib.contextmanager
 def _terminated() -> Iterator[None]:
     """End in order on SIGTERM, as jobs get it before their machine is taken away; training does so by itself."""
