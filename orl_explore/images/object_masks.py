@@ -7,6 +7,7 @@ import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -60,7 +61,19 @@ def _along(start: float, length: float, side: int, count: int) -> tuple[NDArray[
 
 def png_mask(text: str) -> NDArray[Any]:
     """A mask that is a PNG in base64, as LabelMe has it; (h, w)."""
-    with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as picture:
+    return _png(io.BytesIO(base64.b64decode(text)))
+
+
+def file_mask(folder: Path, name: str) -> NDArray[Any]:
+    """A mask that is a PNG file below the folder of an export, as FiftyOne has it; (h, w)."""
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise ValueError("outside the export")
+    return _png(file)
+
+
+def _png(file: Path | io.BytesIO) -> NDArray[Any]:
+    with Image.open(file, formats=["PNG"]) as picture:
         if picture.width * picture.height > MOST_BYTES:
             raise ValueError("larger than a mask can be")
         return np.asarray(picture if picture.mode in ("1", "L", "P", "I", "I;16") else picture.convert("L"))

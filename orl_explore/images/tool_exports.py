@@ -20,7 +20,7 @@ from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_keys, unread_note
 from orl_explore.images.label_studio import ellipse_box, is_task, rotated, task_entry
 from orl_explore.images.locating import candidate_folders, locate
-from orl_explore.images.object_masks import BoxMask, numpy_mask, run_mask
+from orl_explore.images.object_masks import BoxMask, file_mask, numpy_mask, run_mask
 from orl_explore.images.via import via_entries, via_pictures
 
 
@@ -154,7 +154,7 @@ def _fiftyone_labels(path: Path, root: Path | None, content: dict[str, Any]) -> 
         if isinstance(labels, list):
             entry.unread += [f"{key} of an object" for key in unread_keys(labels, FIFTYONE_KEYS)]
             for number, label in enumerate(labels):
-                item = _fiftyone_detection(label, f"labels[{name!r}][{number}] of {path.name}")
+                item = _fiftyone_detection(label, path.parent, f"labels[{name!r}][{number}] of {path.name}")
                 category = whole(item.get("category_id"))
                 if category is not None and 0 <= category < len(classes):
                     item["category_id"] = str(classes[category])
@@ -213,18 +213,19 @@ def _fiftyone_samples(path: Path, samples: list[Any], label_field: str) -> list[
             raise OrlError(f"{path}: samples[{number}] has no filepath: is it the samples.json of a FiftyOne data set?")
         entry = Entry(sample["filepath"])
         for name, value in sample.items():
-            _fiftyone_field(entry, name, value, name == label_field, f"samples[{number}].{name}[{{}}] of {path.name}")
+            where = f"samples[{number}].{name}[{{}}] of {path.name}"
+            _fiftyone_field(entry, name, value, name == label_field, path.parent, where)
         entries.append(entry)
     return entries
 
 
-def _fiftyone_field(entry: Entry, name: str, value: Any, chosen: bool, where: str) -> None:
+def _fiftyone_field(entry: Entry, name: str, value: Any, chosen: bool, folder: Path, where: str) -> None:
     """Take a field of a sample: things with boxes where it is the chosen one, keypoints as left out, else labels."""
     if name in FIFTYONES_OWN or name.startswith("_"):
         return
     kind, things = _things(value)
     if kind in ("detections", "polylines") and chosen:
-        entry.items += [_fiftyone_detection(thing, where.format(place)) for place, thing in enumerate(things)]
+        entry.items += [_fiftyone_detection(thing, folder, where.format(place)) for place, thing in enumerate(things)]
         entry.unread += [f"{key} of {name}" for key in unread_keys(things, FIFTYONE_KEYS)]
     elif kind == "keypoints":
         entry.items += [Annotation({}, where.format(place), POINTS) for place in range(len(things))]
@@ -264,14 +265,14 @@ def _things(value: Any) -> tuple[str | None, list[Any]]:
     return ("labels", found[:1]) if found else (None, [])
 
 
-def _fiftyone_detection(thing: Any, where: str) -> Annotation:
+def _fiftyone_detection(thing: Any, folder: Path, where: str) -> Annotation:
     if not isinstance(thing, dict):
         return Annotation({}, where, "that are no objects of JSON")
     item = Annotation({"category_id": thing.get("label"), "bbox": thing.get("bounding_box")}, where)
     if mask := thing.get("mask"):
         item["segmentation"] = BoxMask(thing.get("bounding_box"), partial(numpy_mask, mask))
-    elif thing.get("mask_path"):
-        item["segmentation"] = str(thing["mask_path"])  # which is none of COCO's: it is counted
+    elif name := thing.get("mask_path"):
+        item["segmentation"] = BoxMask(thing.get("bounding_box"), partial(file_mask, folder, name))
     if isinstance(thing.get("points"), list):  # a polyline
         item["segmentation"] = [
             [number for pair in line for number in pair] for line in thing["points"] if _pairs(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 import zlib
 
 import numpy as np
@@ -195,21 +196,33 @@ NOT_READ = {"with a mask that is not understood: the box alone is used": 2}
         ("labels", {**FIFTYONE, "mask": as_numpy(CORNER)}, {}),
         ("samples", {**FIFTYONE, "mask": {"$binary": {"base64": as_numpy(CORNER)}}}, {}),
         ("samples", {**FIFTYONE, "mask": {"$binary": {"base64": "AAAA"}}}, NOT_READ),
-        ("samples", {**FIFTYONE, "mask_path": "../mask.png"}, NOT_READ),
+        ("samples", {**FIFTYONE, "mask_path": "fields/mask.png"}, {}),
+        ("labels", {**FIFTYONE, "mask_path": "fields/mask.png"}, {}),
+        ("samples", {**FIFTYONE, "mask_path": "fields/gone.png"}, NOT_READ),
+        ("samples", {**FIFTYONE, "mask_path": "a.jpg"}, NOT_READ),  # a picture, and no mask
+        ("samples", {**FIFTYONE, "mask_path": "../outside.png"}, NOT_READ),
+        ("samples", {**FIFTYONE, "mask_path": "fields/link.png"}, NOT_READ),  # leads outside
+        ("samples", {**FIFTYONE, "mask_path": ["fields/mask.png"]}, NOT_READ),
     ],
 )
 def test_masks_of_labelme_and_fiftyone(tmp_path, tool, thing, changed):
     """They are 3 x 2 pixels at (24, 16); one that cannot be read is counted, and its object keeps the box."""
-    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    path = tmp_path
+    (tmp_path / "outside.png").write_bytes(base64.b64decode(as_png(CORNER)))
+    folder = tmp_path / "export"
+    pictures(folder / "a.jpg", folder / "b.jpg")
+    (folder / "fields").mkdir()
+    (folder / "fields" / "mask.png").write_bytes(base64.b64decode(as_png(CORNER)))
+    (folder / "fields" / "link.png").symlink_to(tmp_path / "outside.png")
+    path = folder
     if tool == "labelme":
+        shutil.rmtree(folder / "fields")  # else they are pictures of the folder
         for name in "ab":
-            write(tmp_path / f"{name}.json", {"shapes": [thing], "imageWidth": 96, "imageHeight": 64})
+            write(folder / f"{name}.json", {"shapes": [thing], "imageWidth": 96, "imageHeight": 64})
     elif tool == "labels":
-        path = write(tmp_path / "labels.json", {"classes": ["cup"], "labels": {"a": [thing], "b": [thing]}})
+        path = write(folder / "labels.json", {"classes": ["cup"], "labels": {"a": [thing], "b": [thing]}})
     else:
         samples = [{"filepath": f"{name}.jpg", "it": {"detections": [thing]}} for name in "ab"]
-        path = write(tmp_path / "samples.json", {"samples": samples})
+        path = write(folder / "samples.json", {"samples": samples})
     images = open_images([path])
     assert images.objects[["x", "y", "w", "h"]].to_numpy().tolist() == [[24, 16, 3, 2]] * 2
     assert {one.what: one.count for one in images.findings.changed} == changed
