@@ -28,6 +28,7 @@ BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND, CANCELED, PREDICTED, POINTS, UNRE
 """Reasons that say nothing against the file."""
 
 NO_BOX: Final = "without a box of four numbers"
+NO_MASK: Final = "without a box, and with a mask that is empty or not understood"
 FLAT: Final = "with a box of no width or height"
 OUTSIDE: Final = "with a box outside its image"
 
@@ -281,7 +282,8 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             x, y, w, h = mask.toBbox({"size": [height, width], "counts": counts.encode("ascii")}).tolist()
             clipped, beyond = (x, y, w, h), False
         if clipped is None:
-            left_out.add(reason, where(place, item))
+            packed = isinstance(item.get("segmentation"), BoxMask)
+            left_out.add(NO_MASK if packed and reason == NO_BOX else reason, where(place, item))
             continue
         if listings is not None:
             same = (final, clipped, name)

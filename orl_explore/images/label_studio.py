@@ -6,13 +6,15 @@ import contextlib
 import math
 import urllib.parse
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from orl_explore.images.annotations import CANCELED, POINTS, PREDICTED, SECOND, UNREAD
+from orl_explore.images.annotations import CANCELED, POINTS, PREDICTED, SECOND
 from orl_explore.images.image_source import Annotation, Entry, whole
 from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.label_columns import unread_keys
+from orl_explore.images.object_masks import BoxMask, brush_mask
 
 BOOKKEEPING: Final = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 """Fields of a JSON-MIN task that say nothing about what it shows."""
@@ -159,14 +161,14 @@ def _region(entry: Entry, value: dict[str, Any], name: str, where: str, reason: 
 
 def _without_box(value: dict[str, Any]) -> str | None:
     """Why a region of this kind has no box here; None: it should have one."""
-    if "rle" in value:
-        return UNREAD
     point = "x" in value and not {"height", "radiusX", "points"} & value.keys()
     return POINTS if point or "vertices" in value else None
 
 
 def _shape(value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """Box or polygon of a region, in percent."""
+    """Box, polygon or mask of a region, in percent."""
+    if "rle" in value:
+        return {"segmentation": BoxMask([0, 0, 100, 100], partial(brush_mask, value["rle"], *size))}
     if isinstance(value.get("points"), list):
         return {"segmentation": [[float(number) for pair in value["points"] for number in pair]]}
     if "radiusX" in value:

@@ -87,6 +87,43 @@ def numpy_mask(text: Any) -> NDArray[Any]:
     return np.load(io.BytesIO(unpacked), allow_pickle=False)
 
 
+def brush_mask(packed: list[int], width: int, height: int) -> NDArray[np.uint8]:
+    """A mask as Label Studio packs what is painted, of which the opacity counts; (h, w).
+
+    Bytes of RGBA pixels, row by row, in blocks: a bit that says whether one value repeats; two bits that choose one of
+    four lengths; in so many bits the number of values less one; then the value, or the values. Before them stand the
+    number of all values (32 bits), the bits of a value less one (5), and the four lengths less one (4 each).
+    """
+    data = bytes(packed)
+    place = 0
+
+    def read(bits: int) -> int:
+        nonlocal place
+        start, place = place, place + bits
+        if place > 8 * len(data):
+            raise ValueError("ends too early")
+        number = int.from_bytes(data[start // 8 : -(-place // 8)], "big")
+        return number >> (-place % 8) & ((1 << bits) - 1)
+
+    count, bits = read(32), read(5) + 1
+    lengths = [read(4) + 1 for _ in range(4)]
+    if bits != 8 or count != 4 * width * height or count > MOST_BYTES:
+        raise ValueError("no RGBA picture of this size")
+    values = np.zeros(count, np.uint8)
+    done = 0
+    while done < count:
+        repeats = read(1)
+        end = done + read(lengths[read(2)]) + 1
+        if end > count:
+            raise ValueError("more values than there are")
+        if repeats:
+            values[done:end] = read(8)
+        else:
+            values[done:end] = np.frombuffer(read(8 * (end - done)).to_bytes(end - done, "big"), np.uint8)
+        done = end
+    return values.reshape(height, width, 4)[..., 3]
+
+
 def run_mask(runs: list[int], width: int, height: int) -> NDArray[np.bool_]:
     """A mask in runs of pixels that are not, and are, the object, row by row, as CVAT has it; (h, w)."""
     if min(runs) < 0 or sum(runs) > width * height or width * height > MOST_BYTES:

@@ -52,3 +52,18 @@ def add_up(images: ImageSet) -> None:
     findings = images.findings
     assert findings.used == len(images.objects)
     assert findings.given == findings.used + sum(one.count for one in findings.left_out)
+
+
+def as_brush(pixels: np.ndarray, lengths: tuple[int, ...] = (3, 4, 8, 16), *, literal: bool = False) -> list[int]:
+    """As Label Studio packs what is painted: RGBA bytes in blocks, each with the shortest length that takes it."""
+    values = (pixels.astype(np.uint8) * 255).repeat(4).tolist()
+    bits = f"{len(values):032b}{7:05b}" + "".join(f"{length - 1:04b}" for length in lengths)
+    while values:
+        run = next((n for n, value in enumerate(values) if value != values[0]), len(values))
+        run = min(run if not literal else len(values), 1 << lengths[-1])
+        size = next(n for n, length in enumerate(lengths) if run <= 1 << length)
+        bits += f"{not literal:b}{size:02b}{run - 1:0{lengths[size]}b}"
+        bits += "".join(f"{value:08b}" for value in (values[:run] if literal else values[:1]))
+        values = values[run:]
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]

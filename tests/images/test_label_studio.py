@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export_files import BOXES, add_up, pictures, write
+from export_files import BOXES, add_up, as_brush, pictures, write
+from orl_explore.images.object_masks import from_rle
 from orl_explore.images.opening import open_images
 
 SIDES = {"x": 25, "y": 25, "width": 50, "height": 50}
 POINTS = "that are points or lines, which have no box"
-UNREAD = "of a kind that is not read"
+NO_MASK = "without a box, and with a mask that is empty or not understood"
 
 
 def open_results(folder, *results, data=None, **more):
@@ -27,7 +28,8 @@ def open_results(folder, *results, data=None, **more):
 @pytest.mark.parametrize(
     ("value", "left_out"),
     [
-        ({"rle": [1, 2], "brushlabels": ["a"]}, UNREAD),
+        ({"rle": [1, 2], "brushlabels": ["a"]}, NO_MASK),
+        ({"rle": "no list", "brushlabels": ["a"]}, NO_MASK),
         ({"x": 3, "y": 4, "width": 1, "keypointlabels": ["a"]}, POINTS),
         ({"vertices": [{"x": 1, "y": 2}], "vectorlabels": ["a"]}, POINTS),
         ({"x": 3, "y": "?", "width": 1, "height": 2, "rectanglelabels": ["a"]}, "without a box of four numbers"),
@@ -120,3 +122,14 @@ def test_of_several_pictures_of_a_task_the_first_is_taken(tmp_path):
     assert images.table["file_name"].tolist() == ["a.jpg", "b.jpg"]
     assert images.table["title"].tolist() == ["Two pages"] * 2
     assert "not read of a.json: pages (2)" in images.findings.notes
+
+
+def test_what_is_painted_becomes_an_object_with_the_box_of_its_mask(tmp_path):
+    painted = np.zeros((64, 96), bool)
+    painted[10:30, 40:45] = True
+    size = {"original_width": 96, "original_height": 64}
+    value = {"format": "rle", "rle": as_brush(painted), "brushlabels": ["a"]}
+    images = open_results(tmp_path, {"value": value, **size, "type": "brushlabels"})
+    assert images.objects[BOXES].to_numpy().tolist() == [[40, 10, 5, 20]] * 2
+    np.testing.assert_array_equal(from_rle(images.objects["segmentation"][0], (96, 64)), painted)
+    assert [one.what for one in images.findings.changed] == ["with a mask alone: its box is used"]

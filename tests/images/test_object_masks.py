@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from export_files import add_up, pictures, write
+from export_files import add_up, as_brush, pictures, write
 from image_files import write_coco
-from orl_explore.images.object_masks import BoxMask, _runs, from_rle, numpy_mask, png_mask, run_mask
+from orl_explore.images.object_masks import BoxMask, _runs, brush_mask, from_rle, numpy_mask, png_mask, run_mask
 from orl_explore.images.opening import open_images
 
 BOX = {"image_id": 3, "category_id": 1}
@@ -108,6 +108,33 @@ def as_numpy(pixels: np.ndarray, *, pickled: bool = False) -> str:
     return base64.b64encode(zlib.compress(file.getvalue())).decode()
 
 
+@given(
+    seed=st.integers(0, 99),
+    width=st.integers(1, 20),
+    height=st.integers(1, 20),
+    share=st.sampled_from([0, 0.1, 0.5, 1]),
+)
+def test_what_is_painted_in_label_studio(seed, width, height, share):
+    painted = np.random.default_rng(seed).random((height, width)) < share
+    for literal in (False, True):
+        for lengths in ((3, 4, 8, 16), (1, 2, 3, 4)):
+            packed = as_brush(painted, lengths, literal=literal)
+            np.testing.assert_array_equal(brush_mask(packed, width, height) != 0, painted)
+            for cut in (packed[:-2], packed[:6], []):
+                with pytest.raises(ValueError, match="ends too early"):
+                    brush_mask(cut, width, height)
+    with pytest.raises(ValueError, match="of this size"):
+        brush_mask(packed, width + 1, height)
+
+
+def test_the_opacity_of_what_is_painted_counts():
+    """By hand: one pixel, 4 values of 8 bits, all lengths 1 bit; twice 7, which is no opacity, then 9 and 200."""
+    bits = f"{4:032b}{7:05b}{0:016b}" + f"1001{7:08b}" + f"0001{9:08b}{200:08b}"
+    bits += "0" * (-len(bits) % 8)
+    packed = [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]
+    assert brush_mask(packed, 1, 1).tolist() == [[200]]
+
+
 @pytest.mark.parametrize(
     ("unpack", "given", "expected"),
     [
@@ -117,6 +144,7 @@ def as_numpy(pixels: np.ndarray, *, pickled: bool = False) -> str:
         (numpy_mask, as_numpy(CORNER * 255), CORNER),
         (numpy_mask, {"$binary": as_numpy(CORNER)}, CORNER),
         (numpy_mask, {"$binary": {"base64": as_numpy(CORNER), "subType": "00"}}, CORNER),
+        (lambda packed: brush_mask(packed, 3, 2), as_brush(CORNER), CORNER),
         (lambda runs: run_mask(runs, 3, 2), [0, 2, 1, 1, 2], CORNER),
         (lambda runs: run_mask(runs, 3, 2), [0, 2, 1, 1], CORNER),  # the rest is none of it
     ],
