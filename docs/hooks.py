@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import html
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Let the page of the commands end with what each says of itself, and with every setting."""
     if page.file.src_uri != "docs/commands.md":
         return markdown
+    os.environ["COLUMNS"] = "100"  # of the help, whoever builds the site
     settings = io.StringIO()
     with contextlib.redirect_stdout(settings):
         main(["config"])

@@ -24,11 +24,13 @@ CANCELED: Final = "of an annotator who skipped the picture"
 PREDICTED: Final = "of a prediction, not of a person"
 POINTS: Final = "that are points or lines, which have no box"
 UNREAD: Final = "of a kind that is not read"
-BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND, CANCELED, PREDICTED, POINTS, UNREAD)
+PAGE: Final = "of another picture of the same task"
+NO_MASK: Final = "without a box, and with a mask that is not understood"
+EMPTY: Final = "without a box, and with a mask that has no pixel in the picture"
+BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND, CANCELED, PREDICTED, POINTS, UNREAD, PAGE, NO_MASK, EMPTY)
 """Reasons that say nothing against the file."""
 
 NO_BOX: Final = "without a box of four numbers"
-NO_MASK: Final = "without a box, and with a mask that is empty or not understood"
 FLAT: Final = "with a box of no width or height"
 OUTSIDE: Final = "with a box outside its image"
 
@@ -282,8 +284,9 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             x, y, w, h = mask.toBbox({"size": [height, width], "counts": counts.encode("ascii")}).tolist()
             clipped, beyond = (x, y, w, h), False
         if clipped is None:
-            packed = isinstance(item.get("segmentation"), BoxMask)
-            left_out.add(NO_MASK if packed and reason == NO_BOX else reason, where(place, item))
+            if isinstance(item.get("segmentation"), BoxMask) and reason == NO_BOX:
+                reason = EMPTY if isinstance(segmentation, dict) else NO_MASK
+            left_out.add(reason, where(place, item))
             continue
         if listings is not None:
             same = (final, clipped, name)
@@ -299,8 +302,15 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             changed.add(unnamed, where(place, item))
         if alone:
             changed.add("with a mask alone: its box is used", where(place, item))
-        if counts is None and item.get("segmentation"):
-            changed.add("with a mask that is not understood: the box alone is used", where(place, item))
+        if counts is None and (given := item.get("segmentation")):
+            packed = isinstance(given, BoxMask)
+            if packed and isinstance(segmentation, dict):
+                why = "with a mask that has no pixel in the picture"
+            elif packed and given.in_file:
+                why = "with a mask whose file is not there or not understood"
+            else:
+                why = "with a mask that is not understood"
+            changed.add(f"{why}: the box alone is used", where(place, item))
         if beyond:
             changed.add("with a box that reaches over the border: it is clipped", where(place, item))
         if orientation > 1:

@@ -300,10 +300,17 @@ def _without_backslashes(name: str) -> str:
 
 def _without_url(name: str) -> str:
     if re.match(r"^[a-z][a-z0-9+]*://", name, re.IGNORECASE):
-        parts = urllib.parse.urlsplit(name)
-        name = re.sub(r"^/(?=[A-Za-z]:/)", "", urllib.parse.unquote(parts.path))  # file:///C:/...
+        name = re.sub(r"^/(?=[A-Za-z]:/)", "", urllib.parse.unquote(url_parts(name).path))  # file:///C:/...
         return re.sub(r"^[A-Za-z]:(?=/)", "", name)
     return urllib.parse.unquote(name) if "%" in name else name
+
+
+def url_parts(text: str) -> urllib.parse.SplitResult:
+    """The parts of an address; what is none, as `http://[a`, is a path."""
+    try:
+        return urllib.parse.urlsplit(text)
+    except ValueError:
+        return urllib.parse.SplitResult("", "", text, "", "")
 
 
 def _stem(name: str) -> str:

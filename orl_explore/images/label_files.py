@@ -422,8 +422,9 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
                 if shape.get("label") is not None:
                     item["category_id"] = category = printable(str(shape["label"]))
                     source.categories[category] = category
-                with contextlib.suppress(TypeError, ValueError):  # without a box, it will be counted as such
+                with contextlib.suppress(TypeError, ValueError, OverflowError):  # without a box, it will be counted
                     item.update(_labelme(shape))
+                unsaid += ["mask"] * bool(shape.get("mask") and not item.get("segmentation"))
             source.annotations.append(item)
     if read:
         source.notes.append(f"annotations of {source.path}: LabelMe files of {pictures:,} pictures")
@@ -443,8 +444,7 @@ def _labelme(shape: dict[str, Any]) -> dict[str, Any]:
         return {"bbox": [x - radius, y - radius, 2 * radius, 2 * radius]}
     if kind in ("rectangle", "mask") and len(points) in (2, 4):
         left, right, top, bottom = (each(axis) for axis in zip(*points, strict=True) for each in (min, max))
-        if kind == "rectangle":
-            return {"bbox": [left, top, right - left, bottom - top]}
-        box = [left, top, right - left + 1, bottom - top + 1]  # the last point is in the mask
-        return {"bbox": box, "segmentation": BoxMask(box, functools.partial(png_mask, str(shape.get("mask"))))}
+        last = kind == "mask"  # its last point is in the mask
+        box, mask = [left, top, right - left + last, bottom - top + last], shape.get("mask")
+        return {"bbox": box, "segmentation": BoxMask(box, functools.partial(png_mask, str(mask))) if mask else None}
     return {}

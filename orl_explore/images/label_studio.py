@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import urllib.parse
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from orl_explore.images.annotations import CANCELED, POINTS, PREDICTED, SECOND
+from orl_explore.images.annotations import CANCELED, PAGE, POINTS, PREDICTED, SECOND
+from orl_explore.images.file_names import url_parts
 from orl_explore.images.image_source import Annotation, Entry, whole
 from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.label_columns import unread_keys
@@ -29,7 +31,7 @@ TASK_KEYS: Final = frozenset(
 RESULT_KEYS: Final = frozenset(
     (
         *("id", "value", "type", "from_name", "to_name", "source", "origin", "original_width", "original_height"),
-        *("hidden", "locked", "selected", "readonly"),
+        *("hidden", "locked", "selected", "readonly", "item_index"),
     )
 )
 REGION_KEYS: Final = frozenset(
@@ -52,9 +54,10 @@ def task_entry(path: Path, number: int, task: dict[str, Any]) -> Entry:
     """A picture with its regions and answers; `number`: of the task in the file."""
     data = task["data"] if isinstance(task.get("data"), dict) else task
     texts = [value for value in data.values() if isinstance(value, str)]
-    texts += [one for value in data.values() if isinstance(value, list) for one in value if isinstance(one, str)]
-    address = next((text for text in texts if _is_picture(text)), texts[0] if texts else "")
-    query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
+    pages = [one for value in data.values() if isinstance(value, list) for one in value if isinstance(one, str)]
+    likely = (filter(_is_picture, texts), (text for text in texts if "/" in text), filter(_is_picture, pages), texts)
+    address = next(itertools.chain(*likely), "")
+    query = urllib.parse.parse_qs(url_parts(address).query)
     entry = Entry(query["d"][0] if "d" in query else address.partition("?")[0])
     said = {key: value for key, value in data.items() if value != address and key not in BOOKKEEPING}
     if data is task:  # JSON-MIN: lists and objects are what people have drawn and answered
@@ -92,7 +95,8 @@ def _results(entry: Entry, results: list[Any], task: str, reason: str | None) ->
                 entry.unread.append(f"{name} of a region")
             continue
         facts = {**value, **{key: result.get(key) for key in ("original_width", "original_height")}}
-        _region(entry, facts, name, f"result {place} of {task}", reason)
+        page = whole(result.get("item_index"))  # of the task's pictures, of which the first is read
+        _region(entry, facts, name, f"result {place} of {task}", reason or (PAGE if page else None))
 
 
 def _labels(value: Any) -> Any:
@@ -129,7 +133,7 @@ def _annotators(task: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str | No
 
 
 def _is_picture(text: str) -> bool:
-    return urllib.parse.urlsplit(text).path.lower().endswith(SUFFIXES) or "?d=" in text
+    return url_parts(text).path.lower().endswith(SUFFIXES) or "?d=" in text
 
 
 def _region(entry: Entry, value: dict[str, Any], name: str, where: str, reason: str | None) -> None:
@@ -151,7 +155,7 @@ def _region(entry: Entry, value: dict[str, Any], name: str, where: str, reason: 
         entry.unread += ["second label of a region"] * (len(labels) - 1 if reason is None else 0)
         labels = labels[0]
     item = Annotation({"category_id": labels}, where, reason or _without_box(value))
-    with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
+    with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):  # without a box, it will be counted
         item.update(_shape(value, entry.size or (1, 1)))
     entry.items.append(item)
     if item.left_out is None:
@@ -167,8 +171,8 @@ def _without_box(value: dict[str, Any]) -> str | None:
 
 def _shape(value: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     """Box, polygon or mask of a region, in percent."""
-    if "rle" in value:
-        return {"segmentation": BoxMask([0, 0, 100, 100], partial(brush_mask, value["rle"], *size))}
+    if value.get("rle") or not {"x", "points"} & value.keys():
+        return {"segmentation": BoxMask([0, 0, 100, 100], partial(brush_mask, value.get("rle") or [], *size))}
     if isinstance(value.get("points"), list):
         return {"segmentation": [[float(number) for pair in value["points"] for number in pair]]}
     if "radiusX" in value:

@@ -29,6 +29,8 @@ class BoxMask:
 
     box: Any
     unpack: Callable[[], NDArray[Any]]
+    in_file: bool = False
+    """Whether it is in a file of its own."""
 
     def in_picture(self, size: tuple[int, int], scale: float | None = None) -> dict[str, Any] | None:
         """COCO's runs of the mask in a picture of this width and height; None where it cannot be unpacked.
@@ -53,7 +55,8 @@ class BoxMask:
 
 def _along(start: float, length: float, side: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The pixels of a picture that a box covers along one side of it, and which of its mask's `count` each shows."""
-    first, end = round(start), round(start + length)
+    first = round(start)
+    end = first + count if round(length) == count else round(start + length)
     pixels = np.arange(max(first, 0), max(min(end, side), first, 0))
     shown = (pixels + 0.5 - first) * count / max(end - first, 1)
     return pixels, np.clip(shown, 0, count - 1).astype(np.int64)
@@ -61,14 +64,14 @@ def _along(start: float, length: float, side: int, count: int) -> tuple[NDArray[
 
 def png_mask(text: str) -> NDArray[Any]:
     """A mask that is a PNG in base64, as LabelMe has it; (h, w)."""
-    return _png(io.BytesIO(base64.b64decode(text)))
+    return _png(io.BytesIO(base64.b64decode(text.rpartition(",")[2])))  # a data URI has a comma before it
 
 
 def file_mask(folder: Path, name: str) -> NDArray[Any]:
     """A mask that is a PNG file below the folder of an export, as FiftyOne has it; (h, w)."""
     file = (folder / name).resolve()
-    if not file.is_relative_to(folder.resolve()):
-        raise ValueError("outside the export")
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        raise ValueError("no file of the export")
     return _png(file)
 
 
@@ -76,7 +79,10 @@ def _png(file: Path | io.BytesIO) -> NDArray[Any]:
     with Image.open(file, formats=["PNG"]) as picture:
         if picture.width * picture.height > MOST_BYTES:
             raise ValueError("larger than a mask can be")
-        return np.asarray(picture if picture.mode in ("1", "L", "P", "I", "I;16") else picture.convert("L"))
+        if picture.mode in ("1", "L", "P", "I", "I;16"):
+            return np.asarray(picture)
+        gray, opacity = np.moveaxis(np.asarray(picture.convert("LA")), -1, 0)
+        return gray * (opacity > 0)
 
 
 def numpy_mask(text: Any) -> NDArray[Any]:
@@ -84,7 +90,10 @@ def numpy_mask(text: Any) -> NDArray[Any]:
     while isinstance(text, dict):
         text = text.get("$binary", text.get("base64"))
     unpacked = zlib.decompressobj().decompress(base64.b64decode(text), MOST_BYTES)
-    return np.load(io.BytesIO(unpacked), allow_pickle=False)
+    found = np.load(io.BytesIO(unpacked), allow_pickle=False)
+    if found.dtype.kind not in "biuf" or found.size > MOST_BYTES:  # an array of empty texts has any size in no bytes
+        raise ValueError("no mask")
+    return found
 
 
 def brush_mask(packed: list[int], width: int, height: int) -> NDArray[np.uint8]:

@@ -272,7 +272,7 @@ def _fiftyone_detection(thing: Any, folder: Path, where: str) -> Annotation:
     if mask := thing.get("mask"):
         item["segmentation"] = BoxMask(thing.get("bounding_box"), partial(numpy_mask, mask))
     elif name := thing.get("mask_path"):
-        item["segmentation"] = BoxMask(thing.get("bounding_box"), partial(file_mask, folder, name))
+        item["segmentation"] = BoxMask(thing.get("bounding_box"), partial(file_mask, folder, name), in_file=True)
     if isinstance(thing.get("points"), list):  # a polyline
         item["segmentation"] = [
             [number for pair in line for number in pair] for line in thing["points"] if _pairs(line)
@@ -318,7 +318,9 @@ def _createml(path: Path, number: int, task: dict[str, Any]) -> Entry:
         item = Annotation({}, f"[{number}].annotations[{place}] of {path.name}")
         if isinstance(thing, dict):
             item["category_id"] = thing.get("label")
-            with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
+            with contextlib.suppress(
+                TypeError, ValueError, KeyError, OverflowError
+            ):  # without a box, it will be counted
                 x, y, w, h = (float(thing["coordinates"][key]) for key in ("x", "y", "width", "height"))
                 item["bbox"] = [x - w / 2, y - h / 2, w, h]
         entry.items.append(item)
@@ -360,7 +362,7 @@ def _cvat_image(path: Path, image: ElementTree.Element) -> Entry:
             item.left_out = POINTS if shape.tag in ("points", "polyline", "skeleton") else UNREAD
         else:
             entry.unread += [f"{key} of a shape" for key in unread_keys([shape.attrib], CVAT_KEYS)]
-        with contextlib.suppress(TypeError, ValueError, KeyError):  # without a box, it will be counted as such
+        with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):  # without a box, it will be counted
             item.update(_cvat_shape(shape))
         entry.items.append(item)
     entry.add_labels({key: value for key, value in image.attrib.items() if key not in CVAT_IMAGE_KEYS})

@@ -163,4 +163,4 @@ def _inert(cell: object) -> object:
     """
     if not isinstance(cell, str):
         return cell
-    return re.sub(r"(?m)(^|[;\t])(?=[=+\-@\t\r])", r"\1'", cell).replace("\r", " ")
+    return re.sub(r"(?m)(^|[;\t])(?=[ \"]*[=+\-@\t\r])", r"\1'", cell).replace("\r", " ")

@@ -364,21 +364,24 @@ def test_texts_and_numbers_of_a_tool_become_columns(make, picture, tmp_path):
     assert not_read(images) == []
 
 
+NOT_UNDERSTOOD = "that is not understood"
+
+
 @pytest.mark.parametrize(
-    ("make", "own"),
+    ("make", "own", "why"),
     [
-        (labelme, {"shape_type": "mask", "mask": "iVBORw0KGgo="}),
-        (fiftyone_detections, {"mask": {"$binary": {"base64": "eJw=", "subType": "00"}}}),
-        (fiftyone_detections, {"mask": [[0, 1, 1, 0, 1, 1]]}),  # pixels, and no polygon
-        (fiftyone_detections, {"mask_path": "a.png"}),
-        (fiftyone_labels, {"mask": "eJw="}),
+        (labelme, {"shape_type": "mask", "mask": "iVBORw0KGgo="}, NOT_UNDERSTOOD),
+        (fiftyone_detections, {"mask": {"$binary": {"base64": "eJw=", "subType": "00"}}}, NOT_UNDERSTOOD),
+        (fiftyone_detections, {"mask": [[0, 1, 1, 0, 1, 1]]}, NOT_UNDERSTOOD),  # pixels, and no polygon
+        (fiftyone_detections, {"mask_path": "a.png"}, "whose file is not there or not understood"),
+        (fiftyone_labels, {"mask": "eJw="}, NOT_UNDERSTOOD),
     ],
 )
-def test_masks_in_a_tools_own_form_are_counted(make, own, tmp_path):
+def test_masks_in_a_tools_own_form_are_counted(make, own, why, tmp_path):
     pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
     images = open_images([make(tmp_path, own, {})])
     assert images.objects["segmentation"].isna().tolist() == [True] * 2
     assert [(one.what, one.count) for one in images.findings.changed] == [
-        ("with a mask that is not understood: the box alone is used", 2)
+        (f"with a mask {why}: the box alone is used", 2)
     ]
     assert not_read(images) == []

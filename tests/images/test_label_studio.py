@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from export_files import BOXES, add_up, as_brush, pictures, write
+from orl_explore.images.label_studio import task_entry
 from orl_explore.images.object_masks import from_rle
 from orl_explore.images.opening import open_images
 
+SIZE = {"original_width": 96, "original_height": 64}
 SIDES = {"x": 25, "y": 25, "width": 50, "height": 50}
 POINTS = "that are points or lines, which have no box"
-NO_MASK = "without a box, and with a mask that is empty or not understood"
+NO_MASK = "without a box, and with a mask that is not understood"
+EMPTY = "without a box, and with a mask that has no pixel in the picture"
+PAGE = "of another picture of the same task"
 
 
 def open_results(folder, *results, data=None, **more):
@@ -30,13 +36,17 @@ def open_results(folder, *results, data=None, **more):
     [
         ({"rle": [1, 2], "brushlabels": ["a"]}, NO_MASK),
         ({"rle": "no list", "brushlabels": ["a"]}, NO_MASK),
+        ({"rle": [], "brushlabels": ["a"]}, NO_MASK),
+        ({"rle": as_brush(np.zeros((64, 96))), "brushlabels": ["a"], **SIZE}, EMPTY),
+        ({"x": 10**400, "y": 4, "width": 1, "height": 2, "rectanglelabels": ["a"]}, "without a box of four numbers"),
         ({"x": 3, "y": 4, "width": 1, "keypointlabels": ["a"]}, POINTS),
         ({"vertices": [{"x": 1, "y": 2}], "vectorlabels": ["a"]}, POINTS),
         ({"x": 3, "y": "?", "width": 1, "height": 2, "rectanglelabels": ["a"]}, "without a box of four numbers"),
     ],
 )
 def test_regions_without_a_box_are_counted(tmp_path, value, left_out):
-    images = open_results(tmp_path, {"value": {**SIDES, "rectanglelabels": ["a"]}}, {"value": value})
+    size = {key: value.pop(key) for key in SIZE if key in (value := dict(value))}
+    images = open_results(tmp_path, {"value": {**SIDES, "rectanglelabels": ["a"]}}, {"value": value, **size})
     assert images.objects["category"].tolist() == ["a", "a"]
     assert {one.what: one.count for one in images.findings.left_out} == {left_out: 2}
 
@@ -117,8 +127,13 @@ def test_turned_ellipses(tmp_path, degrees, box):
 def test_of_several_pictures_of_a_task_the_first_is_taken(tmp_path):
     """Tools with pages and frames have a list of them; the whole list is told as one field that is not read."""
     pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    tasks = [{"data": {"pages": [f"{name}.jpg", "c.jpg"], "title": "Two pages"}, "annotations": []} for name in "ab"]
+    regions = [{"value": {**SIDES, "rectanglelabels": ["a"]}, "item_index": page} for page in (0, 1)]
+    data = [{"pages": [f"{name}.jpg", "c.jpg"], "title": "Two pages"} for name in "ab"]
+    tasks = [{"data": one, "annotations": [{"result": regions}]} for one in data]
     images = open_images([write(tmp_path / "a.json", tasks)])
+    assert images.objects[BOXES].values.tolist() == [[24, 16, 48, 32]] * 2
+    assert {one.what: one.count for one in images.findings.left_out} == {PAGE: 2}
+    add_up(images)
     assert images.table["file_name"].tolist() == ["a.jpg", "b.jpg"]
     assert images.table["title"].tolist() == ["Two pages"] * 2
     assert "not read of a.json: pages (2)" in images.findings.notes
@@ -127,9 +142,31 @@ def test_of_several_pictures_of_a_task_the_first_is_taken(tmp_path):
 def test_what_is_painted_becomes_an_object_with_the_box_of_its_mask(tmp_path):
     painted = np.zeros((64, 96), bool)
     painted[10:30, 40:45] = True
-    size = {"original_width": 96, "original_height": 64}
     value = {"format": "rle", "rle": as_brush(painted), "brushlabels": ["a"]}
-    images = open_results(tmp_path, {"value": value, **size, "type": "brushlabels"})
+    images = open_results(tmp_path, {"value": value, **SIZE, "type": "brushlabels"})
     assert images.objects[BOXES].to_numpy().tolist() == [[40, 10, 5, 20]] * 2
     np.testing.assert_array_equal(from_rle(images.objects["segmentation"][0], (96, 64)), painted)
     assert [one.what for one in images.findings.changed] == ["with a mask alone: its box is used"]
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"image": "a.jpg", "similar": ["b.jpg", "c.jpg"]}, "a.jpg"),
+        ({"image": "http://host/api/a", "similar": ["b.jpg", "c.jpg"]}, "a"),  # an address, though of no picture's name
+        ({"pages": ["a.jpg"], "title": "b"}, "a.jpg"),
+        ({"image": "http://[a/b.jpg"}, "http://[a/b.jpg"),  # no address at all
+        ({"image": "http://[a", "pages": ["http://[b"]}, "http://[a"),
+    ],
+)
+def test_which_field_of_a_task_is_its_picture(data, name):
+    entry = task_entry(Path("a.json"), 0, {"data": data, "annotations": []})
+    assert entry.name.removeprefix("http://host/api/") == name
+
+
+def test_a_task_whose_address_is_none_is_counted(tmp_path):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    names = ("a.jpg", "b.jpg", "http://[b")
+    images = open_images([write(tmp_path / "a.json", [{"data": {"image": name}, "annotations": []} for name in names])])
+    assert len(images) == 2
+    assert len(images.skipped) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import shutil
 import zlib
 
@@ -17,7 +18,16 @@ from pycocotools import mask as coco_mask
 
 from export_files import add_up, as_brush, pictures, write
 from image_files import write_coco
-from orl_explore.images.object_masks import BoxMask, _runs, brush_mask, from_rle, numpy_mask, png_mask, run_mask
+from orl_explore.images.object_masks import (
+    BoxMask,
+    _runs,
+    brush_mask,
+    file_mask,
+    from_rle,
+    numpy_mask,
+    png_mask,
+    run_mask,
+)
 from orl_explore.images.opening import open_images
 
 BOX = {"image_id": 3, "category_id": 1}
@@ -98,7 +108,7 @@ CORNER = np.array([[1, 1, 0], [1, 0, 0]], np.uint8)
 
 def as_png(pixels: np.ndarray, mode: str = "L") -> str:
     file = io.BytesIO()
-    Image.fromarray(pixels * 255 if mode == "RGB" else pixels).convert(mode).save(file, format="PNG")
+    Image.fromarray(pixels * 255 if mode in ("RGB", "LA") else pixels).convert(mode).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -140,6 +150,7 @@ def test_the_opacity_of_what_is_painted_counts():
     [
         (png_mask, as_png(CORNER), CORNER),
         (png_mask, as_png(CORNER, "RGB"), CORNER),
+        (png_mask, as_png(np.dstack([CORNER * 0 + 1, CORNER]), "LA"), CORNER),  # white, and where it shows through
         (numpy_mask, as_numpy(CORNER.astype(bool)), CORNER),
         (numpy_mask, as_numpy(CORNER * 255), CORNER),
         (numpy_mask, {"$binary": as_numpy(CORNER)}, CORNER),
@@ -168,12 +179,12 @@ def test_a_mask_lies_in_its_box(x, y, zoom, scale):
     np.testing.assert_array_equal(pixels, expected)
 
 
-def bomb() -> str:
-    """A gigabyte as it says of itself, of which a third is there: in 300 kB."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (1 << 15, 1 << 15)})
+def claimed(kind: str, side: int, filled: int = 0) -> str:
+    """An array that says of itself that it has this kind and side, with so many bytes in it."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": (side, side)})
     packer = zlib.compressobj()
-    parts = [packer.compress(header.getvalue()), *(packer.compress(bytes(1 << 20)) for _ in range(320))]
+    parts = [packer.compress(file.getvalue()), *(packer.compress(bytes(1 << 20)) for _ in range(filled >> 20))]
     return base64.b64encode(b"".join([*parts, packer.flush()])).decode()
 
 
@@ -185,7 +196,9 @@ def bomb() -> str:
         ([0, 0, 3, 2], lambda: numpy_mask("AAAA")),
         ([0, 0, 3, 2], lambda: numpy_mask({"$oid": "1"})),
         ([0, 0, 3, 2], lambda: numpy_mask(as_numpy(CORNER, pickled=True))),  # would run what is in it
-        ([0, 0, 3, 2], lambda: numpy_mask(bomb())),
+        ([0, 0, 3, 2], lambda: numpy_mask(claimed("|u1", 1 << 15, 320 << 20))),  # a third of a gigabyte
+        ([0, 0, 3, 2], lambda: numpy_mask(claimed("<U0", 1 << 16))),  # of any size in no bytes
+        ([0, 0, 3, 2], lambda: numpy_mask(as_numpy(np.empty((2, 3), "<U3")))),
         ([0, 0, 3, 2], lambda: run_mask([0, 7], 3, 2)),
         ([0, 0, 3, 2], lambda: run_mask([-1, 7], 3, 2)),
         ([0, 0, 3, 2], lambda: run_mask([1], 1 << 20, 1 << 20)),
@@ -210,8 +223,44 @@ def test_a_box_of_any_size_takes_no_memory(box):
     assert sum(found["counts"]) == 24 * 16
 
 
+@pytest.mark.parametrize("start", [0.0, 0.3, 0.5, 0.7, 1.5])
+def test_a_mask_of_its_boxs_size_keeps_its_size(start):
+    """Also where both ends of the box lie between pixels, as after it was moved by hand."""
+    found = BoxMask([start, start, 3, 2], lambda: CORNER).in_picture((24, 16))
+    assert found is not None
+    assert sum(found["counts"][1::2]) == CORNER.sum()
+
+
+def test_a_mask_in_a_file_that_gives_nothing_does_not_wait(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert BoxMask([0, 0, 3, 2], lambda: file_mask(tmp_path, "pipe.png")).in_picture((24, 16)) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "notes"),
+    [
+        ({**{"label": "cup", "points": [[24, 16], [26, 17]]}, "shape_type": "mask"}, 0),
+        ({**{"label": "cup", "points": [[24, 16], [26, 17]]}, "shape_type": "mask", "mask": None}, 0),
+        ({"label": "cup", "points": [[24, 16], [26, 17]], "shape_type": "circle", "mask": as_png(CORNER)}, 1),
+        ({"label": "cup", "points": [[24, 10**400], [26, 17]], "shape_type": "rectangle"}, 0),
+    ],
+)
+def test_shapes_of_labelme_without_a_mask_that_is_read(tmp_path, shape, notes):
+    pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    other = {"label": "bus", "points": [[4, 6], [26, 17]], "shape_type": "rectangle"}
+    for name in "ab":
+        write(tmp_path / f"{name}.json", {"shapes": [other, shape], "imageWidth": 96, "imageHeight": 64})
+    images = open_images([tmp_path])
+    assert images.findings.changed == ()
+    assert sum("mask (2)" in note for note in images.findings.notes) == notes
+    assert set(images.objects["category"]) >= {"bus"}
+    add_up(images)
+
+
 LABELME = {"label": "cup", "shape_type": "mask", "points": [[24, 16], [26, 17]]}
 FIFTYONE = {"label": "cup", "bounding_box": [0.25, 0.25, 3 / 96, 2 / 64]}
+NO_FILE = {"with a mask whose file is not there or not understood: the box alone is used": 2}
+NO_PIXEL = {"with a mask that has no pixel in the picture: the box alone is used": 2}
 NOT_READ = {"with a mask that is not understood: the box alone is used": 2}
 
 
@@ -221,16 +270,19 @@ NOT_READ = {"with a mask that is not understood: the box alone is used": 2}
         ("labelme", {**LABELME, "mask": as_png(CORNER)}, {}),
         ("labelme", {**LABELME, "mask": "nonsense"}, NOT_READ),
         ("labelme", {**LABELME, "mask": 7}, NOT_READ),
+        ("labelme", {**LABELME, "mask": "data:image/png;base64," + as_png(CORNER)}, {}),
+        ("labelme", {**LABELME, "mask": as_png(CORNER * 0)}, NO_PIXEL),
+        ("labelme", {**LABELME, "shape_type": "rectangle", "points": [[24, 16], [27, 18]], "mask": as_png(CORNER)}, {}),
         ("labels", {**FIFTYONE, "mask": as_numpy(CORNER)}, {}),
         ("samples", {**FIFTYONE, "mask": {"$binary": {"base64": as_numpy(CORNER)}}}, {}),
         ("samples", {**FIFTYONE, "mask": {"$binary": {"base64": "AAAA"}}}, NOT_READ),
         ("samples", {**FIFTYONE, "mask_path": "fields/mask.png"}, {}),
         ("labels", {**FIFTYONE, "mask_path": "fields/mask.png"}, {}),
-        ("samples", {**FIFTYONE, "mask_path": "fields/gone.png"}, NOT_READ),
-        ("samples", {**FIFTYONE, "mask_path": "a.jpg"}, NOT_READ),  # a picture, and no mask
-        ("samples", {**FIFTYONE, "mask_path": "../outside.png"}, NOT_READ),
-        ("samples", {**FIFTYONE, "mask_path": "fields/link.png"}, NOT_READ),  # leads outside
-        ("samples", {**FIFTYONE, "mask_path": ["fields/mask.png"]}, NOT_READ),
+        ("samples", {**FIFTYONE, "mask_path": "fields/gone.png"}, NO_FILE),
+        ("samples", {**FIFTYONE, "mask_path": "a.jpg"}, NO_FILE),  # a picture, and no mask
+        ("samples", {**FIFTYONE, "mask_path": "../outside.png"}, NO_FILE),
+        ("samples", {**FIFTYONE, "mask_path": "fields/link.png"}, NO_FILE),  # leads outside
+        ("samples", {**FIFTYONE, "mask_path": ["fields/mask.png"]}, NO_FILE),
     ],
 )
 def test_masks_of_labelme_and_fiftyone(tmp_path, tool, thing, changed):

@@ -185,7 +185,7 @@ def test_label_studio(tmp_path, prefix):
     assert boxes[3] == [24, 16, 48, 32]
     assert images.table["place"].tolist() == ["street", "street"]
     assert {one.what: one.count for one in images.findings.left_out} == {
-        "without a box, and with a mask that is empty or not understood": 2,
+        "without a box, and with a mask that is not understood": 2,
         "of a second annotator of the same picture": 2,
         "of an annotator who skipped the picture": 2,
         "of a prediction, not of a person": 4,

@@ -187,7 +187,8 @@ def test_a_spreadsheet_executes_nothing(cell):
         ({"a\r=1": ["x\r=1+1", "ok"]}, "a =1\nx =1+1\nok\n"),  # else read as a line that begins with =1+1
         ({"a": ["x\n=1", 'say "-1"']}, 'a\n"x\n\'=1"\n"say ""-1"""\n'),
         # Where cells end at semicolons, as in much of Europe, or at tabs, quotes within a line do not hold it together.
-        ({"a;=1": ["x;=1;+2", "x\t@y", "x; =1"]}, "a;'=1\nx;'=1;'+2\nx\t'@y\nx; =1\n"),
+        ({"a;=1": ["x;=1;+2", "x\t@y", "x; =1"]}, "a;'=1\nx;'=1;'+2\nx\t'@y\nx;' =1\n"),
+        ({"a": ['x;"=1;', 'x\n"=1"\n', ' "+1']}, 'a\n"x;\'""=1;"\n"x\n\'""=1""\n"\n"\' ""+1"\n'),
         ({"a": [None, "=1", 5, -2.5, True]}, 'a\n""\n\'=1\n5\n-2.5\nTrue\n'),
         ({"a": pd.to_datetime(["2026-11-29", None]), "b": [1, 2]}, "a,b\n2026-11-29,1\n,2\n"),
         ({"a": pd.array(["-x", None], dtype="str"), "b": [1, 2]}, "a,b\n'-x,1\n,2\n"),
