@@ -56,7 +56,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     settings = io.StringIO()
     with contextlib.redirect_stdout(settings):
         main(["config"])
-    parts = {**{name: text for name, text in manual().items() if name != "orl"}, "Settings": settings.getvalue()}
+    parts = {**{f"orl {name}": text for name, text in manual().items()}, "Settings": settings.getvalue()}
     return "\n".join([markdown, *(f"## {name}\n\n```text\n{text}```\n" for name, text in parts.items())])
 
 

@@ -76,7 +76,7 @@ def test_mined_tables(finished, images, tiny):
 def test_images_left_without_neighbors(unfinished, changed, tiny):
     run = unfinished("stage2")
     embeddings = run_module.Run(run.path)  # near-duplicates: all but one image's neighbors are above this
-    config = changed("stage2", max_image_similarity=-1.5)
+    config = changed("stage2", max_image_similarity=-1.0)
     stage2.run(embeddings, config)
     assert len(run.read("neighbors")) == len(run.read("pairs")) == 0
     run.clear("stage3")

@@ -125,9 +125,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def manual() -> dict[str, str]:
-    """What `--help` prints, by what is typed before it: `orl`, and `orl COMMAND` of each command."""
-    parser, commands = _parser()
-    return {"orl": parser.format_help(), **{f"orl {name}": each.format_help() for name, each in commands.items()}}
+    """What `--help` prints of each command, by its name."""
+    _, commands = _parser()
+    return {name: each.format_help() for name, each in commands.items()}
 
 
 @contextlib.contextmanager
