@@ -12,7 +12,8 @@ import pandas as pd
 from orl_explore.errors import OrlError
 from orl_explore.images.findings import Findings, Tally
 from orl_explore.images.image_source import Annotation, ImageSource, flag, printable, whole
-from orl_explore.images.object_masks import BoxMask, to_rle
+from orl_explore.images.object_masks import to_rle
+from orl_explore.images.packed_masks import BoxMask
 from orl_explore.images.turning import Box, turned_box, turned_segmentation
 
 CROWD: Final = "marked iscrowd"
@@ -25,9 +26,15 @@ PREDICTED: Final = "of a prediction, not of a person"
 POINTS: Final = "that are points or lines, which have no box"
 UNREAD: Final = "of a kind that is not read"
 PAGE: Final = "of another picture of the same task"
-NO_MASK: Final = "without a box, and with a mask that is not understood"
-EMPTY: Final = "without a box, and with a mask that has no pixel in the picture"
-BORNE: Final = (CROWD, SKIPPED, TWICE, SECOND, CANCELED, PREDICTED, POINTS, UNREAD, PAGE, NO_MASK, EMPTY)
+NO_PIXEL: Final = "with a mask that has no pixel in the picture"
+NO_FILE: Final = "with a mask whose file is not there or not understood"
+NO_MASK: Final = "with a mask that is not understood"
+ALONE: Final = "without a box, and {}"
+"""What one of these is left out for, where its mask would have given the box."""
+BORNE: Final = (
+    *(CROWD, SKIPPED, TWICE, SECOND, CANCELED, PREDICTED, POINTS, UNREAD, PAGE),
+    *(ALONE.format(why) for why in (NO_PIXEL, NO_FILE, NO_MASK)),
+)
 """Reasons that say nothing against the file."""
 
 NO_BOX: Final = "without a box of four numbers"
@@ -285,7 +292,7 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             clipped, beyond = (x, y, w, h), False
         if clipped is None:
             if isinstance(item.get("segmentation"), BoxMask) and reason == NO_BOX:
-                reason = EMPTY if isinstance(segmentation, dict) else NO_MASK
+                reason = ALONE.format(_without_mask(item, segmentation))
             left_out.add(reason, where(place, item))
             continue
         if listings is not None:
@@ -302,15 +309,8 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
             changed.add(unnamed, where(place, item))
         if alone:
             changed.add("with a mask alone: its box is used", where(place, item))
-        if counts is None and (given := item.get("segmentation")):
-            packed = isinstance(given, BoxMask)
-            if packed and isinstance(segmentation, dict):
-                why = "with a mask that has no pixel in the picture"
-            elif packed and given.in_file:
-                why = "with a mask whose file is not there or not understood"
-            else:
-                why = "with a mask that is not understood"
-            changed.add(f"{why}: the box alone is used", where(place, item))
+        if counts is None and item.get("segmentation"):
+            changed.add(f"{_without_mask(item, segmentation)}: the box alone is used", where(place, item))
         if beyond:
             changed.add("with a box that reaches over the border: it is clipped", where(place, item))
         if orientation > 1:
@@ -322,6 +322,16 @@ def _collect(source: ImageSource, known: _Known, objects: _Objects, left_out: Ta
         objects.boxes.append(clipped)
         objects.categories.append(name)
         objects.segmentations.append(counts)
+
+
+def _without_mask(item: Any, unpacked: Any) -> str:
+    """Why the segmentation of an annotation gives no mask; `unpacked`: what a packed one has in it."""
+    given = item["segmentation"]
+    if not isinstance(given, BoxMask):
+        return NO_MASK
+    if isinstance(unpacked, dict):
+        return NO_PIXEL
+    return NO_FILE if given.in_file else NO_MASK
 
 
 def clipped_box(

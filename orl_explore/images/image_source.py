@@ -11,6 +11,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
+NO_NUMBERS: Final = (TypeError, ValueError, KeyError, OverflowError)
+"""What is raised where numbers of a file are read that are none, are missing, or are beyond all bounds."""
+
 
 @dataclass(frozen=True)
 class SourceFile:

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import itertools
 import json
-import math
 import os
 import re
 import xml.etree.ElementTree as ElementTree
@@ -21,6 +20,7 @@ from orl_explore.images.annotations import POINTS
 from orl_explore.images.class_files import ClassFiles, class_names
 from orl_explore.images.file_names import folded
 from orl_explore.images.image_source import (
+    NO_NUMBERS,
     Annotation,
     ImageSource,
     SourceFile,
@@ -31,7 +31,7 @@ from orl_explore.images.image_source import (
     whole,
 )
 from orl_explore.images.label_columns import says, unread_keys, unread_note
-from orl_explore.images.object_masks import BoxMask, png_mask
+from orl_explore.images.labelme import PICTURE_KEYS, SHAPE_KEYS, box_or_mask
 
 PLACES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ".txt": {"images": ("labels",), "jpegimages": ("labels",)},
@@ -49,10 +49,6 @@ ORPHAN: Final = "of a label file without a picture"
 YOLO_KEYS: Final = frozenset(("image_id", "category_id", "bbox", "segmentation"))
 VOC_KEYS: Final = frozenset(("folder", "filename", "path", "source", "owner", "size", "segmented", "object"))
 VOC_OBJECT_KEYS: Final = frozenset(("name", "bndbox", "object", "id", "date"))
-LABELME_KEYS: Final = frozenset(
-    ("version", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth", "lineColor", "fillColor")
-)
-LABELME_SHAPE_KEYS: Final = frozenset(("label", "points", "shape_type", "mask", "line_color", "fill_color"))
 """Fields that are read, or say nothing about what a picture shows."""
 
 LOOKED_AT: Final = 50
@@ -411,8 +407,8 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
         size = whole(content.get("imageWidth")), whole(content.get("imageHeight"))
         if image_id is not None and size[0] and size[1]:
             source.sizes[image_id] = size[0], size[1]
-        unsaid += [f"{key} of a picture" for key in unread_keys([content], LABELME_KEYS)]
-        unsaid += unread_keys(shapes, LABELME_SHAPE_KEYS)
+        unsaid += [f"{key} of a picture" for key in unread_keys([content], PICTURE_KEYS)]
+        unsaid += unread_keys(shapes, SHAPE_KEYS)
         for number, shape in enumerate(shapes):
             where = f"shapes[{number}] of {name}"
             item = Annotation({"image_id": image_id}, where, ORPHAN if image_id is None else None)
@@ -422,29 +418,11 @@ def _read_labelme(source: ImageSource, files: list[tuple[str, int | None]], unre
                 if shape.get("label") is not None:
                     item["category_id"] = category = printable(str(shape["label"]))
                     source.categories[category] = category
-                with contextlib.suppress(TypeError, ValueError, OverflowError):  # without a box, it will be counted
-                    item.update(_labelme(shape))
+                with contextlib.suppress(*NO_NUMBERS):  # without a box, it will be counted as such
+                    item.update(box_or_mask(shape))
                 unsaid += ["mask"] * bool(shape.get("mask") and not item.get("segmentation"))
             source.annotations.append(item)
     if read:
         source.notes.append(f"annotations of {source.path}: LabelMe files of {pictures:,} pictures")
         _note_unread(source, unsaid)
     return read
-
-
-def _labelme(shape: dict[str, Any]) -> dict[str, Any]:
-    """Box, polygon or mask of a shape; nothing of lines and points."""
-    points = [(float(x), float(y)) for x, y in shape["points"]] if isinstance(shape.get("points"), list) else []
-    kind = shape.get("shape_type") or "polygon"
-    if kind == "polygon":
-        return {"segmentation": [[number for point in points for number in point]]}
-    if kind == "circle" and len(points) == 2:
-        (x, y), edge = points
-        radius = math.dist((x, y), edge)
-        return {"bbox": [x - radius, y - radius, 2 * radius, 2 * radius]}
-    if kind in ("rectangle", "mask") and len(points) in (2, 4):
-        left, right, top, bottom = (each(axis) for axis in zip(*points, strict=True) for each in (min, max))
-        last = kind == "mask"  # its last point is in the mask
-        box, mask = [left, top, right - left + last, bottom - top + last], shape.get("mask")
-        return {"bbox": box, "segmentation": BoxMask(box, functools.partial(png_mask, str(mask))) if mask else None}
-    return {}

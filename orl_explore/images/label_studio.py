@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from orl_explore.images.annotations import CANCELED, PAGE, POINTS, PREDICTED, SECOND
 from orl_explore.images.file_names import url_parts
-from orl_explore.images.image_source import Annotation, Entry, whole
+from orl_explore.images.image_source import NO_NUMBERS, Annotation, Entry, whole
 from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.label_columns import unread_keys
-from orl_explore.images.object_masks import BoxMask, brush_mask
+from orl_explore.images.packed_masks import BoxMask, brush_mask
 
 BOOKKEEPING: Final = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 """Fields of a JSON-MIN task that say nothing about what it shows."""
@@ -148,14 +148,14 @@ def _region(entry: Entry, value: dict[str, Any], name: str, where: str, reason: 
             entry.labels[name] = answer
         return
     sides = whole(value.get("original_width")), whole(value.get("original_height"))
-    if sides[0] and sides[1] and min(sides[0], sides[1]) > 0:
+    if reason != PAGE and sides[0] and sides[1] and min(sides[0], sides[1]) > 0:
         entry.size = sides[0], sides[1]
     labels = _labels(value)
     if isinstance(labels, list):
         entry.unread += ["second label of a region"] * (len(labels) - 1 if reason is None else 0)
         labels = labels[0]
     item = Annotation({"category_id": labels}, where, reason or _without_box(value))
-    with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):  # without a box, it will be counted
+    with contextlib.suppress(*NO_NUMBERS):  # without a box, it will be counted as such
         item.update(_shape(value, entry.size or (1, 1)))
     entry.items.append(item)
     if item.left_out is None:

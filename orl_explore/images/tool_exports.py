@@ -15,12 +15,21 @@ from typing import Any, Final
 from orl_explore.errors import OrlError
 from orl_explore.images.annotations import POINTS, UNREAD
 from orl_explore.images.file_names import FileNames, Spelling, list_files
-from orl_explore.images.image_source import Annotation, Entry, ImageSource, SourceFile, path_id, printable, whole
+from orl_explore.images.image_source import (
+    NO_NUMBERS,
+    Annotation,
+    Entry,
+    ImageSource,
+    SourceFile,
+    path_id,
+    printable,
+    whole,
+)
 from orl_explore.images.kinds import SUFFIXES
 from orl_explore.images.label_columns import conflict_note, label_columns, merge_labels, unread_keys, unread_note
 from orl_explore.images.label_studio import ellipse_box, is_task, rotated, task_entry
 from orl_explore.images.locating import candidate_folders, locate
-from orl_explore.images.object_masks import BoxMask, file_mask, numpy_mask, run_mask
+from orl_explore.images.packed_masks import BoxMask, file_mask, numpy_mask, run_mask
 from orl_explore.images.via import via_entries, via_pictures
 
 
@@ -318,9 +327,7 @@ def _createml(path: Path, number: int, task: dict[str, Any]) -> Entry:
         item = Annotation({}, f"[{number}].annotations[{place}] of {path.name}")
         if isinstance(thing, dict):
             item["category_id"] = thing.get("label")
-            with contextlib.suppress(
-                TypeError, ValueError, KeyError, OverflowError
-            ):  # without a box, it will be counted
+            with contextlib.suppress(*NO_NUMBERS):  # without a box, it will be counted as such
                 x, y, w, h = (float(thing["coordinates"][key]) for key in ("x", "y", "width", "height"))
                 item["bbox"] = [x - w / 2, y - h / 2, w, h]
         entry.items.append(item)
@@ -362,7 +369,7 @@ def _cvat_image(path: Path, image: ElementTree.Element) -> Entry:
             item.left_out = POINTS if shape.tag in ("points", "polyline", "skeleton") else UNREAD
         else:
             entry.unread += [f"{key} of a shape" for key in unread_keys([shape.attrib], CVAT_KEYS)]
-        with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):  # without a box, it will be counted
+        with contextlib.suppress(*NO_NUMBERS):  # without a box, it will be counted as such
             item.update(_cvat_shape(shape))
         entry.items.append(item)
     entry.add_labels({key: value for key, value in image.attrib.items() if key not in CVAT_IMAGE_KEYS})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orl_explore.images.annotations import POINTS
-from orl_explore.images.image_source import Annotation, Entry
+from orl_explore.images.image_source import NO_NUMBERS, Annotation, Entry
 from orl_explore.images.label_columns import says, unread_keys
 from orl_explore.images.label_studio import ellipse_box
 
@@ -93,7 +93,7 @@ def _entry(path: Path, key: str, picture: Any, attribute: str | None, options: d
         entry.unread += [f"{name} of a region" for name in unread]
         value = _text(attributes.get(attribute)) if isinstance(attributes, dict) else None
         item["category_id"] = (_text(options.get(value)) or value) if value is not None else None
-        with contextlib.suppress(TypeError, ValueError, KeyError, OverflowError):  # without a box, it will be counted
+        with contextlib.suppress(*NO_NUMBERS):  # without a box, it will be counted as such
             if region["shape_attributes"]["name"] in ("point", "polyline"):
                 item.left_out = POINTS
             item.update(_shape(region["shape_attributes"]))

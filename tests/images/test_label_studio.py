@@ -124,6 +124,13 @@ def test_turned_ellipses(tmp_path, degrees, box):
     assert images.objects[BOXES].to_numpy() == pytest.approx(np.array([box] * 2), abs=0.01)
 
 
+def test_the_size_of_another_picture_of_a_task_is_not_the_firsts(tmp_path):
+    region = {"value": {**SIDES, "rectanglelabels": ["a"]}, **SIZE, "item_index": 0}
+    other = {**region, "original_width": 640, "original_height": 480, "item_index": 1}
+    task = {"data": {"pages": ["a.jpg", "b.jpg"]}, "annotations": [{"result": [region, other]}]}
+    assert task_entry(tmp_path / "a.json", 0, task).size == (96, 64)
+
+
 def test_of_several_pictures_of_a_task_the_first_is_taken(tmp_path):
     """Tools with pages and frames have a list of them; the whole list is told as one field that is not read."""
     pictures(tmp_path / "a.jpg", tmp_path / "b.jpg")
